@@ -1,0 +1,103 @@
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::message::Message;
+
+/// What a log holds and two nodes exchange: any type of the user's that serde can write and read.
+///
+/// Best an enum with `#[serde(tag = "type")]`: JavaScript nodes take only objects with a text
+/// under `type` (they call an event an *action*). [`Value`](crate::Value) serves a relay that does not look inside.
+///
+/// Implemented for every type that fits; there is nothing to write.
+///
+/// ```
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// #[serde(tag = "type")]
+/// enum Todo {
+///     #[serde(rename = "todo/add")]
+///     Add { text: String },
+///     /// Whatever a newer peer sends that this program does not know: without such a variant a
+///     /// frame with an unknown event is refused whole, and its connection closed.
+///     #[serde(other)]
+///     Unknown,
+/// }
+///
+/// fn takes_events<E: logux_codecs::Event>() {}
+/// takes_events::<Todo>();
+/// ```
+pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Event for E {}
+
+/// Writes messages as frames and reads them back.
+///
+/// # Contract
+/// Each line is a check of [`conformance::codec`](https://docs.rs/logux-codecs) (feature
+/// `conformance`) under the name given.
+///
+/// 1. `reads_back_what_it_writes`: decoding an encoded message gives an equal message.
+/// 2. `appends_to_the_frame`: encoding appends; what was in the buffer stays.
+/// 3. `agrees_with_json`: a message means the same as in JSON; no value changes its type.
+/// 4. `refuses_a_cut_frame`: a frame without its last bytes is an error.
+/// 5. `refuses_trailing_bytes`: bytes after the message are an error.
+/// 6. `refuses_numbers_out_of_range`: a position or a time that is negative, has a fraction or
+///    lies above [`MAX_SAFE_INTEGER`](crate::MAX_SAFE_INTEGER) is an error.
+/// 7. `survives_any_bytes`: whatever a peer sends gives a message or an error, never a panic;
+///    nesting is bounded, and so is memory by the length of the frame.
+///
+/// # Implementing
+/// Any serde format will do; this is the whole of a codec:
+///
+/// ```
+/// # #[cfg(feature = "json")] {
+/// use logux_codecs::{Codec, Message, Value};
+/// use serde::{Serialize, de::DeserializeOwned};
+///
+/// #[derive(Clone, Copy, Debug)]
+/// struct PrettyJson;
+///
+/// impl Codec for PrettyJson {
+///     const NAME: &'static str = "pretty-json";
+///     const MEDIA_TYPE: &'static str = "application/json";
+///     const TEXT: bool = true;
+///     type Error = serde_json::Error;
+///
+///     fn encode<E: Serialize>(
+///         &self,
+///         message: &Message<E>,
+///         frame: &mut Vec<u8>,
+///     ) -> Result<(), Self::Error> {
+///         serde_json::to_writer_pretty(frame, message)
+///     }
+///
+///     fn decode<E: DeserializeOwned>(&self, frame: &[u8]) -> Result<Message<E>, Self::Error> {
+///         serde_json::from_slice(frame)
+///     }
+/// }
+/// # #[cfg(feature = "conformance")]
+/// logux_codecs::conformance::codec(&PrettyJson);
+/// # }
+/// ```
+pub trait Codec: Clone + Send + Sync + 'static {
+    /// A short name for logs, benches and negotiation: `json`.
+    const NAME: &'static str;
+    /// The media type for transports that name one: `application/json`.
+    const MEDIA_TYPE: &'static str;
+    /// Whether frames are UTF-8 text; WebSocket tells text frames from binary ones.
+    const TEXT: bool;
+    /// Why a message could not be written, or bytes are no message.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Appends the message to `frame`.
+    ///
+    /// Fails only where the event's own `Serialize` does, or asks for what the format cannot hold;
+    /// `frame` may then end in a part of the message.
+    fn encode<E: Serialize>(
+        &self,
+        message: &Message<E>,
+        frame: &mut Vec<u8>,
+    ) -> Result<(), Self::Error>;
+
+    /// Reads the one message that `frame` holds. The bytes come from the peer and may be anything.
+    fn decode<E: DeserializeOwned>(&self, frame: &[u8]) -> Result<Message<E>, Self::Error>;
+}

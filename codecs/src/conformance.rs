@@ -1,0 +1,309 @@
+//! The test kit for codecs: one call in a test runs the whole contract of [`Codec`].
+//!
+//! ```
+//! logux_codecs::conformance::codec(&logux_codecs::Json);
+//! ```
+//!
+//! Each function checks one line of the contract, under its name, and panics where it is broken.
+
+use serde_json::{Value, json};
+
+use crate::{
+    Added, Codec, Connect, Connected, Extra, Headers, Json, MAX_SAFE_INTEGER, Message, NodeId,
+    ProtocolError, Subprotocol, Sync, Timestamp, WireId, WireMeta,
+};
+
+/// Checks every line of the contract.
+pub fn codec<C: Codec>(codec: &C) {
+    reads_back_what_it_writes(codec);
+    appends_to_the_frame(codec);
+    agrees_with_json(codec);
+    refuses_a_cut_frame(codec);
+    refuses_trailing_bytes(codec);
+    refuses_numbers_out_of_range(codec);
+    survives_any_bytes(codec);
+}
+
+/// Contract 1: decoding an encoded message gives an equal message.
+pub fn reads_back_what_it_writes<C: Codec>(codec: &C) {
+    for message in messages() {
+        let frame = encode(codec, &message);
+        let back: Message<Value> = codec
+            .decode(&frame)
+            .unwrap_or_else(|error| panic!("{message:?} does not read back: {error}"));
+        assert_eq!(back, message);
+    }
+}
+
+/// Contract 2: encoding appends.
+pub fn appends_to_the_frame<C: Codec>(codec: &C) {
+    for message in messages() {
+        let mut frame = b"before".to_vec();
+        assert!(codec.encode(&message, &mut frame).is_ok(), "{message:?}");
+        assert_eq!(&frame[..6], b"before");
+        assert_eq!(&frame[6..], encode(codec, &message), "the same message, other bytes");
+    }
+}
+
+/// Contract 3: what the codec reads and JSON writes is what JSON would have written at once.
+pub fn agrees_with_json<C: Codec>(codec: &C) {
+    for message in messages() {
+        let frame = encode(codec, &message);
+        let Ok(back) = codec.decode::<Value>(&frame) else { panic!("{message:?} does not read back") };
+        assert_eq!(text(&encode(&Json, &back)), text(&encode(&Json, &message)));
+    }
+}
+
+/// Contract 4: no proper beginning of a frame is a message.
+pub fn refuses_a_cut_frame<C: Codec>(codec: &C) {
+    for message in messages() {
+        let frame = encode(codec, &message);
+        for end in 0..frame.len() {
+            assert!(
+                codec.decode::<Value>(&frame[..end]).is_err(),
+                "{message:?} reads back from {end} of {} bytes",
+                frame.len()
+            );
+        }
+    }
+}
+
+/// Contract 5: a frame is one message and nothing else.
+pub fn refuses_trailing_bytes<C: Codec>(codec: &C) {
+    for message in messages() {
+        let frame = encode(codec, &message);
+        let twice = [frame.as_slice(), frame.as_slice()].concat();
+        assert!(codec.decode::<Value>(&twice).is_err(), "two times {message:?} reads as one");
+        let trailing = [frame.as_slice(), &[1]].concat();
+        assert!(codec.decode::<Value>(&trailing).is_err(), "{message:?} and a byte reads back");
+    }
+}
+
+/// Contract 6: a number that a double does not hold exactly is no time and no position.
+pub fn refuses_numbers_out_of_range<C: Codec>(codec: &C) {
+    let safe = MAX_SAFE_INTEGER.cast_signed();
+    for (time, taken) in [
+        (0, true),
+        (-1, true),
+        (safe, true),
+        (-safe, true),
+        (safe + 1, false),
+        (-safe - 1, false),
+        (i64::MAX, false),
+        (i64::MIN, false),
+    ] {
+        let message = sync(vec![(json!({ "type": "a" }), WireMeta { time, ..meta() })]);
+        let decoded = codec.decode::<Value>(&encode(codec, &message));
+        assert_eq!(decoded.is_ok(), taken, "the time {time}");
+    }
+}
+
+/// Contract 7: bytes of any kind are an error or a message, and a deep nest is an error.
+pub fn survives_any_bytes<C: Codec>(codec: &C) {
+    let mut random = Random(0x5EED);
+    for message in messages() {
+        let frame = encode(codec, &message);
+        for _ in 0..64 {
+            let mut changed = frame.clone();
+            for _ in 0..=random.below(3) {
+                let place = random.below(changed.len());
+                changed[place] = random.byte();
+            }
+            let _ = codec.decode::<Value>(&changed);
+        }
+    }
+    for length in 0..256 {
+        let bytes: Vec<u8> = (0..length).map(|_| random.byte()).collect();
+        let _ = codec.decode::<Value>(&bytes);
+    }
+    refuses_a_deep_nest(codec);
+}
+
+/// A codec may refuse to write such an event, but must not overflow the stack when it reads one:
+/// written with much stack, read with the 2 MiB that a thread of a server has.
+fn refuses_a_deep_nest<C: Codec>(codec: &C) {
+    let writer = codec.clone();
+    let write = move || {
+        let mut frame = Vec::new();
+        let message = Message::Sync(Sync { added: Added::ZERO, entries: vec![(Nest(5_000), meta())] });
+        writer.encode(&message, &mut frame).ok().map(|()| frame)
+    };
+    let frame = on_a_stack_of(256 << 20, write);
+    let Some(frame) = frame else { return };
+    let reader = codec.clone();
+    let refused = on_a_stack_of(2 << 20, move || reader.decode::<Value>(&frame).is_err());
+    assert!(refused, "5,000 levels are read");
+}
+
+fn on_a_stack_of<T: Send + 'static>(bytes: usize, run: impl FnOnce() -> T + Send + 'static) -> T {
+    let thread = std::thread::Builder::new().stack_size(bytes).spawn(run);
+    match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(result)) => result,
+        _ => panic!("the codec panicked"),
+    }
+}
+
+/// An array in an array in an array, so many levels deep.
+struct Nest(usize);
+
+impl serde::Serialize for Nest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            0 => serializer.serialize_unit(),
+            levels => [Self(levels - 1)].serialize(serializer),
+        }
+    }
+}
+
+/// Every message of the protocol, with what is hard to write: hard texts, limits of numbers, empty
+/// and missing things side by side, and events drawn from a fixed seed.
+pub fn messages() -> Vec<Message<Value>> {
+    let node = |text: &str| NodeId::new(text).unwrap_or_else(|error| panic!("{error}"));
+    let credentials = [None, Some(json!("token")), Some(json!({ "a": [1, null, ""] }))];
+    let subprotocols = [None, Some(Subprotocol::new(3, 0)), Some(Subprotocol::new(3, 1))];
+    let mut messages = Vec::new();
+    for (credentials, subprotocol) in credentials.into_iter().zip(subprotocols) {
+        messages.push(Message::Connect(Connect {
+            protocol: 7,
+            node_id: node("10:a:b"),
+            synced: Added::ZERO,
+            credentials: credentials.clone(),
+            subprotocol,
+        }));
+        messages.push(Message::Connected(Connected {
+            protocol: 7,
+            node_id: node("server:é"),
+            start: Timestamp::ZERO,
+            end: time(MAX_SAFE_INTEGER),
+            credentials,
+            subprotocol,
+        }));
+    }
+    for added in [0, 1, 255, 65_536, MAX_SAFE_INTEGER] {
+        let added = Added::new(added).unwrap_or_default();
+        messages.extend([
+            Message::Synced(added),
+            Message::Ready(added),
+            Message::Ping(added),
+            Message::Pong(added),
+        ]);
+    }
+    let mut headers = Headers::new();
+    messages.push(Message::Headers(headers.clone()));
+    headers.insert("locale".to_owned(), json!("fr"));
+    headers.insert(String::new(), json!({ "": {}, "a b": [[]], "1": null }));
+    messages.push(Message::Headers(headers));
+    let texts = HARD_TEXTS.map(str::to_owned);
+    messages.extend(texts.iter().cloned().map(Message::Debug));
+    messages.extend(texts.into_iter().map(|text| Message::Error(ProtocolError::WrongFormat(text))));
+    messages.extend([
+        Message::Error(ProtocolError::WrongProtocol { supported: 7, used: 4 }),
+        Message::Error(ProtocolError::WrongSubprotocol {
+            supported: json!(">= 3.1"),
+            used: json!([2, 0]),
+        }),
+        Message::Error(ProtocolError::WrongCredentials),
+        Message::Error(ProtocolError::UnknownMessage("x".to_owned())),
+        Message::Error(ProtocolError::MissedAuth("[\"sync\"]".to_owned())),
+        Message::Error(ProtocolError::Timeout(70_000)),
+        Message::Error(ProtocolError::Bruteforce),
+        Message::Error(ProtocolError::Other { kind: "own".to_owned(), options: json!([1]) }),
+    ]);
+    let mut extra = Extra::new();
+    extra.insert("status".to_owned(), json!({ "a": [true, 1.5] }));
+    let rich = WireMeta {
+        id: WireId { time: time(1_786_312_345_678), node: Some(node("10:a:b")) },
+        time: -5,
+        subprotocol: Some(Subprotocol::new(1, 0)),
+        extra,
+    };
+    messages.push(sync(vec![(json!({ "type": "a" }), meta()), (json!({ "type": "b" }), rich)]));
+    let mut random = Random(7);
+    messages.extend((0..64).map(|_| {
+        let events = (0..=random.below(4)).map(|_| (random.event(), meta())).collect();
+        sync(events)
+    }));
+    messages
+}
+
+const HARD_TEXTS: [&str; 7] =
+    ["", " a ", "\u{0}\u{1b}[2J", "\r\n\t", "\"\\</a>&amp;]]>", "é\u{1F600}\u{202E}\u{FFFD}", "__proto__"];
+
+fn sync(entries: Vec<(Value, WireMeta)>) -> Message<Value> {
+    Message::Sync(Sync { added: Added::ZERO.plus(9), entries })
+}
+
+fn meta() -> WireMeta {
+    WireMeta {
+        id: WireId { time: time(1), node: None },
+        time: 1,
+        subprotocol: None,
+        extra: Extra::new(),
+    }
+}
+
+fn time(number: u64) -> Timestamp {
+    Timestamp::new(number).unwrap_or_default()
+}
+
+fn encode<C: Codec>(codec: &C, message: &Message<Value>) -> Vec<u8> {
+    let mut frame = Vec::new();
+    match codec.encode(message, &mut frame) {
+        Ok(()) => frame,
+        Err(error) => panic!("{message:?} cannot be written: {error}"),
+    }
+}
+
+fn text(frame: &[u8]) -> String {
+    String::from_utf8_lossy(frame).into_owned()
+}
+
+/// A small generator (splitmix64), so that a kit run twice is the same run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of it will do")]
+    fn below(&mut self, end: usize) -> usize {
+        self.next() as usize % end
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of it will do")]
+    fn byte(&mut self) -> u8 {
+        self.next() as u8
+    }
+
+    fn event(&mut self) -> Value {
+        let mut event = json!({ "type": "generated" });
+        for key in ["a", "", "a b", "1"] {
+            event[key] = self.value(3);
+        }
+        event
+    }
+
+    fn value(&mut self, depth: usize) -> Value {
+        match self.below(if depth == 0 { 7 } else { 9 }) {
+            0 => Value::Null,
+            1 => (self.below(2) == 0).into(),
+            2 => self.next().into(),
+            3 => self.next().cast_signed().into(),
+            4 => (self.below(2000) as u64).into(),
+            5 => json!(f64::from(u32::try_from(self.below(1 << 20)).unwrap_or(1)) / 64.0 + 0.25),
+            6 => HARD_TEXTS[self.below(HARD_TEXTS.len())].into(),
+            7 => (0..self.below(4)).map(|_| self.value(depth - 1)).collect(),
+            _ => {
+                let keys = HARD_TEXTS.iter().take(self.below(4));
+                Value::Object(
+                    keys.map(|key| ((*key).to_owned(), self.value(depth - 1))).collect(),
+                )
+            }
+        }
+    }
+}

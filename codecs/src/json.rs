@@ -1,0 +1,44 @@
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::Codec;
+use crate::message::Message;
+
+/// Messages as JSON text, as all JavaScript nodes write them.
+///
+/// Numbers above 2^53 and duplicate keys inside an event are the event's own matter: Rust keeps a
+/// `u64` exactly, a JavaScript node rounds it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json;
+
+/// Why bytes are no message in JSON, or an event cannot be written in it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonError {
+    /// The frame is not UTF-8.
+    #[error("the frame is not UTF-8")]
+    Text(#[from] std::str::Utf8Error),
+    /// The text is no JSON, or no message; or an event's own `Serialize` failed.
+    #[error("the JSON is not a message")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Codec for Json {
+    const NAME: &'static str = "json";
+    const MEDIA_TYPE: &'static str = "application/json";
+    const TEXT: bool = true;
+    type Error = JsonError;
+
+    fn encode<E: Serialize>(
+        &self,
+        message: &Message<E>,
+        frame: &mut Vec<u8>,
+    ) -> Result<(), JsonError> {
+        Ok(serde_json::to_writer(frame, message)?)
+    }
+
+    fn decode<E: DeserializeOwned>(&self, frame: &[u8]) -> Result<Message<E>, JsonError> {
+        // One check of the whole frame is cheaper than serde_json's of each string in it.
+        Ok(serde_json::from_str(std::str::from_utf8(frame)?)?)
+    }
+}

@@ -1,0 +1,44 @@
+//! How Logux messages are written.
+//!
+//! A [`Message`] is what two nodes say to each other; a [`Codec`] turns it into the bytes of one
+//! frame and back. The shape of the messages (positional arrays) is written once, as serde
+//! implementations of [`Message`], so a codec is little more than a serde format:
+//!
+//! ```
+//! # #[cfg(feature = "json")] {
+//! use logux_codecs::{Added, Codec, Json, Message};
+//!
+//! let mut frame = Vec::new();
+//! Json.encode(&Message::<()>::Ping(Added::new(7).unwrap()), &mut frame).unwrap();
+//! assert_eq!(frame, br#"["ping",7]"#);
+//! # }
+//! ```
+//!
+//! In reading order:
+//! - [`Added`], [`Timestamp`]: the protocol's numbers; [`NodeId`], [`EventId`]: its names;
+//! - [`Message`] and its parts: what is said; `wire`: how it is laid out;
+//! - [`ProtocolError`]: the errors that nodes send each other;
+//! - [`Codec`], and [`Json`].
+
+mod codec;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod error;
+mod id;
+#[cfg(feature = "json")]
+mod json;
+mod message;
+mod number;
+mod wire;
+
+pub use codec::{Codec, Event};
+pub use error::ProtocolError;
+pub use id::{EventId, InvalidEventId, InvalidNodeId, NodeId};
+#[cfg(feature = "json")]
+pub use json::{Json, JsonError};
+pub use message::{
+    Connect, Connected, Extra, Headers, Message, Subprotocol, Sync, WireEntry, WireId, WireMeta,
+};
+pub use number::{Added, MAX_SAFE_INTEGER, Timestamp};
+/// Any value that a message can carry where the protocol does not fix the type: credentials, headers, further meta.
+pub use serde_json::Value;
