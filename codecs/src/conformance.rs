@@ -49,7 +49,9 @@ pub fn appends_to_the_frame<C: Codec>(codec: &C) {
 pub fn agrees_with_json<C: Codec>(codec: &C) {
     for message in messages() {
         let frame = encode(codec, &message);
-        let Ok(back) = codec.decode::<Value>(&frame) else { panic!("{message:?} does not read back") };
+        let Ok(back) = codec.decode::<Value>(&frame) else {
+            panic!("{message:?} does not read back")
+        };
         assert_eq!(text(&encode(&Json, &back)), text(&encode(&Json, &message)));
     }
 }
@@ -125,7 +127,8 @@ fn refuses_a_deep_nest<C: Codec>(codec: &C) {
     let writer = codec.clone();
     let write = move || {
         let mut frame = Vec::new();
-        let message = Message::Sync(Sync { added: Added::ZERO, entries: vec![(Nest(5_000), meta())] });
+        let message =
+            Message::Sync(Sync { added: Added::ZERO, entries: vec![(Nest(5_000), meta())] });
         writer.encode(&message, &mut frame).ok().map(|()| frame)
     };
     let frame = on_a_stack_of(256 << 20, write);
@@ -226,8 +229,15 @@ pub fn messages() -> Vec<Message<Value>> {
     messages
 }
 
-const HARD_TEXTS: [&str; 7] =
-    ["", " a ", "\u{0}\u{1b}[2J", "\r\n\t", "\"\\</a>&amp;]]>", "é\u{1F600}\u{202E}\u{FFFD}", "__proto__"];
+const HARD_TEXTS: [&str; 7] = [
+    "",
+    " a ",
+    "\u{0}\u{1b}[2J",
+    "\r\n\t",
+    "\"\\</a>&amp;]]>",
+    "é\u{1F600}\u{202E}\u{FFFD}",
+    "__proto__",
+];
 
 fn sync(entries: Vec<(Value, WireMeta)>) -> Message<Value> {
     Message::Sync(Sync { added: Added::ZERO.plus(9), entries })
@@ -300,9 +310,7 @@ impl Random {
             7 => (0..self.below(4)).map(|_| self.value(depth - 1)).collect(),
             _ => {
                 let keys = HARD_TEXTS.iter().take(self.below(4));
-                Value::Object(
-                    keys.map(|key| ((*key).to_owned(), self.value(depth - 1))).collect(),
-                )
+                Value::Object(keys.map(|key| ((*key).to_owned(), self.value(depth - 1))).collect())
             }
         }
     }

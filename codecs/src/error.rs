@@ -92,15 +92,14 @@ impl ProtocolError {
         let number = |key: &str| options.get(key)?.as_u64().and_then(|n| u32::try_from(n).ok());
         let text = || options.as_str().map(ToOwned::to_owned);
         let known = match kind {
-            "wrong-protocol" => number("supported").zip(number("used")).map(|(supported, used)| {
-                Self::WrongProtocol { supported, used }
-            }),
-            "wrong-subprotocol" => options.get("supported").zip(options.get("used")).map(
-                |(supported, used)| Self::WrongSubprotocol {
-                    supported: supported.clone(),
-                    used: used.clone(),
-                },
-            ),
+            "wrong-protocol" => number("supported")
+                .zip(number("used"))
+                .map(|(supported, used)| Self::WrongProtocol { supported, used }),
+            "wrong-subprotocol" => {
+                options.get("supported").zip(options.get("used")).map(|(supported, used)| {
+                    Self::WrongSubprotocol { supported: supported.clone(), used: used.clone() }
+                })
+            }
             "wrong-credentials" => Some(Self::WrongCredentials),
             "wrong-format" => Some(Self::WrongFormat(text().unwrap_or_default())),
             "unknown-message" => text().map(Self::UnknownMessage),

@@ -231,7 +231,8 @@ impl Digits {
 /// Reads what [`Digits`] writes. One number has one spelling, or one event could have two ids.
 pub(crate) fn parse_digits(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
-    if bytes.is_empty() || bytes.len() > MAX_DIGITS || (bytes.len() > 1 && bytes[0] == ALPHABET[0]) {
+    if bytes.is_empty() || bytes.len() > MAX_DIGITS || (bytes.len() > 1 && bytes[0] == ALPHABET[0])
+    {
         return None;
     }
     let mut number = 0_u64;

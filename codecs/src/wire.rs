@@ -72,9 +72,7 @@ impl<E> Message<E> {
     /// How many items the array has, the type included.
     fn items(&self) -> usize {
         match self {
-            Self::Connect(c) => {
-                4 + usize::from(c.credentials.is_some() || c.subprotocol.is_some())
-            }
+            Self::Connect(c) => 4 + usize::from(c.credentials.is_some() || c.subprotocol.is_some()),
             Self::Connected(c) => {
                 4 + usize::from(c.credentials.is_some() || c.subprotocol.is_some())
             }
@@ -145,7 +143,9 @@ impl<'de, E: Deserialize<'de>> Visitor<'de> for MessageVisitor<E> {
                     subprotocol,
                 })
             }
-            Kind::Sync => Message::Sync(Sync { added: next(items, "a position")?, entries: entries(items)? }),
+            Kind::Sync => {
+                Message::Sync(Sync { added: next(items, "a position")?, entries: entries(items)? })
+            }
             Kind::Synced => Message::Synced(next(items, "a position")?),
             Kind::Ready => Message::Ready(next(items, "a position")?),
             Kind::Ping => Message::Ping(next(items, "a position")?),
@@ -295,11 +295,7 @@ impl<'de> Deserialize<'de> for Options {
 }
 
 /// Sets what may be set only once: of two values under one key neither can be trusted.
-fn once<T, E: de::Error>(
-    slot: &mut Option<T>,
-    value: T,
-    key: &'static str,
-) -> Result<(), E> {
+fn once<T, E: de::Error>(slot: &mut Option<T>, value: T, key: &'static str) -> Result<(), E> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(E::duplicate_field(key)),

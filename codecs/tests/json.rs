@@ -105,13 +105,18 @@ fn local_meta_is_ignored_and_further_meta_is_kept() {
 
 #[test]
 fn a_subprotocol_is_a_number_or_a_pair() {
-    for (text, subprotocol) in [("3", (3, 0)), ("3.0", (3, 0)), ("[3,1]", (3, 1)), ("[3,0]", (3, 0))] {
+    for (text, subprotocol) in
+        [("3", (3, 0)), ("3.0", (3, 0)), ("[3,1]", (3, 1)), ("[3,0]", (3, 0))]
+    {
         let frame = format!(r#"["connect",7,"a",0,{{"subprotocol":{text}}}]"#);
         let Message::Connect(connect) = decode(&frame).unwrap() else { panic!() };
         assert_eq!(connect.subprotocol, Some(Subprotocol::new(subprotocol.0, subprotocol.1)));
     }
     for text in ["-1", "0.5", "[3]", "[3,1,0]", "\"3\"", "{}"] {
-        assert!(decode(&format!(r#"["connect",7,"a",0,{{"subprotocol":{text}}}]"#)).is_err(), "{text}");
+        assert!(
+            decode(&format!(r#"["connect",7,"a",0,{{"subprotocol":{text}}}]"#)).is_err(),
+            "{text}"
+        );
     }
 }
 

@@ -1,1 +1,41 @@
-//! x
+//! How Logux frames travel.
+//!
+//! A [`Transport`] dials and a [`Listener`] accepts; both give a [`Link`], two halves that move
+//! whole frames and know nothing of what is in them.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! use logux_transports::{Format, FrameReceiver, FrameSender, Listener, Memory, Transport};
+//!
+//! let format = Format { name: "json", media_type: "application/json", text: true };
+//! let (mut memory, mut listener) = Memory::listen();
+//! let mut near = memory.open(format).await?;
+//! let mut far = listener.accept(format).await?;
+//! near.sender.send("hello".into()).await?;
+//! assert_eq!(far.receiver.receive().await?.unwrap(), "hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! In reading order:
+//! - [`Link`], [`FrameSender`], [`FrameReceiver`], [`Transport`], [`Listener`]: the promises;
+//! - [`Memory`]: inside one process; [`WebSocket`], [`WebSocketListener`]: over the network;
+//! - [`framed`]: any `Stream` and `Sink` of frames as a link;
+//! - [`Reconnect`]: when to dial again.
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod framed;
+mod link;
+mod memory;
+mod reconnect;
+#[cfg(feature = "websocket")]
+mod websocket;
+
+pub use framed::{SinkSender, StreamReceiver, framed};
+pub use link::{Format, FrameReceiver, FrameSender, Link, Listener, Peer, Transport};
+pub use memory::{Memory, MemoryLink, MemoryListener, MemoryReceiver, MemorySender};
+pub use reconnect::Reconnect;
+#[cfg(feature = "websocket")]
+pub use websocket::{WebSocket, WebSocketListener, WebSocketReceiver, WebSocketSender};

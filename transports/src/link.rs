@@ -1,0 +1,128 @@
+//! The promises that every transport makes.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+/// What the frames of a connection hold. Transports that name or mark it (a WebSocket's text
+/// frames, an HTTP content type) are told; none looks inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// The codec's short name: `json`.
+    pub name: &'static str,
+    /// The codec's media type: `application/json`.
+    pub media_type: &'static str,
+    /// Whether every frame is UTF-8 text.
+    pub text: bool,
+}
+
+/// An open connection: two halves, because two peers that both send much must both keep reading.
+///
+/// # Contract
+/// Each line is a check of `conformance::link` (feature `conformance`) under the name given.
+///
+/// 1. `frames_arrive_whole_and_in_order`: each frame that is sent arrives once, unchanged, in the
+///    order of sending, with both directions busy at once.
+/// 2. `receiving_is_cancel_safe`: a `receive` that is dropped before it is ready loses nothing.
+/// 3. `back_pressure_is_real`: where the peer does not read, `send` waits; it does not collect.
+/// 4. `closing_flushes`: after `close` the peer receives all frames sent, then `None`.
+/// 5. `a_cut_is_noticed`: when one side is dropped without `close`, the other's `receive` ends
+///    with `None` or an error, and its `send` fails sooner or later.
+///
+/// A frame is lost only together with the link.
+#[derive(Debug)]
+pub struct Link<S, R> {
+    /// The half that sends.
+    pub sender: S,
+    /// The half that receives.
+    pub receiver: R,
+    /// What the transport knows of the other side.
+    pub peer: Peer,
+}
+
+/// What a transport knows of the other side of a link. Nothing of it is proven.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Peer {
+    /// The address that the connection comes from or goes to.
+    pub address: Option<SocketAddr>,
+    /// The HTTP headers of the request that opened the connection, cookies among them.
+    pub headers: http::HeaderMap,
+}
+
+/// The sending half of a [`Link`].
+pub trait FrameSender: Send + 'static {
+    /// Sends a frame; waits while the peer does not keep up.
+    ///
+    /// A session never drops this future before it is ready. The frame may stay in a buffer until
+    /// [`flush`](Self::flush) or the next `send`.
+    fn send(&mut self, frame: Bytes) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Sends what is still in buffers. A session calls it when it has nothing more to send, so
+    /// that frames sent in a row can share a packet.
+    fn flush(&mut self) -> impl Future<Output = io::Result<()>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Sends what is still in buffers and tells the peer that nothing follows.
+    fn close(self) -> impl Future<Output = io::Result<()>> + Send
+    where
+        Self: Sized;
+}
+
+/// The receiving half of a [`Link`].
+pub trait FrameReceiver: Send + 'static {
+    /// The next whole frame; `None` once the peer has closed.
+    ///
+    /// Cancel-safe. An error of the kind [`InvalidData`](io::ErrorKind::InvalidData) says that
+    /// what arrived is no frame or too long a frame, which is the peer's fault; any other, that the link is lost.
+    /// Nothing is asked of `receive` after an error or `None`.
+    fn receive(&mut self) -> impl Future<Output = io::Result<Option<Bytes>>> + Send;
+}
+
+/// Opens links: the side that dials.
+///
+/// The doc comment of [`framed`](crate::framed()) has a whole transport in a dozen lines.
+pub trait Transport: Send + 'static {
+    /// The sending half of its links.
+    type Sender: FrameSender;
+    /// The receiving half of its links.
+    type Receiver: FrameReceiver;
+
+    /// Opens a new link. Called again after each loss, if [`retry`](Self::retry) says so; the
+    /// link before is gone by then.
+    fn open(
+        &mut self,
+        format: Format,
+    ) -> impl Future<Output = io::Result<Link<Self::Sender, Self::Receiver>>> + Send;
+
+    /// Whether to dial again after a link was lost or could not be opened. Waits as long as it
+    /// finds right before it says yes.
+    ///
+    /// `synchronized` tells whether the two logs were once equal over that link. A transport of
+    /// one's own leaves this method out: it does not dial again, and [`Reconnect`](crate::Reconnect)
+    /// wraps it where it should.
+    fn retry(&mut self, synchronized: bool) -> impl Future<Output = bool> + Send {
+        let _ = synchronized;
+        async { false }
+    }
+}
+
+/// Accepts links: the side that is dialled.
+pub trait Listener: Send + 'static {
+    /// The sending half of its links.
+    type Sender: FrameSender;
+    /// The receiving half of its links.
+    type Receiver: FrameReceiver;
+
+    /// The next link, ready for use. Cancel-safe.
+    ///
+    /// A peer that fails in the middle of opening, or takes its time over it, neither ends nor
+    /// delays this; an error says that the listener itself is gone.
+    fn accept(
+        &mut self,
+        format: Format,
+    ) -> impl Future<Output = io::Result<Link<Self::Sender, Self::Receiver>>> + Send;
+}

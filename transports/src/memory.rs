@@ -1,0 +1,98 @@
+use std::io;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::link::{Format, FrameReceiver, FrameSender, Link, Listener, Peer, Transport};
+
+/// How many frames wait between the two ends before `send` waits.
+const CAPACITY: usize = 16;
+
+/// A transport inside one process: for tests, and for logs that live side by side.
+///
+/// [`Memory::listen`] gives the two ends: one dials, as often and from as many clones as one
+/// likes, the other accepts. [`Memory::pair`] gives one link's two ends at once (the original's
+/// `LocalPair`).
+#[derive(Clone, Debug)]
+pub struct Memory {
+    dial: mpsc::Sender<MemoryLink>,
+}
+
+/// The end of [`Memory`] that accepts.
+#[derive(Debug)]
+pub struct MemoryListener {
+    dialled: mpsc::Receiver<MemoryLink>,
+}
+
+/// A link of [`Memory`].
+pub type MemoryLink = Link<MemorySender, MemoryReceiver>;
+
+/// The sending half of a [`MemoryLink`].
+#[derive(Debug)]
+pub struct MemorySender {
+    frames: mpsc::Sender<Bytes>,
+}
+
+/// The receiving half of a [`MemoryLink`].
+#[derive(Debug)]
+pub struct MemoryReceiver {
+    frames: mpsc::Receiver<Bytes>,
+}
+
+impl Memory {
+    /// A transport and the listener that it reaches.
+    pub fn listen() -> (Self, MemoryListener) {
+        let (dial, dialled) = mpsc::channel(CAPACITY);
+        (Self { dial }, MemoryListener { dialled })
+    }
+
+    /// The two ends of one link.
+    pub fn pair() -> (MemoryLink, MemoryLink) {
+        let (to_right, from_left) = mpsc::channel(CAPACITY);
+        let (to_left, from_right) = mpsc::channel(CAPACITY);
+        let link = |sender, receiver| Link {
+            sender: MemorySender { frames: sender },
+            receiver: MemoryReceiver { frames: receiver },
+            peer: Peer::default(),
+        };
+        (link(to_right, from_right), link(to_left, from_left))
+    }
+}
+
+impl Transport for Memory {
+    type Sender = MemorySender;
+    type Receiver = MemoryReceiver;
+
+    async fn open(&mut self, _: Format) -> io::Result<MemoryLink> {
+        let (near, far) = Self::pair();
+        let refused = |_| io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens");
+        self.dial.send(far).await.map_err(refused)?;
+        Ok(near)
+    }
+}
+
+impl Listener for MemoryListener {
+    type Sender = MemorySender;
+    type Receiver = MemoryReceiver;
+
+    async fn accept(&mut self, _: Format) -> io::Result<MemoryLink> {
+        let gone = || io::Error::new(io::ErrorKind::NotConnected, "nobody can dial any more");
+        self.dialled.recv().await.ok_or_else(gone)
+    }
+}
+
+impl FrameSender for MemorySender {
+    async fn send(&mut self, frame: Bytes) -> io::Result<()> {
+        self.frames.send(frame).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    async fn close(self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl FrameReceiver for MemoryReceiver {
+    async fn receive(&mut self) -> io::Result<Option<Bytes>> {
+        Ok(self.frames.recv().await)
+    }
+}
