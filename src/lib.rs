@@ -1,1 +1,38 @@
-//! x
+#![doc = include_str!("../README.md")]
+
+mod log;
+mod store;
+mod sync;
+
+pub use log::{Clock, Draft, Entry, Follow, Log, Meta, Position};
+pub use store::{Cursors, MemoryStore, Store, StoreError};
+pub use sync::{
+    BaseSync, ClientSync, Error, Login, Misbehaviour, Notice, Notices, Remote, Role, RunningServer,
+    Server, ServerSync, Session, Shutdown, State, States, SyncOptions,
+};
+
+pub use logux_codecs::{
+    Added, Codec, Event, EventId, Extra, Headers, InvalidEventId, InvalidNodeId, Message, NodeId,
+    ProtocolError, Subprotocol, Timestamp, Value,
+};
+#[cfg(feature = "json")]
+pub use logux_codecs::{Json, JsonError};
+pub use logux_transports::{
+    Format, FrameReceiver, FrameSender, Link, Listener, Memory, MemoryLink, MemoryListener, Peer,
+    Reconnect, Transport, framed,
+};
+#[cfg(feature = "websocket")]
+pub use logux_transports::{WebSocket, WebSocketListener};
+
+/// The messages of the protocol, and codecs: see [`Codec`].
+pub use logux_codecs as codecs;
+/// Links, and transports: see [`Transport`].
+pub use logux_transports as transports;
+
+/// The test kits: one call in a test runs the whole contract of a codec, a link or a store.
+#[cfg(feature = "conformance")]
+pub mod conformance {
+    //pub use crate::store::conformance::store;
+    pub use logux_codecs::conformance::codec;
+    pub use logux_transports::conformance::{link, transport};
+}

@@ -1,0 +1,173 @@
+use std::cmp::Ordering;
+
+use logux_codecs::{Added, EventId, Extra, NodeId, Subprotocol, Timestamp};
+
+/// An event and its meta, as a log holds them. Immutable, and shared as `Arc<Entry<E>>`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Entry<E> {
+    /// What happened.
+    pub event: E,
+    /// When, where, and in which place of the log.
+    pub meta: Meta,
+}
+
+/// What a log knows of an event.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Meta {
+    /// The event's name: the same on all nodes, for ever.
+    pub id: EventId,
+    /// When the event was created, in the time of this log's node. Orders events; see
+    /// [`Meta::position`].
+    pub time: Timestamp,
+    /// The event's place in this log. Local: never sent.
+    pub added: Added,
+    /// The peer that the event came from; `None` for an event that was added here. Local.
+    pub source: Option<NodeId>,
+    /// Why the event is kept. Local.
+    pub reasons: Vec<String>,
+    /// Names to find events by. Local.
+    pub indexes: Vec<String>,
+    /// The version of the application that made the event, where it is not the connection's.
+    pub subprotocol: Option<Subprotocol>,
+    /// The application's own keys; they travel with the event.
+    pub extra: Extra,
+}
+
+impl Meta {
+    /// Where the event stands in the order of creation.
+    pub fn position(&self) -> Position {
+        Position { time: self.time, id: self.id.clone() }
+    }
+
+    /// Compares two events by the order of creation, without making [`Position`]s.
+    pub fn cmp_created(&self, other: &Self) -> Ordering {
+        compare(self.time, &self.id, other.time, &other.id)
+    }
+}
+
+/// A place in the order of creation, which is the same on all nodes that have the same times: by
+/// time, then by node id, then by the time in the id (the original's `isFirstOlder`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The event's time.
+    pub time: Timestamp,
+    /// The event's id.
+    pub id: EventId,
+}
+
+impl Ord for Position {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(self.time, &self.id, other.time, &other.id)
+    }
+}
+
+impl PartialOrd for Position {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+fn compare(a_time: Timestamp, a: &EventId, b_time: Timestamp, b: &EventId) -> Ordering {
+    a_time.cmp(&b_time).then_with(|| a.node().cmp(b.node())).then_with(|| a.time().cmp(&b.time()))
+}
+
+/// An event on its way into a log, with what its author wants to say about it.
+///
+/// ```
+/// # use logux_sync::{Draft, Log, MemoryStore, Value};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let log = Log::<Value>::open("node".parse()?, MemoryStore::new()).await?;
+/// let draft = Draft::new(serde_json::json!({ "type": "a" })).reason("tab1").index("users/1");
+/// let entry = log.add(draft).await?;
+/// assert_eq!(entry.meta.reasons, ["tab1"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Draft<E> {
+    pub(crate) event: E,
+    pub(crate) id: Option<EventId>,
+    pub(crate) time: Option<Timestamp>,
+    pub(crate) reasons: Vec<String>,
+    pub(crate) indexes: Vec<String>,
+    pub(crate) subprotocol: Option<Subprotocol>,
+    pub(crate) extra: Extra,
+}
+
+impl<E> Draft<E> {
+    /// An event with nothing said about it; the log gives it an id and a time.
+    pub fn new(event: E) -> Self {
+        Self {
+            event,
+            id: None,
+            time: None,
+            reasons: Vec::new(),
+            indexes: Vec::new(),
+            subprotocol: None,
+            extra: Extra::new(),
+        }
+    }
+
+    /// Takes this id instead of a new one. If the log has an event of that id, the draft is
+    /// dropped and the event stays as it is.
+    pub fn id(mut self, id: EventId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Takes this time instead of that in the id.
+    pub fn time(mut self, time: Timestamp) -> Self {
+        self.time = Some(time);
+        self
+    }
+
+    /// Adds a reason to keep the event.
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reasons.push(reason.into());
+        self
+    }
+
+    /// Adds a name to find the event by.
+    pub fn index(mut self, index: impl Into<String>) -> Self {
+        self.indexes.push(index.into());
+        self
+    }
+
+    /// Marks the version of the application that made the event.
+    pub fn subprotocol(mut self, subprotocol: Subprotocol) -> Self {
+        self.subprotocol = Some(subprotocol);
+        self
+    }
+
+    /// Sets a key of the application's own. Keys of the protocol (`id`, `time`, `added`,
+    /// `reasons`, `indexes`, `keepLast`, `subprotocol`) stay here and are not sent.
+    pub fn extra(mut self, key: impl Into<String>, value: impl Into<logux_codecs::Value>) -> Self {
+        self.extra.insert(key.into(), value.into());
+        self
+    }
+
+    pub(crate) fn into_entry(self, id: EventId) -> Entry<E> {
+        Entry {
+            event: self.event,
+            meta: Meta {
+                time: self.time.unwrap_or(id.time()),
+                id,
+                added: Added::ZERO,
+                source: None,
+                reasons: self.reasons,
+                indexes: self.indexes,
+                subprotocol: self.subprotocol,
+                extra: self.extra,
+            },
+        }
+    }
+}
+
+impl<E> From<E> for Draft<E> {
+    fn from(event: E) -> Self {
+        Self::new(event)
+    }
+}

@@ -1,0 +1,57 @@
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use futures_core::stream::BoxStream;
+use futures_util::stream;
+use logux_codecs::{Added, Event};
+
+use super::{Entry, Log};
+use crate::store::StoreError;
+
+/// How many entries are read at once.
+const PAGE: usize = 256;
+
+/// The events of a log, those that it holds and then those that are added, as a stream without
+/// end. Made by [`Log::follow`].
+///
+/// Ends only after an error of the store.
+pub struct Follow<E> {
+    entries: BoxStream<'static, Result<Arc<Entry<E>>, StoreError>>,
+}
+
+impl<E: Event> Follow<E> {
+    pub(super) fn new(log: Log<E>, after: Added) -> Self {
+        let grown = log.watch_added();
+        let start = (log, grown, after, VecDeque::<Arc<Entry<E>>>::new());
+        let entries = stream::try_unfold(start, async |(log, mut grown, mut after, mut page)| {
+            loop {
+                if let Some(entry) = page.pop_front() {
+                    after = entry.meta.added;
+                    return Ok(Some((entry, (log, grown, after, page))));
+                }
+                // The sender lives as long as the log, which is held here.
+                let _ = grown.wait_for(|&last| last > after).await;
+                page = log.entries_after(after, PAGE).await?.into();
+            }
+        });
+        Self { entries: Box::pin(entries) }
+    }
+}
+
+impl<E> Stream for Follow<E> {
+    type Item = Result<Arc<Entry<E>>, StoreError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.entries.as_mut().poll_next(context)
+    }
+}
+
+impl<E> fmt::Debug for Follow<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follow").finish_non_exhaustive()
+    }
+}

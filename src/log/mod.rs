@@ -1,0 +1,13 @@
+//! The log: events, their meta, their ids, and the order in which they came.
+
+mod clock;
+mod entry;
+mod follow;
+#[expect(clippy::module_inception, reason = "the log's own file, beside its parts")]
+mod log;
+
+pub use clock::Clock;
+pub use entry::{Draft, Entry, Meta, Position};
+pub use follow::Follow;
+pub use log::Log;
+pub(crate) use log::Received;

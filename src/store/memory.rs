@@ -1,0 +1,158 @@
+use std::collections::HashMap;
+use std::collections::hash_map;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use logux_codecs::{Added, EventId, NodeId, Timestamp};
+
+use super::{Cursors, Store, StoreError};
+use crate::log::{Entry, Position};
+
+/// Keeps a log in memory, for as long as the process runs.
+///
+/// Adding an event takes constant time, reading after a position takes time for what is read.
+/// The order of creation is made when it is asked for: at once where events arrived in it.
+pub struct MemoryStore<E> {
+    state: Mutex<State<E>>,
+}
+
+struct State<E> {
+    /// The event of position `n` is at `n - 1`.
+    added: Vec<Arc<Entry<E>>>,
+    /// Indexes into `added`, in the order of creation if `sorted`, else that of adding at the end.
+    created: Vec<usize>,
+    sorted: bool,
+    ids: HashMap<EventId, usize>,
+    last_times: HashMap<NodeId, Timestamp>,
+    cursors: HashMap<NodeId, Cursors>,
+}
+
+impl<E> MemoryStore<E> {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                added: Vec::new(),
+                created: Vec::new(),
+                sorted: true,
+                ids: HashMap::new(),
+                last_times: HashMap::new(),
+                cursors: HashMap::new(),
+            }),
+        }
+    }
+
+    /// No method of `State` panics half-way, so a poisoned lock still guards a whole state.
+    fn state(&self) -> MutexGuard<'_, State<E>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<E> State<E> {
+    fn add(&mut self, mut entry: Entry<E>) -> Option<Arc<Entry<E>>> {
+        let index = self.added.len();
+        match self.ids.entry(entry.meta.id.clone()) {
+            hash_map::Entry::Occupied(_) => return None,
+            hash_map::Entry::Vacant(vacant) => vacant.insert(index),
+        };
+        entry.meta.added = Added::ZERO.plus(index as u64 + 1);
+        match self.last_times.get_mut(entry.meta.id.node()) {
+            Some(last) => *last = (*last).max(entry.meta.id.time()),
+            None => {
+                self.last_times.insert(entry.meta.id.node().clone(), entry.meta.id.time());
+            }
+        }
+        let newest = self.created.last().and_then(|&newest| self.added.get(newest));
+        self.sorted &= newest.is_none_or(|newest| newest.meta.cmp_created(&entry.meta).is_lt());
+        self.created.push(index);
+        let entry = Arc::new(entry);
+        self.added.push(Arc::clone(&entry));
+        Some(entry)
+    }
+
+    /// The order of creation. Sorting is fast where most of the order is there already.
+    fn created(&mut self) -> &[usize] {
+        if !self.sorted {
+            let added = &self.added;
+            self.created.sort_by(|&a, &b| added[a].meta.cmp_created(&added[b].meta));
+            self.sorted = true;
+        }
+        &self.created
+    }
+}
+
+#[async_trait]
+impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
+    async fn add(
+        &self,
+        entries: Vec<Entry<E>>,
+        received: Option<(&NodeId, Added)>,
+    ) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError> {
+        let mut state = self.state();
+        let added = entries.into_iter().map(|entry| state.add(entry)).collect();
+        if let Some((peer, received)) = received {
+            state.cursors.entry(peer.clone()).or_default().received = received;
+        }
+        Ok(added)
+    }
+
+    async fn entries_after(
+        &self,
+        added: Added,
+        limit: usize,
+    ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
+        let state = self.state();
+        let start = usize::try_from(added.value()).unwrap_or(usize::MAX).min(state.added.len());
+        let end = start.saturating_add(limit).min(state.added.len());
+        Ok(state.added[start..end].to_vec())
+    }
+
+    async fn entries_created_after(
+        &self,
+        position: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
+        let mut state = self.state();
+        state.created();
+        let State { added, created, .. } = &*state;
+        let start = position.map_or(0, |position| {
+            created.partition_point(|&index| added[index].meta.position() <= *position)
+        });
+        Ok(created[start..].iter().take(limit).map(|&index| Arc::clone(&added[index])).collect())
+    }
+
+    async fn by_id(&self, id: &EventId) -> Result<Option<Arc<Entry<E>>>, StoreError> {
+        let state = self.state();
+        Ok(state.ids.get(id).map(|&index| Arc::clone(&state.added[index])))
+    }
+
+    async fn last_added(&self) -> Result<Added, StoreError> {
+        Ok(Added::ZERO.plus(self.state().added.len() as u64))
+    }
+
+    async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.state().last_times.get(node).copied())
+    }
+
+    async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError> {
+        Ok(self.state().cursors.get(peer).copied().unwrap_or_default())
+    }
+
+    async fn set_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError> {
+        self.state().cursors.entry(peer.clone()).or_default().sent = sent;
+        Ok(())
+    }
+}
+
+impl<E> Default for MemoryStore<E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<E> fmt::Debug for MemoryStore<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("events", &self.state().added.len()).finish()
+    }
+}

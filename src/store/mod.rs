@@ -1,0 +1,100 @@
+//! Where a log keeps its events.
+
+#[cfg(feature = "conformance")]
+pub(crate) mod conformance;
+mod memory;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use logux_codecs::{Added, EventId, NodeId, Timestamp};
+
+use crate::log::{Entry, Position};
+
+pub use memory::MemoryStore;
+
+/// Keeps the events of a log, and how far each peer has got.
+///
+/// Object safe: a log holds an `Arc<dyn Store<E>>`. The log calls `add` one at a time; everything
+/// else may be called at any time from any task.
+///
+/// # Contract
+/// Each line is a check of [`conformance::store`](crate::conformance::store) (feature
+/// `conformance`) under the name given.
+///
+/// 1. `positions_count_up`: each event that is added gets the position after the last one, the
+///    first gets 1; no position is used twice.
+/// 2. `an_id_is_added_once`: an event whose id the store has, or that came earlier in the same
+///    call, is not added and changes nothing.
+/// 3. `a_batch_is_one_transaction`: when `add` returns, all its events and its cursor are kept
+///    (durably, if the store is durable); when it fails, none of them is.
+/// 4. `reads_in_the_order_of_adding`: `entries_after` gives what `add` was given, in that order.
+/// 5. `reads_in_the_order_of_creation`: `entries_created_after` gives the events by [`Position`].
+/// 6. `cursors_are_kept_per_peer`: a peer's cursors are what was last set for that peer, or zero;
+///    setting one leaves the other.
+/// 7. `knows_the_last_id_of_a_node`: `last_time` is the largest time in the ids of a node's events.
+#[async_trait]
+pub trait Store<E>: Send + Sync + 'static {
+    /// Adds events in one transaction, together with how far their sender's log has been received.
+    ///
+    /// Answers for each event, in order: the entry with its new position, or `None` where the
+    /// store had its id already. `meta.added` of what is given has no meaning. With no events,
+    /// only sets the cursor.
+    async fn add(
+        &self,
+        entries: Vec<Entry<E>>,
+        received: Option<(&NodeId, Added)>,
+    ) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError>;
+
+    /// At most `limit` events whose position is above `added`, in the order of their positions.
+    async fn entries_after(
+        &self,
+        added: Added,
+        limit: usize,
+    ) -> Result<Vec<Arc<Entry<E>>>, StoreError>;
+
+    /// At most `limit` events that were created after `position` (all, for `None`), oldest first.
+    async fn entries_created_after(
+        &self,
+        position: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Entry<E>>>, StoreError>;
+
+    /// The event of that id.
+    async fn by_id(&self, id: &EventId) -> Result<Option<Arc<Entry<E>>>, StoreError>;
+
+    /// The largest position that was ever given; zero if none was.
+    async fn last_added(&self) -> Result<Added, StoreError>;
+
+    /// The largest time in the ids of a node's events, all that were ever added.
+    async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError>;
+
+    /// How far a peer has got; zero for a peer that is not known.
+    async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError>;
+
+    /// Sets how far a peer has got with this log. Need not be durable at once: a cursor that is
+    /// behind only makes events travel again.
+    async fn set_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError>;
+}
+
+/// How far two logs are in step, as one of them knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursors {
+    /// The peer has confirmed all events of this log up to here that it may have (the original's
+    /// `lastSent`).
+    pub sent: Added,
+    /// This log has all events of the peer's log up to here (the original's `lastReceived`).
+    pub received: Added,
+}
+
+/// A store could not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("the store failed")]
+pub struct StoreError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+impl StoreError {
+    /// Wraps the store's own error.
+    pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(error.into())
+    }
+}

@@ -1,0 +1,100 @@
+use std::sync::Arc;
+
+use logux_codecs::{Added, Codec, Event};
+use logux_transports::{FrameReceiver, FrameSender, Link};
+use tokio::sync::mpsc;
+
+use super::driver::Driver;
+use super::error::Error;
+use super::options::SyncOptions;
+use super::rules::Role;
+use super::session::{Command, Reporter, Session};
+use super::state::State;
+use crate::log::Log;
+
+/// Keeps a log in step over one open link, in either role; for roles of one's own, such as nodes
+/// that all dial each other.
+///
+/// ```
+/// use logux_sync::{BaseSync, Json, Log, Memory, MemoryStore, Role, State, Value};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let left = Log::<Value>::open("left".parse()?, MemoryStore::new()).await?;
+/// let right = Log::<Value>::open("right".parse()?, MemoryStore::new()).await?;
+/// left.add(serde_json::json!({ "type": "hello" })).await?;
+///
+/// let (near, far) = Memory::pair();
+/// let opener = BaseSync::new(&left, Json, Role::Opener, near).start();
+/// let acceptor = BaseSync::new(&right, Json, Role::Acceptor, far).start();
+/// opener.wait_for(State::Synchronized).await;
+/// assert_eq!(right.last_added(), left.last_added());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a synchronization does nothing until it is started"]
+pub struct BaseSync<E, C, S, R> {
+    log: Log<E>,
+    codec: C,
+    role: Role,
+    link: Link<S, R>,
+    options: SyncOptions,
+}
+
+impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> {
+    /// Prepares to synchronize a log.
+    pub fn new(log: &Log<E>, codec: C, role: Role, link: Link<S, R>) -> Self {
+        Self { log: log.clone(), codec, role, link, options: SyncOptions::new() }
+    }
+
+    /// Sets how to behave.
+    pub fn options(mut self, options: SyncOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Starts, in a task of its own. Must be called within a tokio runtime.
+    pub fn start(self) -> Session {
+        Session::spawn(self.log.watch_added(), |commands, reporter| self.run(commands, reporter))
+    }
+
+    pub(crate) async fn run(
+        self,
+        mut commands: mpsc::Receiver<Command>,
+        reporter: Reporter,
+    ) -> Result<(), Arc<Error>> {
+        let Self { log, codec, role, link, options } = self;
+        reporter.update(Some(State::Connecting), None);
+        // Who will answer is not known, so nothing is claimed to be received from it.
+        let config = options.config(role, log.node_id().clone(), Added::ZERO);
+        let driver = Driver::new(&log, &codec, &options, &reporter, &mut commands, config);
+        let ended = driver.run(link).await;
+        reporter.update(Some(State::Disconnected), None);
+        ended.result.map_err(|error| reporter.error(error))
+    }
+}
+
+/// Keeps a log in step with the node that opened a link, and ends with it.
+///
+/// [`Server`](crate::Server) makes one for each connection of a listener.
+#[derive(Debug)]
+#[must_use = "a synchronization does nothing until it is started"]
+pub struct ServerSync<E, C, S, R>(BaseSync<E, C, S, R>);
+
+impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> ServerSync<E, C, S, R> {
+    /// Prepares to synchronize a log.
+    pub fn new(log: &Log<E>, codec: C, link: Link<S, R>) -> Self {
+        Self(BaseSync::new(log, codec, Role::Acceptor, link))
+    }
+
+    /// Sets how to behave.
+    pub fn options(self, options: SyncOptions) -> Self {
+        Self(self.0.options(options))
+    }
+
+    /// Starts, in a task of its own. Must be called within a tokio runtime.
+    pub fn start(self) -> Session {
+        self.0.start()
+    }
+}

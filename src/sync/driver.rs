@@ -1,0 +1,390 @@
+//! Moves what the [`Rules`] say between the link, the log and the user: one task for each
+//! connection. It holds no rule of the protocol.
+
+use std::future::{pending, ready};
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
+use logux_codecs::{Added, Codec, Event, Headers, Message, NodeId, ProtocolError};
+use logux_transports::{FrameReceiver, FrameSender, Link, Peer};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep_until, timeout};
+
+use super::error::{Error, shown};
+use super::intake::Intake;
+use super::options::{Login, SyncOptions};
+use super::outgoing::{Batch, Limits, next_batch};
+use super::rules::{Claim, Config, Input, Now, Output, Rules, Wanted};
+use super::session::{Command, Notice, Reporter};
+use crate::log::Log;
+use crate::store::{Cursors, StoreError};
+
+/// While more frames than this wait to be sent, nothing further is read.
+const MAX_OUTBOX: usize = 256;
+
+/// So many frames are taken in a row before all else gets its turn: what they ask for is then
+/// stored and answered together.
+const MAX_BURST: usize = 32;
+
+/// How long the last frames may take to go out, and the peer to close in its turn.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How a connection ended.
+pub(crate) struct Ended {
+    /// What went wrong; nothing, if either side just closed it.
+    pub(crate) result: Result<(), Error>,
+    /// Whether the user closed it.
+    pub(crate) closed_here: bool,
+    /// Whether both logs were once equal over it.
+    pub(crate) synchronized: bool,
+    /// Who was there.
+    pub(crate) remote: Option<NodeId>,
+}
+
+/// Work that goes on beside the rest, at most one of a kind.
+type Lane<T> = Option<BoxFuture<'static, T>>;
+
+/// One connection between a log and a peer.
+pub(crate) struct Driver<'a, E, C> {
+    log: &'a Log<E>,
+    codec: &'a C,
+    options: &'a SyncOptions,
+    reporter: &'a Reporter,
+    commands: &'a mut mpsc::Receiver<Command>,
+    rules: Rules<E>,
+    limits: Limits,
+    peer: Peer,
+    remote: Option<NodeId>,
+    headers: Headers,
+    outbox: Vec<Bytes>,
+    wanted: Option<Wanted>,
+    intake: Intake<E>,
+    checking: Lane<Result<Result<Cursors, ProtocolError>, Error>>,
+    reading: Lane<Result<Batch, Error>>,
+    storing: Lane<Result<usize, StoreError>>,
+    closed_here: bool,
+}
+
+/// The sending half, at work or not.
+struct Writer<S> {
+    idle: Option<S>,
+    busy: Lane<(S, io::Result<()>)>,
+}
+
+impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
+    pub(crate) fn new(
+        log: &'a Log<E>,
+        codec: &'a C,
+        options: &'a SyncOptions,
+        reporter: &'a Reporter,
+        commands: &'a mut mpsc::Receiver<Command>,
+        config: Config,
+    ) -> Self {
+        Self {
+            log,
+            codec,
+            options,
+            reporter,
+            commands,
+            rules: Rules::new(config, log.last_added()),
+            limits: options.limits(),
+            peer: Peer::default(),
+            remote: None,
+            headers: Headers::new(),
+            outbox: Vec::new(),
+            wanted: None,
+            intake: Intake::default(),
+            checking: None,
+            reading: None,
+            storing: None,
+            closed_here: false,
+        }
+    }
+
+    /// Runs the connection to its end.
+    pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(mut self, link: Link<S, R>) -> Ended {
+        let Link { sender, mut receiver, peer } = link;
+        self.peer = peer;
+        let mut writer = Writer { idle: Some(sender), busy: None };
+        let mut result = self.converse(&mut receiver, &mut writer).await;
+        // What arrived whole is kept, whatever became of the connection.
+        if !matches!(result, Err(Error::Store(_))) {
+            let stored = self.intake.finish(self.log, self.storing.take()).await;
+            result = result.and(stored.map_err(Error::from));
+        }
+        if !matches!(result, Err(Error::Link(_))) {
+            let outbox = std::mem::take(&mut self.outbox);
+            // Who does not take the last frames, or does not close, has had its time.
+            let _ = timeout(FAREWELL, say_goodbye(outbox, receiver, writer)).await;
+        }
+        Ended {
+            result,
+            closed_here: self.closed_here,
+            synchronized: self.rules.was_synchronized(),
+            remote: self.remote,
+        }
+    }
+
+    /// Hands the rules one input after the other, and does what they say.
+    async fn converse<S: FrameSender, R: FrameReceiver>(
+        &mut self,
+        receiver: &mut R,
+        writer: &mut Writer<S>,
+    ) -> Result<(), Error> {
+        let mut grown = self.log.watch_added();
+        let mut burst = 0;
+        let mut input = Input::Opened;
+        loop {
+            self.rules.handle(self.now(), input);
+            if self.carry_out()?.is_some() {
+                return Ok(());
+            }
+            self.reporter.update(self.rules.state(), self.rules.confirmed());
+            self.start_work(writer);
+            let reads = self.rules.reads()
+                && self.outbox.len() < MAX_OUTBOX
+                && self.intake.has_room()
+                && burst < MAX_BURST;
+            tokio::task::consume_budget().await;
+            let mut received = false;
+            input = tokio::select! {
+                biased;
+                command = self.commands.recv() => self.command(command),
+                frame = receiver.receive(), if reads => match frame {
+                    Ok(Some(frame)) => {
+                        received = true;
+                        self.decode(&frame)
+                    }
+                    Ok(None) => return Ok(()),
+                    Err(error) if error.kind() == io::ErrorKind::InvalidData => Input::Malformed {
+                        shown: shown(&error.to_string()),
+                        error: Error::Frame { format: C::NAME, source: error.into() },
+                    },
+                    Err(error) => return Err(Error::Link(error)),
+                },
+                checked = work(&mut self.checking) => Input::Checked(checked?),
+                stored = work(&mut self.storing) => Input::Stored(stored?),
+                batch = work(&mut self.reading) => self.take(batch?),
+                (sender, written) = work(&mut writer.busy) => {
+                    writer.idle = Some(sender);
+                    written.map_err(Error::Link)?;
+                    Input::Tick
+                }
+                end = next(&mut grown) => Input::Grown(end),
+                () = until(self.rules.deadline()) => Input::Tick,
+                // Everybody else had a turn.
+                () = ready(()), if burst >= MAX_BURST => Input::Tick,
+            };
+            burst = if received { burst + 1 } else { 0 };
+        }
+    }
+
+    /// Does what the rules ask for, or notes it for when its lane is free. `Some` ends the
+    /// connection.
+    fn carry_out(&mut self) -> Result<Option<()>, Error> {
+        while let Some(output) = self.rules.poll() {
+            match output {
+                Output::Send(message) => {
+                    let frame = self.encode(&message)?;
+                    self.outbox.push(frame);
+                }
+                Output::Check(claim) => {
+                    self.remote = Some(claim.node_id.clone());
+                    self.checking = Some(self.check(claim));
+                }
+                Output::Store(received) => self.intake.push(received),
+                Output::Read(wanted) => self.wanted = Some(wanted),
+                Output::Save(sent) => self.intake.save_sent(self.remote.as_ref(), sent),
+                Output::Tell(notice) => {
+                    if let Notice::Headers(headers) = &notice {
+                        self.headers.clone_from(headers);
+                    }
+                    self.reporter.tell(notice);
+                }
+                Output::HangUp(None) => return Ok(Some(())),
+                Output::HangUp(Some(error)) => return Err(error),
+            }
+        }
+        if let Some(relative) = self.rules.relative() {
+            self.reporter.connected(relative);
+        }
+        Ok(None)
+    }
+
+    /// Starts what waits for a free lane. The log is read only when there is nothing else to
+    /// send: what is added meanwhile makes the next batch.
+    fn start_work<S: FrameSender>(&mut self, writer: &mut Writer<S>) {
+        if self.storing.is_none() {
+            self.storing = self.intake.next_transaction(self.log);
+        }
+        if self.outbox.is_empty()
+            && writer.busy.is_none()
+            && let Some(relative) = self.rules.relative()
+            && let Some(wanted) = self.wanted.take()
+        {
+            let batch = next_batch(
+                self.log.clone(),
+                self.codec.clone(),
+                relative.clone(),
+                wanted,
+                self.limits,
+            );
+            self.reading = Some(batch.boxed());
+        }
+        if !self.outbox.is_empty()
+            && let Some(sender) = writer.idle.take()
+        {
+            writer.busy = Some(write(sender, std::mem::take(&mut self.outbox)).boxed());
+        }
+    }
+
+    fn command(&mut self, command: Option<Command>) -> Input<E> {
+        match command {
+            Some(Command::Headers(headers)) => Input::Headers(headers),
+            Some(Command::Debug(text)) => Input::Debug(text),
+            // The handle is gone.
+            Some(Command::Close) | None => {
+                self.closed_here = true;
+                Input::Close
+            }
+        }
+    }
+
+    fn decode(&mut self, frame: &[u8]) -> Input<E> {
+        let limit = self.limits.max_frame;
+        let decoded = if frame.len() > limit {
+            Err(format!("it has {} bytes, {limit} are allowed", frame.len()).into())
+        } else {
+            self.codec.decode(frame).map_err(Into::into)
+        };
+        match decoded {
+            Ok(message) => {
+                self.intake.arrived(frame.len());
+                Input::Received { message, bytes: frame.len(), shown: start_of(frame) }
+            }
+            Err(source) => Input::Malformed {
+                error: Error::Frame { format: C::NAME, source },
+                shown: start_of(frame),
+            },
+        }
+    }
+
+    fn encode(&self, message: &Message<E>) -> Result<Bytes, Error> {
+        let mut frame = Vec::new();
+        self.codec
+            .encode(message, &mut frame)
+            .map_err(|error| Error::Message { format: C::NAME, source: error.into() })?;
+        Ok(frame.into())
+    }
+
+    fn take(&mut self, batch: Batch) -> Input<E> {
+        let Batch { up_to, frame, fits } = batch;
+        self.limits.fits = fits;
+        let sent = frame.is_some();
+        self.outbox.extend(frame);
+        Input::Read { up_to, sent }
+    }
+
+    /// Asks the user, then the store.
+    fn check(
+        &self,
+        claim: Claim,
+    ) -> BoxFuture<'static, Result<Result<Cursors, ProtocolError>, Error>> {
+        let log = self.log.clone();
+        let auth = self.options.auth.clone();
+        let login = Login {
+            node_id: claim.node_id,
+            credentials: claim.credentials,
+            subprotocol: claim.subprotocol,
+            headers: self.headers.clone(),
+            peer: self.peer.clone(),
+        };
+        async move {
+            let node_id = login.node_id.clone();
+            if let Some(auth) = auth {
+                let asked = AssertUnwindSafe(async { auth.check(login).await }).catch_unwind();
+                match asked.await {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(Err(ProtocolError::WrongCredentials)),
+                    Err(_) => return Err(Error::Callback("auth")),
+                }
+            }
+            Ok(Ok(log.cursors(&node_id).await?))
+        }
+        .boxed()
+    }
+
+    /// Deadlines follow tokio's clock, which a test may pause.
+    fn now(&self) -> Now {
+        Now { instant: tokio::time::Instant::now().into_std(), clock: self.log.now() }
+    }
+}
+
+/// Sends frames in a row; they share packets where the transport can do that.
+async fn write<S: FrameSender>(mut sender: S, frames: Vec<Bytes>) -> (S, io::Result<()>) {
+    for frame in frames {
+        if let Err(error) = sender.send(frame).await {
+            return (sender, Err(error));
+        }
+    }
+    let flushed = sender.flush().await;
+    (sender, flushed)
+}
+
+/// Sends what is left, closes, and waits for the peer to close: who drops a socket with unread
+/// bytes in it may take back what was sent last.
+async fn say_goodbye<S: FrameSender, R: FrameReceiver>(
+    outbox: Vec<Bytes>,
+    mut receiver: R,
+    writer: Writer<S>,
+) {
+    let sender = match (writer.idle, writer.busy) {
+        (Some(sender), _) => sender,
+        (None, Some(busy)) => match busy.await {
+            (sender, Ok(())) => sender,
+            (_, Err(_)) => return,
+        },
+        (None, None) => return,
+    };
+    let (sender, written) = write(sender, outbox).await;
+    if written.is_ok() && sender.close().await.is_ok() {
+        while let Ok(Some(_)) = receiver.receive().await {}
+    }
+}
+
+/// The result of a lane's work, once there is one. Nothing is lost when this is dropped.
+async fn work<T>(lane: &mut Lane<T>) -> T {
+    match lane {
+        Some(future) => {
+            let result = future.await;
+            *lane = None;
+            result
+        }
+        None => pending().await,
+    }
+}
+
+/// The log's end, once it has moved.
+async fn next(grown: &mut watch::Receiver<Added>) -> Added {
+    match grown.changed().await {
+        Ok(()) => *grown.borrow_and_update(),
+        // The log outlives the connection, which holds it.
+        Err(_) => pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => pending().await,
+    }
+}
+
+/// What to show of a frame, to the peer and in logs.
+fn start_of(frame: &[u8]) -> String {
+    shown(&String::from_utf8_lossy(&frame[..frame.len().min(512)]))
+}

@@ -1,0 +1,37 @@
+//! Keeping two logs in step.
+//!
+//! - [`ClientSync`], [`ServerSync`], [`BaseSync`], [`Server`]: who talks to whom; [`SyncOptions`]:
+//!   how; [`Session`]: what the user holds; [`State`], [`Error`]: what the user sees;
+//! - `rules`: what the protocol says, as a value; `relative`: how events are named on a connection;
+//! - `driver`: one task that moves frames between the rules and the link; `outgoing`: from the log
+//!   to frames; `intake`: from frames to the log.
+
+mod base_sync;
+mod client_sync;
+mod driver;
+mod error;
+mod intake;
+mod options;
+mod outgoing;
+mod relative;
+mod rules;
+mod server;
+mod session;
+mod state;
+
+use logux_codecs::Codec;
+use logux_transports::Format;
+
+pub use base_sync::{BaseSync, ServerSync};
+pub use client_sync::ClientSync;
+pub use error::{Error, Misbehaviour};
+pub use options::{Login, SyncOptions};
+pub use rules::Role;
+pub use server::{RunningServer, Server, Shutdown};
+pub use session::{Notice, Notices, Remote, Session, States};
+pub use state::State;
+
+/// What a transport is told about a codec.
+fn format<C: Codec>() -> Format {
+    Format { name: C::NAME, media_type: C::MEDIA_TYPE, text: C::TEXT }
+}

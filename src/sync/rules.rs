@@ -1,0 +1,626 @@
+//! The rules of the protocol, as a value: what came in and what time it is gives what goes out.
+//! No sockets, no tasks, no clock of its own; the driver moves the bytes.
+//!
+//! Source of every rule: Logux protocol 7, as `@logux/core` 0.12 speaks it, tightened where that
+//! loses events; each such place says so.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use logux_codecs::{
+    Added, Connect, Connected, Headers, Message, NodeId, ProtocolError, Subprotocol, Sync,
+    Timestamp, Value,
+};
+
+use super::error::{Error, Misbehaviour};
+use super::relative::Relative;
+use super::session::Notice;
+use super::state::State;
+use crate::log::Received;
+use crate::store::Cursors;
+
+/// The version of the protocol that this node speaks.
+pub(crate) const PROTOCOL: u32 = 7;
+
+/// What a peer may send before it is authenticated: messages, and bytes of all of them.
+const EARLY_MESSAGES: usize = 16;
+const EARLY_BYTES: usize = 64 << 10;
+
+/// Which side of a connection a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It opened the connection, and introduces itself with `connect`.
+    Opener,
+    /// It was connected to, and answers with `connected`.
+    Acceptor,
+}
+
+/// What a connection is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) role: Role,
+    pub(crate) local: NodeId,
+    pub(crate) credentials: Option<Value>,
+    pub(crate) subprotocol: Option<Subprotocol>,
+    pub(crate) headers: Headers,
+    /// How long the handshake, or the answer to a ping, may take.
+    pub(crate) timeout: Duration,
+    /// How long to hear nothing before asking; `None` never asks.
+    pub(crate) ping: Option<Duration>,
+    /// How many `sync` may wait for their `synced`.
+    pub(crate) window: usize,
+    /// An opener's guess of how far it has received the log of the node that will answer.
+    pub(crate) synced: Added,
+}
+
+/// What time it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) instant: Instant,
+    pub(crate) clock: Timestamp,
+}
+
+/// What can happen to a connection.
+#[derive(Debug)]
+pub(crate) enum Input<E> {
+    /// The link is open.
+    Opened,
+    /// A message came, in a frame of so many bytes; `shown` is its start, to complain about.
+    Received { message: Message<E>, bytes: usize, shown: String },
+    /// What came is no message.
+    Malformed { error: Error, shown: String },
+    /// The answer to [`Output::Check`]: these cursors, or the error to tell the peer.
+    Checked(Result<Cursors, ProtocolError>),
+    /// The oldest so many [`Output::Store`] are stored.
+    Stored(usize),
+    /// The answer to [`Output::Read`]: all up to here was sent, or (`sent` is false) nothing up to
+    /// here is for the peer.
+    Read { up_to: Added, sent: bool },
+    /// The log reaches up to here.
+    Grown(Added),
+    /// The user has new headers.
+    Headers(Headers),
+    /// The user has a text for the peer's developer.
+    Debug(String),
+    /// The deadline may have passed.
+    Tick,
+    /// The user wants to end.
+    Close,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug)]
+pub(crate) enum Output<E> {
+    /// Send a message, never a `sync`.
+    Send(Message<E>),
+    /// Ask the user about the peer, and the store for its cursors.
+    Check(Claim),
+    /// Store these events and how far the peer's log is received.
+    Store(Received<E>),
+    /// Send the next events, all that fit into one `sync`.
+    Read(Wanted),
+    /// The peer has all up to here.
+    Save(Added),
+    /// Tell the user.
+    Tell(Notice),
+    /// End the connection, once all before is sent.
+    HangUp(Option<Error>),
+}
+
+/// What a peer says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) node_id: NodeId,
+    pub(crate) credentials: Option<Value>,
+    pub(crate) subprotocol: Option<Subprotocol>,
+    /// An acceptor learns how far the peer has received its log.
+    synced: Added,
+    /// When `connect` came.
+    start: Timestamp,
+    /// An opener learns the base time.
+    base_time: Timestamp,
+}
+
+/// Which events to send next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// Those above this position,
+    pub(crate) after: Added,
+    /// and up to this one.
+    pub(crate) up_to: Added,
+    /// Events that came from the peer are not sent back to it, but for those up to here.
+    pub(crate) return_up_to: Added,
+}
+
+/// One connection. Everything that it knows ends with it; what must last is in the store.
+#[derive(Debug)]
+pub(crate) struct Rules<E> {
+    config: Config,
+    phase: Phase,
+    outputs: VecDeque<Output<E>>,
+    log_end: Added,
+    early_messages: usize,
+    early_bytes: usize,
+    /// When the peer must have answered.
+    answer_by: Option<Instant>,
+    /// When to ask the peer whether it is still there.
+    ask_at: Option<Instant>,
+    was_synchronized: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The peer has not introduced itself.
+    Opening,
+    /// It has, and is being checked; nothing is read meanwhile.
+    Checking(Claim),
+    /// Both sides send and receive events.
+    Live(Live),
+    Over,
+}
+
+#[derive(Debug)]
+struct Live {
+    relative: Relative,
+    // What this side sends.
+    /// All up to here was sent, or is not for the peer.
+    position: Added,
+    /// All up to here was there when the connection became live.
+    start_end: Added,
+    return_up_to: Added,
+    reading: bool,
+    /// The `sync` messages that wait for their `synced`.
+    unconfirmed: VecDeque<Added>,
+    sent: Added,
+    ready_sent: bool,
+    // What the other side sends.
+    received: Added,
+    received_before: Added,
+    storing: VecDeque<Arrived>,
+    remote_ready: bool,
+}
+
+/// What a message from the peer asks for once everything before it is stored.
+#[derive(Clone, Copy, Debug)]
+enum Arrived {
+    Sync(Added),
+    Ready(Added),
+}
+
+impl<E> Rules<E> {
+    pub(crate) fn new(config: Config, log_end: Added) -> Self {
+        Self {
+            config,
+            phase: Phase::Opening,
+            outputs: VecDeque::new(),
+            log_end,
+            early_messages: 0,
+            early_bytes: 0,
+            answer_by: None,
+            ask_at: None,
+            was_synchronized: false,
+        }
+    }
+
+    /// The next thing to do.
+    pub(crate) fn poll(&mut self) -> Option<Output<E>> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call `handle` with [`Input::Tick`], if nothing else happens before.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        [self.answer_by, self.ask_at].into_iter().flatten().min()
+    }
+
+    /// Whether a message may come now: not while the peer is being checked.
+    pub(crate) fn reads(&self) -> bool {
+        matches!(self.phase, Phase::Opening | Phase::Live(_))
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.phase, Phase::Live(_))
+    }
+
+    /// What both sides agreed on, once they have.
+    pub(crate) fn relative(&self) -> Option<&Relative> {
+        match &self.phase {
+            Phase::Live(live) => Some(&live.relative),
+            _ => None,
+        }
+    }
+
+    /// The state that the user sees; `None` while it is not clear whether what the log got last
+    /// is for the peer: then the state from before stands.
+    pub(crate) fn state(&self) -> Option<State> {
+        match &self.phase {
+            Phase::Opening | Phase::Checking(_) => Some(State::Connecting),
+            Phase::Live(live) if !live.unconfirmed.is_empty() => Some(State::Sending),
+            Phase::Live(live) if live.reading || live.position < self.log_end => None,
+            Phase::Live(live) if live.remote_ready && live.ready_sent => Some(State::Synchronized),
+            Phase::Live(_) => Some(State::Connecting),
+            Phase::Over => None,
+        }
+    }
+
+    /// All up to here is confirmed, or not for the peer.
+    pub(crate) fn confirmed(&self) -> Option<Added> {
+        match &self.phase {
+            Phase::Live(live) => Some(live.sent),
+            _ => None,
+        }
+    }
+
+    /// Whether both logs were once equal over this connection.
+    pub(crate) fn was_synchronized(&self) -> bool {
+        self.was_synchronized
+    }
+
+    pub(crate) fn handle(&mut self, now: Now, input: Input<E>) {
+        match input {
+            _ if matches!(self.phase, Phase::Over) => return,
+            Input::Opened => self.open(now),
+            Input::Received { message, bytes, shown } => {
+                self.heard(now);
+                if let Err(fault) = self.receive(now, message, bytes) {
+                    self.refuse(fault.to_protocol(shown), Error::Peer(fault));
+                }
+            }
+            Input::Malformed { error, shown } => {
+                self.refuse(ProtocolError::WrongFormat(shown), error);
+            }
+            Input::Checked(Ok(cursors)) => self.become_live(now, cursors),
+            Input::Checked(Err(refusal)) => self.refuse(refusal.clone(), Error::Refused(refusal)),
+            Input::Stored(count) => self.stored(count),
+            Input::Read { up_to, sent } => self.read(up_to, sent),
+            Input::Grown(end) => self.log_end = self.log_end.max(end),
+            Input::Headers(headers) => {
+                self.config.headers = headers;
+                // Before `connect` came they are sent with the answer to it.
+                if self.config.role == Role::Opener || self.is_live() {
+                    self.send(Message::Headers(self.config.headers.clone()));
+                }
+            }
+            Input::Debug(text) => self.send(Message::Debug(text)),
+            Input::Tick => self.tick(now),
+            Input::Close => self.hang_up(None),
+        }
+        self.advance();
+        self.was_synchronized |= self.state() == Some(State::Synchronized);
+    }
+
+    fn open(&mut self, now: Now) {
+        self.answer_by = Some(now.instant + self.config.timeout);
+        if self.config.role == Role::Opener {
+            self.send_headers();
+            let Config { local, credentials, subprotocol, synced, .. } = &self.config;
+            let connect = Connect {
+                protocol: PROTOCOL,
+                node_id: local.clone(),
+                synced: *synced,
+                credentials: credentials.clone(),
+                subprotocol: *subprotocol,
+            };
+            self.send(Message::Connect(connect));
+        }
+    }
+
+    /// Every message in every phase: allowed, or what is wrong with it.
+    fn receive(&mut self, now: Now, message: Message<E>, bytes: usize) -> Result<(), Misbehaviour> {
+        if !self.is_live() {
+            self.early_messages += 1;
+            self.early_bytes = self.early_bytes.saturating_add(bytes);
+            if self.early_messages > EARLY_MESSAGES || self.early_bytes > EARLY_BYTES {
+                return Err(Misbehaviour::TooMuchTooEarly);
+            }
+        }
+        match (&mut self.phase, self.config.role, message) {
+            (_, _, Message::Headers(headers)) => self.tell(Notice::Headers(headers)),
+            (_, _, Message::Debug(text)) => self.tell(Notice::Debug(text)),
+            (_, _, Message::Error(error)) => self.hang_up(Some(Error::Received(error))),
+            (_, _, Message::Unknown(kind)) => return Err(Misbehaviour::UnknownMessage(kind)),
+
+            (Phase::Opening, Role::Acceptor, Message::Connect(connect)) => {
+                return self.connect(now, connect);
+            }
+            (Phase::Opening, Role::Opener, Message::Connected(connected)) => {
+                return self.connected(connected);
+            }
+            // One `connect` for each connection, and only from the side that opened it: identity
+            // is set once. `@logux/core` takes a second one.
+            (_, _, Message::Connect(_)) => return Err(Misbehaviour::OutOfPlace("connect")),
+            (_, _, Message::Connected(_)) => return Err(Misbehaviour::OutOfPlace("connected")),
+
+            (Phase::Live(live), _, Message::Sync(sync)) => {
+                let store = live.sync(sync)?;
+                self.outputs.push_back(Output::Store(store));
+            }
+            (Phase::Live(live), _, Message::Synced(added)) => {
+                let sent = live.synced(added)?;
+                self.outputs.push_back(Output::Save(sent));
+            }
+            (Phase::Live(live), _, Message::Ready(added)) => {
+                let store = live.ready(added);
+                self.outputs.push_back(Output::Store(store));
+            }
+            (Phase::Live(live), _, Message::Ping(_)) => {
+                let sent = live.position;
+                self.send(Message::Pong(sent));
+            }
+            // Hearing it is all that it is for; also one that nobody asked for does no harm. Its
+            // number, and that of a ping, moves no cursor: `@logux/core` puts there what was
+            // added, not what was sent.
+            (Phase::Live(_), _, Message::Pong(_)) => {}
+
+            (
+                _,
+                _,
+                message @ (Message::Sync(_)
+                | Message::Synced(_)
+                | Message::Ready(_)
+                | Message::Ping(_)
+                | Message::Pong(_)),
+            ) => return Err(Misbehaviour::MissedAuth(message.kind().to_owned())),
+            // `Message` may grow; what it grows by is unknown here.
+            (_, _, other) => return Err(Misbehaviour::UnknownMessage(other.kind().to_owned())),
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, now: Now, connect: Connect) -> Result<(), Misbehaviour> {
+        // A newer peer is answered, and decides by the version in `connected`.
+        if connect.protocol < PROTOCOL {
+            self.refuse_protocol(connect.protocol);
+            return Ok(());
+        }
+        self.check(Claim {
+            node_id: connect.node_id,
+            credentials: connect.credentials,
+            subprotocol: connect.subprotocol,
+            synced: connect.synced,
+            start: now.clock,
+            base_time: now.clock,
+        })
+    }
+
+    fn connected(&mut self, connected: Connected) -> Result<(), Misbehaviour> {
+        if connected.protocol != PROTOCOL {
+            self.refuse_protocol(connected.protocol);
+            return Ok(());
+        }
+        self.check(Claim {
+            node_id: connected.node_id,
+            credentials: connected.credentials,
+            subprotocol: connected.subprotocol,
+            synced: Added::ZERO,
+            start: connected.start,
+            base_time: connected.end,
+        })
+    }
+
+    fn refuse_protocol(&mut self, used: u32) {
+        let error = ProtocolError::WrongProtocol { supported: PROTOCOL, used };
+        self.refuse(error.clone(), Error::Refused(error));
+    }
+
+    fn check(&mut self, claim: Claim) -> Result<(), Misbehaviour> {
+        if claim.node_id == self.config.local {
+            return Err(Misbehaviour::SameNode(claim.node_id));
+        }
+        self.outputs.push_back(Output::Check(claim.clone()));
+        self.phase = Phase::Checking(claim);
+        Ok(())
+    }
+
+    /// The peer is who it says: answer it, and find out where both logs stand.
+    fn become_live(&mut self, now: Now, cursors: Cursors) {
+        let Phase::Checking(claim) = std::mem::replace(&mut self.phase, Phase::Over) else {
+            return;
+        };
+        let (base_time, sent) = match self.config.role {
+            Role::Acceptor => (now.clock, claim.synced),
+            Role::Opener => (claim.base_time, cursors.sent),
+        };
+        // The guess was about another node: told too much, this one would leave out events.
+        if self.config.role == Role::Opener && self.config.synced > cursors.received {
+            self.hang_up(Some(Error::AnotherNode { found: claim.node_id }));
+            return;
+        }
+        // The peer has seen more than there is: not of this log. Start from the beginning.
+        let replaced = sent > self.log_end;
+        let sent = if replaced { Added::ZERO } else { sent };
+        let relative = Relative {
+            base_time,
+            local: self.config.local.clone(),
+            remote: claim.node_id,
+            local_subprotocol: self.config.subprotocol,
+            remote_subprotocol: claim.subprotocol,
+        };
+        self.phase = Phase::Live(Live {
+            relative,
+            position: sent,
+            start_end: self.log_end,
+            return_up_to: Added::ZERO,
+            reading: false,
+            unconfirmed: VecDeque::new(),
+            sent,
+            ready_sent: false,
+            received: cursors.received,
+            received_before: cursors.received,
+            storing: VecDeque::new(),
+            remote_ready: false,
+        });
+        self.answer_by = None;
+        self.ask_at = self.config.ping.map(|ping| now.instant + ping);
+        if replaced {
+            self.tell(Notice::StartedOver);
+        }
+        if self.config.role == Role::Acceptor {
+            self.send_headers();
+            let Config { local, credentials, subprotocol, .. } = &self.config;
+            let connected = Connected {
+                protocol: PROTOCOL,
+                node_id: local.clone(),
+                // A clock that stepped back meanwhile must not make an answer before its question.
+                start: claim.start.min(base_time),
+                end: base_time,
+                credentials: credentials.clone(),
+                subprotocol: *subprotocol,
+            };
+            self.send(Message::Connected(connected));
+        }
+    }
+
+    /// What arrived is in the store: now, and not before, it is confirmed.
+    fn stored(&mut self, count: usize) {
+        for _ in 0..count {
+            let Phase::Live(live) = &mut self.phase else { return };
+            match live.storing.pop_front() {
+                // One `synced` for each `sync`, in their order: a JavaScript sender counts them.
+                Some(Arrived::Sync(added)) => self.send(Message::Synced(added)),
+                Some(Arrived::Ready(added)) => {
+                    live.remote_ready = true;
+                    if added < live.received_before {
+                        self.peer_log_replaced();
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// The peer's log ends before what was received from it: it is another log, which lacks
+    /// what was sent to the one before.
+    fn peer_log_replaced(&mut self) {
+        let Phase::Live(live) = &mut self.phase else { return };
+        live.sent = Added::ZERO;
+        self.outputs.push_back(Output::Save(Added::ZERO));
+        match self.config.role {
+            // Only the `connect` of a new connection can tell the peer to start over.
+            Role::Opener => self.hang_up(Some(Error::LogReplaced)),
+            Role::Acceptor => {
+                live.position = Added::ZERO;
+                live.return_up_to = self.log_end;
+                self.tell(Notice::StartedOver);
+            }
+        }
+    }
+
+    fn read(&mut self, up_to: Added, sent: bool) {
+        let Phase::Live(live) = &mut self.phase else { return };
+        live.reading = false;
+        live.position = up_to;
+        if sent {
+            live.unconfirmed.push_back(up_to);
+        } else if live.unconfirmed.is_empty() && live.sent < up_to {
+            live.sent = up_to;
+            self.outputs.push_back(Output::Save(up_to));
+        }
+    }
+
+    /// Sends what can be sent now: the log is the queue.
+    fn advance(&mut self) {
+        let Phase::Live(live) = &mut self.phase else { return };
+        if live.reading {
+            return;
+        }
+        // All that was there at the start is sent, and nothing that is said here overtakes it.
+        if !live.ready_sent && live.position >= live.start_end {
+            live.ready_sent = true;
+            self.outputs.push_back(Output::Send(Message::Ready(live.position)));
+        }
+        if live.position < self.log_end && live.unconfirmed.len() < self.config.window {
+            live.reading = true;
+            self.outputs.push_back(Output::Read(Wanted {
+                after: live.position,
+                up_to: self.log_end,
+                return_up_to: live.return_up_to,
+            }));
+        }
+    }
+
+    /// Any message proves that the peer is there.
+    fn heard(&mut self, now: Now) {
+        if self.is_live() {
+            self.answer_by = None;
+            self.ask_at = self.config.ping.map(|ping| now.instant + ping);
+        }
+    }
+
+    fn tick(&mut self, now: Now) {
+        if self.answer_by.is_some_and(|by| by <= now.instant) {
+            self.hang_up(Some(Error::Silent(self.config.timeout)));
+            return;
+        }
+        if self.ask_at.is_some_and(|at| at <= now.instant) {
+            let Phase::Live(live) = &self.phase else { return };
+            let sent = live.position;
+            self.send(Message::Ping(sent));
+            self.ask_at = None;
+            self.answer_by = Some(now.instant + self.config.timeout);
+        }
+    }
+
+    fn send(&mut self, message: Message<E>) {
+        self.outputs.push_back(Output::Send(message));
+    }
+
+    fn send_headers(&mut self) {
+        if !self.config.headers.is_empty() {
+            self.send(Message::Headers(self.config.headers.clone()));
+        }
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        self.outputs.push_back(Output::Tell(notice));
+    }
+
+    fn refuse(&mut self, tell_peer: ProtocolError, error: Error) {
+        self.send(Message::Error(tell_peer));
+        self.hang_up(Some(error));
+    }
+
+    fn hang_up(&mut self, error: Option<Error>) {
+        self.outputs.push_back(Output::HangUp(error));
+        self.phase = Phase::Over;
+    }
+}
+
+impl Live {
+    fn sync<E>(&mut self, sync: Sync<E>) -> Result<Received<E>, Misbehaviour> {
+        let Sync { added, entries } = sync;
+        let entries = entries
+            .into_iter()
+            .map(|(event, wire)| self.relative.from_wire(event, wire))
+            .collect::<Result<_, _>>()?;
+        self.storing.push_back(Arrived::Sync(added));
+        // Numbers may repeat or fall: a JavaScript node gives 0 to events that it does not keep.
+        self.received = self.received.max(added);
+        Ok(self.received(entries))
+    }
+
+    fn ready<E>(&mut self, added: Added) -> Received<E> {
+        self.storing.push_back(Arrived::Ready(added));
+        self.received = if added < self.received_before {
+            // Another log, nothing of which is known to be here; see `peer_log_replaced`.
+            Added::ZERO
+        } else {
+            self.received.max(added)
+        };
+        self.received(Vec::new())
+    }
+
+    fn received<E>(&self, entries: Vec<crate::log::Entry<E>>) -> Received<E> {
+        Received { peer: self.relative.remote.clone(), entries, up_to: self.received }
+    }
+
+    /// Only what waits for it can be confirmed; `@logux/core` believes any number, and never again
+    /// sends what is below. Answers what is confirmed now.
+    fn synced(&mut self, added: Added) -> Result<Added, Misbehaviour> {
+        let place = self.unconfirmed.iter().position(|&waiting| waiting == added);
+        let place = place.ok_or(Misbehaviour::Unsent(added))?;
+        self.unconfirmed.drain(..=place);
+        // With nothing under way, what comes after it and is not for the peer counts, too.
+        self.sent = if self.unconfirmed.is_empty() { self.position } else { added };
+        Ok(self.sent)
+    }
+}
