@@ -25,16 +25,14 @@ pub struct Follow<E> {
 
 impl<E: Event> Follow<E> {
     pub(super) fn new(log: Log<E>, after: Added) -> Self {
-        let grown = log.watch_added();
-        let start = (log, grown, after, VecDeque::<Arc<Entry<E>>>::new());
-        let entries = stream::try_unfold(start, async |(log, mut grown, mut after, mut page)| {
+        let start = (log, after, VecDeque::<Arc<Entry<E>>>::new());
+        let entries = stream::try_unfold(start, async |(log, mut after, mut page)| {
             loop {
                 if let Some(entry) = page.pop_front() {
                     after = entry.meta.added;
-                    return Ok(Some((entry, (log, grown, after, page))));
+                    return Ok(Some((entry, (log, after, page))));
                 }
-                // The sender lives as long as the log, which is held here.
-                let _ = grown.wait_for(|&last| last > after).await;
+                log.end().beyond(after).await;
                 page = log.entries_after(after, PAGE).await?.into();
             }
         });

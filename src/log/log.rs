@@ -3,8 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logux_codecs::{Added, Event, EventId, NodeId, Timestamp};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 
+use super::end::End;
 use super::{Clock, Draft, Entry, Follow, Position};
 use crate::store::{Cursors, Store, StoreError};
 
@@ -45,7 +46,7 @@ struct Shared<E> {
     /// The time of the last id that was given. Held while the store adds, so that ids and
     /// positions have one order, and the store is asked for one thing at a time.
     last_time: Mutex<Timestamp>,
-    last_added: watch::Sender<Added>,
+    end: Arc<End>,
 }
 
 /// Events that a peer sent, ready to be added.
@@ -80,7 +81,7 @@ impl<E: Event> Log<E> {
                 store,
                 clock,
                 last_time: Mutex::new(last_time),
-                last_added: watch::Sender::new(last_added),
+                end: Arc::new(End::new(last_added)),
             }),
         })
     }
@@ -97,7 +98,7 @@ impl<E: Event> Log<E> {
 
     /// The position of the last event; zero if there is none.
     pub fn last_added(&self) -> Added {
-        *self.shared.last_added.borrow()
+        self.shared.end.get()
     }
 
     /// Adds an event, or a [`Draft`] with more to say, and answers its entry once the store has it.
@@ -190,13 +191,17 @@ impl<E: Event> Log<E> {
         self.shared.store.cursors(peer).await
     }
 
-    pub(crate) async fn set_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError> {
-        self.shared.store.set_sent(peer, sent).await
+    pub(crate) async fn advance_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError> {
+        self.shared.store.advance_sent(peer, sent).await
     }
 
-    /// Tells the last position, and each new one.
-    pub(crate) fn watch_added(&self) -> watch::Receiver<Added> {
-        self.shared.last_added.subscribe()
+    pub(crate) async fn reset_cursors(&self, peer: &NodeId) -> Result<(), StoreError> {
+        self.shared.store.reset_cursors(peer).await
+    }
+
+    /// Where the log ends, now and later.
+    pub(crate) fn end(&self) -> &Arc<End> {
+        &self.shared.end
     }
 
     /// Adds what a peer sent, and moves its cursor, in one transaction.
@@ -232,7 +237,7 @@ impl<E: Event> Log<E> {
     ) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError> {
         let answers = self.shared.store.add(entries, received).await?;
         if let Some(last) = answers.iter().flatten().last() {
-            self.shared.last_added.send_replace(last.meta.added);
+            self.shared.end.advance(last.meta.added);
         }
         Ok(answers)
     }
@@ -257,7 +262,7 @@ impl<E> fmt::Debug for Log<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log")
             .field("node_id", &self.shared.node_id)
-            .field("last_added", &*self.shared.last_added.borrow())
+            .field("last_added", &self.shared.end.get())
             .finish_non_exhaustive()
     }
 }

@@ -1,12 +1,14 @@
 //! The log: events, their meta, their ids, and the order in which they came.
 
 mod clock;
+mod end;
 mod entry;
 mod follow;
 #[expect(clippy::module_inception, reason = "the log's own file, beside its parts")]
 mod log;
 
 pub use clock::Clock;
+pub(crate) use end::End;
 pub use entry::{Draft, Entry, Meta, Position};
 pub use follow::Follow;
 pub use log::Log;

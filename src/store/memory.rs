@@ -92,7 +92,8 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
         let mut state = self.state();
         let added = entries.into_iter().map(|entry| state.add(entry)).collect();
         if let Some((peer, received)) = received {
-            state.cursors.entry(peer.clone()).or_default().received = received;
+            let cursors = state.cursors.entry(peer.clone()).or_default();
+            cursors.received = cursors.received.max(received);
         }
         Ok(added)
     }
@@ -139,8 +140,15 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
         Ok(self.state().cursors.get(peer).copied().unwrap_or_default())
     }
 
-    async fn set_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError> {
-        self.state().cursors.entry(peer.clone()).or_default().sent = sent;
+    async fn advance_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let cursors = state.cursors.entry(peer.clone()).or_default();
+        cursors.sent = cursors.sent.max(sent);
+        Ok(())
+    }
+
+    async fn reset_cursors(&self, peer: &NodeId) -> Result<(), StoreError> {
+        self.state().cursors.remove(peer);
         Ok(())
     }
 }

@@ -30,8 +30,9 @@ pub use memory::MemoryStore;
 ///    (durably, if the store is durable); when it fails, none of them is.
 /// 4. `reads_in_the_order_of_adding`: `entries_after` gives what `add` was given, in that order.
 /// 5. `reads_in_the_order_of_creation`: `entries_created_after` gives the events by [`Position`].
-/// 6. `cursors_are_kept_per_peer`: a peer's cursors are what was last set for that peer, or zero;
-///    setting one leaves the other.
+/// 6. `cursors_are_kept_per_peer`: a peer's cursors are zero, or the largest that were given for
+///    that peer since they were reset. They never fall otherwise: what a connection that ended
+///    has to say may come late.
 /// 7. `knows_the_last_id_of_a_node`: `last_time` is the largest time in the ids of a node's events.
 #[async_trait]
 pub trait Store<E>: Send + Sync + 'static {
@@ -72,9 +73,12 @@ pub trait Store<E>: Send + Sync + 'static {
     /// How far a peer has got; zero for a peer that is not known.
     async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError>;
 
-    /// Sets how far a peer has got with this log. Need not be durable at once: a cursor that is
-    /// behind only makes events travel again.
-    async fn set_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError>;
+    /// Moves on how far a peer has got with this log. Need not be durable at once: a cursor that
+    /// is behind only makes events travel again.
+    async fn advance_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError>;
+
+    /// Sets both cursors of a peer back to zero: its log is another one than before.
+    async fn reset_cursors(&self, peer: &NodeId) -> Result<(), StoreError>;
 }
 
 /// How far two logs are in step, as one of them knows it.

@@ -56,7 +56,9 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
 
     /// Starts, in a task of its own. Must be called within a tokio runtime.
     pub fn start(self) -> Session {
-        Session::spawn(self.log.watch_added(), |commands, reporter| self.run(commands, reporter))
+        Session::spawn(Arc::clone(self.log.end()), |commands, reporter| {
+            self.run(commands, reporter)
+        })
     }
 
     pub(crate) async fn run(

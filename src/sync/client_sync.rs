@@ -56,7 +56,9 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
 
     /// Starts, in a task of its own. Must be called within a tokio runtime.
     pub fn start(self) -> Session {
-        Session::spawn(self.log.watch_added(), |commands, reporter| self.run(commands, reporter))
+        Session::spawn(Arc::clone(self.log.end()), |commands, reporter| {
+            self.run(commands, reporter)
+        })
     }
 
     async fn run(
@@ -68,8 +70,9 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
         loop {
             reporter.update(Some(State::Connecting), None);
             let opened = tokio::select! {
-                opened = self.transport.open(format::<C>()) => opened,
+                biased;
                 () = closed(&mut commands, &mut self.options) => break,
+                opened = self.transport.open(format::<C>()) => opened,
             };
             let ended = match opened {
                 Ok(link) => {
@@ -102,8 +105,9 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                 return result;
             }
             let again = tokio::select! {
-                again = self.transport.retry(ended.synchronized) => again,
+                biased;
                 () = closed(&mut commands, &mut self.options) => break,
+                again = self.transport.retry(ended.synchronized) => again,
                 () = show_what_waits(&self.log, &reporter) => false,
             };
             if !again {
@@ -131,13 +135,10 @@ fn show_offline<E: Event>(log: &Log<E>, reporter: &Reporter) {
 
 /// Never ends: shows when there is something to send while there is no connection.
 async fn show_what_waits<E: Event>(log: &Log<E>, reporter: &Reporter) {
-    let mut added = log.watch_added();
     loop {
+        let end = log.last_added();
         show_offline(log, reporter);
-        if added.changed().await.is_err() {
-            // The log is gone, and nothing can be added.
-            return std::future::pending().await;
-        }
+        log.end().beyond(end).await;
     }
 }
 

@@ -4,14 +4,15 @@
 use std::future::{pending, ready};
 use std::io;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use logux_codecs::{Added, Codec, Event, Headers, Message, NodeId, ProtocolError};
+use logux_codecs::{Codec, Event, Headers, Message, NodeId, ProtocolError};
 use logux_transports::{FrameReceiver, FrameSender, Link, Peer};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
 use super::error::{Error, shown};
@@ -135,7 +136,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         receiver: &mut R,
         writer: &mut Writer<S>,
     ) -> Result<(), Error> {
-        let mut grown = self.log.watch_added();
+        let end = Arc::clone(self.log.end());
         let mut burst = 0;
         let mut input = Input::Opened;
         loop {
@@ -174,7 +175,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                     written.map_err(Error::Link)?;
                     Input::Tick
                 }
-                end = next(&mut grown) => Input::Grown(end),
+                end = end.beyond(self.rules.log_end()) => Input::Grown(end),
                 () = until(self.rules.deadline()) => Input::Tick,
                 // Everybody else had a turn.
                 () = ready(()), if burst >= MAX_BURST => Input::Tick,
@@ -198,7 +199,16 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                 }
                 Output::Store(received) => self.intake.push(received),
                 Output::Read(wanted) => self.wanted = Some(wanted),
-                Output::Save(sent) => self.intake.save_sent(self.remote.as_ref(), sent),
+                Output::Advance(sent) => {
+                    if let Some(peer) = &self.remote {
+                        self.intake.advance_sent(peer.clone(), sent);
+                    }
+                }
+                Output::Reset => {
+                    if let Some(peer) = &self.remote {
+                        self.intake.reset_cursors(peer.clone());
+                    }
+                }
                 Output::Tell(notice) => {
                     if let Notice::Headers(headers) = &notice {
                         self.headers.clone_from(headers);
@@ -365,15 +375,6 @@ async fn work<T>(lane: &mut Lane<T>) -> T {
             result
         }
         None => pending().await,
-    }
-}
-
-/// The log's end, once it has moved.
-async fn next(grown: &mut watch::Receiver<Added>) -> Added {
-    match grown.changed().await {
-        Ok(()) => *grown.borrow_and_update(),
-        // The log outlives the connection, which holds it.
-        Err(_) => pending().await,
     }
 }
 

@@ -14,12 +14,20 @@ const MAX_BYTES: usize = 1 << 20;
 pub(crate) struct Intake<E> {
     waiting: Vec<Received<E>>,
     bytes: usize,
-    sent: Option<(NodeId, Added)>,
+    cursor: Option<(NodeId, Move)>,
+}
+
+/// What to do with how far the peer has received this log.
+#[derive(Clone, Copy)]
+enum Move {
+    Advance(Added),
+    /// Both cursors: its log is another one.
+    Reset,
 }
 
 impl<E> Default for Intake<E> {
     fn default() -> Self {
-        Self { waiting: Vec::new(), bytes: 0, sent: None }
+        Self { waiting: Vec::new(), bytes: 0, cursor: None }
     }
 }
 
@@ -37,9 +45,17 @@ impl<E: Event> Intake<E> {
         self.waiting.push(received);
     }
 
-    /// Notes how far the peer has received this log; only the last word counts.
-    pub(crate) fn save_sent(&mut self, peer: Option<&NodeId>, sent: Added) {
-        self.sent = peer.map(|peer| (peer.clone(), sent));
+    /// Notes how far the peer has received this log.
+    pub(crate) fn advance_sent(&mut self, peer: NodeId, sent: Added) {
+        // What was to be reset stays at zero for now, which only makes events travel again.
+        if !matches!(self.cursor, Some((_, Move::Reset))) {
+            self.cursor = Some((peer, Move::Advance(sent)));
+        }
+    }
+
+    /// Notes that the peer's log is another one than before.
+    pub(crate) fn reset_cursors(&mut self, peer: NodeId) {
+        self.cursor = Some((peer, Move::Reset));
     }
 
     /// Puts all that waits into the store, and answers how many messages that were.
@@ -47,7 +63,7 @@ impl<E: Event> Intake<E> {
         &mut self,
         log: &Log<E>,
     ) -> Option<BoxFuture<'static, Result<usize, StoreError>>> {
-        let sent = self.sent.take();
+        let cursor = self.cursor.take();
         let waiting = std::mem::take(&mut self.waiting);
         self.bytes = 0;
         let count = waiting.len();
@@ -56,7 +72,7 @@ impl<E: Event> Intake<E> {
             all.up_to = next.up_to;
             all
         });
-        if sent.is_none() && all.is_none() {
+        if cursor.is_none() && all.is_none() {
             return None;
         }
         let log = log.clone();
@@ -64,8 +80,10 @@ impl<E: Event> Intake<E> {
             if let Some(all) = all {
                 log.receive(all).await?;
             }
-            if let Some((peer, sent)) = sent {
-                log.set_sent(&peer, sent).await?;
+            match cursor {
+                Some((peer, Move::Advance(sent))) => log.advance_sent(&peer, sent).await?,
+                Some((peer, Move::Reset)) => log.reset_cursors(&peer).await?,
+                None => {}
             }
             Ok(count)
         };

@@ -99,8 +99,10 @@ pub(crate) enum Output<E> {
     Store(Received<E>),
     /// Send the next events, all that fit into one `sync`.
     Read(Wanted),
-    /// The peer has all up to here.
-    Save(Added),
+    /// Note that the peer has all up to here.
+    Advance(Added),
+    /// Note that the peer's log is another one than before.
+    Reset,
     /// Tell the user.
     Tell(Notice),
     /// End the connection, once all before is sent.
@@ -217,7 +219,12 @@ impl<E> Rules<E> {
         matches!(self.phase, Phase::Opening | Phase::Live(_))
     }
 
-    pub(crate) fn is_live(&self) -> bool {
+    /// How far the log was known to reach when it was last told.
+    pub(crate) fn log_end(&self) -> Added {
+        self.log_end
+    }
+
+    fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Live(_))
     }
 
@@ -336,7 +343,7 @@ impl<E> Rules<E> {
             }
             (Phase::Live(live), _, Message::Synced(added)) => {
                 let sent = live.synced(added)?;
-                self.outputs.push_back(Output::Save(sent));
+                self.outputs.push_back(Output::Advance(sent));
             }
             (Phase::Live(live), _, Message::Ready(added)) => {
                 let store = live.ready(added);
@@ -493,7 +500,7 @@ impl<E> Rules<E> {
     fn peer_log_replaced(&mut self) {
         let Phase::Live(live) = &mut self.phase else { return };
         live.sent = Added::ZERO;
-        self.outputs.push_back(Output::Save(Added::ZERO));
+        self.outputs.push_back(Output::Reset);
         match self.config.role {
             // Only the `connect` of a new connection can tell the peer to start over.
             Role::Opener => self.hang_up(Some(Error::LogReplaced)),
@@ -513,7 +520,7 @@ impl<E> Rules<E> {
             live.unconfirmed.push_back(up_to);
         } else if live.unconfirmed.is_empty() && live.sent < up_to {
             live.sent = up_to;
-            self.outputs.push_back(Output::Save(up_to));
+            self.outputs.push_back(Output::Advance(up_to));
         }
     }
 

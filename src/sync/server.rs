@@ -105,6 +105,7 @@ impl<E: Event, C: Codec, L: Listener> Server<E, C, L> {
         let ended = loop {
             count.send_replace(connections.len());
             tokio::select! {
+                biased;
                 // The handle was dropped: nobody waits, so there is time.
                 grace = &mut stopped => break Ok(grace.unwrap_or(Duration::from_secs(10))),
                 Some(done) = connections.join_next() => {

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::error::Error;
 use super::relative::Relative;
 use super::state::State;
+use crate::log::End;
 
 /// How many notices wait for a reader; above that the oldest are dropped.
 const NOTICES: usize = 64;
@@ -24,7 +25,7 @@ const NOTICES: usize = 64;
 pub struct Session {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<Status>,
-    added: watch::Receiver<Added>,
+    log_end: Arc<End>,
     /// Only to subscribe from; the sender ends with the task.
     notices: broadcast::Receiver<Notice>,
     task: JoinHandle<Result<(), Arc<Error>>>,
@@ -80,7 +81,7 @@ pub(crate) struct Reporter {
 impl Session {
     /// Runs `task`, which is handed what a session is told and what it has to say.
     pub(crate) fn spawn<F>(
-        added: watch::Receiver<Added>,
+        log_end: Arc<End>,
         task: impl FnOnce(mpsc::Receiver<Command>, Reporter) -> F,
     ) -> Self
     where
@@ -91,7 +92,7 @@ impl Session {
         let status = reporter.status.subscribe();
         let notices = reporter.notices.subscribe();
         let task = tokio::spawn(task(receiver, reporter));
-        Self { commands, status, added, notices, task }
+        Self { commands, status, log_end, notices, task }
     }
 
     /// Where it stands now.
@@ -115,7 +116,7 @@ impl Session {
     ///
     /// Cancel-safe.
     pub async fn wait_for(&self, state: State) -> bool {
-        let end = *self.added.borrow();
+        let end = self.log_end.get();
         let mut status = self.status.clone();
         let reached = |status: &Status| {
             status.state == state && (state != State::Synchronized || status.confirmed >= end)

@@ -1,0 +1,130 @@
+//! A store that takes its time, and a mirror of what it holds for the checks.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fastrand::Rng;
+use logux_sync::{
+    Added, Cursors, Entry, EventId, MemoryStore, NodeId, Position, Store, StoreError, Timestamp,
+};
+
+/// What a node's store holds, readable at once.
+#[derive(Default)]
+pub(crate) struct Mirror {
+    /// By position: the event and the peer that it came from.
+    pub(crate) entries: Vec<(EventId, Option<NodeId>)>,
+    pub(crate) ids: HashMap<EventId, Option<NodeId>>,
+    pub(crate) cursors: HashMap<NodeId, Cursors>,
+    pub(crate) violations: Vec<String>,
+}
+
+pub(crate) struct SlowStore {
+    pub(crate) memory: MemoryStore<u64>,
+    pub(crate) mirror: Mutex<Mirror>,
+    random: Mutex<Rng>,
+    max_delay: Duration,
+}
+
+impl SlowStore {
+    pub(crate) fn new(seed: u64, max_delay: Duration) -> Self {
+        Self {
+            memory: MemoryStore::new(),
+            mirror: Mutex::default(),
+            random: Mutex::new(Rng::with_seed(seed)),
+            max_delay,
+        }
+    }
+
+    /// Takes its time before the commit and after it: a crash may fall on either side.
+    async fn delay(&self) {
+        let share = self.random.lock().unwrap().f64();
+        if !self.max_delay.is_zero() {
+            tokio::time::sleep(self.max_delay.mul_f64(share * share)).await;
+        }
+    }
+
+    async fn look_at_cursors(&self, peer: &NodeId) -> Result<(), StoreError> {
+        let cursors = Store::<u64>::cursors(&self.memory, peer).await?;
+        let mut mirror = self.mirror.lock().unwrap();
+        let before = mirror.cursors.insert(peer.clone(), cursors).unwrap_or_default();
+        if before.sent > cursors.sent || before.received > cursors.received {
+            mirror.violations.push(format!("cursors fell from {before:?} to {cursors:?}"));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl Store<u64> for SlowStore {
+    async fn add(
+        &self,
+        entries: Vec<Entry<u64>>,
+        received: Option<(&NodeId, Added)>,
+    ) -> Result<Vec<Option<Arc<Entry<u64>>>>, StoreError> {
+        self.delay().await;
+        let answers = self.memory.add(entries, received).await?;
+        if let Some((peer, _)) = received {
+            self.look_at_cursors(peer).await?;
+        }
+        let mut mirror = self.mirror.lock().unwrap();
+        let mirror = &mut *mirror;
+        for entry in answers.iter().flatten() {
+            let meta = &entry.meta;
+            mirror.entries.push((meta.id.clone(), meta.source.clone()));
+            if mirror.entries.len() as u64 != meta.added.value() {
+                mirror.violations.push(format!("position {} is not the next", meta.added));
+            }
+            if mirror.ids.insert(meta.id.clone(), meta.source.clone()).is_some() {
+                mirror.violations.push(format!("{} was added twice", meta.id));
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn entries_after(
+        &self,
+        added: Added,
+        limit: usize,
+    ) -> Result<Vec<Arc<Entry<u64>>>, StoreError> {
+        self.delay().await;
+        self.memory.entries_after(added, limit).await
+    }
+
+    async fn entries_created_after(
+        &self,
+        position: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Entry<u64>>>, StoreError> {
+        self.memory.entries_created_after(position, limit).await
+    }
+
+    async fn by_id(&self, id: &EventId) -> Result<Option<Arc<Entry<u64>>>, StoreError> {
+        self.memory.by_id(id).await
+    }
+
+    async fn last_added(&self) -> Result<Added, StoreError> {
+        Store::<u64>::last_added(&self.memory).await
+    }
+
+    async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {
+        Store::<u64>::last_time(&self.memory, node).await
+    }
+
+    async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError> {
+        self.delay().await;
+        Store::<u64>::cursors(&self.memory, peer).await
+    }
+
+    async fn advance_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError> {
+        self.delay().await;
+        Store::<u64>::advance_sent(&self.memory, peer, sent).await?;
+        self.look_at_cursors(peer).await
+    }
+
+    async fn reset_cursors(&self, peer: &NodeId) -> Result<(), StoreError> {
+        let mut mirror = self.mirror.lock().unwrap();
+        mirror.violations.push(format!("the log of {peer} counts as replaced, but never was"));
+        Ok(())
+    }
+}

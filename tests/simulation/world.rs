@@ -1,0 +1,379 @@
+//! The nodes, what happens to them, and the checks.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fastrand::Rng;
+use logux_sync::{
+    ClientSync, Clock, Codec, EventId, Json, Log, Message, NodeId, Reconnect, RunningServer,
+    Server, Session, State, Store, SyncOptions, Timestamp,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::network::{Network, Tap};
+use crate::store::SlowStore;
+
+pub(crate) struct Outcome {
+    pub(crate) violations: Vec<String>,
+    pub(crate) events: u64,
+    pub(crate) frames: u64,
+    pub(crate) cuts: u64,
+    /// A hash of all that was sent, and when.
+    pub(crate) trace: u64,
+}
+
+/// Which node dials which.
+const SHAPES: [&[(usize, usize)]; 4] = [
+    // A client and a server; two clients; a chain; a longer chain.
+    &[(1, 0)],
+    &[(1, 0), (2, 0)],
+    &[(1, 0), (2, 1)],
+    &[(1, 0), (2, 1), (3, 2)],
+];
+
+/// What the checks know.
+struct Checks {
+    stores: BTreeMap<NodeId, Arc<SlowStore>>,
+    /// By connection and sender: what was sent over it.
+    sent: HashMap<(u64, NodeId), HashSet<EventId>>,
+    /// How far each check has come: what was true of a position stays true.
+    checked: HashMap<(Check, NodeId, NodeId), u64>,
+    violations: Vec<String>,
+    frames: u64,
+    trace: DefaultHasher,
+    start: Instant,
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Check {
+    Confirmed,
+    SentOver(u64),
+    CursorSent,
+    CursorReceived,
+}
+
+struct Node {
+    id: NodeId,
+    store: Arc<SlowStore>,
+    clock_offset: Arc<AtomicI64>,
+    dials: Option<NodeId>,
+    accepts: bool,
+    running: Option<Running>,
+}
+
+struct Running {
+    log: Log<u64>,
+    server: Option<RunningServer>,
+    client: Option<Session>,
+}
+
+pub(crate) async fn run(seed: u64, verbose: bool) -> Outcome {
+    let mut random = Rng::with_seed(seed);
+    let shape = SHAPES[random.usize(..SHAPES.len())];
+    let max_store_delay = Duration::from_millis([0, 0, 5, 500][random.usize(..4)]);
+    let max_delay = Duration::from_millis([1, 20, 1_000, 10_000][random.usize(..4)]);
+    let names = ["server", "10:a", "11:b:tab", "12:c"];
+    let count = shape.iter().map(|(client, _)| client + 1).max().unwrap();
+    let ids: Vec<NodeId> = names[..count].iter().map(|name| name.parse().unwrap()).collect();
+
+    let start = Instant::now();
+    let checks = Arc::new(Mutex::new(Checks {
+        stores: BTreeMap::new(),
+        sent: HashMap::new(),
+        checked: HashMap::new(),
+        violations: Vec::new(),
+        frames: 0,
+        trace: DefaultHasher::new(),
+        start,
+        verbose,
+    }));
+    let tap: Tap = {
+        let checks = Arc::clone(&checks);
+        Arc::new(move |link, from, to, frame| checks.lock().unwrap().frame(link, from, to, frame))
+    };
+    let network = Network::new(random.u64(..), max_delay, tap);
+
+    let mut nodes: Vec<Node> = ids
+        .iter()
+        .enumerate()
+        .map(|(index, id)| Node {
+            id: id.clone(),
+            store: Arc::new(SlowStore::new(random.u64(..), max_store_delay)),
+            clock_offset: Arc::new(AtomicI64::new(random.i64(-600_000..600_000))),
+            dials: shape
+                .iter()
+                .find(|(client, _)| *client == index)
+                .map(|&(_, to)| ids[to].clone()),
+            accepts: shape.iter().any(|&(_, to)| to == index),
+            running: None,
+        })
+        .collect();
+    for node in &mut nodes {
+        checks.lock().unwrap().stores.insert(node.id.clone(), Arc::clone(&node.store));
+        node.start(&network, start, &mut random).await;
+    }
+
+    let mut events = 0;
+    for _ in 0..random.usize(10..80) {
+        let index = random.usize(..nodes.len());
+        match random.u8(..100) {
+            0..40 => {
+                for _ in 0..random.u64(1..8) {
+                    events += 1;
+                    nodes[index].add(events).await;
+                }
+            }
+            40..48 => {
+                let batch = random.u64(1..100);
+                nodes[index].add_batch(events + 1..events + 1 + batch).await;
+                events += batch;
+            }
+            48..78 => sleep(Duration::from_millis(random.u64(..3_000))).await,
+            78..86 => network.disturb(&nodes[index].id, false),
+            86..90 => network.disturb(&nodes[index].id, true),
+            90..95 => {
+                let step = random.i64(-3_600_000..3_600_000);
+                nodes[index].clock_offset.fetch_add(step, Ordering::Relaxed);
+            }
+            _ => {
+                // A process dies at once, and another takes its place.
+                network.disturb(&nodes[index].id, false);
+                nodes[index].running = None;
+                sleep(Duration::from_millis(random.u64(..2_000))).await;
+                nodes[index].start(&network, start, &mut random).await;
+            }
+        }
+        checks.lock().unwrap().stores_agree_with_cursors();
+    }
+
+    network.heal();
+    let settled = timeout(Duration::from_secs(3_600), async {
+        while !are_settled(&nodes, events).await {
+            sleep(Duration::from_millis(500)).await;
+        }
+    });
+    let settled = settled.await.is_ok();
+    let mut checks = checks.lock().unwrap();
+    if !settled {
+        let states: Vec<_> = nodes.iter().map(Node::state).collect();
+        checks.violate(format!("the nodes do not come to rest: {states:?}"));
+    }
+    checks.stores_agree_with_cursors();
+    checks.order_of_each_origin_is_kept();
+    let stores = std::mem::take(&mut checks.stores);
+    for store in stores.values() {
+        let mut mirror = store.mirror.lock().unwrap();
+        checks.violations.append(&mut mirror.violations);
+        if mirror.entries.len() as u64 != events {
+            let held = mirror.entries.len();
+            checks.violations.push(format!("a log holds {held} of {events} events"));
+        }
+    }
+    Outcome {
+        violations: std::mem::take(&mut checks.violations),
+        events,
+        frames: checks.frames,
+        cuts: network.cuts(),
+        trace: checks.trace.finish(),
+    }
+}
+
+async fn are_settled(nodes: &[Node], events: u64) -> bool {
+    let mut first = None;
+    for node in nodes {
+        let Some(running) = &node.running else { return false };
+        let session = running.client.as_ref();
+        if session.is_some_and(|session| session.state() != State::Synchronized)
+            || running.log.last_added().value() != events
+        {
+            return false;
+        }
+        let entries = running.log.entries_created_after(None, usize::MAX).await.unwrap();
+        let ids: Vec<EventId> = entries.iter().map(|entry| entry.meta.id.clone()).collect();
+        if *first.get_or_insert_with(|| ids.clone()) != ids {
+            return false;
+        }
+    }
+    true
+}
+
+impl Node {
+    async fn start(&mut self, network: &Network, start: Instant, random: &mut Rng) {
+        let offset = Arc::clone(&self.clock_offset);
+        let clock = Clock::new(move || {
+            // A time as good as any, plus what passed.
+            let passed = i64::try_from(start.elapsed().as_millis()).unwrap();
+            let now = 1_790_000_000_000 + passed + offset.load(Ordering::Relaxed);
+            Timestamp::new(now.cast_unsigned()).unwrap()
+        });
+        let store: Arc<dyn Store<u64>> = self.store.clone();
+        let log = Log::open_with(self.id.clone(), store, clock).await.unwrap();
+        let options = SyncOptions::new()
+            .timeout(Duration::from_secs(15))
+            .ping(Duration::from_secs(10))
+            .batch(random.usize(1..40))
+            .window(random.usize(1..5));
+        let server = self.accepts.then(|| {
+            Server::new(&log, Json, network.listener(&self.id)).options(options.clone()).start()
+        });
+        let client = self.dials.as_ref().map(|to| {
+            let transport = network.transport(&self.id, to);
+            let transport = Reconnect::new(transport)
+                .min_delay(Duration::from_millis(100))
+                .max_delay(Duration::from_secs(5))
+                .seed(random.u64(..));
+            ClientSync::new(&log, Json, transport).options(options).start()
+        });
+        self.running = Some(Running { log, server, client });
+    }
+
+    async fn add(&self, event: u64) {
+        if let Some(running) = &self.running {
+            running.log.add(event).await.unwrap();
+        }
+    }
+
+    async fn add_batch(&self, events: std::ops::Range<u64>) {
+        if let Some(running) = &self.running {
+            running.log.add_batch(events).await.unwrap();
+        }
+    }
+
+    fn state(&self) -> (NodeId, usize, Option<State>, Option<usize>) {
+        let running = self.running.as_ref();
+        (
+            self.id.clone(),
+            self.store.mirror.lock().unwrap().entries.len(),
+            running.and_then(|running| running.client.as_ref()).map(Session::state),
+            running.and_then(|running| running.server.as_ref()).map(RunningServer::connections),
+        )
+    }
+}
+
+impl Checks {
+    fn violate(&mut self, what: String) {
+        let at = self.start.elapsed().as_millis();
+        self.violations.push(format!("at {at} ms: {what}"));
+    }
+
+    /// Looks at a frame in the moment in which it is sent.
+    fn frame(&mut self, link: u64, from: &NodeId, to: &NodeId, frame: &[u8]) {
+        self.frames += 1;
+        let at = self.start.elapsed().as_millis();
+        (link, from, to, frame, at).hash(&mut self.trace);
+        if self.verbose {
+            let text = String::from_utf8_lossy(&frame[..frame.len().min(100)]);
+            println!("{at:>8} ms  #{link} {from} -> {to}  {text}");
+        }
+        let message: Message<u64> = Json.decode(frame).unwrap();
+        match message {
+            Message::Sync(sync) => {
+                for (_, meta) in &sync.entries {
+                    let node = meta.id.node.clone().unwrap_or_else(|| from.clone());
+                    let id = EventId::new(meta.id.time, node);
+                    if self.came_from(from, &id) == Some(to.clone()) {
+                        self.violate(format!("{from} sends {id} back to {to}"));
+                    }
+                    self.sent.entry((link, from.clone())).or_default().insert(id);
+                }
+                self.all_was_sent(link, from, to, sync.added.value(), "sync");
+            }
+            // I1: what is confirmed is stored.
+            Message::Synced(added) => {
+                for (id, _) in self.unchecked(Check::Confirmed, to, from, added.value()) {
+                    if !self.has(from, &id) {
+                        self.violate(format!("{from} confirms {added}, but does not have {id}"));
+                    }
+                }
+            }
+            // I2: what these carry was sent.
+            Message::Ready(added) => self.all_was_sent(link, from, to, added.value(), "ready"),
+            Message::Ping(added) => self.all_was_sent(link, from, to, added.value(), "ping"),
+            Message::Pong(added) => self.all_was_sent(link, from, to, added.value(), "pong"),
+            Message::Error(error) => self.violate(format!("{from} complains: {error}")),
+            _ => {}
+        }
+    }
+
+    /// Everything up to a position is at the peer, or on its way on this connection.
+    fn all_was_sent(&mut self, link: u64, from: &NodeId, to: &NodeId, added: u64, kind: &str) {
+        for (id, source) in self.unchecked(Check::SentOver(link), from, to, added) {
+            let sent = self.sent.get(&(link, from.clone())).is_some_and(|sent| sent.contains(&id));
+            if source.as_ref() != Some(to) && !sent && !self.has(to, &id) {
+                self.violate(format!("{from} sends {kind} {added} to {to}, but not {id}"));
+            }
+        }
+    }
+
+    /// I2 at rest: a cursor passes only what is there.
+    fn stores_agree_with_cursors(&mut self) {
+        let mut cursors = Vec::new();
+        for (node, store) in &self.stores {
+            let mirror = store.mirror.lock().unwrap();
+            cursors.extend(mirror.cursors.iter().map(|(peer, c)| (node.clone(), peer.clone(), *c)));
+        }
+        for (node, peer, cursors) in cursors {
+            for (id, _) in self.unchecked(Check::CursorSent, &node, &peer, cursors.sent.value()) {
+                if !self.has(&peer, &id) {
+                    self.violate(format!("{node} believes that {peer} has {id}"));
+                }
+            }
+            let received = cursors.received.value();
+            for (id, _) in self.unchecked(Check::CursorReceived, &peer, &node, received) {
+                if !self.has(&node, &id) {
+                    self.violate(format!("{node} believes to have {id} of {peer}"));
+                }
+            }
+        }
+    }
+
+    /// I3: in every log, the events of a node stand in the order in which it made them.
+    fn order_of_each_origin_is_kept(&mut self) {
+        let mut wrong = Vec::new();
+        for (node, store) in &self.stores {
+            let mut last: HashMap<NodeId, Timestamp> = HashMap::new();
+            for (id, _) in &store.mirror.lock().unwrap().entries {
+                let before = last.insert(id.node().clone(), id.time());
+                if before.is_some_and(|before| before >= id.time()) {
+                    wrong.push(format!("in the log of {node}, {id} comes too late"));
+                }
+            }
+        }
+        for what in wrong {
+            self.violate(what);
+        }
+    }
+
+    /// The events of a log up to a position that this check has not seen.
+    fn unchecked(
+        &mut self,
+        check: Check,
+        log: &NodeId,
+        other: &NodeId,
+        added: u64,
+    ) -> Vec<(EventId, Option<NodeId>)> {
+        let from = self.checked.entry((check, log.clone(), other.clone())).or_default();
+        let start = usize_of(*from);
+        *from = added.max(*from);
+        let mirror = self.stores[log].mirror.lock().unwrap();
+        let end = usize_of(added).min(mirror.entries.len());
+        mirror.entries.get(start..end).unwrap_or_default().to_vec()
+    }
+
+    fn has(&self, node: &NodeId, id: &EventId) -> bool {
+        self.stores[node].mirror.lock().unwrap().ids.contains_key(id)
+    }
+
+    fn came_from(&self, node: &NodeId, id: &EventId) -> Option<NodeId> {
+        self.stores[node].mirror.lock().unwrap().ids.get(id).cloned().flatten()
+    }
+}
+
+fn usize_of(number: u64) -> usize {
+    usize::try_from(number).unwrap()
+}
