@@ -1,0 +1,272 @@
+//! What a peer must not send: each cell of the table (role, phase, message) is a test. The
+//! documented error is sent, the connection closes, the log and all other connections stay as they
+//! are.
+
+mod scripted;
+
+use std::time::Duration;
+
+use logux_sync::{
+    BaseSync, ClientSync, Error, Json, Log, Memory, MemoryStore, Misbehaviour, Role, Server,
+    Session, State, SyncOptions, Value,
+};
+use scripted::Peer;
+use serde_json::json;
+
+/// Where a connection stands when the message comes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// Nobody has introduced himself.
+    Opening,
+    /// The peer has, and `auth` is thinking about it.
+    Checking,
+    /// Both sides send events.
+    Live,
+}
+
+/// What a message in a phase does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Effect {
+    /// The connection goes on, after this answer if there is one.
+    Goes(&'static str),
+    /// The connection closes, after this error if there is one.
+    Ends(&'static str),
+    /// It is not read.
+    Waits,
+}
+use Effect::{Ends, Goes, Waits};
+use Phase::{Checking, Live, Opening};
+use Role::{Acceptor, Opener};
+
+const CONNECT: &str = r#"["connect",7,"peer",0]"#;
+const CONNECTED: &str = r#"["connected",7,"peer",[1000,1000]]"#;
+const SYNC: &str = r#"["sync",1,{"type":"a"},{"id":"1","time":1}]"#;
+
+/// Every message that the protocol has, in every phase and role.
+#[rustfmt::skip]
+fn table() -> Vec<(&'static str, Role, Phase, Effect)> {
+    let mut table = Vec::new();
+    for role in [Opener, Acceptor] {
+        for (message, opening, live) in [
+            (r#"["headers",{"a":1}]"#, Goes(""), Goes("")),
+            (r#"["debug","error","text"]"#, Goes(""), Goes("")),
+            (r#"["error","timeout",5]"#, Ends(""), Ends("")),
+            (r#"["error","own"]"#, Ends(""), Ends("")),
+            (r#"["new",1]"#, Ends(r#"["error","unknown-message","new"]"#), Ends(r#"["error","unknown-message","new"]"#)),
+            (SYNC, Ends(r#"["error","missed-auth","[\"sync\",1,{\"type\":\"a\"},{\"id\":\"1\",\"time\":1}]"]"#), Goes(r#"["synced",1]"#)),
+            (r#"["synced",1]"#, Ends(r#"["error","missed-auth","[\"synced\",1]"]"#), Ends(r#"["error","wrong-format","[\"synced\",1]"]"#)),
+            (r#"["synced",9007199254740991]"#, Ends(r#"["error","missed-auth","[\"synced\",9007199254740991]"]"#), Ends(r#"["error","wrong-format","[\"synced\",9007199254740991]"]"#)),
+            (r#"["ready",1]"#, Ends(r#"["error","missed-auth","[\"ready\",1]"]"#), Goes("")),
+            (r#"["ping",1]"#, Ends(r#"["error","missed-auth","[\"ping\",1]"]"#), Goes(r#"["pong",0]"#)),
+            (r#"["pong",1]"#, Ends(r#"["error","missed-auth","[\"pong\",1]"]"#), Goes("")),
+            // No message at all.
+            ("", Ends(r#"["error","wrong-format",""]"#), Ends(r#"["error","wrong-format",""]"#)),
+            ("{", Ends(r#"["error","wrong-format","{"]"#), Ends(r#"["error","wrong-format","{"]"#)),
+            ("null", Ends(r#"["error","wrong-format","null"]"#), Ends(r#"["error","wrong-format","null"]"#)),
+            ("[null]", Ends(r#"["error","wrong-format","[null]"]"#), Ends(r#"["error","wrong-format","[null]"]"#)),
+            (r#"["ping",1e300]"#, Ends(r#"["error","wrong-format","[\"ping\",1e300]"]"#), Ends(r#"["error","wrong-format","[\"ping\",1e300]"]"#)),
+            (r#"["ping",-1]"#, Ends(r#"["error","wrong-format","[\"ping\",-1]"]"#), Ends(r#"["error","wrong-format","[\"ping\",-1]"]"#)),
+            (r#"["sync",1]"#, Ends(r#"["error","wrong-format","[\"sync\",1]"]"#), Ends(r#"["error","wrong-format","[\"sync\",1]"]"#)),
+            (r#"["headers",null]"#, Ends(r#"["error","wrong-format","[\"headers\",null]"]"#), Ends(r#"["error","wrong-format","[\"headers\",null]"]"#)),
+        ] {
+            table.push((message, role, Opening, opening));
+            table.push((message, role, Checking, Waits));
+            table.push((message, role, Live, live));
+        }
+        for message in [CONNECT, CONNECTED] {
+            table.push((message, role, Checking, Waits));
+            table.push((message, role, Live, Ends(match message {
+                CONNECT => r#"["error","wrong-format","[\"connect\",7,\"peer\",0]"]"#,
+                _ => r#"["error","wrong-format","[\"connected\",7,\"peer\",[1000,1000]]"]"#,
+            })));
+        }
+    }
+    table.extend([
+        (CONNECTED, Acceptor, Opening, Ends(r#"["error","wrong-format","[\"connected\",7,\"peer\",[1000,1000]]"]"#)),
+        (CONNECT, Opener, Opening, Ends(r#"["error","wrong-format","[\"connect\",7,\"peer\",0]"]"#)),
+        // An older protocol; a newer peer is answered, and decides.
+        (r#"["connect",5,"peer",0]"#, Acceptor, Opening, Ends(r#"["error","wrong-protocol",{"supported":7,"used":5}]"#)),
+        (r#"["connected",5,"peer",[1,1]]"#, Opener, Opening, Ends(r#"["error","wrong-protocol",{"supported":7,"used":5}]"#)),
+        (r#"["connected",8,"peer",[1,1]]"#, Opener, Opening, Ends(r#"["error","wrong-protocol",{"supported":7,"used":8}]"#)),
+        // The name of the node itself.
+        (r#"["connect",7,"node",0]"#, Acceptor, Opening, Ends(r#"["error","wrong-format","[\"connect\",7,\"node\",0]"]"#)),
+        (r#"["connected",7,"node",[1,1]]"#, Opener, Opening, Ends(r#"["error","wrong-format","[\"connected\",7,\"node\",[1,1]]"]"#)),
+        // An event from before 1970.
+        (r#"["sync",1,{"type":"a"},{"id":"1","time":-9007199254740991}]"#, Acceptor, Live,
+            Ends(r#"["error","wrong-format","[\"sync\",1,{\"type\":\"a\"},{\"id\":\"1\",\"time\":-9007199254740991}]"]"#)),
+    ]);
+    table
+}
+
+async fn log(node: &str) -> Log<Value> {
+    Log::open(node.parse().unwrap(), MemoryStore::new()).await.unwrap()
+}
+
+/// A session and a peer that does what the test says, in a phase.
+async fn in_phase(log: &Log<Value>, role: Role, phase: Phase) -> (Session, Peer) {
+    let (near, far) = Memory::pair();
+    let mut options = SyncOptions::new().no_ping();
+    if phase == Checking {
+        options = options.auth(|_| std::future::pending());
+    }
+    let session = BaseSync::new(log, Json, role, near).options(options).start();
+    let mut peer = Peer::new(far);
+    if role == Opener {
+        assert_eq!(peer.next().await.unwrap(), r#"["connect",7,"node",0]"#);
+    }
+    if phase != Opening {
+        peer.introduce(role).await;
+    }
+    if phase == Live {
+        peer.finish_handshake(role).await;
+    }
+    (session, peer)
+}
+
+impl Peer {
+    async fn introduce(&mut self, role: Role) {
+        self.send(if role == Opener { CONNECTED } else { CONNECT }).await;
+    }
+
+    async fn finish_handshake(&mut self, role: Role) {
+        if role == Acceptor {
+            assert!(self.next().await.unwrap().starts_with(r#"["connected",7,"node",["#));
+        }
+        assert_eq!(self.next().await.unwrap(), r#"["ready",0]"#);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_message_in_each_phase_has_its_effect() {
+    for (message, role, phase, effect) in table() {
+        let cell = format!("{role:?}, {phase:?}, {message}");
+        let log = log("node").await;
+        let (session, mut peer) = in_phase(&log, role, phase).await;
+        peer.send(message).await;
+        match effect {
+            Goes(answer) => {
+                if !answer.is_empty() {
+                    assert_eq!(peer.next().await.as_deref(), Some(answer), "{cell}");
+                }
+                if phase == Opening {
+                    peer.introduce(role).await;
+                    peer.finish_handshake(role).await;
+                }
+                peer.send(r#"["ping",0]"#).await;
+                let pong = peer.next().await.unwrap();
+                assert!(pong.starts_with(r#"["pong","#), "{cell}: {pong}");
+            }
+            Ends(error) => {
+                if !error.is_empty() {
+                    assert_eq!(peer.next().await.as_deref(), Some(error), "{cell}");
+                }
+                assert_eq!(peer.next().await, None, "{cell}");
+                drop(peer);
+                assert!(session.ended().await.is_err(), "{cell}");
+            }
+            Waits => {
+                // Nobody answers, and when the time for the handshake is over, it ends.
+                assert_eq!(peer.next().await, None, "{cell}");
+                drop(peer);
+                let ended = session.ended().await.unwrap_err();
+                assert!(matches!(*ended, Error::Silent(_)), "{cell}: {ended}");
+            }
+        }
+        let stored = u64::from(message == SYNC && phase == Live);
+        assert_eq!(log.last_added().value(), stored, "{cell}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_peer_changes_nothing_for_the_others() {
+    let server_log = log("node").await;
+    let (transport, listener) = Memory::listen();
+    let server = Server::new(&server_log, Json, listener).start();
+    let good_log = log("good").await;
+    let good = ClientSync::new(&good_log, Json, transport.clone()).start();
+    assert!(good.wait_for(State::Synchronized).await);
+    for (message, ..) in table().into_iter().filter(|cell| matches!(cell.3, Ends(_))) {
+        for live in [false, true] {
+            let mut peer = Peer::dial(&transport).await;
+            if live {
+                peer.introduce(Acceptor).await;
+                peer.next().await.unwrap();
+                while !peer.next().await.unwrap().starts_with(r#"["ready","#) {}
+            }
+            peer.send(message).await;
+            while peer.next().await.is_some() {}
+        }
+    }
+    assert_eq!(good.state(), State::Synchronized);
+    good_log.add(json!({ "type": "still here" })).await.unwrap();
+    assert!(good.wait_for(State::Synchronized).await);
+    let held = server_log.entries_after(logux_sync::Added::ZERO, 100).await.unwrap();
+    assert!(held.iter().any(|entry| entry.event["type"] == "still here"));
+    assert_eq!(server.shutdown(Duration::from_secs(10)).await.cut, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_authentication_little_is_taken() {
+    let log = log("node").await;
+    let (session, mut peer) = in_phase(&log, Acceptor, Opening).await;
+    for _ in 0..16 {
+        peer.send(r#"["headers",{}]"#).await;
+    }
+    peer.send(r#"["headers",{"seventeenth":1}]"#).await;
+    let answer = peer.next().await.unwrap();
+    assert_eq!(answer, r#"["error","wrong-format","[\"headers\",{\"seventeenth\":1}]"]"#);
+    assert_eq!(peer.next().await, None);
+    drop(peer);
+    let error = session.ended().await.unwrap_err();
+    assert!(matches!(*error, Error::Peer(Misbehaviour::TooMuchTooEarly)), "{error}");
+
+    let (session, mut peer) = in_phase(&log, Acceptor, Opening).await;
+    peer.send(&format!(r#"["debug","error","{}"]"#, "a".repeat(64 << 10))).await;
+    let answer = peer.next().await.unwrap();
+    assert!(answer.starts_with(r#"["error","wrong-format","#), "{answer}");
+    assert!(answer.len() < 300, "the whole text is sent back");
+    drop(peer);
+    let error = session.ended().await.unwrap_err();
+    assert!(matches!(*error, Error::Peer(Misbehaviour::TooMuchTooEarly)), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_over_the_limit_is_refused() {
+    let log = log("node").await;
+    let (near, far) = Memory::pair();
+    let options = SyncOptions::new().max_frame(1000);
+    let session = BaseSync::new(&log, Json, Acceptor, near).options(options).start();
+    let mut peer = Peer::new(far);
+    peer.introduce(Acceptor).await;
+    peer.finish_handshake(Acceptor).await;
+    peer.send(&format!(r#"["debug","error","{}"]"#, "a".repeat(1000))).await;
+    assert!(peer.next().await.unwrap().starts_with(r#"["error","wrong-format","#));
+    assert_eq!(peer.next().await, None);
+    drop(peer);
+    let error = session.ended().await.unwrap_err();
+    let source = std::error::Error::source(&*error).unwrap();
+    assert_eq!(source.to_string(), "it has 1020 bytes, 1000 are allowed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_sends_is_safe_to_show() {
+    let log = log("node").await;
+    let (_session, mut peer) = in_phase(&log, Acceptor, Opening).await;
+    peer.send("\u{1b}[2J\r\n\u{0}").await;
+    assert_eq!(peer.next().await.unwrap(), r#"["error","wrong-format","[2J"]"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_is_cut_off() {
+    for role in [Opener, Acceptor] {
+        let log = log("node").await;
+        let (session, mut peer) = in_phase(&log, role, Opening).await;
+        let start = tokio::time::Instant::now();
+        assert_eq!(peer.next().await, None);
+        drop(peer);
+        let error = session.ended().await.unwrap_err();
+        assert!(matches!(*error, Error::Silent(_)), "{error}");
+        let waited = start.elapsed().as_secs();
+        assert_eq!(waited, 70, "{role:?}");
+    }
+}

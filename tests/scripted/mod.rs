@@ -1,0 +1,30 @@
+//! A peer that does what a test says, frame by frame.
+
+use logux_sync::{Format, FrameReceiver, FrameSender, Memory, MemoryLink, Transport};
+
+pub(crate) struct Peer {
+    link: MemoryLink,
+}
+
+#[allow(dead_code, reason = "not every test uses every method")]
+impl Peer {
+    pub(crate) fn new(link: MemoryLink) -> Self {
+        Self { link }
+    }
+
+    pub(crate) async fn dial(transport: &Memory) -> Self {
+        let format = Format { name: "json", media_type: "application/json", text: true };
+        Self::new(transport.clone().open(format).await.unwrap())
+    }
+
+    /// Sends a frame. That the other side has hung up shows when its answer is read.
+    pub(crate) async fn send(&mut self, frame: &str) {
+        let _ = self.link.sender.send(frame.to_owned().into()).await;
+    }
+
+    /// The next frame; `None` once the other side has closed.
+    pub(crate) async fn next(&mut self) -> Option<String> {
+        let frame = self.link.receiver.receive().await.unwrap()?;
+        Some(String::from_utf8(frame.to_vec()).unwrap())
+    }
+}
