@@ -1,6 +1,10 @@
 //! A peer that does what a test says, frame by frame.
 
-use logux_sync::{Format, FrameReceiver, FrameSender, Memory, MemoryLink, Transport};
+use logux_sync::{
+    Format, FrameReceiver, FrameSender, Listener, Memory, MemoryLink, MemoryListener, Transport,
+};
+
+const FORMAT: Format = Format { name: "json", media_type: "application/json", text: true };
 
 pub(crate) struct Peer {
     link: MemoryLink,
@@ -13,8 +17,11 @@ impl Peer {
     }
 
     pub(crate) async fn dial(transport: &Memory) -> Self {
-        let format = Format { name: "json", media_type: "application/json", text: true };
-        Self::new(transport.clone().open(format).await.unwrap())
+        Self::new(transport.clone().open(FORMAT).await.unwrap())
+    }
+
+    pub(crate) async fn accept(listener: &mut MemoryListener) -> Self {
+        Self::new(listener.accept(FORMAT).await.unwrap())
     }
 
     /// Sends a frame. That the other side has hung up shows when its answer is read.
