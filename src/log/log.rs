@@ -195,8 +195,12 @@ impl<E: Event> Log<E> {
         self.shared.store.advance_sent(peer, sent).await
     }
 
-    pub(crate) async fn reset_cursors(&self, peer: &NodeId) -> Result<(), StoreError> {
-        self.shared.store.reset_cursors(peer).await
+    pub(crate) async fn reset_cursors(
+        &self,
+        peer: &NodeId,
+        return_up_to: Added,
+    ) -> Result<(), StoreError> {
+        self.shared.store.reset_cursors(peer, return_up_to).await
     }
 
     /// Where the log ends, now and later.

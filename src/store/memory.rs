@@ -147,8 +147,9 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
         Ok(())
     }
 
-    async fn reset_cursors(&self, peer: &NodeId) -> Result<(), StoreError> {
-        self.state().cursors.remove(peer);
+    async fn reset_cursors(&self, peer: &NodeId, return_up_to: Added) -> Result<(), StoreError> {
+        let cursors = Cursors { return_up_to, ..Cursors::default() };
+        self.state().cursors.insert(peer.clone(), cursors);
         Ok(())
     }
 }

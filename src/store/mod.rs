@@ -77,8 +77,9 @@ pub trait Store<E>: Send + Sync + 'static {
     /// is behind only makes events travel again.
     async fn advance_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError>;
 
-    /// Sets both cursors of a peer back to zero: its log is another one than before.
-    async fn reset_cursors(&self, peer: &NodeId) -> Result<(), StoreError>;
+    /// Sets both cursors of a peer back to zero, because its log is another one than before, and
+    /// its `return_up_to` to what is given.
+    async fn reset_cursors(&self, peer: &NodeId, return_up_to: Added) -> Result<(), StoreError>;
 }
 
 /// How far two logs are in step, as one of them knows it.
@@ -89,6 +90,9 @@ pub struct Cursors {
     pub sent: Added,
     /// This log has all events of the peer's log up to here (the original's `lastReceived`).
     pub received: Added,
+    /// Events do not go back to the peer that they came from, but for those up to here: the peer
+    /// has lost them since.
+    pub return_up_to: Added,
 }
 
 /// A store could not do what it was asked for.

@@ -204,9 +204,9 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                         self.intake.advance_sent(peer.clone(), sent);
                     }
                 }
-                Output::Reset => {
+                Output::Reset { return_up_to } => {
                     if let Some(peer) = &self.remote {
-                        self.intake.reset_cursors(peer.clone());
+                        self.intake.reset_cursors(peer.clone(), return_up_to);
                     }
                 }
                 Output::Tell(notice) => {

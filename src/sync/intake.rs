@@ -21,8 +21,8 @@ pub(crate) struct Intake<E> {
 #[derive(Clone, Copy)]
 enum Move {
     Advance(Added),
-    /// Both cursors: its log is another one.
-    Reset,
+    /// Both cursors: its log is another one, which lacks what came from it up to here.
+    Reset(Added),
 }
 
 impl<E> Default for Intake<E> {
@@ -48,14 +48,14 @@ impl<E: Event> Intake<E> {
     /// Notes how far the peer has received this log.
     pub(crate) fn advance_sent(&mut self, peer: NodeId, sent: Added) {
         // What was to be reset stays at zero for now, which only makes events travel again.
-        if !matches!(self.cursor, Some((_, Move::Reset))) {
+        if !matches!(self.cursor, Some((_, Move::Reset(_)))) {
             self.cursor = Some((peer, Move::Advance(sent)));
         }
     }
 
     /// Notes that the peer's log is another one than before.
-    pub(crate) fn reset_cursors(&mut self, peer: NodeId) {
-        self.cursor = Some((peer, Move::Reset));
+    pub(crate) fn reset_cursors(&mut self, peer: NodeId, return_up_to: Added) {
+        self.cursor = Some((peer, Move::Reset(return_up_to)));
     }
 
     /// Puts all that waits into the store, and answers how many messages that were.
@@ -82,7 +82,9 @@ impl<E: Event> Intake<E> {
             }
             match cursor {
                 Some((peer, Move::Advance(sent))) => log.advance_sent(&peer, sent).await?,
-                Some((peer, Move::Reset)) => log.reset_cursors(&peer).await?,
+                Some((peer, Move::Reset(return_up_to))) => {
+                    log.reset_cursors(&peer, return_up_to).await?;
+                }
                 None => {}
             }
             Ok(count)

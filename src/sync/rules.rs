@@ -101,8 +101,8 @@ pub(crate) enum Output<E> {
     Read(Wanted),
     /// Note that the peer has all up to here.
     Advance(Added),
-    /// Note that the peer's log is another one than before.
-    Reset,
+    /// Note that the peer's log is another one than before, and lacks what came from it up to here.
+    Reset { return_up_to: Added },
     /// Tell the user.
     Tell(Notice),
     /// End the connection, once all before is sent.
@@ -446,7 +446,7 @@ impl<E> Rules<E> {
             relative,
             position: sent,
             start_end: self.log_end,
-            return_up_to: Added::ZERO,
+            return_up_to: cursors.return_up_to,
             reading: false,
             unconfirmed: VecDeque::new(),
             sent,
@@ -500,13 +500,13 @@ impl<E> Rules<E> {
     fn peer_log_replaced(&mut self) {
         let Phase::Live(live) = &mut self.phase else { return };
         live.sent = Added::ZERO;
-        self.outputs.push_back(Output::Reset);
+        live.return_up_to = self.log_end;
+        self.outputs.push_back(Output::Reset { return_up_to: self.log_end });
         match self.config.role {
             // Only the `connect` of a new connection can tell the peer to start over.
             Role::Opener => self.hang_up(Some(Error::LogReplaced)),
             Role::Acceptor => {
                 live.position = Added::ZERO;
-                live.return_up_to = self.log_end;
                 self.tell(Notice::StartedOver);
             }
         }

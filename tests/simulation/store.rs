@@ -122,7 +122,7 @@ impl Store<u64> for SlowStore {
         self.look_at_cursors(peer).await
     }
 
-    async fn reset_cursors(&self, peer: &NodeId) -> Result<(), StoreError> {
+    async fn reset_cursors(&self, peer: &NodeId, _: Added) -> Result<(), StoreError> {
         let mut mirror = self.mirror.lock().unwrap();
         mirror.violations.push(format!("the log of {peer} counts as replaced, but never was"));
         Ok(())
