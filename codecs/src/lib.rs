@@ -20,6 +20,8 @@
 //! - [`ProtocolError`]: the errors that nodes send each other;
 //! - [`Codec`], and [`Json`].
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
 mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;

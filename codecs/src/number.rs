@@ -119,7 +119,7 @@ impl<'de> Deserialize<'de> for Integer {
             #[expect(clippy::cast_possible_truncation, reason = "only exact integers below 2^53")]
             #[expect(clippy::cast_precision_loss, reason = "2^53 - 1 is exact")]
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Integer, E> {
-                if number.trunc() == number && number.abs() <= MAX_SAFE_INTEGER as f64 {
+                if number.fract() == 0.0 && number.abs() <= MAX_SAFE_INTEGER as f64 {
                     Ok(Integer(number as i64))
                 } else {
                     Err(E::invalid_value(de::Unexpected::Float(number), &self))

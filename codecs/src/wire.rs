@@ -77,8 +77,9 @@ impl<E> Message<E> {
                 4 + usize::from(c.credentials.is_some() || c.subprotocol.is_some())
             }
             Self::Sync(sync) => 2 + 2 * sync.entries.len(),
-            Self::Synced(_) | Self::Ready(_) | Self::Ping(_) | Self::Pong(_) => 2,
-            Self::Headers(_) => 2,
+            Self::Synced(_) | Self::Ready(_) | Self::Ping(_) | Self::Pong(_) | Self::Headers(_) => {
+                2
+            }
             Self::Error(error) => 2 + usize::from(!error.options().is_null()),
             Self::Debug(_) => 3,
             Self::Unknown(_) => 1,

@@ -1,6 +1,5 @@
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use logux_codecs::{Added, Event, EventId, NodeId, Timestamp};
 use tokio::sync::Mutex;
@@ -254,7 +253,7 @@ impl<E: Event> Log<E> {
     }
 }
 
-const DAY_MS: i64 = Duration::from_hours(24).as_millis() as i64;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl<E> Clone for Log<E> {
     fn clone(&self) -> Self {

@@ -84,7 +84,7 @@ fn encode<E: Event, C: Codec>(
     entries: &[&Arc<Entry<E>>],
     added: Added,
 ) -> Result<Bytes, Error> {
-    let to_wire = |entry: &&Arc<Entry<E>>| relative.to_wire(&entry.meta);
+    let to_wire = |entry: &&Arc<Entry<E>>| relative.outgoing(&entry.meta);
     let wire: Vec<WireEntry<_>> =
         entries.iter().map(|entry| (&entry.event, to_wire(entry))).collect();
     let mut frame = Vec::new();

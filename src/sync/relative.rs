@@ -19,7 +19,7 @@ pub(crate) struct Relative {
 impl Relative {
     /// An event's meta as it is sent: the sender's own node id is left out, and so is the
     /// sender's own subprotocol.
-    pub(crate) fn to_wire(&self, meta: &Meta) -> WireMeta {
+    pub(crate) fn outgoing(&self, meta: &Meta) -> WireMeta {
         let node = meta.id.node();
         WireMeta {
             id: WireId { time: meta.id.time(), node: (*node != self.local).then(|| node.clone()) },
@@ -30,7 +30,7 @@ impl Relative {
     }
 
     /// The entry for an event that was received. What is local to the peer's log is not believed.
-    pub(crate) fn from_wire<E>(&self, event: E, wire: WireMeta) -> Result<Entry<E>, Misbehaviour> {
+    pub(crate) fn incoming<E>(&self, event: E, wire: WireMeta) -> Result<Entry<E>, Misbehaviour> {
         let time = self.base_time.shifted(wire.time).ok_or(Misbehaviour::TimeOutOfRange)?;
         let node = wire.id.node.unwrap_or_else(|| self.remote.clone());
         Ok(Entry {

@@ -240,11 +240,10 @@ impl<E> Rules<E> {
     /// is for the peer: then the state from before stands.
     pub(crate) fn state(&self) -> Option<State> {
         match &self.phase {
-            Phase::Opening | Phase::Checking(_) => Some(State::Connecting),
             Phase::Live(live) if !live.unconfirmed.is_empty() => Some(State::Sending),
             Phase::Live(live) if live.reading || live.position < self.log_end => None,
             Phase::Live(live) if live.remote_ready && live.ready_sent => Some(State::Synchronized),
-            Phase::Live(_) => Some(State::Connecting),
+            Phase::Opening | Phase::Checking(_) | Phase::Live(_) => Some(State::Connecting),
             Phase::Over => None,
         }
     }
@@ -597,7 +596,7 @@ impl Live {
         let Sync { added, entries } = sync;
         let entries = entries
             .into_iter()
-            .map(|(event, wire)| self.relative.from_wire(event, wire))
+            .map(|(event, wire)| self.relative.incoming(event, wire))
             .collect::<Result<_, _>>()?;
         self.storing.push_back(Arrived::Sync(added));
         // Numbers may repeat or fall: a JavaScript node gives 0 to events that it does not keep.

@@ -118,41 +118,9 @@ pub(crate) async fn run(seed: u64, verbose: bool) -> Outcome {
         node.start(&network, start, &mut random).await;
     }
 
-    let mut events = 0;
-    for _ in 0..random.usize(10..80) {
-        let index = random.usize(..nodes.len());
-        match random.u8(..100) {
-            0..40 => {
-                for _ in 0..random.u64(1..8) {
-                    events += 1;
-                    nodes[index].add(events).await;
-                }
-            }
-            40..48 => {
-                let batch = random.u64(1..100);
-                nodes[index].add_batch(events + 1..events + 1 + batch).await;
-                events += batch;
-            }
-            48..78 => sleep(Duration::from_millis(random.u64(..3_000))).await,
-            78..86 => network.disturb(&nodes[index].id, false),
-            86..90 => network.disturb(&nodes[index].id, true),
-            90..95 => {
-                let step = random.i64(-3_600_000..3_600_000);
-                nodes[index].clock_offset.fetch_add(step, Ordering::Relaxed);
-            }
-            _ => {
-                // A process dies at once, and another takes its place.
-                network.disturb(&nodes[index].id, false);
-                nodes[index].running = None;
-                sleep(Duration::from_millis(random.u64(..2_000))).await;
-                nodes[index].start(&network, start, &mut random).await;
-            }
-        }
-        checks.lock().unwrap().stores_agree_with_cursors();
-    }
-
+    let events = live(&mut nodes, &network, &checks, start, &mut random).await;
     network.heal();
-    let settled = timeout(Duration::from_secs(3_600), async {
+    let settled = timeout(Duration::from_hours(1), async {
         while !are_settled(&nodes, events).await {
             sleep(Duration::from_millis(500)).await;
         }
@@ -181,6 +149,49 @@ pub(crate) async fn run(seed: u64, verbose: bool) -> Outcome {
         cuts: network.cuts(),
         trace: checks.trace.finish(),
     }
+}
+
+/// Lets things happen; answers how many events were added.
+async fn live(
+    nodes: &mut [Node],
+    network: &Network,
+    checks: &Mutex<Checks>,
+    start: Instant,
+    random: &mut Rng,
+) -> u64 {
+    let mut events = 0;
+    for _ in 0..random.usize(10..80) {
+        let index = random.usize(..nodes.len());
+        match random.u8(..100) {
+            0..40 => {
+                for _ in 0..random.u64(1..8) {
+                    events += 1;
+                    nodes[index].add(events).await;
+                }
+            }
+            40..48 => {
+                let batch = random.u64(1..100);
+                nodes[index].add_batch(events + 1..events + 1 + batch).await;
+                events += batch;
+            }
+            48..78 => sleep(Duration::from_millis(random.u64(..3_000))).await,
+            78..86 => network.disturb(&nodes[index].id, false),
+            86..90 => network.disturb(&nodes[index].id, true),
+            90..95 => {
+                let step = random.i64(-3_600_000..3_600_000);
+                nodes[index].clock_offset.fetch_add(step, Ordering::Relaxed);
+            }
+            _ => {
+                // A process dies at once, and another takes its place.
+                network.disturb(&nodes[index].id, false);
+                nodes[index].running = None;
+                sleep(Duration::from_millis(random.u64(..2_000))).await;
+                nodes[index].start(network, start, random).await;
+            }
+        }
+        checks.lock().unwrap().stores_agree_with_cursors();
+    }
+    events
 }
 
 async fn are_settled(nodes: &[Node], events: u64) -> bool {
@@ -256,7 +267,7 @@ impl Node {
 }
 
 impl Checks {
-    fn violate(&mut self, what: String) {
+    fn violate(&mut self, what: impl std::fmt::Display) {
         let at = self.start.elapsed().as_millis();
         self.violations.push(format!("at {at} ms: {what}"));
     }

@@ -24,6 +24,8 @@
 //! - [`framed`]: any `Stream` and `Sink` of frames as a link;
 //! - [`Reconnect`]: when to dial again.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod framed;
