@@ -13,8 +13,8 @@ use crate::number::{MAX_SAFE_INTEGER, Timestamp};
 /// The name of a node, unique among all nodes that ever exchange events: `userId:clientId:tabId`,
 /// with any number of parts.
 ///
-/// 1 to [`NodeId::MAX_BYTES`] bytes, without white space, control characters or characters above
-/// U+D7FF: within these, Rust's order of bytes and JavaScript's order of UTF-16 code units agree,
+/// 1 to [`NodeId::MAX_BYTES`] bytes, without white space, control characters, invisible characters
+/// or characters above U+D7FF: within these, Rust's order of bytes and JavaScript's order of UTF-16 code units agree,
 /// and the order of node ids is part of the order of events.
 ///
 /// ```
@@ -36,7 +36,7 @@ pub enum InvalidNodeId {
     /// The text has more than [`NodeId::MAX_BYTES`] bytes.
     #[error("a node id has at most {} bytes", NodeId::MAX_BYTES)]
     TooLong,
-    /// The text has white space, a control character or a character above U+D7FF.
+    /// The text has white space, a control or invisible character or one above U+D7FF.
     #[error("a node id must not contain the character {0:?}")]
     Character(char),
 }
@@ -53,8 +53,7 @@ impl NodeId {
         if text.len() > Self::MAX_BYTES {
             return Err(InvalidNodeId::TooLong);
         }
-        let refused = |c: &char| c.is_whitespace() || c.is_control() || *c > '\u{D7FF}';
-        match text.chars().find(refused) {
+        match text.chars().find(|&c| is_refused(c)) {
             Some(character) => Err(InvalidNodeId::Character(character)),
             None => Ok(Self(text.into())),
         }
@@ -69,6 +68,12 @@ impl NodeId {
     pub fn user_id(&self) -> Option<&str> {
         self.0.split_once(':').map(|(user, _)| user)
     }
+}
+
+fn is_refused(c: char) -> bool {
+    let invisible =
+        matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}');
+    c.is_whitespace() || c.is_control() || invisible || c > '\u{D7FF}'
 }
 
 impl FromStr for NodeId {
@@ -256,6 +261,29 @@ const fn digit(byte: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn node_ids_are_what_all_nodes_order_alike_and_a_person_can_see() {
+        for text in ["a", "10:uuid:tab", "é", "\u{D7FF}", "__proto__", "server", &"x".repeat(256)]
+        {
+            assert_eq!(NodeId::new(text).map(|node| node.to_string()), Ok(text.to_owned()));
+        }
+        for text in [
+            "a b",
+            "a\tb",
+            "a\nb",
+            "\0",
+            "\u{1b}[2J",
+            "\u{202E}a",
+            "\u{200B}",
+            "\u{FFFD}",
+            "\u{1F600}",
+        ] {
+            assert!(matches!(NodeId::new(text), Err(InvalidNodeId::Character(_))), "{text:?}");
+        }
+        assert_eq!(NodeId::new(""), Err(InvalidNodeId::Empty));
+        assert_eq!(NodeId::new(&"x".repeat(257)), Err(InvalidNodeId::TooLong));
+    }
 
     #[test]
     fn digits_read_back_and_sort_as_their_numbers() {

@@ -14,6 +14,7 @@ use logux_codecs::{Codec, Event, Headers, Message, NodeId, ProtocolError};
 use logux_transports::{FrameReceiver, FrameSender, Link, Peer};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
+use tracing::Instrument;
 
 use super::error::{Error, shown};
 use super::intake::Intake;
@@ -107,7 +108,18 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
     }
 
     /// Runs the connection to its end.
-    pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(mut self, link: Link<S, R>) -> Ended {
+    pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(self, link: Link<S, R>) -> Ended {
+        let span = tracing::info_span!(
+            "connection",
+            node = %self.log.node_id(),
+            codec = C::NAME,
+            address = link.peer.address.map(tracing::field::display),
+            peer = tracing::field::Empty,
+        );
+        self.run_to_the_end(link).instrument(span).await
+    }
+
+    async fn run_to_the_end<S: FrameSender, R: FrameReceiver>(mut self, link: Link<S, R>) -> Ended {
         let Link { sender, mut receiver, peer } = link;
         self.peer = peer;
         let mut writer = Writer { idle: Some(sender), busy: None };
@@ -194,6 +206,8 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                     self.outbox.push(frame);
                 }
                 Output::Check(claim) => {
+                    tracing::Span::current()
+                        .record("peer", tracing::field::display(&claim.node_id));
                     self.remote = Some(claim.node_id.clone());
                     self.checking = Some(self.check(claim));
                 }

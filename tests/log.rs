@@ -1,0 +1,179 @@
+//! The log: ids, positions, order and reading.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::{FutureExt, StreamExt};
+use logux_sync::{
+    Added, BaseSync, Clock, Draft, EventId, Json, Log, Memory, MemoryStore, Role, State, Store,
+    Timestamp,
+};
+
+const NOW: u64 = 1_786_312_345_678;
+
+/// A clock that a test sets.
+fn clock() -> (Arc<AtomicU64>, Clock) {
+    let time = Arc::new(AtomicU64::new(NOW));
+    let shown = Arc::clone(&time);
+    (time, Clock::new(move || Timestamp::new(shown.load(Ordering::Relaxed)).unwrap()))
+}
+
+async fn open(store: &Arc<MemoryStore<u64>>, clock: &Clock) -> Log<u64> {
+    let store: Arc<dyn Store<u64>> = Arc::clone(store) as _;
+    Log::open_with("node".parse().unwrap(), store, clock.clone()).await.unwrap()
+}
+
+fn numbers(entries: &[Arc<logux_sync::Entry<u64>>]) -> Vec<u64> {
+    entries.iter().map(|entry| entry.event).collect()
+}
+
+#[tokio::test]
+async fn ids_are_the_time_and_never_repeat() {
+    let (time, clock) = clock();
+    let store = Arc::new(MemoryStore::new());
+    let log = open(&store, &clock).await;
+    assert_eq!(log.add(1).await.unwrap().meta.id.to_string(), "OzcVoWD node");
+    // Within one millisecond, and when the clock steps back, they count on.
+    assert_eq!(log.add(2).await.unwrap().meta.id.time().value(), NOW + 1);
+    time.store(NOW - 3_600_000, Ordering::Relaxed);
+    assert_eq!(log.add(3).await.unwrap().meta.id.time().value(), NOW + 2);
+    // So they do when the log is opened again, by a clock that is behind.
+    drop(log);
+    let log = open(&store, &clock).await;
+    assert_eq!(log.add(4).await.unwrap().meta.id.time().value(), NOW + 3);
+    time.store(NOW + 1000, Ordering::Relaxed);
+    assert_eq!(log.add(5).await.unwrap().meta.id.time().value(), NOW + 1000);
+}
+
+#[tokio::test]
+async fn many_tasks_add_at_once_and_ids_have_the_order_of_positions() {
+    let (_, clock) = clock();
+    let log = open(&Arc::new(MemoryStore::new()), &clock).await;
+    let tasks: Vec<_> = (0..20)
+        .map(|task| {
+            let log = log.clone();
+            tokio::spawn(async move {
+                for n in 0..50 {
+                    log.add(task * 50 + n).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let entries = log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
+    assert_eq!(entries.len(), 1000);
+    assert!(entries.windows(2).all(|pair| pair[0].meta.id < pair[1].meta.id));
+    assert!(entries.iter().zip(1..).all(|(entry, n)| entry.meta.added.value() == n));
+}
+
+/// What a peer sends in this node's own name.
+async fn receive_own_event(log: &Log<u64>, time: u64) {
+    let id = EventId::new(Timestamp::new(time).unwrap(), "node".parse().unwrap());
+    let peer_log = Log::<u64>::open("peer".parse().unwrap(), MemoryStore::new()).await.unwrap();
+    peer_log.add(Draft::new(time).id(id)).await.unwrap();
+    let (near, far) = Memory::pair();
+    let _here = BaseSync::new(log, Json, Role::Acceptor, near).start();
+    let there = BaseSync::new(&peer_log, Json, Role::Opener, far).start();
+    assert!(there.wait_for(State::Synchronized).await);
+}
+
+#[tokio::test]
+async fn ids_that_come_back_to_a_node_that_forgot_them_are_not_given_again() {
+    let (_, clock) = clock();
+    let log = open(&Arc::new(MemoryStore::new()), &clock).await;
+    receive_own_event(&log, NOW + 5).await;
+    assert_eq!(log.add(1).await.unwrap().meta.id.time().value(), NOW + 6);
+}
+
+#[tokio::test]
+async fn a_peer_cannot_push_the_ids_of_this_node_into_the_far_future() {
+    let (_, clock) = clock();
+    let log = open(&Arc::new(MemoryStore::new()), &clock).await;
+    receive_own_event(&log, logux_sync::codecs::MAX_SAFE_INTEGER).await;
+    receive_own_event(&log, NOW + 25 * 60 * 60 * 1000).await;
+    assert_eq!(log.last_added(), Added::ZERO);
+    assert_eq!(log.add(1).await.unwrap().meta.id.time().value(), NOW);
+}
+
+#[tokio::test]
+async fn the_last_id_that_there_can_be_is_an_error_and_no_panic() {
+    let log = Log::open_with(
+        "node".parse().unwrap(),
+        Arc::new(MemoryStore::new()) as Arc<dyn Store<u64>>,
+        Clock::new(|| Timestamp::new(logux_sync::codecs::MAX_SAFE_INTEGER).unwrap()),
+    )
+    .await
+    .unwrap();
+    log.add(1).await.unwrap();
+    let error = log.add(2).await.unwrap_err();
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "there are no more ids");
+}
+
+#[tokio::test]
+async fn a_draft_says_more_and_an_id_that_is_there_changes_nothing() {
+    let log = Log::<u64>::open("node".parse().unwrap(), MemoryStore::new()).await.unwrap();
+    let id: EventId = "OzcVoWD other".parse().unwrap();
+    let draft = Draft::new(1)
+        .id(id.clone())
+        .time(Timestamp::new(5).unwrap())
+        .reason("why")
+        .index("where")
+        .extra("status", "new");
+    let first = log.add(draft).await.unwrap();
+    assert_eq!((first.meta.time.value(), &first.meta.id), (5, &id));
+    assert_eq!(
+        (&first.meta.reasons[..], &first.meta.indexes[..]),
+        (&["why".into()][..], &["where".into()][..])
+    );
+    assert_eq!(first.meta.extra["status"], "new");
+    let again = log.add(Draft::new(2).id(id.clone())).await.unwrap();
+    assert_eq!(again, first);
+    assert_eq!(log.by_id(&id).await.unwrap(), Some(first));
+    assert_eq!(log.last_added().value(), 1);
+}
+
+#[tokio::test]
+async fn a_batch_keeps_its_order_and_may_repeat_an_id() {
+    let log = Log::<u64>::open("node".parse().unwrap(), MemoryStore::new()).await.unwrap();
+    let id: EventId = "1 other".parse().unwrap();
+    let drafts = [Draft::new(1), Draft::new(2).id(id.clone()), Draft::new(3), Draft::new(4).id(id)];
+    let entries = log.add_batch(drafts).await.unwrap();
+    assert_eq!(numbers(&entries), [1, 2, 3, 2]);
+    assert_eq!(numbers(&log.entries_after(Added::ZERO, 10).await.unwrap()), [1, 2, 3]);
+    assert_eq!(numbers(&log.entries_after(Added::new(1).unwrap(), 1).await.unwrap()), [2]);
+    assert!(log.add_batch(Vec::<u64>::new()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_order_of_creation_is_by_time_then_node_then_id() {
+    let log = Log::<u64>::open("node".parse().unwrap(), MemoryStore::new()).await.unwrap();
+    let add = async |event: u64, id: &str, time: u64| {
+        let draft = Draft::new(event).id(id.parse().unwrap()).time(Timestamp::new(time).unwrap());
+        log.add(draft).await.unwrap();
+    };
+    add(4, "3 b", 10).await;
+    add(1, "9 z", 5).await;
+    add(3, "9 a", 10).await;
+    add(2, "8 a", 10).await;
+    add(5, "1 a", 11).await;
+    let all = log.entries_created_after(None, usize::MAX).await.unwrap();
+    assert_eq!(numbers(&all), [1, 2, 3, 4, 5]);
+    let page = log.entries_created_after(Some(&all[1].meta.position()), 2).await.unwrap();
+    assert_eq!(numbers(&page), [3, 4]);
+}
+
+#[tokio::test]
+async fn following_gives_what_is_there_and_what_comes() {
+    let log = Log::<u64>::open("node".parse().unwrap(), MemoryStore::new()).await.unwrap();
+    log.add_batch(0..1000).await.unwrap();
+    let mut entries = log.follow(Added::new(10).unwrap());
+    for n in 10..1000 {
+        assert_eq!(entries.next().await.unwrap().unwrap().event, n);
+    }
+    assert!(entries.next().now_or_never().is_none());
+    log.add(1000).await.unwrap();
+    assert_eq!(entries.next().await.unwrap().unwrap().event, 1000);
+}
