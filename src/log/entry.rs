@@ -35,7 +35,28 @@ pub struct Meta {
     pub extra: Extra,
 }
 
+impl<E> Entry<E> {
+    /// Puts an entry together, as a store does when it reads one back.
+    pub const fn new(event: E, meta: Meta) -> Self {
+        Self { event, meta }
+    }
+}
+
 impl Meta {
+    /// The meta of an event of which nothing else is known; its time is that in the id.
+    pub fn new(id: EventId) -> Self {
+        Self {
+            time: id.time(),
+            id,
+            added: Added::ZERO,
+            source: None,
+            reasons: Vec::new(),
+            indexes: Vec::new(),
+            subprotocol: None,
+            extra: Extra::new(),
+        }
+    }
+
     /// Where the event stands in the order of creation.
     pub fn position(&self) -> Position {
         Position { time: self.time, id: self.id.clone() }
@@ -150,19 +171,15 @@ impl<E> Draft<E> {
     }
 
     pub(crate) fn into_entry(self, id: EventId) -> Entry<E> {
-        Entry {
-            event: self.event,
-            meta: Meta {
-                time: self.time.unwrap_or(id.time()),
-                id,
-                added: Added::ZERO,
-                source: None,
-                reasons: self.reasons,
-                indexes: self.indexes,
-                subprotocol: self.subprotocol,
-                extra: self.extra,
-            },
-        }
+        let meta = Meta {
+            time: self.time.unwrap_or(id.time()),
+            reasons: self.reasons,
+            indexes: self.indexes,
+            subprotocol: self.subprotocol,
+            extra: self.extra,
+            ..Meta::new(id)
+        };
+        Entry::new(self.event, meta)
     }
 }
 

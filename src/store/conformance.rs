@@ -1,1 +1,204 @@
-//! x
+//! The test kit for stores: one call in a test runs the whole contract of [`Store`].
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! use logux_sync::{MemoryStore, conformance};
+//!
+//! conformance::store(async || MemoryStore::new()).await;
+//! # }
+//! ```
+//!
+//! Each check bears the name of its line in the contract, and panics where it is broken.
+
+#![expect(clippy::missing_panics_doc, reason = "to panic is how a check fails")]
+#![expect(clippy::expect_used, reason = "to panic is how a check fails")]
+
+use std::sync::Arc;
+
+use logux_codecs::{Added, EventId, NodeId, Timestamp, Value};
+
+use super::{Cursors, Store};
+use crate::log::{Draft, Entry};
+
+/// Checks every line of the contract; `make` gives a new and empty store each time.
+pub async fn store<S: Store<Value>>(make: impl AsyncFn() -> S) {
+    positions_count_up(&make().await).await;
+    an_id_is_added_once(&make().await).await;
+    a_batch_is_one_transaction(&make().await).await;
+    reads_in_the_order_of_adding(&make().await).await;
+    reads_in_the_order_of_creation(&make().await).await;
+    cursors_are_kept_per_peer(&make().await).await;
+    knows_the_last_id_of_a_node(&make().await).await;
+}
+
+async fn positions_count_up(store: &impl Store<Value>) {
+    assert_eq!(last_added(store).await, 0, "an empty store has a last position");
+    let mut expected = 0;
+    for size in [1, 3, 0, 200] {
+        let events: Vec<_> = (0..size).map(|n| entry("a", expected + n + 1, 1)).collect();
+        for added in add(store, events).await {
+            expected += 1;
+            let added = added.expect("an event with a new id is added");
+            assert_eq!(added.meta.added.value(), expected, "positions have a gap or repeat");
+        }
+        assert_eq!(last_added(store).await, expected);
+    }
+}
+
+async fn an_id_is_added_once(store: &impl Store<Value>) {
+    let first = Entry { event: Value::from("first"), ..entry("a", 1, 1) };
+    let second = Entry { event: Value::from("second"), ..entry("a", 1, 2) };
+    let other = entry("b", 1, 1);
+    let answers = add(store, vec![first.clone(), second.clone(), other.clone()]).await;
+    let added: Vec<bool> = answers.iter().map(Option::is_some).collect();
+    assert_eq!(added, [true, false, true], "an id that repeats within a call");
+    let answers = add(store, vec![second, entry("a", 2, 1), first.clone()]).await;
+    let added: Vec<bool> = answers.iter().map(Option::is_some).collect();
+    assert_eq!(added, [false, true, false], "an id that the store has");
+    assert_eq!(last_added(store).await, 3, "an id that repeats takes a position");
+    let kept = by_id(store, &first.meta.id).await.expect("an event is found by its id");
+    assert_eq!(kept.event, first.event, "a repeated id changes the event");
+    assert_eq!(kept.meta.time, first.meta.time, "a repeated id changes the meta");
+    assert!(by_id(store, &entry("c", 1, 1).meta.id).await.is_none(), "a foreign id is found");
+}
+
+/// Failure cannot be asked of every store; what can is that all of a call is there after it.
+async fn a_batch_is_one_transaction(store: &impl Store<Value>) {
+    let peer = node("peer");
+    let batch = vec![entry("peer", 1, 1), entry("peer", 2, 2)];
+    let ids: Vec<EventId> = batch.iter().map(|entry| entry.meta.id.clone()).collect();
+    let answers = store.add(batch.clone(), Some((&peer, position(7)))).await;
+    assert_eq!(answers.expect("adding works").len(), 2);
+    for id in &ids {
+        assert!(by_id(store, id).await.is_some(), "an event of a batch is missing");
+    }
+    assert_eq!(cursors(store, &peer).await.received, position(7), "the cursor of a batch is lost");
+    // A batch of nothing new, and one of nothing at all, move the cursor, too.
+    store.add(batch, Some((&peer, position(9)))).await.expect("adding works");
+    assert_eq!(cursors(store, &peer).await.received, position(9));
+    store.add(Vec::new(), Some((&peer, position(12)))).await.expect("adding nothing works");
+    assert_eq!(cursors(store, &peer).await.received, position(12));
+    assert_eq!(last_added(store).await, 2);
+}
+
+async fn reads_in_the_order_of_adding(store: &impl Store<Value>) {
+    let times = [5, 3, 9, 1, 7];
+    add(store, times.map(|time| entry("a", time, time)).to_vec()).await;
+    let read = async |after: u64, limit: usize| -> Vec<u64> {
+        let entries = store.entries_after(position(after), limit).await.expect("reading works");
+        entries.iter().map(|entry| entry.meta.id.time().value()).collect()
+    };
+    assert_eq!(read(0, 100).await, times);
+    assert_eq!(read(0, usize::MAX).await, times);
+    assert_eq!(read(0, 2).await, [5, 3]);
+    assert_eq!(read(2, 2).await, [9, 1]);
+    assert_eq!(read(4, 100).await, [7]);
+    assert_eq!(read(0, 0).await, [0; 0]);
+    assert_eq!(read(5, 100).await, [0; 0]);
+    assert_eq!(read(logux_codecs::MAX_SAFE_INTEGER, 100).await, [0; 0]);
+    let entries = store.entries_after(Added::ZERO, 1).await.expect("reading works");
+    let mut expected = entry("a", 5, 5);
+    expected.meta.added = position(1);
+    assert_eq!(*entries[0], expected, "an entry is not what was added");
+}
+
+async fn reads_in_the_order_of_creation(store: &impl Store<Value>) {
+    // By time, then by node, then by the time in the id; added in another order, in two calls.
+    let sorted = [("b", 9, 1), ("a", 1, 2), ("a", 3, 2), ("a:b", 2, 2), ("b", 1, 2), ("a", 8, 3)];
+    for order in [[5, 0, 3], [1, 4, 2]] {
+        let batch = order.map(|index| entry_of(sorted[index]));
+        add(store, batch.to_vec()).await;
+    }
+    let mut position = None;
+    for page in [1, 2, 3] {
+        let entries = store.entries_created_after(position.as_ref(), 2).await;
+        let entries = entries.expect("reading works");
+        let ids: Vec<_> = entries.iter().map(|entry| entry.meta.id.clone()).collect();
+        let expected: Vec<_> =
+            sorted[2 * page - 2..2 * page].iter().map(|&parts| entry_of(parts).meta.id).collect();
+        assert_eq!(ids, expected, "page {page} in the order of creation");
+        position = entries.last().map(|entry| entry.meta.position());
+    }
+    let rest = store.entries_created_after(position.as_ref(), 2).await.expect("reading works");
+    assert!(rest.is_empty(), "there is something after the last event");
+    // An event that was created early and comes late goes to its place.
+    add(store, vec![entry("z", 1, 0)]).await;
+    let entries = store.entries_created_after(None, 1).await.expect("reading works");
+    assert_eq!(entries[0].meta.id, entry("z", 1, 0).meta.id, "a late event is out of order");
+}
+
+async fn cursors_are_kept_per_peer(store: &impl Store<Value>) {
+    let (one, other) = (node("1:one"), node("1:other"));
+    assert_eq!(cursors(store, &one).await, Cursors::default(), "an unknown peer has cursors");
+    store.advance_sent(&one, position(5)).await.expect("a cursor can be set");
+    store.add(Vec::new(), Some((&one, position(3)))).await.expect("a cursor can be set");
+    let expected = Cursors { sent: position(5), received: position(3), ..Cursors::default() };
+    assert_eq!(cursors(store, &one).await, expected);
+    assert_eq!(cursors(store, &other).await, Cursors::default(), "peers share cursors");
+    // What comes late, from a connection that ended, changes nothing.
+    store.advance_sent(&one, position(4)).await.expect("a cursor can be set");
+    store.add(Vec::new(), Some((&one, position(2)))).await.expect("a cursor can be set");
+    assert_eq!(cursors(store, &one).await, expected, "a cursor falls");
+    store.reset_cursors(&one, position(6)).await.expect("cursors can be reset");
+    let reset = Cursors { return_up_to: position(6), ..Cursors::default() };
+    assert_eq!(cursors(store, &one).await, reset);
+    store.advance_sent(&one, position(1)).await.expect("a cursor can be set");
+    assert_eq!(cursors(store, &one).await, Cursors { sent: position(1), ..reset });
+}
+
+async fn knows_the_last_id_of_a_node(store: &impl Store<Value>) {
+    let last = async |name: &str| {
+        store.last_time(&node(name)).await.expect("reading works").map(Timestamp::value)
+    };
+    assert_eq!(last("a").await, None);
+    add(store, vec![entry("a", 5, 900), entry("a", 3, 1), entry("b", 9, 1)]).await;
+    assert_eq!(last("a").await, Some(5), "the time in the ids, not that of the events");
+    assert_eq!(last("b").await, Some(9));
+    assert_eq!(last("c").await, None);
+}
+
+fn entry(name: &str, id_time: u64, event_time: u64) -> Entry<Value> {
+    let time = |number| Timestamp::new(number).expect("a small number");
+    let event = serde_json::json!({ "type": "kit", "n": id_time });
+    Draft::new(event)
+        .time(time(event_time))
+        .reason("kit")
+        .index("index")
+        .extra("key", "value")
+        .into_entry(EventId::new(time(id_time), node(name)))
+}
+
+fn entry_of((name, id_time, event_time): (&str, u64, u64)) -> Entry<Value> {
+    entry(name, id_time, event_time)
+}
+
+fn node(name: &str) -> NodeId {
+    name.parse().expect("a node id")
+}
+
+fn position(number: u64) -> Added {
+    Added::new(number).expect("a safe number")
+}
+
+async fn add(
+    store: &impl Store<Value>,
+    entries: Vec<Entry<Value>>,
+) -> Vec<Option<Arc<Entry<Value>>>> {
+    let count = entries.len();
+    let answers = store.add(entries, None).await.expect("adding works");
+    assert_eq!(answers.len(), count, "not one answer for each event");
+    answers
+}
+
+async fn by_id(store: &impl Store<Value>, id: &EventId) -> Option<Arc<Entry<Value>>> {
+    store.by_id(id).await.expect("reading works")
+}
+
+async fn last_added(store: &impl Store<Value>) -> u64 {
+    store.last_added().await.expect("reading works").value()
+}
+
+async fn cursors(store: &impl Store<Value>, peer: &NodeId) -> Cursors {
+    store.cursors(peer).await.expect("reading works")
+}

@@ -1,6 +1,6 @@
 //! Events relative to a connection: what travels is shorter than what a log holds.
 
-use logux_codecs::{NodeId, Subprotocol, Timestamp, WireId, WireMeta};
+use logux_codecs::{EventId, NodeId, Subprotocol, Timestamp, WireId, WireMeta};
 
 use super::error::Misbehaviour;
 use crate::log::{Entry, Meta};
@@ -33,18 +33,13 @@ impl Relative {
     pub(crate) fn incoming<E>(&self, event: E, wire: WireMeta) -> Result<Entry<E>, Misbehaviour> {
         let time = self.base_time.shifted(wire.time).ok_or(Misbehaviour::TimeOutOfRange)?;
         let node = wire.id.node.unwrap_or_else(|| self.remote.clone());
-        Ok(Entry {
-            event,
-            meta: Meta {
-                id: logux_codecs::EventId::new(wire.id.time, node),
-                time,
-                added: logux_codecs::Added::ZERO,
-                source: Some(self.remote.clone()),
-                reasons: Vec::new(),
-                indexes: Vec::new(),
-                subprotocol: wire.subprotocol.or(self.remote_subprotocol),
-                extra: wire.extra,
-            },
-        })
+        let meta = Meta {
+            time,
+            source: Some(self.remote.clone()),
+            subprotocol: wire.subprotocol.or(self.remote_subprotocol),
+            extra: wire.extra,
+            ..Meta::new(EventId::new(wire.id.time, node))
+        };
+        Ok(Entry::new(event, meta))
     }
 }

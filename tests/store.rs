@@ -1,0 +1,141 @@
+//! The memory store keeps the contract of stores, and the kit that says so notices faults.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use logux_sync::{
+    Added, Cursors, Entry, EventId, MemoryStore, NodeId, Position, Store, StoreError, Timestamp,
+    Value, conformance,
+};
+
+#[tokio::test]
+async fn the_memory_store_keeps_the_contract_of_stores() {
+    conformance::store(async || MemoryStore::new()).await;
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    ForgetsTheCursor,
+    CountsFromZero,
+    ReadsBackwards,
+    IgnoresTheLimit,
+    ForgetsIds,
+    SharesCursors,
+    MixesUpTimes,
+    SortsByAdding,
+}
+
+struct Faulty {
+    memory: MemoryStore<Value>,
+    fault: Fault,
+}
+
+impl Faulty {
+    fn has(&self, fault: Fault) -> bool {
+        std::mem::discriminant(&self.fault) == std::mem::discriminant(&fault)
+    }
+
+    fn peer(&self, peer: &NodeId) -> NodeId {
+        if self.has(Fault::SharesCursors) { "all".parse().unwrap() } else { peer.clone() }
+    }
+}
+
+#[async_trait]
+impl Store<Value> for Faulty {
+    async fn add(
+        &self,
+        mut entries: Vec<Entry<Value>>,
+        received: Option<(&NodeId, Added)>,
+    ) -> Result<Vec<Option<Arc<Entry<Value>>>>, StoreError> {
+        if self.has(Fault::ForgetsIds) {
+            for entry in &mut entries {
+                let time = entry.meta.id.time();
+                let unique = format!("{}:{:p}", entry.meta.id.node(), entry);
+                entry.meta.id = EventId::new(time, unique.parse().unwrap());
+            }
+        }
+        let peer = received.map(|(peer, received)| (self.peer(peer), received));
+        let received = peer.as_ref().map(|(peer, received)| (peer, *received));
+        let received = if self.has(Fault::ForgetsTheCursor) { None } else { received };
+        let mut answers = self.memory.add(entries, received).await?;
+        if self.has(Fault::CountsFromZero) {
+            for entry in answers.iter_mut().flatten() {
+                let mut changed = Entry::clone(entry);
+                changed.meta.added = Added::new(entry.meta.added.value() - 1).unwrap();
+                *entry = Arc::new(changed);
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn entries_after(
+        &self,
+        added: Added,
+        limit: usize,
+    ) -> Result<Vec<Arc<Entry<Value>>>, StoreError> {
+        let limit = if self.has(Fault::IgnoresTheLimit) { usize::MAX } else { limit };
+        let mut entries = self.memory.entries_after(added, limit).await?;
+        if self.has(Fault::ReadsBackwards) {
+            entries.reverse();
+        }
+        Ok(entries)
+    }
+
+    async fn entries_created_after(
+        &self,
+        position: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Entry<Value>>>, StoreError> {
+        if self.has(Fault::SortsByAdding) {
+            return self.memory.entries_after(Added::ZERO, limit).await;
+        }
+        self.memory.entries_created_after(position, limit).await
+    }
+
+    async fn by_id(&self, id: &EventId) -> Result<Option<Arc<Entry<Value>>>, StoreError> {
+        self.memory.by_id(id).await
+    }
+
+    async fn last_added(&self) -> Result<Added, StoreError> {
+        Store::<Value>::last_added(&self.memory).await
+    }
+
+    async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {
+        if self.has(Fault::MixesUpTimes) {
+            let entries = self.memory.entries_after(Added::ZERO, usize::MAX).await?;
+            let own = entries.iter().filter(|entry| entry.meta.id.node() == node);
+            return Ok(own.map(|entry| entry.meta.time).max());
+        }
+        Store::<Value>::last_time(&self.memory, node).await
+    }
+
+    async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError> {
+        Store::<Value>::cursors(&self.memory, &self.peer(peer)).await
+    }
+
+    async fn advance_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError> {
+        Store::<Value>::advance_sent(&self.memory, &self.peer(peer), sent).await
+    }
+
+    async fn reset_cursors(&self, peer: &NodeId, return_up_to: Added) -> Result<(), StoreError> {
+        Store::<Value>::reset_cursors(&self.memory, &self.peer(peer), return_up_to).await
+    }
+}
+
+#[tokio::test]
+async fn the_kit_notices_faults() {
+    for fault in [
+        Fault::ForgetsTheCursor,
+        Fault::CountsFromZero,
+        Fault::ReadsBackwards,
+        Fault::IgnoresTheLimit,
+        Fault::ForgetsIds,
+        Fault::SharesCursors,
+        Fault::MixesUpTimes,
+        Fault::SortsByAdding,
+    ] {
+        let make = async move || Faulty { memory: MemoryStore::new(), fault };
+        let checked = tokio::spawn(async move { conformance::store(make).await }).await;
+        assert!(checked.is_err_and(|error| error.is_panic()), "{fault:?} is not noticed");
+    }
+}

@@ -1,0 +1,271 @@
+//! The WebSocket transport: what it refuses, what it limits, what it tells.
+#![cfg(feature = "websocket")]
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use logux_transports::{
+    Format, FrameReceiver, FrameSender, Link, Listener, Transport, WebSocket, WebSocketListener,
+    WebSocketReceiver, WebSocketSender,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+type WebSocketLink = Link<WebSocketSender, WebSocketReceiver>;
+type RawSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+const TEXT: Format = Format { name: "text", media_type: "text/plain", text: true };
+const BINARY: Format =
+    Format { name: "binary", media_type: "application/octet-stream", text: false };
+
+async fn listen() -> (WebSocketListener, String) {
+    let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/path", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+/// A peer of tungstenite's own, and our end of the link to it.
+async fn accept_raw(
+    listener: &mut WebSocketListener,
+    format: Format,
+) -> (RawSocket, WebSocketLink) {
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let (raw, link) = tokio::join!(connect_async(url), listener.accept(format));
+    (raw.unwrap().0, link.unwrap())
+}
+
+#[tokio::test]
+async fn addresses_that_cannot_be_dialled_are_refused_with_the_reason() {
+    for (url, reason) in [
+        ("", "is no URL"),
+        ("ws://a b", "is no URL"),
+        ("127.0.0.1:1", "does not start with ws://"),
+        ("http://127.0.0.1", "does not start with ws://"),
+        ("wss://example.com", "asks for TLS"),
+        ("/path", "does not start with ws://"),
+    ] {
+        let error = WebSocket::new(url).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{url}");
+        assert!(error.to_string().contains(reason), "{url}: {error}");
+    }
+    let transport = WebSocket::new("ws://127.0.0.1").unwrap();
+    assert!(transport.clone().header("a b", "c").unwrap_err().to_string().contains("no name"));
+    assert!(transport.header("a", "b\r\nc: d").unwrap_err().to_string().contains("does not allow"));
+}
+
+#[tokio::test]
+async fn where_nobody_listens_the_connection_is_refused() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut transport = WebSocket::new(&format!("ws://{address}")).unwrap();
+    assert_eq!(transport.open(TEXT).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", silent.local_addr().unwrap());
+    let mut transport = WebSocket::new(&url).unwrap().open_timeout(Duration::from_millis(50));
+    assert_eq!(transport.open(TEXT).await.unwrap_err().kind(), ErrorKind::TimedOut);
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_no_websocket_is_an_error() {
+    let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", http.local_addr().unwrap());
+    let answer = tokio::spawn(async move {
+        let (mut stream, _) = http.accept().await.unwrap();
+        stream.read_exact(&mut [0; 16]).await.unwrap();
+        stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        stream
+    });
+    let error = WebSocket::new(&url).unwrap().open(TEXT).await.unwrap_err();
+    assert!(error.to_string().contains("404"), "{error}");
+    drop(answer.await.unwrap());
+}
+
+#[tokio::test]
+async fn the_listener_tells_who_connects() {
+    let (mut listener, url) = listen().await;
+    let mut transport = WebSocket::new(&url)
+        .unwrap()
+        .header("cookie", "session=1")
+        .unwrap()
+        .header("x", "y")
+        .unwrap();
+    let (near, far) = tokio::join!(transport.open(TEXT), listener.accept(TEXT));
+    let (near, far) = (near.unwrap(), far.unwrap());
+    assert_eq!(far.peer.headers["cookie"], "session=1");
+    assert_eq!(far.peer.headers["x"], "y");
+    assert!(far.peer.address.unwrap().ip().is_loopback());
+    assert_eq!(near.peer.address, Some(listener.local_addr().unwrap()));
+}
+
+#[tokio::test]
+async fn an_ipv6_address_can_be_dialled() {
+    // Not every machine has one.
+    let Ok(mut listener) = WebSocketListener::bind("[::1]:0").await else { return };
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let mut transport = WebSocket::new(&url).unwrap();
+    let (near, far) = tokio::join!(transport.open(TEXT), listener.accept(TEXT));
+    assert!(near.is_ok() && far.is_ok());
+}
+
+#[tokio::test]
+async fn text_is_sent_as_text_and_the_rest_as_binary() {
+    let (mut listener, _) = listen().await;
+    for (format, text) in [(TEXT, true), (BINARY, false)] {
+        let (mut raw, mut link) = accept_raw(&mut listener, format).await;
+        link.sender.send("hello".into()).await.unwrap();
+        link.sender.flush().await.unwrap();
+        let message = raw.next().await.unwrap().unwrap();
+        assert_eq!((message.is_text(), message.into_data()), (text, "hello".into()));
+        // Either is taken, as JavaScript servers do; pings are answered, and not seen.
+        raw.send(Message::Ping("p".into())).await.unwrap();
+        raw.send(Message::binary("b")).await.unwrap();
+        raw.send(Message::text("t")).await.unwrap();
+        assert_eq!(link.receiver.receive().await.unwrap().unwrap(), "b");
+        assert_eq!(link.receiver.receive().await.unwrap().unwrap(), "t");
+        link.sender.flush().await.unwrap();
+        assert_eq!(raw.next().await.unwrap().unwrap(), Message::Pong("p".into()));
+    }
+    let (_raw, mut link) = accept_raw(&mut listener, TEXT).await;
+    let error = link.sender.send(vec![0xff].into()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn a_frame_above_the_limit_is_the_peers_fault() {
+    let (listener, _) = listen().await;
+    let mut listener = listener.max_frame(1000);
+    let (mut raw, mut link) = accept_raw(&mut listener, TEXT).await;
+    raw.send(Message::text("a".repeat(1000))).await.unwrap();
+    assert_eq!(link.receiver.receive().await.unwrap().unwrap().len(), 1000);
+    raw.send(Message::text("a".repeat(1001))).await.unwrap();
+    assert_eq!(link.receiver.receive().await.unwrap_err().kind(), ErrorKind::InvalidData);
+    // There is still a way to say so.
+    link.sender.send("too long".into()).await.unwrap();
+    link.sender.flush().await.unwrap();
+    assert_eq!(raw.next().await.unwrap().unwrap(), Message::text("too long"));
+    accept_raw(&mut listener, TEXT).await;
+}
+
+/// The bytes of a connection after its handshake, as a test writes them.
+async fn accept_bytes(listener: &mut WebSocketListener) -> (TcpStream, WebSocketLink) {
+    let address = listener.local_addr().unwrap();
+    let open = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "GET / HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+        stream
+    };
+    let (stream, link) = tokio::join!(open, listener.accept(TEXT));
+    (stream, link.unwrap())
+}
+
+#[tokio::test]
+async fn frames_that_break_the_rules_are_the_peers_fault() {
+    let (mut listener, _) = listen().await;
+    for (what, bytes) in [
+        ("not masked", &[0x81, 0x01, b'a'][..]),
+        ("text that is no UTF-8", &[0x81, 0x81, 0, 0, 0, 0, 0xff]),
+        ("an unknown type", &[0x83, 0x80, 0, 0, 0, 0]),
+        ("reserved bits", &[0xf1, 0x80, 0, 0, 0, 0]),
+        ("a continuation of nothing", &[0x80, 0x80, 0, 0, 0, 0]),
+        (
+            "a length above all limits",
+            &[0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0],
+        ),
+    ] {
+        let (mut stream, mut link) = accept_bytes(&mut listener).await;
+        stream.write_all(bytes).await.unwrap();
+        let error = link.receiver.receive().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData, "{what}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_within_a_frame_gives_no_part_of_it() {
+    let (mut listener, _) = listen().await;
+    let frame = [0x81, 0x85, 0, 0, 0, 0, b'h', b'e', b'l', b'l', b'o'];
+    for length in 0..=frame.len() {
+        let (mut stream, mut link) = accept_bytes(&mut listener).await;
+        stream.write_all(&frame[..length]).await.unwrap();
+        drop(stream);
+        if length == frame.len() {
+            assert_eq!(link.receiver.receive().await.unwrap().unwrap(), "hello");
+        }
+        let end = link.receiver.receive().await;
+        assert!(!matches!(end, Ok(Some(_))), "{length} bytes: {end:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_slow_to_open_holds_up_nobody_and_is_cut() {
+    let (listener, url) = listen().await;
+    let mut listener = listener.handshake_timeout(Duration::from_millis(100)).max_handshakes(4);
+    let address = listener.local_addr().unwrap();
+    let mut slow = Vec::new();
+    for beginning in ["", "G", "GET / HTTP/1.1\r\n", "no HTTP at all\r\n\r\n"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(beginning.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    // All places are taken until the time of the slow ones is over.
+    let mut transport = WebSocket::new(&url).unwrap();
+    let (near, far) = tokio::join!(transport.open(TEXT), listener.accept(TEXT));
+    assert!(near.is_ok() && far.is_ok());
+    let accepting = tokio::spawn(async move { listener.accept(TEXT).await.map(drop) });
+    for mut stream in slow {
+        // Cut, with or without an answer.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+    accepting.abort();
+}
+
+#[tokio::test]
+async fn origins_are_compared_whole() {
+    let (listener, _) = listen().await;
+    let mut listener = listener.origins(["https://example.com", "https://example.com:8443"]);
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let accepting = tokio::spawn(async move { while listener.accept(TEXT).await.is_ok() {} });
+    for (origins, allowed) in [
+        (&[][..], true),
+        (&["https://example.com"], true),
+        (&["https://example.com:8443"], true),
+        (&["https://example.com:9000"], false),
+        (&["http://example.com"], false),
+        (&["https://EXAMPLE.com"], false),
+        (&["https://evil-example.com"], false),
+        (&["https://example.com.evil"], false),
+        (&["null"], false),
+        (&[""], false),
+        (&["https://example.com", "https://evil.com"], false),
+        (&["https://example.com", "https://example.com"], false),
+    ] {
+        let mut request = url.as_str().into_client_request().unwrap();
+        for origin in origins {
+            request.headers_mut().append("origin", origin.parse().unwrap());
+        }
+        let answer = connect_async(request).await;
+        match answer {
+            Ok(_) => assert!(allowed, "{origins:?} may connect"),
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
+                assert!(!allowed, "{origins:?} may not connect");
+                assert_eq!(response.status(), 403);
+            }
+            Err(error) => panic!("{origins:?}: {error}"),
+        }
+    }
+    accepting.abort();
+}
