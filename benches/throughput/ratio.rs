@@ -1,0 +1,58 @@
+//! How much faster one thing is than another, on a machine whose speed is not steady.
+
+use std::fmt;
+use std::time::Duration;
+
+const ROUNDS: usize = 21;
+
+/// How long a side of a round takes, about.
+const ROUND: Duration = Duration::from_millis(120);
+
+pub(crate) struct Ratio {
+    median: f64,
+    low: f64,
+    high: f64,
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:6.2}  [{:.2}, {:.2}]", self.median, self.low, self.high)
+    }
+}
+
+/// Events per second of the first by events per second of the second, in turn.
+pub(crate) fn of(first: impl Fn(u64) -> Duration, second: impl Fn(u64) -> Duration) -> Ratio {
+    let (first_count, second_count) = (count_for(&first), count_for(&second));
+    let rate = |count: u64, took: Duration| {
+        f64::from(u32::try_from(count).expect("a small count")) / took.as_secs_f64()
+    };
+    let ratios: Vec<f64> = (0..ROUNDS)
+        .map(|_| {
+            let first = rate(first_count, first(first_count));
+            first / rate(second_count, second(second_count))
+        })
+        .collect();
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut medians: Vec<f64> = (0..2000)
+        .map(|_| median((0..ROUNDS).map(|_| ratios[random.usize(..ROUNDS)]).collect()))
+        .collect();
+    medians.sort_by(f64::total_cmp);
+    Ratio { median: median(ratios), low: medians[100], high: medians[1899] }
+}
+
+/// How many events fill a round.
+fn count_for(run: &impl Fn(u64) -> Duration) -> u64 {
+    let mut count = 1000;
+    loop {
+        let took = run(count);
+        if took > ROUND || count > 10_000_000 {
+            return count;
+        }
+        count *= 2;
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
