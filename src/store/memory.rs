@@ -23,8 +23,7 @@ struct State<E> {
     /// Indexes into `added`, in the order of creation if `sorted`, else that of adding at the end.
     created: Vec<usize>,
     sorted: bool,
-    ids: HashMap<EventId, usize>,
-    last_times: HashMap<NodeId, Timestamp>,
+    nodes: Nodes,
     cursors: HashMap<NodeId, Cursors>,
 }
 
@@ -36,8 +35,7 @@ impl<E> MemoryStore<E> {
                 added: Vec::new(),
                 created: Vec::new(),
                 sorted: true,
-                ids: HashMap::new(),
-                last_times: HashMap::new(),
+                nodes: Nodes::default(),
                 cursors: HashMap::new(),
             }),
         }
@@ -52,17 +50,10 @@ impl<E> MemoryStore<E> {
 impl<E> State<E> {
     fn add(&mut self, mut entry: Entry<E>) -> Option<Arc<Entry<E>>> {
         let index = self.added.len();
-        match self.ids.entry(entry.meta.id.clone()) {
-            hash_map::Entry::Occupied(_) => return None,
-            hash_map::Entry::Vacant(vacant) => vacant.insert(index),
-        };
-        entry.meta.added = Added::ZERO.plus(index as u64 + 1);
-        match self.last_times.get_mut(entry.meta.id.node()) {
-            Some(last) => *last = (*last).max(entry.meta.id.time()),
-            None => {
-                self.last_times.insert(entry.meta.id.node().clone(), entry.meta.id.time());
-            }
+        if !self.nodes.insert(&mut entry.meta.id, index) {
+            return None;
         }
+        entry.meta.added = Added::ZERO.plus(index as u64 + 1);
         let newest = self.created.last().and_then(|&newest| self.added.get(newest));
         self.sorted &= newest.is_none_or(|newest| newest.meta.cmp_created(&entry.meta).is_lt());
         self.created.push(index);
@@ -79,6 +70,57 @@ impl<E> State<E> {
             self.sorted = true;
         }
         &self.created
+    }
+}
+
+/// The ids of all events, by node and then by time: the name of a node is kept once, and found
+/// without a search while its events come in a row.
+#[derive(Default)]
+struct Nodes {
+    numbers: HashMap<NodeId, usize>,
+    nodes: Vec<Node>,
+    /// The number of the node whose event came last.
+    latest: usize,
+}
+
+struct Node {
+    id: NodeId,
+    last_time: Timestamp,
+    /// From the time of an event's id to its index. Times are a peer's choice: the hash is seeded.
+    indexes: HashMap<Timestamp, usize, foldhash::fast::RandomState>,
+}
+
+impl Nodes {
+    /// Notes an id, and lets it share the name of its node. `false` if it is known.
+    fn insert(&mut self, id: &mut EventId, index: usize) -> bool {
+        let node = self.node(id.node());
+        match node.indexes.entry(id.time()) {
+            hash_map::Entry::Occupied(_) => return false,
+            hash_map::Entry::Vacant(vacant) => vacant.insert(index),
+        };
+        node.last_time = node.last_time.max(id.time());
+        *id = EventId::new(id.time(), node.id.clone());
+        true
+    }
+
+    fn node(&mut self, id: &NodeId) -> &mut Node {
+        if self.nodes.get(self.latest).is_none_or(|latest| latest.id != *id) {
+            self.latest = *self.numbers.entry(id.clone()).or_insert_with(|| {
+                let last_time = Timestamp::ZERO;
+                self.nodes.push(Node { id: id.clone(), last_time, indexes: HashMap::default() });
+                self.nodes.len() - 1
+            });
+        }
+        &mut self.nodes[self.latest]
+    }
+
+    fn index_of(&self, id: &EventId) -> Option<usize> {
+        let number = *self.numbers.get(id.node())?;
+        self.nodes[number].indexes.get(&id.time()).copied()
+    }
+
+    fn last_time(&self, node: &NodeId) -> Option<Timestamp> {
+        Some(self.nodes[*self.numbers.get(node)?].last_time)
     }
 }
 
@@ -125,7 +167,7 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
 
     async fn by_id(&self, id: &EventId) -> Result<Option<Arc<Entry<E>>>, StoreError> {
         let state = self.state();
-        Ok(state.ids.get(id).map(|&index| Arc::clone(&state.added[index])))
+        Ok(state.nodes.index_of(id).map(|index| Arc::clone(&state.added[index])))
     }
 
     async fn last_added(&self) -> Result<Added, StoreError> {
@@ -133,7 +175,7 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
     }
 
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.state().last_times.get(node).copied())
+        Ok(self.state().nodes.last_time(node))
     }
 
     async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError> {
