@@ -571,6 +571,46 @@ async fn a_peer_that_has_seen_more_than_there_is_gets_everything() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_can_have_the_log_sent_again_only_once() {
+    let log = log("server").await;
+    add(&log, 0..3).await;
+    let connect = r#"["connect",7,"client",3]"#;
+    for round in 0..2 {
+        let (near, far) = Memory::pair();
+        let _server =
+            ServerSync::new(&log, Json, near).options(SyncOptions::new().no_ping()).start();
+        let mut client = Peer::new(far);
+        client.send(connect).await;
+        client.next().await.unwrap();
+        assert_eq!(client.next().await.unwrap(), r#"["ready",3]"#);
+        if round == 0 {
+            client.send(r#"["ready",9]"#).await;
+            assert!(timeout(Duration::from_secs(1), client.next()).await.is_err());
+            continue;
+        }
+        // It had 9 before, so its log is another one.
+        client.send(r#"["ready",1]"#).await;
+        assert_eq!(numbers(&client.next().await.unwrap()), [0, 1, 2]);
+        client.send(r#"["ready",0]"#).await;
+        client.send(r#"["ready",0]"#).await;
+        assert!(timeout(Duration::from_secs(1), client.next()).await.is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_without_end_are_no_deadline() {
+    let (client_log, server_log) = (log("client").await, log("server").await);
+    let (near, far) = Memory::pair();
+    let options =
+        || SyncOptions::new().timeout(Duration::MAX).ping(Duration::MAX).batch(usize::MAX);
+    add(&client_log, 0..1000).await;
+    let _server = ServerSync::new(&server_log, Json, near).options(options()).start();
+    let client = BaseSync::new(&client_log, Json, Role::Opener, far).options(options()).start();
+    assert!(client.wait_for(State::Synchronized).await);
+    assert_eq!(server_log.last_added().value(), 1000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_ping_moves_no_cursor() {
     let log = log("client").await;
     let (near, far) = Memory::pair();

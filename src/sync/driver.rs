@@ -188,7 +188,8 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                     Input::Tick
                 }
                 end = end.beyond(self.rules.log_end()) => Input::Grown(end),
-                () = until(self.rules.deadline()) => Input::Tick,
+                // Who is not read cannot answer: while the store is behind, the peer is not late.
+                () = until(self.rules.deadline()), if self.intake.has_room() => Input::Tick,
                 // Everybody else had a turn.
                 () = ready(()), if burst >= MAX_BURST => Input::Tick,
             };

@@ -141,7 +141,9 @@ impl SyncOptions {
 impl SyncOptions {
     pub(crate) fn limits(&self) -> Limits {
         let batch = self.batch.unwrap_or(100);
-        Limits { batch, max_frame: self.max_frame.unwrap_or(1 << 20), fits: batch }
+        // The first frame is a guess; later ones know the size of an event.
+        let fits = batch.min(100);
+        Limits { batch, max_frame: self.max_frame.unwrap_or(1 << 20), fits }
     }
 
     /// What a connection is started with. `synced`: see [`Config`].

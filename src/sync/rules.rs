@@ -295,7 +295,7 @@ impl<E> Rules<E> {
     }
 
     fn open(&mut self, now: Now) {
-        self.answer_by = Some(now.instant + self.config.timeout);
+        self.answer_by = now.instant.checked_add(self.config.timeout);
         if self.config.role == Role::Opener {
             self.send_headers();
             let Config { local, credentials, subprotocol, synced, .. } = &self.config;
@@ -456,7 +456,7 @@ impl<E> Rules<E> {
             remote_ready: false,
         });
         self.answer_by = None;
-        self.ask_at = self.config.ping.map(|ping| now.instant + ping);
+        self.ask_at = self.next_ping(now);
         if replaced {
             self.tell(Notice::StartedOver);
         }
@@ -499,6 +499,8 @@ impl<E> Rules<E> {
     fn peer_log_replaced(&mut self) {
         let Phase::Live(live) = &mut self.phase else { return };
         live.sent = Added::ZERO;
+        // Once for each connection, or one short message could have the whole log sent again.
+        live.received_before = Added::ZERO;
         live.return_up_to = self.log_end;
         self.outputs.push_back(Output::Reset { return_up_to: self.log_end });
         match self.config.role {
@@ -548,8 +550,13 @@ impl<E> Rules<E> {
     fn heard(&mut self, now: Now) {
         if self.is_live() {
             self.answer_by = None;
-            self.ask_at = self.config.ping.map(|ping| now.instant + ping);
+            self.ask_at = self.next_ping(now);
         }
+    }
+
+    /// `None` for never, and for later than a clock can tell.
+    fn next_ping(&self, now: Now) -> Option<Instant> {
+        self.config.ping.and_then(|ping| now.instant.checked_add(ping))
     }
 
     fn tick(&mut self, now: Now) {
@@ -562,7 +569,7 @@ impl<E> Rules<E> {
             let sent = live.position;
             self.send(Message::Ping(sent));
             self.ask_at = None;
-            self.answer_by = Some(now.instant + self.config.timeout);
+            self.answer_by = now.instant.checked_add(self.config.timeout);
         }
     }
 

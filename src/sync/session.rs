@@ -16,7 +16,7 @@ use super::state::State;
 use crate::log::End;
 
 /// How many notices wait for a reader; above that the oldest are dropped.
-const NOTICES: usize = 64;
+const NOTICES: usize = 16;
 
 /// A running synchronization. Made by `start` of [`ClientSync`](crate::ClientSync),
 /// [`ServerSync`](crate::ServerSync) and [`BaseSync`](crate::BaseSync).
@@ -26,8 +26,8 @@ pub struct Session {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<Status>,
     log_end: Arc<End>,
-    /// Only to subscribe from; the sender ends with the task.
-    notices: broadcast::Receiver<Notice>,
+    /// Weak, so that the streams end with the task.
+    notices: broadcast::WeakSender<Notice>,
     task: JoinHandle<Result<(), Arc<Error>>>,
 }
 
@@ -90,7 +90,7 @@ impl Session {
         let (commands, receiver) = mpsc::channel(16);
         let reporter = Reporter::new();
         let status = reporter.status.subscribe();
-        let notices = reporter.notices.subscribe();
+        let notices = reporter.notices.downgrade();
         let task = tokio::spawn(task(receiver, reporter));
         Self { commands, status, log_end, notices, task }
     }
@@ -132,12 +132,13 @@ impl Session {
     /// What happens from now on: errors, headers, texts of the peer. A reader that falls far
     /// behind misses the oldest. Ends with the session.
     pub fn notices(&self) -> Notices<Notice> {
-        Notices { notices: notices(self.notices.resubscribe()).boxed() }
+        let receiver = self.notices.upgrade().map(|sender| sender.subscribe());
+        Notices { notices: stream::iter(receiver).flat_map(notices).boxed() }
     }
 
     /// The errors of [`notices`](Self::notices).
     pub fn errors(&self) -> Notices<Arc<Error>> {
-        let errors = notices(self.notices.resubscribe()).filter_map(async |notice| match notice {
+        let errors = self.notices().filter_map(async |notice| match notice {
             Notice::Error(error) => Some(error),
             _ => None,
         });
