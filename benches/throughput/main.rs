@@ -55,7 +55,7 @@ fn main() {
             .measurement_time(Duration::from_secs(2));
         for (name, run) in RUNS {
             group.bench_function(name, |bench| {
-                bench.iter_custom(|events| run(&two_threads, events))
+                bench.iter_custom(|events| run(&two_threads, events));
             });
         }
         group.finish();

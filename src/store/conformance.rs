@@ -11,7 +11,6 @@
 //!
 //! Each check bears the name of its line in the contract, and panics where it is broken.
 
-#![expect(clippy::missing_panics_doc, reason = "to panic is how a check fails")]
 #![expect(clippy::expect_used, reason = "to panic is how a check fails")]
 
 use std::sync::Arc;

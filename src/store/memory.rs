@@ -23,7 +23,7 @@ struct State<E> {
     /// Indexes into `added`, in the order of creation if `sorted`, else that of adding at the end.
     created: Vec<usize>,
     sorted: bool,
-    nodes: Nodes,
+    ids: Ids,
     cursors: HashMap<NodeId, Cursors>,
 }
 
@@ -35,7 +35,7 @@ impl<E> MemoryStore<E> {
                 added: Vec::new(),
                 created: Vec::new(),
                 sorted: true,
-                nodes: Nodes::default(),
+                ids: Ids::default(),
                 cursors: HashMap::new(),
             }),
         }
@@ -50,7 +50,7 @@ impl<E> MemoryStore<E> {
 impl<E> State<E> {
     fn add(&mut self, mut entry: Entry<E>) -> Option<Arc<Entry<E>>> {
         let index = self.added.len();
-        if !self.nodes.insert(&mut entry.meta.id, index) {
+        if !self.ids.insert(&mut entry.meta.id, index) {
             return None;
         }
         entry.meta.added = Added::ZERO.plus(index as u64 + 1);
@@ -76,7 +76,7 @@ impl<E> State<E> {
 /// The ids of all events, by node and then by time: the name of a node is kept once, and found
 /// without a search while its events come in a row.
 #[derive(Default)]
-struct Nodes {
+struct Ids {
     numbers: HashMap<NodeId, usize>,
     nodes: Vec<Node>,
     /// The number of the node whose event came last.
@@ -90,7 +90,7 @@ struct Node {
     indexes: HashMap<Timestamp, usize, foldhash::fast::RandomState>,
 }
 
-impl Nodes {
+impl Ids {
     /// Notes an id, and lets it share the name of its node. `false` if it is known.
     fn insert(&mut self, id: &mut EventId, index: usize) -> bool {
         let node = self.node(id.node());
@@ -167,7 +167,7 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
 
     async fn by_id(&self, id: &EventId) -> Result<Option<Arc<Entry<E>>>, StoreError> {
         let state = self.state();
-        Ok(state.nodes.index_of(id).map(|index| Arc::clone(&state.added[index])))
+        Ok(state.ids.index_of(id).map(|index| Arc::clone(&state.added[index])))
     }
 
     async fn last_added(&self) -> Result<Added, StoreError> {
@@ -175,7 +175,7 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
     }
 
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.state().nodes.last_time(node))
+        Ok(self.state().ids.last_time(node))
     }
 
     async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError> {

@@ -1,5 +1,5 @@
 //! The test kit for transports: one call in a test runs the whole contract of a
-//! [`Link`](crate::Link).
+//! [`Link`].
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
