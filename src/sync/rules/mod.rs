@@ -4,20 +4,23 @@
 //! Source of every rule: Logux protocol 7, as `@logux/core` 0.12 speaks it, tightened where that
 //! loses events; each such place says so.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+mod input_output;
+mod live;
 
-use logux_codecs::{
-    Added, Connect, Connected, Headers, Message, NodeId, ProtocolError, Subprotocol, Sync,
-    Timestamp, Value,
-};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use logux_codecs::{Added, Connect, Connected, Message, ProtocolError};
 
 use super::error::{Error, Misbehaviour};
 use super::relative::Relative;
 use super::session::Notice;
 use super::state::State;
-use crate::log::Received;
 use crate::store::Cursors;
+use live::{Arrived, Live};
+
+pub use input_output::Role;
+pub(crate) use input_output::{Claim, Config, Input, Now, Output, Wanted};
 
 /// The version of the protocol that this node speaks.
 pub(crate) const PROTOCOL: u32 = 7;
@@ -25,114 +28,6 @@ pub(crate) const PROTOCOL: u32 = 7;
 /// What a peer may send before it is authenticated: messages, and bytes of all of them.
 const EARLY_MESSAGES: usize = 16;
 const EARLY_BYTES: usize = 64 << 10;
-
-/// Which side of a connection a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It opened the connection, and introduces itself with `connect`.
-    Opener,
-    /// It was connected to, and answers with `connected`.
-    Acceptor,
-}
-
-/// What a connection is started with.
-#[derive(Clone, Debug)]
-pub(crate) struct Config {
-    pub(crate) role: Role,
-    pub(crate) local: NodeId,
-    pub(crate) credentials: Option<Value>,
-    pub(crate) subprotocol: Option<Subprotocol>,
-    pub(crate) headers: Headers,
-    /// How long the handshake, or the answer to a ping, may take.
-    pub(crate) timeout: Duration,
-    /// How long to hear nothing before asking; `None` never asks.
-    pub(crate) ping: Option<Duration>,
-    /// How many `sync` may wait for their `synced`.
-    pub(crate) window: usize,
-    /// An opener's guess of how far it has received the log of the node that will answer.
-    pub(crate) synced: Added,
-}
-
-/// What time it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    pub(crate) instant: Instant,
-    pub(crate) clock: Timestamp,
-}
-
-/// What can happen to a connection.
-#[derive(Debug)]
-pub(crate) enum Input<E> {
-    /// The link is open.
-    Opened,
-    /// A message came, in a frame of so many bytes; `shown` is its start, to complain about.
-    Received { message: Message<E>, bytes: usize, shown: String },
-    /// What came is no message.
-    Malformed { error: Error, shown: String },
-    /// The answer to [`Output::Check`]: these cursors, or the error to tell the peer.
-    Checked(Result<Cursors, ProtocolError>),
-    /// The oldest so many [`Output::Store`] are stored.
-    Stored(usize),
-    /// The answer to [`Output::Read`]: all up to here was sent, or (`sent` is false) nothing up to
-    /// here is for the peer.
-    Read { up_to: Added, sent: bool },
-    /// The log reaches up to here.
-    Grown(Added),
-    /// The user has new headers.
-    Headers(Headers),
-    /// The user has a text for the peer's developer.
-    Debug(String),
-    /// The deadline may have passed.
-    Tick,
-    /// The user wants to end.
-    Close,
-}
-
-/// What is to be done, in this order.
-#[derive(Debug)]
-pub(crate) enum Output<E> {
-    /// Send a message, never a `sync`.
-    Send(Message<E>),
-    /// Ask the user about the peer, and the store for its cursors.
-    Check(Claim),
-    /// Store these events and how far the peer's log is received.
-    Store(Received<E>),
-    /// Send the next events, all that fit into one `sync`.
-    Read(Wanted),
-    /// Note that the peer has all up to here.
-    Advance(Added),
-    /// Note that the peer's log is another one than before, and lacks what came from it up to here.
-    Reset { return_up_to: Added },
-    /// Tell the user.
-    Tell(Notice),
-    /// End the connection, once all before is sent.
-    HangUp(Option<Error>),
-}
-
-/// What a peer says of itself.
-#[derive(Clone, Debug)]
-pub(crate) struct Claim {
-    pub(crate) node_id: NodeId,
-    pub(crate) credentials: Option<Value>,
-    pub(crate) subprotocol: Option<Subprotocol>,
-    /// An acceptor learns how far the peer has received its log.
-    synced: Added,
-    /// When `connect` came.
-    start: Timestamp,
-    /// An opener learns the base time.
-    base_time: Timestamp,
-}
-
-/// Which events to send next.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
-    /// Those above this position,
-    pub(crate) after: Added,
-    /// and up to this one.
-    pub(crate) up_to: Added,
-    /// Events that came from the peer are not sent back to it, but for those up to here.
-    pub(crate) return_up_to: Added,
-}
 
 /// One connection. Everything that it knows ends with it; what must last is in the store.
 #[derive(Debug)]
@@ -159,34 +54,6 @@ enum Phase {
     /// Both sides send and receive events.
     Live(Live),
     Over,
-}
-
-#[derive(Debug)]
-struct Live {
-    relative: Relative,
-    // What this side sends.
-    /// All up to here was sent, or is not for the peer.
-    position: Added,
-    /// All up to here was there when the connection became live.
-    start_end: Added,
-    return_up_to: Added,
-    reading: bool,
-    /// The `sync` messages that wait for their `synced`.
-    unconfirmed: VecDeque<Added>,
-    sent: Added,
-    ready_sent: bool,
-    // What the other side sends.
-    received: Added,
-    received_before: Added,
-    storing: VecDeque<Arrived>,
-    remote_ready: bool,
-}
-
-/// What a message from the peer asks for once everything before it is stored.
-#[derive(Clone, Copy, Debug)]
-enum Arrived {
-    Sync(Added),
-    Ready(Added),
 }
 
 impl<E> Rules<E> {
@@ -595,45 +462,5 @@ impl<E> Rules<E> {
     fn hang_up(&mut self, error: Option<Error>) {
         self.outputs.push_back(Output::HangUp(error));
         self.phase = Phase::Over;
-    }
-}
-
-impl Live {
-    fn sync<E>(&mut self, sync: Sync<E>) -> Result<Received<E>, Misbehaviour> {
-        let Sync { added, entries } = sync;
-        let entries = entries
-            .into_iter()
-            .map(|(event, wire)| self.relative.incoming(event, wire))
-            .collect::<Result<_, _>>()?;
-        self.storing.push_back(Arrived::Sync(added));
-        // Numbers may repeat or fall: a JavaScript node gives 0 to events that it does not keep.
-        self.received = self.received.max(added);
-        Ok(self.received(entries))
-    }
-
-    fn ready<E>(&mut self, added: Added) -> Received<E> {
-        self.storing.push_back(Arrived::Ready(added));
-        self.received = if added < self.received_before {
-            // Another log, nothing of which is known to be here; see `peer_log_replaced`.
-            Added::ZERO
-        } else {
-            self.received.max(added)
-        };
-        self.received(Vec::new())
-    }
-
-    fn received<E>(&self, entries: Vec<crate::log::Entry<E>>) -> Received<E> {
-        Received { peer: self.relative.remote.clone(), entries, up_to: self.received }
-    }
-
-    /// Only what waits for it can be confirmed; `@logux/core` believes any number, and never again
-    /// sends what is below. Answers what is confirmed now.
-    fn synced(&mut self, added: Added) -> Result<Added, Misbehaviour> {
-        let place = self.unconfirmed.iter().position(|&waiting| waiting == added);
-        let place = place.ok_or(Misbehaviour::Unsent(added))?;
-        self.unconfirmed.drain(..=place);
-        // With nothing under way, what comes after it and is not for the peer counts, too.
-        self.sent = if self.unconfirmed.is_empty() { self.position } else { added };
-        Ok(self.sent)
     }
 }

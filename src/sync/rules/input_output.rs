@@ -1,0 +1,118 @@
+//! What goes into the rules, and what comes out.
+
+use std::time::{Duration, Instant};
+
+use logux_codecs::{Added, Headers, Message, NodeId, ProtocolError, Subprotocol, Timestamp, Value};
+
+use crate::log::Received;
+use crate::store::Cursors;
+use crate::sync::error::Error;
+use crate::sync::session::Notice;
+
+/// Which side of a connection a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It opened the connection, and introduces itself with `connect`.
+    Opener,
+    /// It was connected to, and answers with `connected`.
+    Acceptor,
+}
+
+/// What a connection is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) role: Role,
+    pub(crate) local: NodeId,
+    pub(crate) credentials: Option<Value>,
+    pub(crate) subprotocol: Option<Subprotocol>,
+    pub(crate) headers: Headers,
+    /// How long the handshake, or the answer to a ping, may take.
+    pub(crate) timeout: Duration,
+    /// How long to hear nothing before asking; `None` never asks.
+    pub(crate) ping: Option<Duration>,
+    /// How many `sync` may wait for their `synced`.
+    pub(crate) window: usize,
+    /// An opener's guess of how far it has received the log of the node that will answer.
+    pub(crate) synced: Added,
+}
+
+/// What time it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) instant: Instant,
+    pub(crate) clock: Timestamp,
+}
+
+/// What can happen to a connection.
+#[derive(Debug)]
+pub(crate) enum Input<E> {
+    /// The link is open.
+    Opened,
+    /// A message came, in a frame of so many bytes; `shown` is its start, to complain about.
+    Received { message: Message<E>, bytes: usize, shown: String },
+    /// What came is no message.
+    Malformed { error: Error, shown: String },
+    /// The answer to [`Output::Check`]: these cursors, or the error to tell the peer.
+    Checked(Result<Cursors, ProtocolError>),
+    /// The oldest so many [`Output::Store`] are stored.
+    Stored(usize),
+    /// The answer to [`Output::Read`]: all up to here was sent, or (`sent` is false) nothing up to
+    /// here is for the peer.
+    Read { up_to: Added, sent: bool },
+    /// The log reaches up to here.
+    Grown(Added),
+    /// The user has new headers.
+    Headers(Headers),
+    /// The user has a text for the peer's developer.
+    Debug(String),
+    /// The deadline may have passed.
+    Tick,
+    /// The user wants to end.
+    Close,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug)]
+pub(crate) enum Output<E> {
+    /// Send a message, never a `sync`.
+    Send(Message<E>),
+    /// Ask the user about the peer, and the store for its cursors.
+    Check(Claim),
+    /// Store these events and how far the peer's log is received.
+    Store(Received<E>),
+    /// Send the next events, all that fit into one `sync`.
+    Read(Wanted),
+    /// Note that the peer has all up to here.
+    Advance(Added),
+    /// Note that the peer's log is another one than before, and lacks what came from it up to here.
+    Reset { return_up_to: Added },
+    /// Tell the user.
+    Tell(Notice),
+    /// End the connection, once all before is sent.
+    HangUp(Option<Error>),
+}
+
+/// What a peer says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) node_id: NodeId,
+    pub(crate) credentials: Option<Value>,
+    pub(crate) subprotocol: Option<Subprotocol>,
+    /// An acceptor learns how far the peer has received its log.
+    pub(super) synced: Added,
+    /// When `connect` came.
+    pub(super) start: Timestamp,
+    /// An opener learns the base time.
+    pub(super) base_time: Timestamp,
+}
+
+/// Which events to send next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// Those above this position,
+    pub(crate) after: Added,
+    /// and up to this one.
+    pub(crate) up_to: Added,
+    /// Events that came from the peer are not sent back to it, but for those up to here.
+    pub(crate) return_up_to: Added,
+}

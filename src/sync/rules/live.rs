@@ -1,0 +1,77 @@
+//! A connection over which both sides send events.
+
+use std::collections::VecDeque;
+
+use logux_codecs::{Added, Sync};
+
+use crate::log::{Entry, Received};
+use crate::sync::error::Misbehaviour;
+use crate::sync::relative::Relative;
+
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) relative: Relative,
+    // What this side sends.
+    /// All up to here was sent, or is not for the peer.
+    pub(super) position: Added,
+    /// All up to here was there when the connection became live.
+    pub(super) start_end: Added,
+    pub(super) return_up_to: Added,
+    pub(super) reading: bool,
+    /// The `sync` messages that wait for their `synced`.
+    pub(super) unconfirmed: VecDeque<Added>,
+    pub(super) sent: Added,
+    pub(super) ready_sent: bool,
+    // What the other side sends.
+    pub(super) received: Added,
+    pub(super) received_before: Added,
+    pub(super) storing: VecDeque<Arrived>,
+    pub(super) remote_ready: bool,
+}
+
+/// What a message from the peer asks for once everything before it is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Arrived {
+    Sync(Added),
+    Ready(Added),
+}
+
+impl Live {
+    pub(super) fn sync<E>(&mut self, sync: Sync<E>) -> Result<Received<E>, Misbehaviour> {
+        let Sync { added, entries } = sync;
+        let entries = entries
+            .into_iter()
+            .map(|(event, wire)| self.relative.incoming(event, wire))
+            .collect::<Result<_, _>>()?;
+        self.storing.push_back(Arrived::Sync(added));
+        // Numbers may repeat or fall: a JavaScript node gives 0 to events that it does not keep.
+        self.received = self.received.max(added);
+        Ok(self.received(entries))
+    }
+
+    pub(super) fn ready<E>(&mut self, added: Added) -> Received<E> {
+        self.storing.push_back(Arrived::Ready(added));
+        self.received = if added < self.received_before {
+            // Another log, nothing of which is known to be here; see `peer_log_replaced`.
+            Added::ZERO
+        } else {
+            self.received.max(added)
+        };
+        self.received(Vec::new())
+    }
+
+    fn received<E>(&self, entries: Vec<Entry<E>>) -> Received<E> {
+        Received { peer: self.relative.remote.clone(), entries, up_to: self.received }
+    }
+
+    /// Only what waits for it can be confirmed; `@logux/core` believes any number, and never again
+    /// sends what is below. Answers what is confirmed now.
+    pub(super) fn synced(&mut self, added: Added) -> Result<Added, Misbehaviour> {
+        let place = self.unconfirmed.iter().position(|&waiting| waiting == added);
+        let place = place.ok_or(Misbehaviour::Unsent(added))?;
+        self.unconfirmed.drain(..=place);
+        // With nothing under way, what comes after it and is not for the peer counts, too.
+        self.sent = if self.unconfirmed.is_empty() { self.position } else { added };
+        Ok(self.sent)
+    }
+}
