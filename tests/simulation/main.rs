@@ -15,18 +15,18 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use world::Outcome;
+use world::{Outcome, Script};
 
 /// How many seeds the ordinary test run has.
 const SEEDS: u64 = 5_000;
 
-fn run(seed: u64, verbose: bool) -> Outcome {
+fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    runtime.block_on(world::run(seed, verbose))
+    runtime.block_on(world::run(script, seed, verbose))
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -36,7 +36,7 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn the_invariants_hold_whatever_happens() {
     if let Some(seed) = number("SIMULATION_SEED") {
-        let outcome = run(seed, true);
+        let outcome = run(Script::Anything, seed, true);
         assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
         return;
     }
@@ -52,7 +52,8 @@ fn the_invariants_hold_whatever_happens() {
                     if seed >= seeds {
                         return;
                     }
-                    let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, false)));
+                    let outcome =
+                        catch_unwind(AssertUnwindSafe(|| run(Script::Anything, seed, false)));
                     let outcome = outcome.unwrap_or_else(|_| panic!("{}", replay(seed)));
                     events.fetch_add(outcome.events, Ordering::Relaxed);
                     frames.fetch_add(outcome.frames, Ordering::Relaxed);
@@ -75,9 +76,24 @@ fn replay(seed: u64) -> String {
 }
 
 #[test]
+fn the_invariants_hold_wherever_a_connection_is_cut() {
+    let mut cut = 0;
+    for frames in 1..200 {
+        for seed in 0..5 {
+            let outcome = run(Script::CutAfter(frames), seed, false);
+            let violations = outcome.violations;
+            assert!(violations.is_empty(), "after {frames} frames, seed {seed}: {violations:#?}");
+            cut += outcome.cuts;
+        }
+    }
+    assert!(cut > 300, "only {cut} connections lived long enough to be cut");
+}
+
+#[test]
 fn a_seed_is_the_same_run_each_time() {
     for seed in 0..20 {
-        let (first, second) = (run(seed, false), run(seed, false));
+        let first = run(Script::Anything, seed, false);
+        let second = run(Script::Anything, seed, false);
         assert_eq!(first.trace, second.trace, "{}", replay(seed));
     }
 }

@@ -30,6 +30,8 @@ struct Shared {
     listeners: HashMap<NodeId, mpsc::Sender<SimulatedLink>>,
     connections: Vec<Connection>,
     faulty: bool,
+    /// A plan for the next connection.
+    cuts_first_after: Option<u32>,
     max_delay: Duration,
     opened: u64,
     pub(crate) cuts: u64,
@@ -84,6 +86,7 @@ impl Network {
             listeners: HashMap::new(),
             connections: Vec::new(),
             faulty: true,
+            cuts_first_after: None,
             max_delay,
             opened: 0,
             cuts: 0,
@@ -109,6 +112,11 @@ impl Network {
             shared.cuts += u64::from(connection.health.get() == Health::Whole);
             connection.health.set(if silent { Health::Silent } else { Health::Cut });
         }
+    }
+
+    /// The next connection is cut after so many frames, in both directions together.
+    pub(crate) fn cut_first_after(&self, frames: u32) {
+        self.shared.lock().unwrap().cuts_first_after = Some(frames);
     }
 
     /// From now on nothing goes wrong; what is silent is cut in the end by the nodes themselves.
@@ -143,7 +151,11 @@ impl Transport for SimulatedTransport {
             shared.connections.retain(|c| Arc::strong_count(&c.health) > 1);
             let health =
                 Arc::new(Watch { health: Mutex::new(Health::Whole), changed: Notify::new() });
-            let cut_after = shared.faulty.then(|| shared.random.u32(1..200));
+            let cut_after = match shared.cuts_first_after.take() {
+                Some(frames) => Some(frames),
+                None => shared.faulty.then(|| shared.random.u32(1..200)),
+            };
+            let left = Arc::new(Mutex::new(cut_after));
             let end = |frames, sender, peer: &NodeId, own: &NodeId, seed| Link {
                 sender: Sender {
                     frames: sender,
@@ -154,7 +166,7 @@ impl Transport for SimulatedTransport {
                     number: shared.opened,
                     own: own.clone(),
                     peer: peer.clone(),
-                    left: cut_after,
+                    left: Arc::clone(&left),
                     network: self.network.clone(),
                 },
                 receiver: Receiver { frames, waiting: None, health: Arc::clone(&health) },
@@ -198,9 +210,21 @@ pub(crate) struct Sender {
     number: u64,
     own: NodeId,
     peer: NodeId,
-    /// Frames until the connection is cut.
-    left: Option<u32>,
+    /// Frames, in both directions, until the connection is cut.
+    left: Arc<Mutex<Option<u32>>>,
     network: Network,
+}
+
+impl Sender {
+    fn is_the_last_frame(&self) -> bool {
+        let mut left = self.left.lock().unwrap();
+        let Some(frames) = *left else { return false };
+        *left = frames.checked_sub(1).filter(|&frames| frames > 0);
+        let mut shared = self.network.shared.lock().unwrap();
+        let last = left.is_none() && shared.faulty;
+        shared.cuts += u64::from(last);
+        last
+    }
 }
 
 impl FrameSender for Sender {
@@ -209,15 +233,9 @@ impl FrameSender for Sender {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         (self.network.tap)(self.number, &self.own, &self.peer, &frame);
-        if let Some(left) = &mut self.left {
-            *left -= 1;
-            let mut shared = self.network.shared.lock().unwrap();
-            if *left == 0 && shared.faulty {
-                shared.cuts += 1;
-                self.health.set(Health::Cut);
-                return Err(io::ErrorKind::ConnectionReset.into());
-            }
-            *left = (*left).max(1);
+        if self.is_the_last_frame() {
+            self.health.set(Health::Cut);
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
         let delay = self.max_delay.mul_f64(self.random.f64().powi(3));
         self.deliver_at = self.deliver_at.max(Instant::now() + delay);

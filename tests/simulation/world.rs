@@ -72,11 +72,28 @@ struct Running {
     client: Option<Session>,
 }
 
-pub(crate) async fn run(seed: u64, verbose: bool) -> Outcome {
+/// What happens to the nodes.
+#[derive(Clone, Copy)]
+pub(crate) enum Script {
+    /// Whatever the seed draws.
+    Anything,
+    /// A client and a server that both add, and a first connection that is cut after so many
+    /// frames.
+    CutAfter(u32),
+}
+
+pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
     let mut random = Rng::with_seed(seed);
-    let shape = SHAPES[random.usize(..SHAPES.len())];
-    let max_store_delay = Duration::from_millis([0, 0, 5, 500][random.usize(..4)]);
-    let max_delay = Duration::from_millis([1, 20, 1_000, 10_000][random.usize(..4)]);
+    let (shape, max_store_delay, max_delay) = match script {
+        Script::Anything => (
+            SHAPES[random.usize(..SHAPES.len())],
+            [0, 0, 5, 500][random.usize(..4)],
+            [1, 20, 1_000, 10_000][random.usize(..4)],
+        ),
+        Script::CutAfter(_) => (SHAPES[0], 2, 5),
+    };
+    let max_store_delay = Duration::from_millis(max_store_delay);
+    let max_delay = Duration::from_millis(max_delay);
     let names = ["server", "10:a", "11:b:tab", "12:c"];
     let count = shape.iter().map(|(client, _)| client + 1).max().unwrap();
     let ids: Vec<NodeId> = names[..count].iter().map(|name| name.parse().unwrap()).collect();
@@ -97,6 +114,9 @@ pub(crate) async fn run(seed: u64, verbose: bool) -> Outcome {
         Arc::new(move |link, from, to, frame| checks.lock().unwrap().frame(link, from, to, frame))
     };
     let network = Network::new(random.u64(..), max_delay, tap);
+    if let Script::CutAfter(frames) = script {
+        network.cut_first_after(frames);
+    }
 
     let mut nodes: Vec<Node> = ids
         .iter()
@@ -118,7 +138,10 @@ pub(crate) async fn run(seed: u64, verbose: bool) -> Outcome {
         node.start(&network, start, &mut random).await;
     }
 
-    let events = live(&mut nodes, &network, &checks, start, &mut random).await;
+    let events = match script {
+        Script::Anything => live(&mut nodes, &network, &checks, start, &mut random).await,
+        Script::CutAfter(_) => add_on_both(&nodes).await,
+    };
     network.heal();
     let settled = timeout(Duration::from_hours(1), async {
         while !are_settled(&nodes, events).await {
@@ -149,6 +172,19 @@ pub(crate) async fn run(seed: u64, verbose: bool) -> Outcome {
         cuts: network.cuts(),
         trace: checks.trace.finish(),
     }
+}
+
+/// Both sides add, a little at a time; answers how many events were added.
+async fn add_on_both(nodes: &[Node]) -> u64 {
+    let mut events = 0;
+    for _ in 0..20 {
+        for node in nodes {
+            node.add_batch(events + 1..events + 4).await;
+            events += 3;
+        }
+        sleep(Duration::from_millis(3)).await;
+    }
+    events
 }
 
 /// Lets things happen; answers how many events were added.
