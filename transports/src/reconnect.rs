@@ -109,7 +109,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn waits_grow_to_the_bound_and_start_over_after_a_synchronization() {
         let mut transport =
-            Reconnect::new(Memory::listen().0).max_delay(Duration::from_secs(60)).seed(1);
+            Reconnect::new(Memory::listen().0).max_delay(Duration::from_mins(1)).seed(1);
         let mut longest = [Duration::ZERO; 12];
         for _ in 0..200 {
             assert!(transport.retry(true).await);

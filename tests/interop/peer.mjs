@@ -1,0 +1,213 @@
+// The JavaScript side of tests/interop.rs: one node on the original's own packages, which does
+// what it is asked by lines of JSON.
+//
+//     node peer.mjs <node id>
+//
+// Each line of the input is a request, {"do": <name of a method below>, ...}. Each line of the
+// output is the answer to one, in order: {"ok": <value>} or {"failed": <text>}. The process ends
+// with its input.
+
+import {
+  ClientNode,
+  isFirstOlder,
+  Log,
+  MemoryStore,
+  Reconnect,
+  ServerConnection,
+  ServerNode,
+  WsConnection
+} from '@logux/core'
+import { createInterface } from 'node:readline'
+import { setImmediate } from 'node:timers/promises'
+import { WebSocket, WebSocketServer } from 'ws'
+
+let nodeId = process.argv[2]
+let log = new Log({ nodeId, store: new MemoryStore() })
+let node
+let connections = 0
+
+// What was told so far and not asked for. Errors are those of the protocol, of either side.
+let wire = []
+let told = { debug: [], error: [], headers: [] }
+
+// How often the log said that it got an event, by id.
+let additions = new Map()
+
+// An event without a reason is not kept, and reasons do not travel from Rust.
+log.on('preadd', (action, meta) => {
+  if (meta.reasons.length === 0) meta.reasons.push('test')
+})
+log.on('add', (action, meta) => {
+  additions.set(meta.id, (additions.get(meta.id) ?? 0) + 1)
+  changed()
+})
+
+let waiting = []
+
+// Answers once the condition holds; it is tried again whenever something has changed.
+function until(condition) {
+  return new Promise(resolve => {
+    waiting.push({ condition, resolve })
+    changed()
+  })
+}
+
+function changed() {
+  waiting = waiting.filter(({ condition, resolve }) => {
+    if (!condition()) return true
+    resolve()
+    return false
+  })
+}
+
+// Keeps what travels. As text, for the node changes the messages that it gets.
+function tap(connection) {
+  let send = connection.send.bind(connection)
+  connection.send = message => {
+    wire.push(JSON.stringify({ from: 'js', message }))
+    send(message)
+  }
+  connection.on('message', message => {
+    wire.push(JSON.stringify({ from: 'rust', message }))
+  })
+}
+
+function start(Node, connection, { headers = {}, ...options }) {
+  node = new Node(nodeId, log, connection, options)
+  node.setLocalHeaders(headers)
+  let tell = error => {
+    // Others are of sockets: a cut is one.
+    if (error.name !== 'LoguxError') return
+    told.error.push({ options: error.options, type: error.type })
+    changed()
+  }
+  node.catch(tell)
+  node.on('clientError', tell)
+  node.on('headers', headers => {
+    told.headers.push(headers)
+    changed()
+  })
+  node.on('debug', (type, text) => {
+    told.debug.push(text)
+    changed()
+  })
+  node.on('state', changed)
+}
+
+let methods = {
+  // Adds events one by one, each in a turn of its own of the event loop.
+  async add({ entries }) {
+    for (let [action, meta] of entries) {
+      await log.add(action, meta)
+      await setImmediate()
+    }
+  },
+
+  // Connects, and again after each loss. `fixTime` would move times by a millisecond now and then.
+  client({ url, ...options }) {
+    let connection = new WsConnection(url, WebSocket)
+    tap(connection)
+    let reconnect = new Reconnect(connection, { maxDelay: 10, minDelay: 1 })
+    start(ClientNode, reconnect, { fixTime: false, ...options })
+    connection.on('connecting', () => {
+      connections += 1
+    })
+    reconnect.connect()
+  },
+
+  debug({ text }) {
+    node.sendDebug('error', text)
+  },
+
+  headers({ headers }) {
+    node.setLocalHeaders(headers)
+  },
+
+  // Answers when the log has so many events.
+  hold({ count }) {
+    return until(() => additions.size >= count)
+  },
+
+  // The whole log, in the order of creation; the ids in the order of adding; and what went wrong.
+  async log() {
+    let created = []
+    let last
+    await log.each({ order: 'created' }, (action, meta) => {
+      if (last && !isFirstOlder(meta, last)) throw new Error(`${meta.id} is out of order`)
+      last = meta
+      let { added, id, indexes, keepLast, reasons, time, ...rest } = meta
+      created.unshift([id, time, action, rest])
+    })
+    let added = []
+    await log.each({ order: 'added' }, (action, meta) => {
+      added.unshift(meta.id)
+    })
+    let twice = [...additions].filter(([, times]) => times > 1).map(([id]) => id)
+    return { added, created, errors: told.error, twice }
+  },
+
+  // The next `debug` or `headers` of the other side, or `error` of either.
+  async next({ kind }) {
+    await until(() => told[kind].length > 0)
+    return told[kind].shift()
+  },
+
+  // Says something as it stands, and answers all that comes back until the connection closes.
+  raw({ message, url }) {
+    return new Promise((resolve, reject) => {
+      let answers = []
+      let ws = new WebSocket(url)
+      ws.on('open', () => ws.send(JSON.stringify(message)))
+      ws.on('message', answer => answers.push(JSON.parse(answer)))
+      ws.on('close', () => resolve(answers))
+      ws.on('error', reject)
+    })
+  },
+
+  // Listens on a free port, and answers which one it is.
+  server({ token: expected, ...options }) {
+    if (expected) options.auth = async (_, token) => token === expected
+    let server = new WebSocketServer({ host: '127.0.0.1', port: 0 })
+    server.on('connection', ws => {
+      connections += 1
+      let connection = new ServerConnection(ws)
+      tap(connection)
+      start(ServerNode, connection, options)
+    })
+    return new Promise((resolve, reject) => {
+      server.on('error', reject)
+      server.on('listening', () => resolve(server.address().port))
+    })
+  },
+
+  status() {
+    return {
+      connections,
+      reconnecting: node.connection.reconnecting,
+      remoteSubprotocol: node.remoteSubprotocol
+    }
+  },
+
+  // Answers when the connection, or the last one that was accepted, is in that state.
+  wait({ state }) {
+    return until(() => node?.state === state)
+  },
+
+  // What has travelled since this was last asked.
+  wire() {
+    return wire.splice(0).map(line => JSON.parse(line))
+  }
+}
+
+process.stdin.on('end', () => process.exit())
+
+for await (let line of createInterface({ input: process.stdin })) {
+  let { do: name, ...request } = JSON.parse(line)
+  let answer
+  try {
+    answer = { ok: (await methods[name](request)) ?? null }
+  } catch (error) {
+    answer = { failed: error.stack }
+  }
+  process.stdout.write(JSON.stringify(answer) + '\n')
+}
