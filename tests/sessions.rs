@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use logux_sync::{
     Added, BaseSync, ClientSync, Clock, Cursors, Error, Headers, Json, Log, Memory, MemoryStore,
-    Notice, ProtocolError, Reconnect, Role, Server, ServerSync, State, Store, SyncOptions, Value,
+    Notice, ProtocolError, Reconnect, Role, Server, ServerSync, Session, State, Store, SyncOptions,
+    Value,
 };
 use scripted::Peer;
 use serde_json::json;
@@ -39,6 +40,17 @@ async fn events(log: &Log<Value>) -> Vec<(String, u64, Value)> {
 
 fn quick<T>(transport: T) -> Reconnect<T> {
     Reconnect::new(transport).max_delay(Duration::from_secs(1))
+}
+
+/// A server with an empty log, and a client that it has let in.
+async fn let_in(log: &Log<Value>, options: SyncOptions) -> (Session, Peer) {
+    let (near, far) = Memory::pair();
+    let server = ServerSync::new(log, Json, near).options(options).start();
+    let mut client = Peer::new(far);
+    client.send(r#"["connect",7,"client",0]"#).await;
+    assert!(client.next().await.unwrap().starts_with(r#"["connected",7,"server","#));
+    assert_eq!(client.next().await.unwrap(), r#"["ready",0]"#);
+    (server, client)
 }
 
 /// The numbers of the events in a `sync` frame.
@@ -275,12 +287,7 @@ async fn after_a_loss_only_what_is_missing_travels() {
 #[tokio::test(start_paused = true)]
 async fn an_event_that_is_there_already_is_confirmed_and_not_added() {
     let log = log("server").await;
-    let (near, far) = Memory::pair();
-    let _server = ServerSync::new(&log, Json, near).start();
-    let mut client = Peer::new(far);
-    client.send(r#"["connect",7,"client",0]"#).await;
-    client.next().await.unwrap();
-    client.next().await.unwrap();
+    let (_server, mut client) = let_in(&log, SyncOptions::new()).await;
     client.send(r#"["sync",1,{"n":1},{"id":"1","time":1}]"#).await;
     assert_eq!(client.next().await.unwrap(), r#"["synced",1]"#);
     client.send(r#"["sync",2,{"n":2},{"id":"1","time":1},{"n":3},{"id":"2","time":2}]"#).await;
@@ -293,12 +300,7 @@ async fn an_event_that_is_there_already_is_confirmed_and_not_added() {
 #[tokio::test(start_paused = true)]
 async fn each_sync_is_confirmed_once_and_in_order() {
     let log = log("server").await;
-    let (near, far) = Memory::pair();
-    let _server = ServerSync::new(&log, Json, near).start();
-    let mut client = Peer::new(far);
-    client.send(r#"["connect",7,"client",0]"#).await;
-    client.next().await.unwrap();
-    client.next().await.unwrap();
+    let (_server, mut client) = let_in(&log, SyncOptions::new()).await;
     // A JavaScript node numbers what it does not keep with 0, or with a number once more.
     for (number, id) in [(0, "A"), (0, "B"), (5, "C"), (5, "D"), (0, "E")] {
         let meta = format!(r#"{{"id":"{id}","time":1}}"#);
@@ -402,13 +404,8 @@ async fn headers_and_debug_texts_arrive() {
 #[tokio::test(start_paused = true)]
 async fn silence_is_asked_about_and_then_ended() {
     let log = log("server").await;
-    let (near, far) = Memory::pair();
     let options = SyncOptions::new().ping(Duration::from_secs(20)).timeout(Duration::from_secs(5));
-    let server = ServerSync::new(&log, Json, near).options(options).start();
-    let mut client = Peer::new(far);
-    client.send(r#"["connect",7,"client",0]"#).await;
-    client.next().await.unwrap();
-    client.next().await.unwrap();
+    let (server, mut client) = let_in(&log, options).await;
     for answer in [r#"["pong",0]"#, r#"["headers",{}]"#] {
         let start = Instant::now();
         assert_eq!(client.next().await.unwrap(), r#"["ping",0]"#);
