@@ -92,6 +92,14 @@ impl Store<u64> for FailingStore {
         Store::<u64>::cursors(&self.memory, peer).await
     }
 
+    async fn dialled(&self) -> Result<Option<NodeId>, StoreError> {
+        Store::<u64>::dialled(&self.memory).await
+    }
+
+    async fn set_dialled(&self, peer: &NodeId) -> Result<(), StoreError> {
+        Store::<u64>::set_dialled(&self.memory, peer).await
+    }
+
     async fn reset_cursors(&self, peer: &NodeId, return_up_to: Added) -> Result<(), StoreError> {
         Store::<u64>::reset_cursors(&self.memory, peer, return_up_to).await
     }

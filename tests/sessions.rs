@@ -504,6 +504,67 @@ async fn a_client_that_lost_its_log_gets_it_back() {
     assert_eq!(events(&new_log).await.last().unwrap().0, entry.meta.id.to_string());
 }
 
+/// One connection of a scripted client to a server; answers what the server sent.
+async fn session(log: &Log<Value>, synced: u64, sync: &str, ready: u64) -> Vec<String> {
+    let (near, far) = Memory::pair();
+    let _server = ServerSync::new(log, Json, near).start();
+    let mut client = Peer::new(far);
+    client.send(&json!(["connect", 7, "client", synced]).to_string()).await;
+    client.send(sync).await;
+    let mut frames = Vec::new();
+    while let Ok(Some(frame)) = timeout(Duration::from_secs(1), client.next()).await {
+        let message: Value = serde_json::from_str(&frame).unwrap();
+        match message[0].as_str().unwrap() {
+            "sync" => client.send(&json!(["synced", message[1]]).to_string()).await,
+            "ready" => client.send(&json!(["ready", ready]).to_string()).await,
+            _ => {}
+        }
+        frames.push(frame);
+    }
+    frames
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_log_is_noticed_also_if_ready_counts_what_was_received_since() {
+    let log = log("server").await;
+    add(&log, 0..3).await;
+    let old = r#"["sync",1,{"n":100},{"id":"1","time":-1000}]"#;
+    session(&log, 0, old, 1).await;
+    let new = r#"["sync",1,{"n":200},{"id":"2","time":-500}]"#;
+    let frames = session(&log, 0, new, 4).await;
+    assert!(frames.iter().any(|frame| frame.contains(r#""n":100"#)), "{frames:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_only_sends_is_not_taken_for_one_that_lost_its_log() {
+    let log = log("server").await;
+    let first = r#"["sync",1,{"n":100},{"id":"1","time":-1000}]"#;
+    session(&log, 0, first, 1).await;
+    let second = r#"["sync",2,{"n":200},{"id":"2","time":-500}]"#;
+    let frames = session(&log, 0, second, 2).await;
+    assert!(frames.iter().all(|frame| !frame.starts_with(r#"["sync","#)), "{frames:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_starts_again_is_told_only_what_is_missing() {
+    let store: Arc<dyn Store<Value>> = Arc::new(MemoryStore::new());
+    let (transport, mut listener) = Memory::listen();
+    for (claimed, added) in [(0, 5), (5, 9), (9, 9)] {
+        let node = "client".parse().unwrap();
+        let log = Log::open_with(node, Arc::clone(&store), Clock::system()).await.unwrap();
+        let client = ClientSync::new(&log, Json, transport.clone()).start();
+        let mut server = Peer::accept(&mut listener).await;
+        let connect = json!(["connect", 7, "client", claimed]).to_string();
+        assert_eq!(server.next().await.unwrap(), connect);
+        server.send(CONNECTED).await;
+        server.next().await.unwrap();
+        server.send(&json!(["ready", added]).to_string()).await;
+        assert!(client.wait_for(State::Synchronized).await);
+        drop(server);
+        client.ended().await.unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn another_node_behind_the_same_door_is_told_the_truth() {
     let client_log = log("client").await;

@@ -117,6 +117,14 @@ impl Store<Value> for Faulty {
         Store::<Value>::advance_sent(&self.memory, &self.peer(peer), sent).await
     }
 
+    async fn dialled(&self) -> Result<Option<NodeId>, StoreError> {
+        Store::<Value>::dialled(&self.memory).await
+    }
+
+    async fn set_dialled(&self, peer: &NodeId) -> Result<(), StoreError> {
+        Store::<Value>::set_dialled(&self.memory, peer).await
+    }
+
     async fn reset_cursors(&self, peer: &NodeId, return_up_to: Added) -> Result<(), StoreError> {
         Store::<Value>::reset_cursors(&self.memory, &self.peer(peer), return_up_to).await
     }

@@ -190,6 +190,15 @@ impl<E: Event> Log<E> {
         self.shared.store.cursors(peer).await
     }
 
+    /// The node that answered when this one last dialled.
+    pub(crate) async fn dialled(&self) -> Result<Option<NodeId>, StoreError> {
+        self.shared.store.dialled().await
+    }
+
+    pub(crate) async fn set_dialled(&self, peer: &NodeId) -> Result<(), StoreError> {
+        self.shared.store.set_dialled(peer).await
+    }
+
     pub(crate) async fn advance_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError> {
         self.shared.store.advance_sent(peer, sent).await
     }

@@ -28,6 +28,7 @@ pub async fn store<S: Store<Value>>(make: impl AsyncFn() -> S) {
     reads_in_the_order_of_adding(&make().await).await;
     reads_in_the_order_of_creation(&make().await).await;
     cursors_are_kept_per_peer(&make().await).await;
+    remembers_who_was_dialled(&make().await).await;
     knows_the_last_id_of_a_node(&make().await).await;
 }
 
@@ -144,6 +145,17 @@ async fn cursors_are_kept_per_peer(store: &impl Store<Value>) {
     assert_eq!(cursors(store, &one).await, reset);
     store.advance_sent(&one, position(1)).await.expect("a cursor can be set");
     assert_eq!(cursors(store, &one).await, Cursors { sent: position(1), ..reset });
+}
+
+async fn remembers_who_was_dialled(store: &impl Store<Value>) {
+    let dialled = async || store.dialled().await.expect("reading works");
+    assert_eq!(dialled().await, None);
+    for name in ["server", "other", "server"] {
+        store.set_dialled(&node(name)).await.expect("a node can be noted");
+        assert_eq!(dialled().await, Some(node(name)));
+    }
+    store.add(Vec::new(), Some((&node("peer"), position(1)))).await.expect("adding works");
+    assert_eq!(dialled().await, Some(node("server")), "a peer was not dialled");
 }
 
 async fn knows_the_last_id_of_a_node(store: &impl Store<Value>) {

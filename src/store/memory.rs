@@ -25,6 +25,7 @@ struct State<E> {
     sorted: bool,
     ids: Ids,
     cursors: HashMap<NodeId, Cursors>,
+    dialled: Option<NodeId>,
 }
 
 impl<E> MemoryStore<E> {
@@ -37,6 +38,7 @@ impl<E> MemoryStore<E> {
                 sorted: true,
                 ids: Ids::default(),
                 cursors: HashMap::new(),
+                dialled: None,
             }),
         }
     }
@@ -186,6 +188,15 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
         let mut state = self.state();
         let cursors = state.cursors.entry(peer.clone()).or_default();
         cursors.sent = cursors.sent.max(sent);
+        Ok(())
+    }
+
+    async fn dialled(&self) -> Result<Option<NodeId>, StoreError> {
+        Ok(self.state().dialled.clone())
+    }
+
+    async fn set_dialled(&self, peer: &NodeId) -> Result<(), StoreError> {
+        self.state().dialled = Some(peer.clone());
         Ok(())
     }
 

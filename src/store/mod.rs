@@ -33,7 +33,8 @@ pub use memory::MemoryStore;
 /// 6. `cursors_are_kept_per_peer`: a peer's cursors are zero, or the largest that were given for
 ///    that peer since they were reset. They never fall otherwise: what a connection that ended
 ///    has to say may come late.
-/// 7. `knows_the_last_id_of_a_node`: `last_time` is the largest time in the ids of a node's events.
+/// 7. `remembers_who_was_dialled`: `dialled` is what was last given to `set_dialled`.
+/// 8. `knows_the_last_id_of_a_node`: `last_time` is the largest time in the ids of a node's events.
 #[async_trait]
 pub trait Store<E>: Send + Sync + 'static {
     /// Adds events in one transaction, together with how far their sender's log has been received.
@@ -77,6 +78,14 @@ pub trait Store<E>: Send + Sync + 'static {
     /// is behind only makes events travel again.
     async fn advance_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError>;
 
+    /// The node that was last dialled, by [`set_dialled`](Self::set_dialled).
+    async fn dialled(&self) -> Result<Option<NodeId>, StoreError>;
+
+    /// Notes which node answered when this one dialled. A client that starts again guesses from it
+    /// who will answer, and has to tell that node how far its log is received. Kept as durably as
+    /// the cursors.
+    async fn set_dialled(&self, peer: &NodeId) -> Result<(), StoreError>;
+
     /// Sets both cursors of a peer back to zero, because its log is another one than before, and
     /// its `return_up_to` to what is given.
     async fn reset_cursors(&self, peer: &NodeId, return_up_to: Added) -> Result<(), StoreError>;
@@ -86,7 +95,7 @@ pub trait Store<E>: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursors {
     /// The peer has confirmed all events of this log up to here that it may have (the original's
-    /// `lastSent`).
+    /// `lastSent`). Where the peer dialled, the last position that it confirmed itself.
     pub sent: Added,
     /// This log has all events of the peer's log up to here (the original's `lastReceived`).
     pub received: Added,

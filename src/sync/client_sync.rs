@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use logux_codecs::{Added, Codec, Event, NodeId};
+use logux_codecs::{Added, Codec, Event};
 use logux_transports::Transport;
 use tokio::sync::mpsc;
 
@@ -66,7 +66,6 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
         mut commands: mpsc::Receiver<Command>,
         reporter: Reporter,
     ) -> Result<(), Arc<Error>> {
-        let mut last_node = None;
         loop {
             reporter.update(Some(State::Connecting), None);
             let opened = tokio::select! {
@@ -76,7 +75,7 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
             };
             let ended = match opened {
                 Ok(link) => {
-                    let synced = match received(&self.log, last_node.as_ref()).await {
+                    let synced = match received(&self.log).await {
                         Ok(synced) => synced,
                         Err(error) => {
                             show_offline(&self.log, &reporter);
@@ -94,10 +93,8 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                     result: Err(Error::Link(error)),
                     closed_here: false,
                     synchronized: false,
-                    remote: None,
                 },
             };
-            last_node = ended.remote.or(last_node);
             let lasts = ended.result.as_ref().is_err_and(|error| !error.is_transient());
             show_offline(&self.log, &reporter);
             let result = ended.result.map_err(|error| reporter.error(error));
@@ -119,11 +116,11 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
     }
 }
 
-/// How far the log of the node that will probably answer is received. A wrong guess costs a
-/// connection: see [`Error::AnotherNode`].
-async fn received<E: Event>(log: &Log<E>, node: Option<&NodeId>) -> Result<Added, Error> {
-    match node {
-        Some(node) => Ok(log.cursors(node).await?.received),
+/// How far the log of the node that will probably answer, the last one that did, is received. A
+/// wrong guess costs a connection: see [`Error::AnotherNode`].
+async fn received<E: Event>(log: &Log<E>) -> Result<Added, Error> {
+    match log.dialled().await? {
+        Some(node) => Ok(log.cursors(&node).await?.received),
         None => Ok(Added::ZERO),
     }
 }

@@ -20,7 +20,7 @@ use super::error::{Error, shown};
 use super::intake::Intake;
 use super::options::{Login, SyncOptions};
 use super::outgoing::{Batch, Limits, next_batch};
-use super::rules::{Claim, Config, Input, Now, Output, Rules, Wanted};
+use super::rules::{Claim, Config, Input, Now, Output, Role, Rules, Wanted};
 use super::session::{Command, Notice, Reporter};
 use crate::log::Log;
 use crate::store::{Cursors, StoreError};
@@ -43,8 +43,6 @@ pub(crate) struct Ended {
     pub(crate) closed_here: bool,
     /// Whether both logs were once equal over it.
     pub(crate) synchronized: bool,
-    /// Who was there.
-    pub(crate) remote: Option<NodeId>,
 }
 
 /// Work that goes on beside the rest, at most one of a kind.
@@ -134,12 +132,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             // Who does not take the last frames, or does not close, has had its time.
             let _ = timeout(FAREWELL, say_goodbye(outbox, receiver, writer)).await;
         }
-        Ended {
-            result,
-            closed_here: self.closed_here,
-            synchronized: self.rules.was_synchronized(),
-            remote: self.remote,
-        }
+        Ended { result, closed_here: self.closed_here, synchronized: self.rules.was_synchronized() }
     }
 
     /// Hands the rules one input after the other, and does what they say.
@@ -314,12 +307,13 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         Input::Read { up_to, sent }
     }
 
-    /// Asks the user, then the store.
+    /// Asks the user, then the store. Who answered is noted before anything of its log is stored.
     fn check(
         &self,
         claim: Claim,
     ) -> BoxFuture<'static, Result<Result<Cursors, ProtocolError>, Error>> {
         let log = self.log.clone();
+        let dialled = self.rules.role() == Role::Opener;
         let auth = self.options.auth.clone();
         let login = Login {
             node_id: claim.node_id,
@@ -337,6 +331,9 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                     Ok(false) => return Ok(Err(ProtocolError::WrongCredentials)),
                     Err(_) => return Err(Error::Callback("auth")),
                 }
+            }
+            if dialled {
+                log.set_dialled(&node_id).await?;
             }
             Ok(Ok(log.cursors(&node_id).await?))
         }

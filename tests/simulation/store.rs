@@ -122,6 +122,14 @@ impl Store<u64> for SlowStore {
         self.look_at_cursors(peer).await
     }
 
+    async fn dialled(&self) -> Result<Option<NodeId>, StoreError> {
+        Store::<u64>::dialled(&self.memory).await
+    }
+
+    async fn set_dialled(&self, peer: &NodeId) -> Result<(), StoreError> {
+        Store::<u64>::set_dialled(&self.memory, peer).await
+    }
+
     async fn reset_cursors(&self, peer: &NodeId, _: Added) -> Result<(), StoreError> {
         let mut mirror = self.mirror.lock().unwrap();
         mirror.violations.push(format!("the log of {peer} counts as replaced, but never was"));

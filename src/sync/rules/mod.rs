@@ -86,6 +86,10 @@ impl<E> Rules<E> {
         matches!(self.phase, Phase::Opening | Phase::Live(_))
     }
 
+    pub(crate) fn role(&self) -> Role {
+        self.config.role
+    }
+
     /// How far the log was known to reach when it was last told.
     pub(crate) fn log_end(&self) -> Added {
         self.log_end
@@ -207,9 +211,11 @@ impl<E> Rules<E> {
                 let store = live.sync(sync)?;
                 self.outputs.push_back(Output::Store(store));
             }
-            (Phase::Live(live), _, Message::Synced(added)) => {
+            (Phase::Live(live), role, Message::Synced(added)) => {
                 let sent = live.synced(added)?;
-                self.outputs.push_back(Output::Advance(sent));
+                // An acceptor notes what the peer has said, to compare it with what it will claim.
+                let noted = if role == Role::Acceptor { added } else { sent };
+                self.outputs.push_back(Output::Advance(noted));
             }
             (Phase::Live(live), _, Message::Ready(added)) => {
                 let store = live.ready(added);
@@ -298,9 +304,15 @@ impl<E> Rules<E> {
             self.hang_up(Some(Error::AnotherNode { found: claim.node_id }));
             return;
         }
-        // The peer has seen more than there is: not of this log. Start from the beginning.
-        let replaced = sent > self.log_end;
-        let sent = if replaced { Added::ZERO } else { sent };
+        // The peer has seen more than there is: not of this log. Or it has confirmed more than it
+        // claims to have: it has lost its log, and with it what had come from it.
+        let lost = self.config.role == Role::Acceptor && claim.synced < cursors.sent;
+        let start_over = lost || sent > self.log_end;
+        let sent = if start_over { Added::ZERO } else { sent };
+        let return_up_to = if lost { self.log_end } else { cursors.return_up_to };
+        if lost {
+            self.outputs.push_back(Output::Reset { return_up_to });
+        }
         let relative = Relative {
             base_time,
             local: self.config.local.clone(),
@@ -312,19 +324,19 @@ impl<E> Rules<E> {
             relative,
             position: sent,
             start_end: self.log_end,
-            return_up_to: cursors.return_up_to,
+            return_up_to,
             reading: false,
             unconfirmed: VecDeque::new(),
             sent,
             ready_sent: false,
-            received: cursors.received,
-            received_before: cursors.received,
+            received: if lost { Added::ZERO } else { cursors.received },
+            received_before: if lost { Added::ZERO } else { cursors.received },
             storing: VecDeque::new(),
             remote_ready: false,
         });
         self.answer_by = None;
         self.ask_at = self.next_ping(now);
-        if replaced {
+        if start_over {
             self.tell(Notice::StartedOver);
         }
         if self.config.role == Role::Acceptor {
@@ -388,7 +400,9 @@ impl<E> Rules<E> {
             live.unconfirmed.push_back(up_to);
         } else if live.unconfirmed.is_empty() && live.sent < up_to {
             live.sent = up_to;
-            self.outputs.push_back(Output::Advance(up_to));
+            if self.config.role == Role::Opener {
+                self.outputs.push_back(Output::Advance(up_to));
+            }
         }
     }
 
@@ -401,7 +415,9 @@ impl<E> Rules<E> {
         // All that was there at the start is sent, and nothing that is said here overtakes it.
         if !live.ready_sent && live.position >= live.start_end {
             live.ready_sent = true;
-            self.outputs.push_back(Output::Send(Message::Ready(live.position)));
+            // Not the position: that may count what came from the peer since, and hide that its
+            // log is a new one.
+            self.outputs.push_back(Output::Send(Message::Ready(live.start_end)));
         }
         if live.position < self.log_end && live.unconfirmed.len() < self.config.window {
             live.reading = true;
