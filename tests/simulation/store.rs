@@ -1,6 +1,7 @@
 //! A store that takes its time, and a mirror of what it holds for the checks.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,34 +20,50 @@ pub(crate) struct Mirror {
     pub(crate) violations: Vec<String>,
 }
 
-pub(crate) struct SlowStore {
-    pub(crate) memory: MemoryStore<u64>,
+/// What outlives a process.
+#[derive(Default)]
+pub(crate) struct Disk {
+    memory: MemoryStore<u64>,
     pub(crate) mirror: Mutex<Mirror>,
+}
+
+/// A process's way to its disk.
+pub(crate) struct SlowStore {
+    disk: Arc<Disk>,
     random: Mutex<Rng>,
     max_delay: Duration,
+    killed: AtomicBool,
 }
 
 impl SlowStore {
-    pub(crate) fn new(seed: u64, max_delay: Duration) -> Self {
+    pub(crate) fn new(disk: &Arc<Disk>, seed: u64, max_delay: Duration) -> Self {
         Self {
-            memory: MemoryStore::new(),
-            mirror: Mutex::default(),
+            disk: Arc::clone(disk),
             random: Mutex::new(Rng::with_seed(seed)),
             max_delay,
+            killed: AtomicBool::new(false),
         }
     }
 
-    /// Takes its time before the commit and after it: a crash may fall on either side.
+    /// From now on the process neither reads nor writes.
+    pub(crate) fn kill(&self) {
+        self.killed.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes its time before the commit. A process that dies meanwhile has committed nothing.
     async fn delay(&self) {
         let share = self.random.lock().unwrap().f64();
         if !self.max_delay.is_zero() {
             tokio::time::sleep(self.max_delay.mul_f64(share * share)).await;
         }
+        if self.killed.load(Ordering::Relaxed) {
+            std::future::pending().await
+        }
     }
 
     async fn look_at_cursors(&self, peer: &NodeId) -> Result<(), StoreError> {
-        let cursors = Store::<u64>::cursors(&self.memory, peer).await?;
-        let mut mirror = self.mirror.lock().unwrap();
+        let cursors = Store::<u64>::cursors(&self.disk.memory, peer).await?;
+        let mut mirror = self.disk.mirror.lock().unwrap();
         let before = mirror.cursors.insert(peer.clone(), cursors).unwrap_or_default();
         if before.sent > cursors.sent || before.received > cursors.received {
             mirror.violations.push(format!("cursors fell from {before:?} to {cursors:?}"));
@@ -63,11 +80,11 @@ impl Store<u64> for SlowStore {
         received: Option<(&NodeId, Added)>,
     ) -> Result<Vec<Option<Arc<Entry<u64>>>>, StoreError> {
         self.delay().await;
-        let answers = self.memory.add(entries, received).await?;
+        let answers = self.disk.memory.add(entries, received).await?;
         if let Some((peer, _)) = received {
             self.look_at_cursors(peer).await?;
         }
-        let mut mirror = self.mirror.lock().unwrap();
+        let mut mirror = self.disk.mirror.lock().unwrap();
         let mirror = &mut *mirror;
         for entry in answers.iter().flatten() {
             let meta = &entry.meta;
@@ -88,7 +105,7 @@ impl Store<u64> for SlowStore {
         limit: usize,
     ) -> Result<Vec<Arc<Entry<u64>>>, StoreError> {
         self.delay().await;
-        self.memory.entries_after(added, limit).await
+        self.disk.memory.entries_after(added, limit).await
     }
 
     async fn entries_created_after(
@@ -96,42 +113,43 @@ impl Store<u64> for SlowStore {
         position: Option<&Position>,
         limit: usize,
     ) -> Result<Vec<Arc<Entry<u64>>>, StoreError> {
-        self.memory.entries_created_after(position, limit).await
+        self.disk.memory.entries_created_after(position, limit).await
     }
 
     async fn by_id(&self, id: &EventId) -> Result<Option<Arc<Entry<u64>>>, StoreError> {
-        self.memory.by_id(id).await
+        self.disk.memory.by_id(id).await
     }
 
     async fn last_added(&self) -> Result<Added, StoreError> {
-        Store::<u64>::last_added(&self.memory).await
+        Store::<u64>::last_added(&self.disk.memory).await
     }
 
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {
-        Store::<u64>::last_time(&self.memory, node).await
+        Store::<u64>::last_time(&self.disk.memory, node).await
     }
 
     async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError> {
         self.delay().await;
-        Store::<u64>::cursors(&self.memory, peer).await
+        Store::<u64>::cursors(&self.disk.memory, peer).await
     }
 
     async fn advance_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError> {
         self.delay().await;
-        Store::<u64>::advance_sent(&self.memory, peer, sent).await?;
+        Store::<u64>::advance_sent(&self.disk.memory, peer, sent).await?;
         self.look_at_cursors(peer).await
     }
 
     async fn dialled(&self) -> Result<Option<NodeId>, StoreError> {
-        Store::<u64>::dialled(&self.memory).await
+        Store::<u64>::dialled(&self.disk.memory).await
     }
 
     async fn set_dialled(&self, peer: &NodeId) -> Result<(), StoreError> {
-        Store::<u64>::set_dialled(&self.memory, peer).await
+        self.delay().await;
+        Store::<u64>::set_dialled(&self.disk.memory, peer).await
     }
 
     async fn reset_cursors(&self, peer: &NodeId, _: Added) -> Result<(), StoreError> {
-        let mut mirror = self.mirror.lock().unwrap();
+        let mut mirror = self.disk.mirror.lock().unwrap();
         mirror.violations.push(format!("the log of {peer} counts as replaced, but never was"));
         Ok(())
     }

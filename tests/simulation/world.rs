@@ -15,7 +15,7 @@ use logux_sync::{
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::network::{Network, Tap};
-use crate::store::SlowStore;
+use crate::store::{Disk, SlowStore};
 
 pub(crate) struct Outcome {
     pub(crate) violations: Vec<String>,
@@ -37,7 +37,7 @@ const SHAPES: [&[(usize, usize)]; 4] = [
 
 /// What the checks know.
 struct Checks {
-    stores: BTreeMap<NodeId, Arc<SlowStore>>,
+    stores: BTreeMap<NodeId, Arc<Disk>>,
     /// By connection and sender: what was sent over it.
     sent: HashMap<(u64, NodeId), HashSet<EventId>>,
     /// How far each check has come: what was true of a position stays true.
@@ -59,7 +59,8 @@ enum Check {
 
 struct Node {
     id: NodeId,
-    store: Arc<SlowStore>,
+    disk: Arc<Disk>,
+    max_store_delay: Duration,
     clock_offset: Arc<AtomicI64>,
     dials: Option<NodeId>,
     accepts: bool,
@@ -67,6 +68,7 @@ struct Node {
 }
 
 struct Running {
+    store: Arc<SlowStore>,
     log: Log<u64>,
     server: Option<RunningServer>,
     client: Option<Session>,
@@ -123,7 +125,8 @@ pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
         .enumerate()
         .map(|(index, id)| Node {
             id: id.clone(),
-            store: Arc::new(SlowStore::new(random.u64(..), max_store_delay)),
+            disk: Arc::default(),
+            max_store_delay,
             clock_offset: Arc::new(AtomicI64::new(random.i64(-600_000..600_000))),
             dials: shape
                 .iter()
@@ -134,7 +137,7 @@ pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
         })
         .collect();
     for node in &mut nodes {
-        checks.lock().unwrap().stores.insert(node.id.clone(), Arc::clone(&node.store));
+        checks.lock().unwrap().stores.insert(node.id.clone(), Arc::clone(&node.disk));
         node.start(&network, start, &mut random).await;
     }
 
@@ -220,7 +223,9 @@ async fn live(
             _ => {
                 // A process dies at once, and another takes its place.
                 network.disturb(&nodes[index].id, false);
-                nodes[index].running = None;
+                if let Some(running) = nodes[index].running.take() {
+                    running.store.kill();
+                }
                 sleep(Duration::from_millis(random.u64(..2_000))).await;
                 nodes[index].start(network, start, random).await;
             }
@@ -258,8 +263,10 @@ impl Node {
             let now = 1_790_000_000_000 + passed + offset.load(Ordering::Relaxed);
             Timestamp::new(now.cast_unsigned()).unwrap()
         });
-        let store: Arc<dyn Store<u64>> = self.store.clone();
-        let log = Log::open_with(self.id.clone(), store, clock).await.unwrap();
+        let store = SlowStore::new(&self.disk, random.u64(..), self.max_store_delay);
+        let store = Arc::new(store);
+        let dyn_store = Arc::clone(&store) as Arc<dyn Store<u64>>;
+        let log = Log::open_with(self.id.clone(), dyn_store, clock).await.unwrap();
         let options = SyncOptions::new()
             .timeout(Duration::from_secs(15))
             .ping(Duration::from_secs(10))
@@ -276,7 +283,7 @@ impl Node {
                 .seed(random.u64(..));
             ClientSync::new(&log, Json, transport).options(options).start()
         });
-        self.running = Some(Running { log, server, client });
+        self.running = Some(Running { store, log, server, client });
     }
 
     async fn add(&self, event: u64) {
@@ -295,7 +302,7 @@ impl Node {
         let running = self.running.as_ref();
         (
             self.id.clone(),
-            self.store.mirror.lock().unwrap().entries.len(),
+            self.disk.mirror.lock().unwrap().entries.len(),
             running.and_then(|running| running.client.as_ref()).map(Session::state),
             running.and_then(|running| running.server.as_ref()).map(RunningServer::connections),
         )
