@@ -402,6 +402,19 @@ async fn headers_and_debug_texts_arrive() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_told_before_anybody_asks_is_not_lost() {
+    let client_log = log("client").await;
+    let (transport, listener) = Memory::listen();
+    drop(listener);
+    let client = ClientSync::new(&client_log, Json, quick(transport).attempts(2)).start();
+    // To its end.
+    client.states().count().await;
+    assert_eq!(client.errors().count().await, 3);
+    assert_eq!(client.errors().count().await, 0);
+    assert!(client.ended().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_is_asked_about_and_then_ended() {
     let log = log("server").await;
     let options = SyncOptions::new().ping(Duration::from_secs(20)).timeout(Duration::from_secs(5));

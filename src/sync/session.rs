@@ -1,6 +1,6 @@
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -28,6 +28,8 @@ pub struct Session {
     log_end: Arc<End>,
     /// Weak, so that the streams end with the task.
     notices: broadcast::WeakSender<Notice>,
+    /// What is told before anybody asks.
+    first_notices: Mutex<Option<broadcast::Receiver<Notice>>>,
     task: JoinHandle<Result<(), Arc<Error>>>,
 }
 
@@ -91,8 +93,9 @@ impl Session {
         let reporter = Reporter::new();
         let status = reporter.status.subscribe();
         let notices = reporter.notices.downgrade();
+        let first_notices = Mutex::new(Some(reporter.notices.subscribe()));
         let task = tokio::spawn(task(receiver, reporter));
-        Self { commands, status, log_end, notices, task }
+        Self { commands, status, log_end, notices, first_notices, task }
     }
 
     /// Where it stands now.
@@ -129,14 +132,17 @@ impl Session {
         self.status.borrow().remote.clone()
     }
 
-    /// What happens from now on: errors, headers, texts of the peer. A reader that falls far
-    /// behind misses the oldest. Ends with the session.
+    /// What happens: errors, headers, texts of the peer. The first stream of a session starts with
+    /// its start, later ones with now. A reader that falls far behind misses the oldest. Ends with
+    /// the session.
     pub fn notices(&self) -> Notices<Notice> {
-        let receiver = self.notices.upgrade().map(|sender| sender.subscribe());
+        let first = self.first_notices.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let receiver = first.or_else(|| Some(self.notices.upgrade()?.subscribe()));
         Notices { notices: stream::iter(receiver).flat_map(notices).boxed() }
     }
 
-    /// The errors of [`notices`](Self::notices).
+    /// The errors of [`notices`](Self::notices): a stream of its own, which counts as the first if
+    /// it is.
     pub fn errors(&self) -> Notices<Arc<Error>> {
         let errors = self.notices().filter_map(async |notice| match notice {
             Notice::Error(error) => Some(error),
