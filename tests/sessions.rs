@@ -402,6 +402,29 @@ async fn headers_and_debug_texts_arrive() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn new_headers_hold_for_the_connections_to_come() {
+    let log = log("client").await;
+    let headers = |n: u64| -> Headers { [("n".to_owned(), json!(n))].into_iter().collect() };
+    let (transport, mut listener) = Memory::listen();
+    let client = ClientSync::new(&log, Json, quick(transport))
+        .options(SyncOptions::new().headers(headers(1)))
+        .start();
+    let mut server = Peer::accept(&mut listener).await;
+    assert_eq!(server.next().await.unwrap(), r#"["headers",{"n":1}]"#);
+    assert_eq!(server.next().await.unwrap(), r#"["connect",7,"client",0]"#);
+    client.set_headers(headers(2)).await;
+    assert_eq!(server.next().await.unwrap(), r#"["headers",{"n":2}]"#);
+    drop(server);
+    let mut server = Peer::accept(&mut listener).await;
+    assert_eq!(server.next().await.unwrap(), r#"["headers",{"n":2}]"#);
+    drop(server);
+    assert!(client.wait_for(State::Disconnected).await);
+    client.set_headers(headers(3)).await;
+    let mut server = Peer::accept(&mut listener).await;
+    assert_eq!(server.next().await.unwrap(), r#"["headers",{"n":3}]"#);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_told_before_anybody_asks_is_not_lost() {
     let client_log = log("client").await;
     let (transport, listener) = Memory::listen();

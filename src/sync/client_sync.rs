@@ -93,8 +93,12 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                     result: Err(Error::Link(error)),
                     closed_here: false,
                     synchronized: false,
+                    headers: None,
                 },
             };
+            if let Some(headers) = ended.headers {
+                self.options.headers = headers;
+            }
             let lasts = ended.result.as_ref().is_err_and(|error| !error.is_transient());
             show_offline(&self.log, &reporter);
             let result = ended.result.map_err(|error| reporter.error(error));

@@ -43,6 +43,8 @@ pub(crate) struct Ended {
     pub(crate) closed_here: bool,
     /// Whether both logs were once equal over it.
     pub(crate) synchronized: bool,
+    /// The user's new headers, if there were any: they hold for the next connection, too.
+    pub(crate) headers: Option<Headers>,
 }
 
 /// Work that goes on beside the rest, at most one of a kind.
@@ -60,6 +62,7 @@ pub(crate) struct Driver<'a, E, C> {
     peer: Peer,
     remote: Option<NodeId>,
     headers: Headers,
+    own_headers: Option<Headers>,
     outbox: Vec<Bytes>,
     wanted: Option<Wanted>,
     intake: Intake<E>,
@@ -95,6 +98,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             peer: Peer::default(),
             remote: None,
             headers: Headers::new(),
+            own_headers: None,
             outbox: Vec::new(),
             wanted: None,
             intake: Intake::default(),
@@ -132,7 +136,12 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             // Who does not take the last frames, or does not close, has had its time.
             let _ = timeout(FAREWELL, say_goodbye(outbox, receiver, writer)).await;
         }
-        Ended { result, closed_here: self.closed_here, synchronized: self.rules.was_synchronized() }
+        Ended {
+            result,
+            closed_here: self.closed_here,
+            synchronized: self.rules.was_synchronized(),
+            headers: self.own_headers,
+        }
     }
 
     /// Hands the rules one input after the other, and does what they say.
@@ -262,7 +271,10 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
 
     fn command(&mut self, command: Option<Command>) -> Input<E> {
         match command {
-            Some(Command::Headers(headers)) => Input::Headers(headers),
+            Some(Command::Headers(headers)) => {
+                self.own_headers = Some(headers.clone());
+                Input::Headers(headers)
+            }
             Some(Command::Debug(text)) => Input::Debug(text),
             // The handle is gone.
             Some(Command::Close) | None => {
