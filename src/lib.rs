@@ -33,7 +33,7 @@ pub use logux_transports as transports;
 /// The test kits: one call in a test runs the whole contract of a codec, a link or a store.
 #[cfg(feature = "conformance")]
 pub mod conformance {
-    pub use crate::store::conformance::store;
+    pub use crate::store::conformance::*;
     pub use logux_codecs::conformance::codec;
     pub use logux_transports::conformance::{link, transport};
 }

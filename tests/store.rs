@@ -1,6 +1,7 @@
 //! The memory store keeps the contract of stores, and the kit that says so notices faults.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use logux_sync::{
@@ -15,6 +16,7 @@ async fn the_memory_store_keeps_the_contract_of_stores() {
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
+    None,
     ForgetsTheCursor,
     CountsFromZero,
     ReadsBackwards,
@@ -23,11 +25,15 @@ enum Fault {
     SharesCursors,
     MixesUpTimes,
     SortsByAdding,
+    UsesAPositionTwice,
+    ForgetsThePage,
+    HidesAllWhileAdding,
 }
 
 struct Faulty {
     memory: MemoryStore<Value>,
     fault: Fault,
+    adding: AtomicBool,
 }
 
 impl Faulty {
@@ -57,7 +63,15 @@ impl Store<Value> for Faulty {
         let peer = received.map(|(peer, received)| (self.peer(peer), received));
         let received = peer.as_ref().map(|(peer, received)| (peer, *received));
         let received = if self.has(Fault::ForgetsTheCursor) { None } else { received };
+        self.adding.store(true, Ordering::Relaxed);
         let mut answers = self.memory.add(entries, received).await?;
+        tokio::task::yield_now().await;
+        self.adding.store(false, Ordering::Relaxed);
+        if self.has(Fault::UsesAPositionTwice)
+            && let [Some(first), .., Some(last)] = &mut answers[..]
+        {
+            *last = Arc::clone(first);
+        }
         if self.has(Fault::CountsFromZero) {
             for entry in answers.iter_mut().flatten() {
                 let mut changed = Entry::clone(entry);
@@ -73,6 +87,9 @@ impl Store<Value> for Faulty {
         added: Added,
         limit: usize,
     ) -> Result<Vec<Arc<Entry<Value>>>, StoreError> {
+        if self.has(Fault::HidesAllWhileAdding) && self.adding.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
         let limit = if self.has(Fault::IgnoresTheLimit) { usize::MAX } else { limit };
         let mut entries = self.memory.entries_after(added, limit).await?;
         if self.has(Fault::ReadsBackwards) {
@@ -89,6 +106,7 @@ impl Store<Value> for Faulty {
         if self.has(Fault::SortsByAdding) {
             return self.memory.entries_after(Added::ZERO, limit).await;
         }
+        let position = position.filter(|_| !self.has(Fault::ForgetsThePage));
         self.memory.entries_created_after(position, limit).await
     }
 
@@ -141,9 +159,17 @@ async fn the_kit_notices_faults() {
         Fault::SharesCursors,
         Fault::MixesUpTimes,
         Fault::SortsByAdding,
+        Fault::UsesAPositionTwice,
+        Fault::ForgetsThePage,
+        Fault::HidesAllWhileAdding,
     ] {
-        let make = async move || Faulty { memory: MemoryStore::new(), fault };
-        let checked = tokio::spawn(async move { conformance::store(make).await }).await;
-        assert!(checked.is_err_and(|error| error.is_panic()), "{fault:?} is not noticed");
+        assert!(check(fault).await.is_err_and(|error| error.is_panic()), "{fault:?} passes");
     }
+    check(Fault::None).await.unwrap();
+}
+
+async fn check(fault: Fault) -> Result<(), tokio::task::JoinError> {
+    let make =
+        async move || Faulty { memory: MemoryStore::new(), fault, adding: AtomicBool::new(false) };
+    tokio::spawn(async move { conformance::store(make).await }).await
 }

@@ -9,13 +9,16 @@
 //! # }
 //! ```
 //!
-//! Each check bears the name of its line in the contract, and panics where it is broken.
+//! Each function checks one line of the contract, under its name, and panics where it is broken.
 
+#![expect(clippy::missing_panics_doc, reason = "to panic is how a check fails")]
 #![expect(clippy::expect_used, reason = "to panic is how a check fails")]
 
 use std::sync::Arc;
 
+use futures_util::future::join;
 use logux_codecs::{Added, EventId, NodeId, Timestamp, Value};
+use tokio::task::yield_now;
 
 use super::{Cursors, Store};
 use crate::log::{Draft, Entry};
@@ -32,7 +35,8 @@ pub async fn store<S: Store<Value>>(make: impl AsyncFn() -> S) {
     knows_the_last_id_of_a_node(&make().await).await;
 }
 
-async fn positions_count_up(store: &impl Store<Value>) {
+/// Contract 1: with one event in a call, with many and with none.
+pub async fn positions_count_up(store: &impl Store<Value>) {
     assert_eq!(last_added(store).await, 0, "an empty store has a last position");
     let mut expected = 0;
     for size in [1, 3, 0, 200] {
@@ -46,7 +50,8 @@ async fn positions_count_up(store: &impl Store<Value>) {
     }
 }
 
-async fn an_id_is_added_once(store: &impl Store<Value>) {
+/// Contract 2: an id that repeats within a call, and one that the store has.
+pub async fn an_id_is_added_once(store: &impl Store<Value>) {
     let first = Entry { event: Value::from("first"), ..entry("a", 1, 1) };
     let second = Entry { event: Value::from("second"), ..entry("a", 1, 2) };
     let other = entry("b", 1, 1);
@@ -63,8 +68,9 @@ async fn an_id_is_added_once(store: &impl Store<Value>) {
     assert!(by_id(store, &entry("c", 1, 1).meta.id).await.is_none(), "a foreign id is found");
 }
 
-/// Failure cannot be asked of every store; what can is that all of a call is there after it.
-async fn a_batch_is_one_transaction(store: &impl Store<Value>) {
+/// Contract 3, as far as it can be asked of every store: not what a failure leaves, but that all of
+/// a call is there after it.
+pub async fn a_batch_is_one_transaction(store: &impl Store<Value>) {
     let peer = node("peer");
     let batch = vec![entry("peer", 1, 1), entry("peer", 2, 2)];
     let ids: Vec<EventId> = batch.iter().map(|entry| entry.meta.id.clone()).collect();
@@ -82,7 +88,9 @@ async fn a_batch_is_one_transaction(store: &impl Store<Value>) {
     assert_eq!(last_added(store).await, 2);
 }
 
-async fn reads_in_the_order_of_adding(store: &impl Store<Value>) {
+/// Contract 4: from the start, from the middle and from beyond the end, in parts, and while events
+/// are added.
+pub async fn reads_in_the_order_of_adding(store: &impl Store<Value>) {
     let times = [5, 3, 9, 1, 7];
     add(store, times.map(|time| entry("a", time, time)).to_vec()).await;
     let read = async |after: u64, limit: usize| -> Vec<u64> {
@@ -101,9 +109,34 @@ async fn reads_in_the_order_of_adding(store: &impl Store<Value>) {
     let mut expected = entry("a", 5, 5);
     expected.meta.added = position(1);
     assert_eq!(*entries[0], expected, "an entry is not what was added");
+    join(add_in_turns(store), read_meanwhile(store, 5, 105)).await;
 }
 
-async fn reads_in_the_order_of_creation(store: &impl Store<Value>) {
+/// Adds 100 events; whoever waits for a turn gets one in between.
+async fn add_in_turns(store: &impl Store<Value>) {
+    for batch in 0..20 {
+        add(store, (0..5).map(|n| entry("turns", batch * 5 + n, 1)).collect()).await;
+        yield_now().await;
+    }
+}
+
+/// Reads until there are as many events as there will be; none that was there is missed.
+async fn read_meanwhile(store: &impl Store<Value>, mut seen: usize, all: usize) {
+    while seen < all {
+        let entries = store.entries_after(Added::ZERO, usize::MAX).await.expect("reading works");
+        assert!(entries.len() >= seen, "events are missing while others are added");
+        for (entry, place) in entries.iter().zip(1..) {
+            assert_eq!(entry.meta.added, position(place), "positions have a gap while adding");
+        }
+        seen = entries.len();
+        let created = store.entries_created_after(None, usize::MAX).await;
+        assert!(created.expect("reading works").len() >= seen, "the two orders differ");
+        yield_now().await;
+    }
+}
+
+/// Contract 5: events that come in another order, of equal times and of several nodes, page by page.
+pub async fn reads_in_the_order_of_creation(store: &impl Store<Value>) {
     // By time, then by node, then by the time in the id; added in another order, in two calls.
     let sorted = [("b", 9, 1), ("a", 1, 2), ("a", 3, 2), ("a:b", 2, 2), ("b", 1, 2), ("a", 8, 3)];
     for order in [[5, 0, 3], [1, 4, 2]] {
@@ -122,13 +155,18 @@ async fn reads_in_the_order_of_creation(store: &impl Store<Value>) {
     }
     let rest = store.entries_created_after(position.as_ref(), 2).await.expect("reading works");
     assert!(rest.is_empty(), "there is something after the last event");
+    // A position between two events, as that of an event which is gone.
+    let between = entry("a", 4, 2).meta.position();
+    let entries = store.entries_created_after(Some(&between), 1).await.expect("reading works");
+    assert_eq!(entries[0].meta.id, entry("a:b", 2, 2).meta.id, "after a position of no event");
     // An event that was created early and comes late goes to its place.
     add(store, vec![entry("z", 1, 0)]).await;
     let entries = store.entries_created_after(None, 1).await.expect("reading works");
     assert_eq!(entries[0].meta.id, entry("z", 1, 0).meta.id, "a late event is out of order");
 }
 
-async fn cursors_are_kept_per_peer(store: &impl Store<Value>) {
+/// Contract 6: cursors rise, do not fall, and start over when they are reset.
+pub async fn cursors_are_kept_per_peer(store: &impl Store<Value>) {
     let (one, other) = (node("1:one"), node("1:other"));
     assert_eq!(cursors(store, &one).await, Cursors::default(), "an unknown peer has cursors");
     store.advance_sent(&one, position(5)).await.expect("a cursor can be set");
@@ -147,7 +185,8 @@ async fn cursors_are_kept_per_peer(store: &impl Store<Value>) {
     assert_eq!(cursors(store, &one).await, Cursors { sent: position(1), ..reset });
 }
 
-async fn remembers_who_was_dialled(store: &impl Store<Value>) {
+/// Contract 7: the node that was noted last, and no other peer.
+pub async fn remembers_who_was_dialled(store: &impl Store<Value>) {
     let dialled = async || store.dialled().await.expect("reading works");
     assert_eq!(dialled().await, None);
     for name in ["server", "other", "server"] {
@@ -158,7 +197,8 @@ async fn remembers_who_was_dialled(store: &impl Store<Value>) {
     assert_eq!(dialled().await, Some(node("server")), "a peer was not dialled");
 }
 
-async fn knows_the_last_id_of_a_node(store: &impl Store<Value>) {
+/// Contract 8: of ids that come in another order than that of their times.
+pub async fn knows_the_last_id_of_a_node(store: &impl Store<Value>) {
     let last = async |name: &str| {
         store.last_time(&node(name)).await.expect("reading works").map(Timestamp::value)
     };

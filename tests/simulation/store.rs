@@ -57,7 +57,7 @@ impl SlowStore {
             tokio::time::sleep(self.max_delay.mul_f64(share * share)).await;
         }
         if self.killed.load(Ordering::Relaxed) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -13,7 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, accept_async, connect_async};
 
 type WebSocketLink = Link<WebSocketSender, WebSocketReceiver>;
 type RawSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -43,6 +44,8 @@ async fn addresses_that_cannot_be_dialled_are_refused_with_the_reason() {
     for (url, reason) in [
         ("", "is no URL"),
         ("ws://a b", "is no URL"),
+        ("ws://", "is no URL"),
+        ("ws:///path", "is no URL"),
         ("127.0.0.1:1", "does not start with ws://"),
         ("http://127.0.0.1", "does not start with ws://"),
         ("wss://example.com", "asks for TLS"),
@@ -234,6 +237,78 @@ async fn who_is_slow_to_open_holds_up_nobody_and_is_cut() {
 }
 
 #[tokio::test]
+async fn what_is_no_websocket_is_cut_and_nobody_else_is_held_up() {
+    let (listener, _) = listen().await;
+    let mut listener = listener.handshake_timeout(Duration::from_hours(1));
+    let address = listener.local_addr().unwrap();
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    silent.write_all(b"G").await.unwrap();
+    let cut = async {
+        for bytes in [
+            &b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..],
+            b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\na",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"\0\r\n\r\n",
+        ] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+            stream.shutdown().await.unwrap();
+            // With an answer or without one.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    };
+    let accepting = tokio::spawn(async move {
+        let link = listener.accept(TEXT).await.unwrap();
+        (listener, link)
+    });
+    cut.await;
+    let (raw, _) = connect_async(format!("ws://{address}")).await.unwrap();
+    let (_listener, link) = accepting.await.unwrap();
+    drop((silent, raw, link));
+}
+
+#[tokio::test]
+async fn a_request_that_comes_byte_by_byte_without_end_is_cut() {
+    let (listener, _) = listen().await;
+    let mut listener = listener.handshake_timeout(Duration::from_hours(1));
+    let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let accepting = tokio::spawn(async move { listener.accept(TEXT).await.map(drop) });
+    stream.write_all(b"GET / HTTP/1.1\r\na: ").await.unwrap();
+    while stream.write_all(b"a").await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    accepting.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_breaks_the_rules_or_off_gives_no_part_of_a_frame() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", server.local_addr().unwrap());
+    let mut transport = WebSocket::new(&url).unwrap().max_frame(5);
+    for (bytes, expected) in [
+        (&[][..], None),
+        (&[0x81], None),
+        (&[0x81, 5, b'h', b'e', b'l', b'l'], None),
+        (&[0x01, 3, b'h', b'e', b'l', 0x80, 2, b'l'], None),
+        (&[0x81, 6, b'h', b'e', b'l', b'l', b'o', b'!'], Some(ErrorKind::InvalidData)),
+        (&[0x81, 1, 0xff], Some(ErrorKind::InvalidData)),
+    ] {
+        let accept = async {
+            let (stream, _) = server.accept().await.unwrap();
+            let mut stream = accept_async(stream).await.unwrap().into_inner();
+            stream.write_all(bytes).await.unwrap();
+        };
+        let (link, ()) = tokio::join!(transport.open(TEXT), accept);
+        match (link.unwrap().receiver.receive().await, expected) {
+            (Err(error), Some(kind)) => assert_eq!(error.kind(), kind, "{bytes:x?}: {error}"),
+            (end, None) => assert!(!matches!(end, Ok(Some(_))), "{bytes:x?}: {end:?}"),
+            (end, Some(_)) => panic!("{bytes:x?}: {end:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn origins_are_compared_whole() {
     let (listener, _) = listen().await;
     let mut listener = listener.origins(["https://example.com", "https://example.com:8443"]);
@@ -252,10 +327,13 @@ async fn origins_are_compared_whole() {
         (&[""], false),
         (&["https://example.com", "https://evil.com"], false),
         (&["https://example.com", "https://example.com"], false),
+        (&["https://example.com\u{e9}"], false),
     ] {
         let mut request = url.as_str().into_client_request().unwrap();
         for origin in origins {
-            request.headers_mut().append("origin", origin.parse().unwrap());
+            // Any bytes: not all that comes is text.
+            let origin = HeaderValue::from_bytes(origin.as_bytes()).unwrap();
+            request.headers_mut().append("origin", origin);
         }
         let answer = connect_async(request).await;
         match answer {
