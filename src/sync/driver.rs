@@ -70,6 +70,8 @@ pub(crate) struct Driver<'a, E, C> {
     reading: Lane<Result<Batch, Error>>,
     storing: Lane<Result<usize, StoreError>>,
     closed_here: bool,
+    /// Nothing more is to be received.
+    peer_ended: bool,
 }
 
 /// The sending half, at work or not.
@@ -106,6 +108,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             reading: None,
             storing: None,
             closed_here: false,
+            peer_ended: false,
         }
     }
 
@@ -133,6 +136,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         }
         if !matches!(result, Err(Error::Link(_))) {
             let outbox = std::mem::take(&mut self.outbox);
+            let receiver = (!self.peer_ended).then_some(receiver);
             // Who does not take the last frames, or does not close, has had its time.
             let _ = timeout(FAREWELL, say_goodbye(outbox, receiver, writer)).await;
         }
@@ -169,18 +173,15 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             input = tokio::select! {
                 biased;
                 command = self.commands.recv() => self.command(command),
-                frame = receiver.receive(), if reads => match frame {
-                    Ok(Some(frame)) => {
-                        received = true;
-                        self.decode(&frame)
+                frame = receiver.receive(), if reads => {
+                    received = matches!(frame, Ok(Some(_)));
+                    self.peer_ended = !received;
+                    match frame {
+                        Ok(Some(frame)) => self.decode(&frame),
+                        Ok(None) => return Ok(()),
+                        Err(error) => not_received::<E, C>(error)?,
                     }
-                    Ok(None) => return Ok(()),
-                    Err(error) if error.kind() == io::ErrorKind::InvalidData => Input::Malformed {
-                        shown: shown(&error.to_string()),
-                        error: Error::Frame { format: C::NAME, source: error.into() },
-                    },
-                    Err(error) => return Err(Error::Link(error)),
-                },
+                }
                 checked = work(&mut self.checking) => Input::Checked(checked?),
                 stored = work(&mut self.storing) => Input::Stored(stored?),
                 batch = work(&mut self.reading) => self.take(batch?),
@@ -373,7 +374,7 @@ async fn write<S: FrameSender>(mut sender: S, frames: Vec<Bytes>) -> (S, io::Res
 /// bytes in it may take back what was sent last.
 async fn say_goodbye<S: FrameSender, R: FrameReceiver>(
     outbox: Vec<Bytes>,
-    mut receiver: R,
+    receiver: Option<R>,
     writer: Writer<S>,
 ) {
     let sender = match (writer.idle, writer.busy) {
@@ -385,7 +386,10 @@ async fn say_goodbye<S: FrameSender, R: FrameReceiver>(
         (None, None) => return,
     };
     let (sender, written) = write(sender, outbox).await;
-    if written.is_ok() && sender.close().await.is_ok() {
+    if written.is_ok()
+        && sender.close().await.is_ok()
+        && let Some(mut receiver) = receiver
+    {
         while let Ok(Some(_)) = receiver.receive().await {}
     }
 }
@@ -407,6 +411,15 @@ async fn until(deadline: Option<Instant>) {
         Some(deadline) => sleep_until(deadline.into()).await,
         None => pending().await,
     }
+}
+
+/// What is no frame is the peer's fault, all else is the link's.
+fn not_received<E, C: Codec>(error: io::Error) -> Result<Input<E>, Error> {
+    if error.kind() != io::ErrorKind::InvalidData {
+        return Err(Error::Link(error));
+    }
+    let shown = shown(&error.to_string());
+    Ok(Input::Malformed { shown, error: Error::Frame { format: C::NAME, source: error.into() } })
 }
 
 /// What to show of a frame, to the peer and in logs.

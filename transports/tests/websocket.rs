@@ -216,7 +216,7 @@ async fn a_connection_that_ends_within_a_frame_gives_no_part_of_it() {
 #[tokio::test]
 async fn who_is_slow_to_open_holds_up_nobody_and_is_cut() {
     let (listener, url) = listen().await;
-    let mut listener = listener.handshake_timeout(Duration::from_millis(100)).max_handshakes(4);
+    let mut listener = listener.handshake_timeout(Duration::from_millis(500)).max_handshakes(4);
     let address = listener.local_addr().unwrap();
     let mut slow = Vec::new();
     for beginning in ["", "G", "GET / HTTP/1.1\r\n", "no HTTP at all\r\n\r\n"] {
