@@ -89,6 +89,18 @@ async fn ids_that_come_back_to_a_node_that_forgot_them_are_not_given_again() {
 }
 
 #[tokio::test]
+async fn an_id_of_this_node_that_a_draft_brings_is_not_given_again() {
+    let (_, clock) = clock();
+    let log = open(&Arc::new(MemoryStore::new()), &clock).await;
+    let id = EventId::new(Timestamp::new(NOW + 1).unwrap(), "node".parse().unwrap());
+    log.add(Draft::new(1).id(id)).await.unwrap();
+    for event in 2..5 {
+        assert_eq!(log.add(event).await.unwrap().event, event);
+    }
+    assert_eq!(log.last_added().value(), 4);
+}
+
+#[tokio::test]
 async fn a_peer_cannot_push_the_ids_of_this_node_into_the_far_future() {
     let (_, clock) = clock();
     let log = open(&Arc::new(MemoryStore::new()), &clock).await;

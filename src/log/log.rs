@@ -125,6 +125,10 @@ impl<E: Event> Log<E> {
                 Some(id) => id.clone(),
                 None => self.next_id(&mut last_time)?,
             };
+            // An id of this node that its program brings along must not be given again.
+            if *id.node() == self.shared.node_id {
+                *last_time = id.time().max(*last_time);
+            }
             ids.push(id.clone());
             entries.push(draft.into_entry(id));
         }
