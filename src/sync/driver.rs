@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 use tracing::Instrument;
 
-use super::error::{Error, shown};
+use super::error::{Error, shown, start_of};
 use super::intake::Intake;
 use super::options::{Login, SyncOptions};
 use super::outgoing::{Batch, Limits, next_batch};
@@ -177,7 +177,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                     received = matches!(frame, Ok(Some(_)));
                     self.peer_ended = !received;
                     match frame {
-                        Ok(Some(frame)) => self.decode(&frame),
+                        Ok(Some(frame)) => self.decode(frame),
                         Ok(None) => return Ok(()),
                         Err(error) => not_received::<E, C>(error)?,
                     }
@@ -285,21 +285,21 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         }
     }
 
-    fn decode(&mut self, frame: &[u8]) -> Input<E> {
+    fn decode(&mut self, frame: Bytes) -> Input<E> {
         let limit = self.limits.max_frame;
         let decoded = if frame.len() > limit {
             Err(format!("it has {} bytes, {limit} are allowed", frame.len()).into())
         } else {
-            self.codec.decode(frame).map_err(Into::into)
+            self.codec.decode(&frame).map_err(Into::into)
         };
         match decoded {
             Ok(message) => {
                 self.intake.arrived(frame.len());
-                Input::Received { message, bytes: frame.len(), shown: start_of(frame) }
+                Input::Received { message, frame }
             }
             Err(source) => Input::Malformed {
                 error: Error::Frame { format: C::NAME, source },
-                shown: start_of(frame),
+                shown: start_of(&frame),
             },
         }
     }
@@ -420,9 +420,4 @@ fn not_received<E, C: Codec>(error: io::Error) -> Result<Input<E>, Error> {
     }
     let shown = shown(&error.to_string());
     Ok(Input::Malformed { shown, error: Error::Frame { format: C::NAME, source: error.into() } })
-}
-
-/// What to show of a frame, to the peer and in logs.
-fn start_of(frame: &[u8]) -> String {
-    shown(&String::from_utf8_lossy(&frame[..frame.len().min(512)]))
 }

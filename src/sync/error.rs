@@ -153,3 +153,8 @@ pub(crate) fn shown(text: &str) -> String {
 
     text.chars().filter(|c| !c.is_control()).take(MAX_CHARS).collect()
 }
+
+/// What to show of a frame, to the peer and in logs.
+pub(crate) fn start_of(frame: &[u8]) -> String {
+    shown(&String::from_utf8_lossy(&frame[..frame.len().min(512)]))
+}

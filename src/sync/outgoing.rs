@@ -95,7 +95,7 @@ fn encode<E: Event, C: Codec>(
             format: C::NAME,
             source: error.into(),
         }),
-        // One of them cannot be written: those before it can.
+        // One of them cannot be written: find out which.
         Err(_) => encode_one_by_one(codec, relative, entries),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use logux_codecs::{Added, Headers, Message, NodeId, ProtocolError, Subprotocol, Timestamp, Value};
 
 use crate::log::Received;
@@ -48,8 +49,8 @@ pub(crate) struct Now {
 pub(crate) enum Input<E> {
     /// The link is open.
     Opened,
-    /// A message came, in a frame of so many bytes; `shown` is its start, to complain about.
-    Received { message: Message<E>, bytes: usize, shown: String },
+    /// A message came; `frame` is what it was, to count and to complain about.
+    Received { message: Message<E>, frame: Bytes },
     /// What came is no message.
     Malformed { error: Error, shown: String },
     /// The answer to [`Output::Check`]: these cursors, or the error to tell the peer.

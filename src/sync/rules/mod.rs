@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use logux_codecs::{Added, Connect, Connected, Message, ProtocolError};
 
-use super::error::{Error, Misbehaviour};
+use super::error::{Error, Misbehaviour, start_of};
 use super::relative::Relative;
 use super::session::Notice;
 use super::state::State;
@@ -136,10 +136,10 @@ impl<E> Rules<E> {
         match input {
             _ if matches!(self.phase, Phase::Over) => return,
             Input::Opened => self.open(now),
-            Input::Received { message, bytes, shown } => {
+            Input::Received { message, frame } => {
                 self.heard(now);
-                if let Err(fault) = self.receive(now, message, bytes) {
-                    self.refuse(fault.to_protocol(shown), Error::Peer(fault));
+                if let Err(fault) = self.receive(now, message, frame.len()) {
+                    self.refuse(fault.to_protocol(start_of(&frame)), Error::Peer(fault));
                 }
             }
             Input::Malformed { error, shown } => {
