@@ -8,13 +8,13 @@ mod sync;
 pub use log::{Clock, Draft, Entry, Follow, Log, Meta, Position};
 pub use store::{Cursors, MemoryStore, Store, StoreError};
 pub use sync::{
-    BaseSync, ClientSync, Error, Login, Misbehaviour, Notice, Notices, Remote, Role, RunningServer,
-    Server, ServerSync, Session, Shutdown, State, States, SyncOptions,
+    BaseSync, ClientSync, Error, FarFuture, Login, Misbehaviour, Notice, Notices, Remote, Role,
+    RunningServer, Server, ServerSync, Session, Shutdown, State, States, SyncOptions,
 };
 
 pub use logux_codecs::{
-    Added, Codec, Event, EventId, Extra, Headers, InvalidEventId, InvalidNodeId, Message, NodeId,
-    ProtocolError, Subprotocol, Timestamp, Value,
+    Added, Codec, Counter, Event, EventId, Extra, Headers, InvalidEventId, InvalidNodeId, Message,
+    NodeId, Protocol, ProtocolError, Subprotocol, Timestamp, Value,
 };
 #[cfg(feature = "json")]
 pub use logux_codecs::{Json, JsonError};

@@ -85,12 +85,17 @@ fn table() -> Vec<(&'static str, Role, Phase, Effect)> {
         (CONNECTED, Acceptor, Opening, Ends(r#"["error","wrong-format","[\"connected\",7,\"peer\",[1000,1000]]"]"#)),
         (CONNECT, Opener, Opening, Ends(r#"["error","wrong-format","[\"connect\",7,\"peer\",0]"]"#)),
         // An older protocol; a newer peer is answered, and decides.
-        (r#"["connect",5,"peer",0]"#, Acceptor, Opening, Ends(r#"["error","wrong-protocol",{"supported":7,"used":5}]"#)),
-        (r#"["connected",5,"peer",[1,1]]"#, Opener, Opening, Ends(r#"["error","wrong-protocol",{"supported":7,"used":5}]"#)),
+        (r#"["connect",4,"peer",0]"#, Acceptor, Opening, Ends(r#"["error","wrong-protocol",{"supported":5,"used":4}]"#)),
+        (r#"["connect",6,"peer",0]"#, Acceptor, Opening, Ends(r#"["error","wrong-protocol",{"supported":7,"used":6}]"#)),
+        (r#"["connected",4,"peer",[1,1]]"#, Opener, Opening, Ends(r#"["error","wrong-protocol",{"supported":5,"used":4}]"#)),
+        (r#"["connected",6,"peer",[1,1]]"#, Opener, Opening, Ends(r#"["error","wrong-protocol",{"supported":7,"used":6}]"#)),
         (r#"["connected",8,"peer",[1,1]]"#, Opener, Opening, Ends(r#"["error","wrong-protocol",{"supported":7,"used":8}]"#)),
         // The name of the node itself.
         (r#"["connect",7,"node",0]"#, Acceptor, Opening, Ends(r#"["error","wrong-format","[\"connect\",7,\"node\",0]"]"#)),
         (r#"["connected",7,"node",[1,1]]"#, Opener, Opening, Ends(r#"["error","wrong-format","[\"connected\",7,\"node\",[1,1]]"]"#)),
+        // An id in the form of protocol 5.
+        (r#"["sync",1,{"type":"a"},{"id":[1,2],"time":1}]"#, Acceptor, Live,
+            Ends(r#"["error","wrong-format","[\"sync\",1,{\"type\":\"a\"},{\"id\":[1,2],\"time\":1}]"]"#)),
         // An event from before 1970.
         (r#"["sync",1,{"type":"a"},{"id":"1","time":-9007199254740991}]"#, Acceptor, Live,
             Ends(r#"["error","wrong-format","[\"sync\",1,{\"type\":\"a\"},{\"id\":\"1\",\"time\":-9007199254740991}]"]"#)),

@@ -100,7 +100,7 @@ pub(crate) fn bytes_per_event(batch: u32) -> f64 {
 
     let time = |offset: u32| Timestamp::new(1_790_000_000_000 + u64::from(offset));
     let entry = |n: u32| {
-        let id = WireId { time: time(n).expect("a time"), node: None };
+        let id = WireId::Absolute { time: time(n).expect("a time"), author: None };
         let meta = WireMeta { id, time: i64::from(n), subprotocol: None, extra: Extra::new() };
         (Counter::Inc { value: 1 }, meta)
     };

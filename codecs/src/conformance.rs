@@ -11,8 +11,8 @@
 use serde_json::{Value, json};
 
 use crate::{
-    Added, Codec, Connect, Connected, Extra, Headers, Json, MAX_SAFE_INTEGER, Message, NodeId,
-    ProtocolError, Subprotocol, Sync, Timestamp, WireId, WireMeta,
+    Added, Codec, Connect, Connected, Counter, Extra, Headers, Json, MAX_SAFE_INTEGER, Message,
+    NodeId, ProtocolError, Subprotocol, Sync, Timestamp, WireId, WireMeta,
 };
 
 /// Checks every line of the contract.
@@ -217,12 +217,19 @@ pub fn messages() -> Vec<Message<Value>> {
     let mut extra = Extra::new();
     extra.insert("status".to_owned(), json!({ "a": [true, 1.5] }));
     let rich = WireMeta {
-        id: WireId { time: time(1_786_312_345_678), node: Some(node("10:a:b")) },
+        id: WireId::Absolute {
+            time: time(1_786_312_345_678),
+            author: Some((node("10:a:b"), counter(12))),
+        },
         time: -5,
         subprotocol: Some(Subprotocol::new(1, 0)),
         extra,
     };
     messages.push(sync(vec![(json!({ "type": "a" }), meta()), (json!({ "type": "b" }), rich)]));
+    for (node, number) in [(None, 0), (None, 3), (Some(node("10:a:b")), 0), (Some(node("x")), 12)] {
+        let id = WireId::Shifted { shift: -7, node, counter: counter(number) };
+        messages.push(sync(vec![(json!({ "type": "a" }), WireMeta { id, ..meta() })]));
+    }
     let mut random = Random(7);
     messages.extend((0..64).map(|_| {
         let events = (0..=random.below(4)).map(|_| (random.event(), meta())).collect();
@@ -247,11 +254,15 @@ fn sync(entries: Vec<(Value, WireMeta)>) -> Message<Value> {
 
 fn meta() -> WireMeta {
     WireMeta {
-        id: WireId { time: time(1), node: None },
+        id: WireId::Absolute { time: time(1), author: None },
         time: 1,
         subprotocol: None,
         extra: Extra::new(),
     }
+}
+
+fn counter(number: u64) -> Counter {
+    Counter::new(number).unwrap_or_default()
 }
 
 fn time(number: u64) -> Timestamp {

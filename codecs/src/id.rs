@@ -8,14 +8,15 @@ use std::sync::Arc;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::number::{MAX_SAFE_INTEGER, Timestamp};
+use crate::number::{Counter, MAX_SAFE_INTEGER, Timestamp};
 
 /// The name of a node, unique among all nodes that ever exchange events: `userId:clientId:tabId`,
 /// with any number of parts.
 ///
 /// 1 to [`NodeId::MAX_BYTES`] bytes, without white space, control characters, invisible characters
-/// or characters above U+D7FF: within these, Rust's order of bytes and JavaScript's order of UTF-16 code units agree,
-/// and the order of node ids is part of the order of events.
+/// or characters above U+D7FF: within these, Rust's order of bytes and JavaScript's order of UTF-16
+/// code units agree, and the order of node ids is part of the order of events. Nor does one end
+/// in what stands for the counter in the text of an [`EventId`] (`!a1`, `!b10`).
 ///
 /// ```
 /// # use logux_codecs::NodeId;
@@ -39,6 +40,9 @@ pub enum InvalidNodeId {
     /// The text has white space, a control or invisible character or one above U+D7FF.
     #[error("a node id must not contain the character {0:?}")]
     Character(char),
+    /// The text ends as that of an [`EventId`] with a counter does: `!a1`, `!b10`.
+    #[error("a node id must not end like the counter of an event id")]
+    Counter,
 }
 
 impl NodeId {
@@ -53,8 +57,11 @@ impl NodeId {
         if text.len() > Self::MAX_BYTES {
             return Err(InvalidNodeId::TooLong);
         }
-        match text.chars().find(|&c| is_refused(c)) {
-            Some(character) => Err(InvalidNodeId::Character(character)),
+        if let Some(character) = text.chars().find(|&c| is_refused(c)) {
+            return Err(InvalidNodeId::Character(character));
+        }
+        match split_counter(text) {
+            Some(_) => Err(InvalidNodeId::Counter),
             None => Ok(Self(text.into())),
         }
     }
@@ -111,41 +118,71 @@ impl<'de> Deserialize<'de> for NodeId {
 
 /// The name of an event: the same on all nodes, for ever.
 ///
-/// Its text is `<t> <nodeId>`, with `t` the time of creation in milliseconds in base 64 (Logux
-/// protocol 7). The order of ids is by time, then by node, as in the original's `isFirstOlder` for
-/// two events of the same time.
+/// # The same id in both protocols
+/// Protocol 7 names an event by a time and a node, protocol 5 by a time, a node and a counter of
+/// the events of one millisecond. An id is that of protocol 5; a node that speaks 7 makes ids with
+/// the counter 0. Each id has one text in each protocol, and no text is that of two ids:
+///
+/// | | counter 0 | counter `k` above 0 |
+/// |---|---|---|
+/// | protocol 5 | `<ms> <node> 0` | `<ms> <node> <k>` |
+/// | protocol 7 | `<t> <node>` | `<t> <node>!<l><k>` |
+///
+/// with `ms` the time in milliseconds, `t` the same in base 64, and `l` the letter that counts the
+/// digits of `k`: `a` for one, `b` for two. So texts of protocol 7 sort as the ids do, and a node of
+/// protocol 7 sees just a node id that it does not know. That no [`NodeId`] ends like that keeps
+/// the ids apart.
+///
+/// [`Display`](fmt::Display), [`FromStr`] and serde have the text of protocol 7,
+/// [`to_protocol_5`](Self::to_protocol_5) that of 5.
+///
+/// The order of ids is by time, then by node, then by counter, as in the original's `isFirstOlder`
+/// for two events of the same time.
 ///
 /// ```
 /// # use logux_codecs::EventId;
 /// let id: EventId = "OzcVoWD 10:uuid".parse().unwrap();
 /// assert_eq!(id.time().value(), 1_786_312_345_678);
 /// assert_eq!(id.to_string(), "OzcVoWD 10:uuid");
+///
+/// let id = EventId::from_protocol_5("1786312345678 10:uuid 12").unwrap();
+/// assert_eq!(id.to_string(), "OzcVoWD 10:uuid!b12");
+/// assert_eq!("OzcVoWD 10:uuid!b12".parse(), Ok(id));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EventId {
     time: Timestamp,
     node: NodeId,
+    counter: Counter,
 }
 
 /// Why a text is no [`EventId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidEventId {
-    /// The part before the space is no number in base 64, or has leading zeros, or is too large.
-    #[error("an event id starts with a time in base 64")]
+    /// The part before the space is no time, or written in more digits than needed, or too large.
+    #[error("an event id starts with a time")]
     Time,
     /// The node id is missing.
-    #[error("an event id ends with a space and a node id")]
+    #[error("an event id has a node id after its time")]
     NoNode,
     /// The node id is wrong.
-    #[error("an event id ends with a node id")]
+    #[error("an event id has a node id after its time")]
     Node(#[from] InvalidNodeId),
+    /// The counter is missing or wrong (protocol 5).
+    #[error("an event id ends with a counter")]
+    Counter,
 }
 
 impl EventId {
-    /// Puts an id together.
+    /// The id of a node's first event in a millisecond; the only one, in protocol 7.
     pub const fn new(time: Timestamp, node: NodeId) -> Self {
-        Self { time, node }
+        Self { time, node, counter: Counter::ZERO }
+    }
+
+    /// The id of a later event in the same millisecond, as nodes of protocol 5 make them.
+    pub const fn with_counter(time: Timestamp, node: NodeId, counter: Counter) -> Self {
+        Self { time, node, counter }
     }
 
     /// When the event was created, by the clock of its node, moved on where that clock stood still.
@@ -157,11 +194,33 @@ impl EventId {
     pub const fn node(&self) -> &NodeId {
         &self.node
     }
+
+    /// How many events the node had created before in the same millisecond (protocol 5), or 0.
+    pub const fn counter(&self) -> Counter {
+        self.counter
+    }
+
+    /// The text of protocol 5, for events that name others: `logux/processed` of `@logux/client`
+    /// 0.23 is one.
+    pub fn to_protocol_5(&self) -> String {
+        format!("{} {} {}", self.time, self.node, self.counter)
+    }
+
+    /// Reads the text of protocol 5.
+    pub fn from_protocol_5(text: &str) -> Result<Self, InvalidEventId> {
+        let (time, rest) = text.split_once(' ').ok_or(InvalidEventId::NoNode)?;
+        let (node, counter) = rest.split_once(' ').ok_or(InvalidEventId::Counter)?;
+        let time = parse_decimal(time).and_then(Timestamp::new).ok_or(InvalidEventId::Time)?;
+        let counter =
+            parse_decimal(counter).and_then(Counter::new).ok_or(InvalidEventId::Counter)?;
+        Ok(Self { time, node: NodeId::new(node)?, counter })
+    }
 }
 
 impl Ord for EventId {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.time.cmp(&other.time).then_with(|| self.node.cmp(&other.node))
+        let by_counter = || self.counter.cmp(&other.counter);
+        self.time.cmp(&other.time).then_with(|| self.node.cmp(&other.node)).then_with(by_counter)
     }
 }
 
@@ -173,7 +232,8 @@ impl PartialOrd for EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", Digits::new(self.time).as_str(), self.node)
+        write!(f, "{} ", Digits::new(self.time).as_str())?;
+        write_author(f, &self.node, self.counter)
     }
 }
 
@@ -181,9 +241,10 @@ impl FromStr for EventId {
     type Err = InvalidEventId;
 
     fn from_str(text: &str) -> Result<Self, InvalidEventId> {
-        let (time, node) = text.split_once(' ').ok_or(InvalidEventId::NoNode)?;
+        let (time, author) = text.split_once(' ').ok_or(InvalidEventId::NoNode)?;
         let time = parse_digits(time).ok_or(InvalidEventId::Time)?;
-        Ok(Self { time, node: NodeId::new(node)? })
+        let (node, counter) = parse_author(author)?;
+        Ok(Self { time, node, counter })
     }
 }
 
@@ -198,6 +259,44 @@ impl<'de> Deserialize<'de> for EventId {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }
+}
+
+/// Writes what stands after the time in protocol 7.
+pub(crate) fn write_author(
+    f: &mut impl fmt::Write,
+    node: &NodeId,
+    counter: Counter,
+) -> fmt::Result {
+    f.write_str(node.as_str())?;
+    if counter != Counter::ZERO {
+        let digits = counter.to_string();
+        // At most 16 digits: the letter exists.
+        let letter = char::from(b'a' + u8::try_from(digits.len() - 1).unwrap_or(25));
+        write!(f, "!{letter}{digits}")?;
+    }
+    Ok(())
+}
+
+/// Reads what [`write_author`] writes.
+pub(crate) fn parse_author(text: &str) -> Result<(NodeId, Counter), InvalidNodeId> {
+    let (node, counter) = split_counter(text).unwrap_or((text, Counter::ZERO));
+    Ok((NodeId::new(node)?, counter))
+}
+
+/// Splits `<node>!<l><k>`, if a text ends like that.
+fn split_counter(text: &str) -> Option<(&str, Counter)> {
+    let (node, counter) = text.rsplit_once('!')?;
+    let (letter, digits) = counter.split_at_checked(1)?;
+    let counted = usize::from(letter.as_bytes()[0].checked_sub(b'a')?) + 1 == digits.len();
+    let counter = parse_decimal(digits).and_then(Counter::new)?;
+    (counted && counter != Counter::ZERO).then_some((node, counter))
+}
+
+/// A number in decimal digits. One number has one spelling, or one event could have two ids.
+fn parse_decimal(text: &str) -> Option<u64> {
+    let canonical = text.bytes().all(|byte| byte.is_ascii_digit())
+        && (text.len() == 1 || !text.starts_with('0'));
+    if canonical { text.parse().ok() } else { None }
 }
 
 /// Base 64 of protocol 7, in ASCII order so that texts sort as numbers do.
@@ -305,5 +404,54 @@ mod tests {
             assert_eq!(parse_digits(text), None, "{text:?}");
         }
         assert_eq!(parse_digits("-"), Some(Timestamp::ZERO));
+    }
+
+    #[test]
+    fn each_id_has_one_text_in_each_protocol_and_sorts_as_its_text_does() {
+        let nodes = ["a", "a:b", "a!", "a!b", "a!a", "a!a0", "a!b1", "a!q1", "é"];
+        let counters = [0, 1, 2, 9, 10, 11, 99, 100, 12_345, MAX_SAFE_INTEGER];
+        let times = [0, 1, 63, 64, 1_786_312_345_678, MAX_SAFE_INTEGER];
+        let mut texts = std::collections::HashSet::new();
+        for (node, time, counter) in nodes
+            .iter()
+            .flat_map(|node| times.iter().map(move |time| (node, time)))
+            .flat_map(|(node, time)| counters.iter().map(move |counter| (node, time, counter)))
+        {
+            let time = Timestamp::new(*time).unwrap();
+            let counter = Counter::new(*counter).unwrap();
+            let id = EventId::with_counter(time, node.parse().unwrap(), counter);
+            let (text, text_5) = (id.to_string(), id.to_protocol_5());
+            assert_eq!(text.parse(), Ok(id.clone()), "{text}");
+            assert_eq!(EventId::from_protocol_5(&text_5), Ok(id), "{text_5}");
+            assert!(texts.insert(text.clone()), "{text} stands for two ids");
+        }
+        let texts: Vec<String> = counters
+            .iter()
+            .map(|&counter| {
+                EventId::with_counter(
+                    Timestamp::ZERO,
+                    "a:b".parse().unwrap(),
+                    Counter::new(counter).unwrap(),
+                )
+                .to_string()
+            })
+            .chain(["- a:b:c".to_owned()])
+            .collect();
+        assert!(texts.is_sorted(), "{texts:?}");
+    }
+
+    #[test]
+    fn no_node_id_looks_like_the_counter_of_an_event() {
+        for text in ["a!a1", "!a1", "a!b10", "a!p9007199254740991"] {
+            assert_eq!(NodeId::new(text), Err(InvalidNodeId::Counter), "{text}");
+        }
+        for text in ["- a!a1!a1", "- !a1"] {
+            assert!(text.parse::<EventId>().is_err(), "{text}");
+        }
+        for text in
+            ["1 a", "1 a 01", "01 a 0", "1 a 0 0", "1 a +1", "1 a ", "-1 a 0", "1 a!a1 0", ""]
+        {
+            assert!(EventId::from_protocol_5(text).is_err(), "{text}");
+        }
     }
 }

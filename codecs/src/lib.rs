@@ -16,6 +16,7 @@
 //!
 //! In reading order:
 //! - [`Added`], [`Timestamp`]: the protocol's numbers; [`NodeId`], [`EventId`]: its names;
+//! - [`Protocol`]: in what the versions of the protocol differ;
 //! - [`Message`] and its parts: what is said; `wire`: how it is laid out;
 //! - [`ProtocolError`]: the errors that nodes send each other;
 //! - [`Codec`], and [`Json`].
@@ -31,6 +32,7 @@ mod id;
 mod json;
 mod message;
 mod number;
+mod protocol;
 mod wire;
 
 pub use codec::{Codec, Event};
@@ -41,6 +43,7 @@ pub use json::{Json, JsonError};
 pub use message::{
     Connect, Connected, Extra, Headers, Message, Subprotocol, Sync, WireEntry, WireId, WireMeta,
 };
-pub use number::{Added, MAX_SAFE_INTEGER, Timestamp};
+pub use number::{Added, Counter, MAX_SAFE_INTEGER, Timestamp};
+pub use protocol::Protocol;
 /// Any value that a message can carry where the protocol does not fix the type: credentials, headers, further meta.
 pub use serde_json::Value;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::error::ProtocolError;
 use crate::id::NodeId;
-use crate::number::{Added, Timestamp};
+use crate::number::{Added, Counter, Timestamp};
 
 /// One message of Logux protocol 7. `E` is the type of the events in `sync`.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,13 +99,28 @@ pub struct WireMeta {
     pub extra: Extra,
 }
 
-/// An event's id as it travels.
+/// An event's id as it travels, in the form of the connection's protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WireId {
-    /// The time of the id.
-    pub time: Timestamp,
-    /// The node that created the event; `None` where that is the sender of the message.
-    pub node: Option<NodeId>,
+#[non_exhaustive]
+pub enum WireId {
+    /// Protocol 7, `"<t> <node>"`, or `"<t>"` where the sender of the message created the event.
+    Absolute {
+        /// The time of the id.
+        time: Timestamp,
+        /// The node that created the event, and the counter; `None` where that is the sender, with
+        /// the counter 0.
+        author: Option<(NodeId, Counter)>,
+    },
+    /// Protocol 5, `[shift, node, counter]`, or `[shift, counter]` where the sender of the message
+    /// created the event, or `shift` where the counter is 0, too.
+    Shifted {
+        /// Milliseconds from the base time of the connection to the time of the id.
+        shift: i64,
+        /// The node that created the event; `None` where that is the sender.
+        node: Option<NodeId>,
+        /// The counter.
+        counter: Counter,
+    },
 }
 
 /// The version of the application, `[major, minor]`: which events there are, and what they mean.

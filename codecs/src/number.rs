@@ -20,6 +20,10 @@ pub struct Added(u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
+/// How many events came before one in the same millisecond: see [`EventId`](crate::EventId).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Counter(u64);
+
 macro_rules! safe_integer {
     ($name:ident) => {
         impl $name {
@@ -62,6 +66,7 @@ macro_rules! safe_integer {
 
 safe_integer!(Added);
 safe_integer!(Timestamp);
+safe_integer!(Counter);
 
 impl Added {
     /// The position `count` events later.

@@ -7,17 +7,17 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::ser::{SerializeMap, SerializeSeq};
+use serde::de::{self, Deserializer, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Error as _, SerializeMap, SerializeSeq};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::error::ProtocolError;
-use crate::id::{Digits, NodeId, parse_digits};
+use crate::id::{Digits, NodeId, parse_author, parse_digits, write_author};
 use crate::message::{
     Connect, Connected, Extra, Message, Subprotocol, Sync, WireEntry, WireId, WireMeta,
 };
-use crate::number::{Integer, Timestamp};
+use crate::number::{Counter, Integer, Timestamp};
 
 impl<E: Serialize> Serialize for Message<E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -408,16 +408,25 @@ impl<'de> Deserialize<'de> for MetaKey {
 
 impl Serialize for WireId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let digits = Digits::new(self.time);
-        match &self.node {
-            None => serializer.serialize_str(digits.as_str()),
-            Some(node) => {
+        match self {
+            Self::Absolute { time, author: None } => {
+                serializer.serialize_str(Digits::new(*time).as_str())
+            }
+            Self::Absolute { time, author: Some((node, counter)) } => {
+                let digits = Digits::new(*time);
                 let mut text =
                     String::with_capacity(digits.as_str().len() + 1 + node.as_str().len());
                 text.push_str(digits.as_str());
                 text.push(' ');
-                text.push_str(node.as_str());
+                write_author(&mut text, node, *counter).map_err(S::Error::custom)?;
                 serializer.serialize_str(&text)
+            }
+            Self::Shifted { shift, node: None, counter: Counter::ZERO } => {
+                serializer.serialize_i64(*shift)
+            }
+            Self::Shifted { shift, node: None, counter } => (shift, counter).serialize(serializer),
+            Self::Shifted { shift, node: Some(node), counter } => {
+                (shift, node, counter).serialize(serializer)
             }
         }
     }
@@ -427,25 +436,91 @@ impl<'de> Deserialize<'de> for WireId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct IdVisitor;
 
-        impl Visitor<'_> for IdVisitor {
+        /// The second of two parts, or of three.
+        enum Second {
+            Node(NodeId),
+            Counter(Counter),
+        }
+
+        impl<'de> Deserialize<'de> for Second {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct SecondVisitor;
+
+                impl Visitor<'_> for SecondVisitor {
+                    type Value = Second;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("a node id or a counter")
+                    }
+
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<Second, E> {
+                        NodeId::new(text).map(Second::Node).map_err(E::custom)
+                    }
+
+                    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Second, E> {
+                        Counter::deserialize(number.into_deserializer()).map(Second::Counter)
+                    }
+
+                    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Second, E> {
+                        Counter::deserialize(number.into_deserializer()).map(Second::Counter)
+                    }
+
+                    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Second, E> {
+                        Counter::deserialize(number.into_deserializer()).map(Second::Counter)
+                    }
+                }
+
+                deserializer.deserialize_any(SecondVisitor)
+            }
+        }
+
+        impl<'de> Visitor<'de> for IdVisitor {
             type Value = WireId;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an event id: a time in base 64, and a node id after a space")
+                f.write_str("an event id: a text, or a number or an array of numbers")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<WireId, E> {
-                let (time, node) = match text.split_once(' ') {
-                    Some((time, node)) => (time, Some(NodeId::new(node).map_err(E::custom)?)),
+                let (time, author) = match text.split_once(' ') {
+                    Some((time, author)) => (time, Some(parse_author(author).map_err(E::custom)?)),
                     None => (text, None),
                 };
                 let time = parse_digits(time)
                     .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))?;
-                Ok(WireId { time, node })
+                Ok(WireId::Absolute { time, author })
+            }
+
+            fn visit_u64<E: de::Error>(self, shift: u64) -> Result<WireId, E> {
+                Integer::deserialize(shift.into_deserializer()).map(shifted)
+            }
+
+            fn visit_i64<E: de::Error>(self, shift: i64) -> Result<WireId, E> {
+                Integer::deserialize(shift.into_deserializer()).map(shifted)
+            }
+
+            fn visit_f64<E: de::Error>(self, shift: f64) -> Result<WireId, E> {
+                Integer::deserialize(shift.into_deserializer()).map(shifted)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<WireId, A::Error> {
+                let Integer(shift) = next(&mut parts, "a time")?;
+                let (node, counter) = match next(&mut parts, "a counter")? {
+                    Second::Counter(counter) => (None, counter),
+                    Second::Node(node) => (Some(node), next(&mut parts, "a counter")?),
+                };
+                match parts.next_element::<IgnoredAny>()? {
+                    Some(_) => Err(de::Error::custom("the event id has too many parts")),
+                    None => Ok(WireId::Shifted { shift, node, counter }),
+                }
             }
         }
 
-        deserializer.deserialize_str(IdVisitor)
+        fn shifted(Integer(shift): Integer) -> WireId {
+            WireId::Shifted { shift, node: None, counter: Counter::ZERO }
+        }
+
+        deserializer.deserialize_any(IdVisitor)
     }
 }
 

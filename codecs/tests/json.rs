@@ -74,7 +74,7 @@ fn what_is_no_message_is_refused_with_the_reason() {
         (r#"["sync",1,{"type":"a"},{"id":"1","id":"2","time":1}]"#, "duplicate field `id`"),
         (r#"["sync",1,{"type":"a"},{"id":"-1","time":1}]"#, "an event id"),
         (r#"["sync",1,{"type":"a"},{"id":"1 a b","time":1}]"#, "must not contain"),
-        (r#"["sync",1,{"type":"a"},{"id":5,"time":1}]"#, "an event id"),
+        (r#"["sync",1,{"type":"a"},{"id":[5],"time":1}]"#, "a counter"),
         (r#"["headers",null]"#, "expected a map"),
         (r#"["debug","info","x"]"#, "of the type `error`"),
         (r#"["error",1]"#, "expected a string"),

@@ -69,7 +69,8 @@ impl Meta {
 }
 
 /// A place in the order of creation, which is the same on all nodes that have the same times: by
-/// time, then by node id, then by the time in the id (the original's `isFirstOlder`).
+/// time, then by node id, then by the time and the counter in the id (the original's
+/// `isFirstOlder`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The event's time.
@@ -91,7 +92,8 @@ impl PartialOrd for Position {
 }
 
 fn compare(a_time: Timestamp, a: &EventId, b_time: Timestamp, b: &EventId) -> Ordering {
-    a_time.cmp(&b_time).then_with(|| a.node().cmp(b.node())).then_with(|| a.time().cmp(&b.time()))
+    let rest = |id: &EventId| (id.time(), id.counter());
+    a_time.cmp(&b_time).then_with(|| a.node().cmp(b.node())).then_with(|| rest(a).cmp(&rest(b)))
 }
 
 /// An event on its way into a log, with what its author wants to say about it.

@@ -1,17 +1,16 @@
-use std::collections::HashMap;
-use std::collections::hash_map;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use logux_codecs::{Added, EventId, NodeId, Timestamp};
+use logux_codecs::{Added, Counter, EventId, NodeId, Timestamp};
 
 use super::{Cursors, Store, StoreError};
 use crate::log::{Entry, Position};
 
 /// Keeps a log in memory, for as long as the process runs.
 ///
-/// Adding an event takes constant time, reading after a position takes time for what is read.
+/// Adding an event takes constant time where ids come in their order, reading after a position takes time for what is read.
 /// The order of creation is made when it is asked for: at once where events arrived in it.
 pub struct MemoryStore<E> {
     state: Mutex<State<E>>,
@@ -87,29 +86,36 @@ struct Ids {
 
 struct Node {
     id: NodeId,
-    last_time: Timestamp,
-    /// From the time of an event's id to its index. Times are a peer's choice: the hash is seeded.
-    indexes: HashMap<Timestamp, usize, foldhash::fast::RandomState>,
+    /// The ids that came in their own order, nearly all, and the indexes of their events.
+    in_order: Vec<(Key, usize)>,
+    /// Those that came later than a later one.
+    late: BTreeMap<Key, usize>,
 }
+
+/// What tells the ids of one node apart, in their order.
+type Key = (Timestamp, Counter);
 
 impl Ids {
     /// Notes an id, and lets it share the name of its node. `false` if it is known.
     fn insert(&mut self, id: &mut EventId, index: usize) -> bool {
+        let key = (id.time(), id.counter());
         let node = self.node(id.node());
-        match node.indexes.entry(id.time()) {
-            hash_map::Entry::Occupied(_) => return false,
-            hash_map::Entry::Vacant(vacant) => vacant.insert(index),
-        };
-        node.last_time = node.last_time.max(id.time());
-        *id = EventId::new(id.time(), node.id.clone());
+        if node.in_order.last().is_none_or(|(last, _)| *last < key) {
+            node.in_order.push((key, index));
+        } else if node.index_of(key).is_some() {
+            return false;
+        } else {
+            node.late.insert(key, index);
+        }
+        *id = EventId::with_counter(key.0, node.id.clone(), key.1);
         true
     }
 
     fn node(&mut self, id: &NodeId) -> &mut Node {
         if self.nodes.get(self.latest).is_none_or(|latest| latest.id != *id) {
             self.latest = *self.numbers.entry(id.clone()).or_insert_with(|| {
-                let last_time = Timestamp::ZERO;
-                self.nodes.push(Node { id: id.clone(), last_time, indexes: HashMap::default() });
+                let (in_order, late) = (Vec::new(), BTreeMap::new());
+                self.nodes.push(Node { id: id.clone(), in_order, late });
                 self.nodes.len() - 1
             });
         }
@@ -118,11 +124,21 @@ impl Ids {
 
     fn index_of(&self, id: &EventId) -> Option<usize> {
         let number = *self.numbers.get(id.node())?;
-        self.nodes[number].indexes.get(&id.time()).copied()
+        self.nodes[number].index_of((id.time(), id.counter()))
     }
 
     fn last_time(&self, node: &NodeId) -> Option<Timestamp> {
-        Some(self.nodes[*self.numbers.get(node)?].last_time)
+        let (last, _) = self.nodes[*self.numbers.get(node)?].in_order.last()?;
+        Some(last.0)
+    }
+}
+
+impl Node {
+    fn index_of(&self, key: Key) -> Option<usize> {
+        match self.in_order.binary_search_by(|(known, _)| known.cmp(&key)) {
+            Ok(place) => Some(self.in_order[place].1),
+            Err(_) => self.late.get(&key).copied(),
+        }
     }
 }
 

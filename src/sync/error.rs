@@ -94,7 +94,7 @@ pub enum Misbehaviour {
     /// A second `connect` or `connected`, or one from the wrong side.
     #[error("it sent `{0}` where none may come")]
     OutOfPlace(&'static str),
-    /// A message of a type that protocol 7 does not have.
+    /// A message of a type that the protocol of the connection does not have.
     #[error("it sent a message of the unknown type {0:?}")]
     UnknownMessage(String),
     /// A confirmation of what was never sent, or is confirmed already.
@@ -106,6 +106,9 @@ pub enum Misbehaviour {
     /// An event's time lies before 1970 or beyond what a number can hold.
     #[error("it sent an event with a time out of range")]
     TimeOutOfRange,
+    /// An event's id is not in the form of the connection's protocol.
+    #[error("it sent an event with an id of another version of the protocol")]
+    WrongId,
     /// More messages, or longer ones, than needed to introduce oneself.
     #[error("it sent too much before it was authenticated")]
     TooMuchTooEarly,
@@ -142,6 +145,7 @@ impl Misbehaviour {
             | Self::Unsent(_)
             | Self::SameNode(_)
             | Self::TimeOutOfRange
+            | Self::WrongId
             | Self::TooMuchTooEarly => ProtocolError::WrongFormat(text),
         }
     }

@@ -26,6 +26,7 @@ pub use base_sync::{BaseSync, ServerSync};
 pub use client_sync::ClientSync;
 pub use error::{Error, Misbehaviour};
 pub use options::{Login, SyncOptions};
+pub use relative::FarFuture;
 pub use rules::Role;
 pub use server::{RunningServer, Server, Shutdown};
 pub use session::{Notice, Notices, Remote, Session, States};

@@ -8,6 +8,7 @@ use logux_codecs::{Added, Headers, NodeId, Subprotocol, Value};
 use logux_transports::Peer;
 
 use super::outgoing::Limits;
+use super::relative::FarFuture;
 use super::rules::{Config, Role};
 
 /// How a session behaves. The names are the original's.
@@ -32,6 +33,7 @@ pub struct SyncOptions {
     pub(crate) max_frame: Option<usize>,
     pub(crate) batch: Option<usize>,
     pub(crate) window: Option<usize>,
+    pub(crate) far_future: FarFuture,
 }
 
 #[derive(Clone, Copy)]
@@ -118,6 +120,12 @@ impl SyncOptions {
         self
     }
 
+    /// What to do with events that say to be from the far future: see [`FarFuture`].
+    pub fn far_future(mut self, policy: FarFuture) -> Self {
+        self.far_future = policy;
+        self
+    }
+
     /// The longest frame that is taken and sent, in bytes: 1 MiB. Must not be above what the
     /// peer takes.
     pub fn max_frame(mut self, bytes: usize) -> Self {
@@ -164,6 +172,7 @@ impl SyncOptions {
                 Ping::Never => None,
             },
             window: self.window.unwrap_or(8),
+            far_future: self.far_future,
             synced,
         }
     }

@@ -1,44 +1,93 @@
 //! Events relative to a connection: what travels is shorter than what a log holds.
 
-use logux_codecs::{EventId, NodeId, Subprotocol, Timestamp, WireId, WireMeta};
+use std::time::Duration;
+
+use logux_codecs::{NodeId, Protocol, Subprotocol, Timestamp, WireMeta};
 
 use super::error::Misbehaviour;
 use crate::log::{Entry, Meta};
 
-/// What both sides of a connection agreed on. Source: Logux protocol 7, event meta.
+/// What both sides of a connection agreed on.
 #[derive(Clone, Debug)]
 pub(crate) struct Relative {
+    pub(crate) protocol: Protocol,
     /// Times are written from here.
     pub(crate) base_time: Timestamp,
+    /// How many milliseconds this node's clock is ahead of the peer's. Only the opener fixes times.
+    pub(crate) time_fix: i64,
     pub(crate) local: NodeId,
     pub(crate) remote: NodeId,
     pub(crate) local_subprotocol: Option<Subprotocol>,
     pub(crate) remote_subprotocol: Option<Subprotocol>,
 }
 
+/// What to do with an event that says to be from the far future. Its time would win against all
+/// that is done until then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FarFuture {
+    /// Takes it for an event from so far in the future, and no farther: 24 hours, if nothing else
+    /// is said. Its time is then another one on this node than on the node that made it.
+    Clamp(Duration),
+    /// Refuses it, and with it the connection, if it is from farther in the future than this.
+    Refuse(Duration),
+    /// Takes it as it is.
+    Accept,
+}
+
+impl Default for FarFuture {
+    fn default() -> Self {
+        Self::Clamp(Duration::from_hours(24))
+    }
+}
+
+impl FarFuture {
+    fn apply(self, time: Timestamp, now: Timestamp) -> Result<Timestamp, Misbehaviour> {
+        let latest = |ahead: Duration| {
+            let ahead = i64::try_from(ahead.as_millis()).ok()?;
+            now.shifted(ahead)
+        };
+        match self {
+            Self::Clamp(ahead) => Ok(latest(ahead).map_or(time, |latest| time.min(latest))),
+            Self::Refuse(ahead) if latest(ahead).is_some_and(|latest| time > latest) => {
+                Err(Misbehaviour::TimeOutOfRange)
+            }
+            Self::Refuse(_) | Self::Accept => Ok(time),
+        }
+    }
+}
+
 impl Relative {
     /// An event's meta as it is sent: the sender's own node id is left out, and so is the
     /// sender's own subprotocol.
     pub(crate) fn outgoing(&self, meta: &Meta) -> WireMeta {
-        let node = meta.id.node();
         WireMeta {
-            id: WireId { time: meta.id.time(), node: (*node != self.local).then(|| node.clone()) },
-            time: meta.time.since(self.base_time),
+            id: self.protocol.wire_id(&meta.id, &self.local, self.base_time),
+            // Ids are not fixed: they are the same on all nodes.
+            time: meta.time.since(self.base_time) - self.time_fix,
             subprotocol: meta.subprotocol.filter(|own| Some(*own) != self.local_subprotocol),
             extra: meta.extra.clone(),
         }
     }
 
     /// The entry for an event that was received. What is local to the peer's log is not believed.
-    pub(crate) fn incoming<E>(&self, event: E, wire: WireMeta) -> Result<Entry<E>, Misbehaviour> {
-        let time = self.base_time.shifted(wire.time).ok_or(Misbehaviour::TimeOutOfRange)?;
-        let node = wire.id.node.unwrap_or_else(|| self.remote.clone());
+    pub(crate) fn incoming<E>(
+        &self,
+        event: E,
+        wire: WireMeta,
+        now: Timestamp,
+        far_future: FarFuture,
+    ) -> Result<Entry<E>, Misbehaviour> {
+        let WireMeta { id, time, subprotocol, extra } = wire;
+        let time = self.base_time.shifted(time + self.time_fix);
+        let time = far_future.apply(time.ok_or(Misbehaviour::TimeOutOfRange)?, now)?;
+        let id = self.protocol.event_id(id, &self.remote, self.base_time);
         let meta = Meta {
             time,
             source: Some(self.remote.clone()),
-            subprotocol: wire.subprotocol.or(self.remote_subprotocol),
-            extra: wire.extra,
-            ..Meta::new(EventId::new(wire.id.time, node))
+            subprotocol: subprotocol.or(self.remote_subprotocol),
+            extra,
+            ..Meta::new(id.ok_or(Misbehaviour::WrongId)?)
         };
         Ok(Entry::new(event, meta))
     }

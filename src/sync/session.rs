@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use logux_codecs::{Added, Headers, NodeId, Subprotocol};
+use logux_codecs::{Added, Headers, NodeId, Protocol, Subprotocol};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -55,6 +55,8 @@ pub struct Remote {
     pub node_id: NodeId,
     /// The version of its application.
     pub subprotocol: Option<Subprotocol>,
+    /// The version of the protocol that is spoken with it.
+    pub protocol: Protocol,
 }
 
 /// What a user can ask of a running connection.
@@ -216,11 +218,13 @@ impl Reporter {
             let known = status.remote.as_ref().is_some_and(|remote| {
                 remote.node_id == relative.remote
                     && remote.subprotocol == relative.remote_subprotocol
+                    && remote.protocol == relative.protocol
             });
             if !known {
                 status.remote = Some(Remote {
                     node_id: relative.remote.clone(),
                     subprotocol: relative.remote_subprotocol,
+                    protocol: relative.protocol,
                 });
             }
             !known

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use logux_sync::{
-    ClientSync, Clock, Codec, EventId, Json, Log, Message, NodeId, Reconnect, RunningServer,
-    Server, Session, State, Store, SyncOptions, Timestamp,
+    ClientSync, Clock, Codec, EventId, Json, Log, Message, NodeId, Protocol, Reconnect,
+    RunningServer, Server, Session, State, Store, SyncOptions, Timestamp,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -328,8 +328,8 @@ impl Checks {
         match message {
             Message::Sync(sync) => {
                 for (_, meta) in &sync.entries {
-                    let node = meta.id.node.clone().unwrap_or_else(|| from.clone());
-                    let id = EventId::new(meta.id.time, node);
+                    let base_time = Timestamp::ZERO;
+                    let id = Protocol::V7.event_id(meta.id.clone(), from, base_time).unwrap();
                     if self.came_from(from, &id) == Some(to.clone()) {
                         self.violate(format!("{from} sends {id} back to {to}"));
                     }

@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use logux_codecs::{Added, Headers, Message, NodeId, ProtocolError, Subprotocol, Timestamp, Value};
+use logux_codecs::{
+    Added, Headers, Message, NodeId, Protocol, ProtocolError, Subprotocol, Timestamp, Value,
+};
 
 use crate::log::Received;
 use crate::store::Cursors;
 use crate::sync::error::Error;
+use crate::sync::relative::FarFuture;
 use crate::sync::session::Notice;
 
 /// Which side of a connection a node is.
@@ -33,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) ping: Option<Duration>,
     /// How many `sync` may wait for their `synced`.
     pub(crate) window: usize,
+    pub(crate) far_future: FarFuture,
     /// An opener's guess of how far it has received the log of the node that will answer.
     pub(crate) synced: Added,
 }
@@ -96,6 +100,7 @@ pub(crate) enum Output<E> {
 /// What a peer says of itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
+    pub(crate) protocol: Protocol,
     pub(crate) node_id: NodeId,
     pub(crate) credentials: Option<Value>,
     pub(crate) subprotocol: Option<Subprotocol>,

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use logux_codecs::{Added, Sync};
+use logux_codecs::{Added, Sync, Timestamp};
 
 use crate::log::{Entry, Received};
 use crate::sync::error::Misbehaviour;
-use crate::sync::relative::Relative;
+use crate::sync::relative::{FarFuture, Relative};
 
 #[derive(Debug)]
 pub(super) struct Live {
@@ -27,6 +27,7 @@ pub(super) struct Live {
     pub(super) received_before: Added,
     pub(super) storing: VecDeque<Arrived>,
     pub(super) remote_ready: bool,
+    pub(super) far_future: FarFuture,
 }
 
 /// What a message from the peer asks for once everything before it is stored.
@@ -37,12 +38,16 @@ pub(super) enum Arrived {
 }
 
 impl Live {
-    pub(super) fn sync<E>(&mut self, sync: Sync<E>) -> Result<Received<E>, Misbehaviour> {
-        let Sync { added, entries } = sync;
-        let entries = entries
-            .into_iter()
-            .map(|(event, wire)| self.relative.incoming(event, wire))
-            .collect::<Result<_, _>>()?;
+    pub(super) fn sync<E>(
+        &mut self,
+        sync: Sync<E>,
+        now: Timestamp,
+    ) -> Result<Received<E>, Misbehaviour> {
+        let Sync { added, entries: wire } = sync;
+        let mut entries = Vec::with_capacity(wire.len());
+        for (event, meta) in wire {
+            entries.push(self.relative.incoming(event, meta, now, self.far_future)?);
+        }
         self.storing.push_back(Arrived::Sync(added));
         // Numbers may repeat or fall: a JavaScript node gives 0 to events that it does not keep.
         self.received = self.received.max(added);

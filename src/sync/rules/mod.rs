@@ -10,7 +10,7 @@ mod live;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use logux_codecs::{Added, Connect, Connected, Message, ProtocolError};
+use logux_codecs::{Added, Connect, Connected, Message, Protocol, ProtocolError};
 
 use super::error::{Error, Misbehaviour, start_of};
 use super::relative::Relative;
@@ -21,9 +21,6 @@ use live::{Arrived, Live};
 
 pub use input_output::Role;
 pub(crate) use input_output::{Claim, Config, Input, Now, Output, Wanted};
-
-/// The version of the protocol that this node speaks.
-pub(crate) const PROTOCOL: u32 = 7;
 
 /// What a peer may send before it is authenticated: messages, and bytes of all of them.
 const EARLY_MESSAGES: usize = 16;
@@ -171,7 +168,7 @@ impl<E> Rules<E> {
             self.send_headers();
             let Config { local, credentials, subprotocol, synced, .. } = &self.config;
             let connect = Connect {
-                protocol: PROTOCOL,
+                protocol: Protocol::LATEST.number(),
                 node_id: local.clone(),
                 synced: *synced,
                 credentials: credentials.clone(),
@@ -208,7 +205,7 @@ impl<E> Rules<E> {
             (_, _, Message::Connected(_)) => return Err(Misbehaviour::OutOfPlace("connected")),
 
             (Phase::Live(live), _, Message::Sync(sync)) => {
-                let store = live.sync(sync)?;
+                let store = live.sync(sync, now.clock)?;
                 self.outputs.push_back(Output::Store(store));
             }
             (Phase::Live(live), role, Message::Synced(added)) => {
@@ -217,13 +214,16 @@ impl<E> Rules<E> {
                 let noted = if role == Role::Acceptor { added } else { sent };
                 self.outputs.push_back(Output::Advance(noted));
             }
-            (Phase::Live(live), _, Message::Ready(added)) => {
+            (Phase::Live(live), _, Message::Ready(added)) if live.relative.protocol.has_ready() => {
                 let store = live.ready(added);
                 self.outputs.push_back(Output::Store(store));
             }
             (Phase::Live(live), _, Message::Ping(_)) => {
                 let sent = live.position;
                 self.send(Message::Pong(sent));
+            }
+            (Phase::Live(_), _, Message::Ready(_)) => {
+                return Err(Misbehaviour::UnknownMessage("ready".to_owned()));
             }
             // Hearing it is all that it is for; also one that nobody asked for does no harm. Its
             // number, and that of a ping, moves no cursor: `@logux/core` puts there what was
@@ -246,12 +246,15 @@ impl<E> Rules<E> {
     }
 
     fn connect(&mut self, now: Now, connect: Connect) -> Result<(), Misbehaviour> {
-        // A newer peer is answered, and decides by the version in `connected`.
-        if connect.protocol < PROTOCOL {
-            self.refuse_protocol(connect.protocol);
-            return Ok(());
-        }
+        let protocol = match Protocol::to_answer(connect.protocol) {
+            Ok(protocol) => protocol,
+            Err(supported) => {
+                self.refuse_protocol(supported, connect.protocol);
+                return Ok(());
+            }
+        };
         self.check(Claim {
+            protocol,
             node_id: connect.node_id,
             credentials: connect.credentials,
             subprotocol: connect.subprotocol,
@@ -262,11 +265,15 @@ impl<E> Rules<E> {
     }
 
     fn connected(&mut self, connected: Connected) -> Result<(), Misbehaviour> {
-        if connected.protocol != PROTOCOL {
-            self.refuse_protocol(connected.protocol);
-            return Ok(());
-        }
+        let protocol = match Protocol::of_answer(connected.protocol) {
+            Ok(protocol) => protocol,
+            Err(supported) => {
+                self.refuse_protocol(supported, connected.protocol);
+                return Ok(());
+            }
+        };
         self.check(Claim {
+            protocol,
             node_id: connected.node_id,
             credentials: connected.credentials,
             subprotocol: connected.subprotocol,
@@ -276,8 +283,8 @@ impl<E> Rules<E> {
         })
     }
 
-    fn refuse_protocol(&mut self, used: u32) {
-        let error = ProtocolError::WrongProtocol { supported: PROTOCOL, used };
+    fn refuse_protocol(&mut self, supported: u32, used: u32) {
+        let error = ProtocolError::WrongProtocol { supported, used };
         self.refuse(error.clone(), Error::Refused(error));
     }
 
@@ -313,8 +320,11 @@ impl<E> Rules<E> {
         if lost {
             self.outputs.push_back(Output::Reset { return_up_to });
         }
+        let protocol = claim.protocol;
         let relative = Relative {
+            protocol,
             base_time,
+            time_fix: 0,
             local: self.config.local.clone(),
             remote: claim.node_id,
             local_subprotocol: self.config.subprotocol,
@@ -328,11 +338,12 @@ impl<E> Rules<E> {
             reading: false,
             unconfirmed: VecDeque::new(),
             sent,
-            ready_sent: false,
+            ready_sent: !protocol.has_ready(),
             received: if lost { Added::ZERO } else { cursors.received },
             received_before: if lost { Added::ZERO } else { cursors.received },
             storing: VecDeque::new(),
-            remote_ready: false,
+            remote_ready: !protocol.has_ready(),
+            far_future: self.config.far_future,
         });
         self.answer_by = None;
         self.ask_at = self.next_ping(now);
@@ -343,7 +354,7 @@ impl<E> Rules<E> {
             self.send_headers();
             let Config { local, credentials, subprotocol, .. } = &self.config;
             let connected = Connected {
-                protocol: PROTOCOL,
+                protocol: protocol.number(),
                 node_id: local.clone(),
                 // A clock that stepped back meanwhile must not make an answer before its question.
                 start: claim.start.min(base_time),
