@@ -6,10 +6,11 @@ mod store;
 mod sync;
 
 pub use log::{Clock, Draft, Entry, Follow, Log, Meta, Position};
-pub use store::{Cursors, MemoryStore, Store, StoreError};
+pub use store::{Cursors, Epoch, MemoryStore, Store, StoreError};
 pub use sync::{
-    BaseSync, ClientSync, Error, FarFuture, Login, Misbehaviour, Notice, Notices, Remote, Role,
-    RunningServer, Server, ServerSync, Session, Shutdown, State, States, SyncOptions,
+    BaseSync, CallbackError, ClientSync, Diagnostics, Error, FarFuture, Login, Misbehaviour,
+    Notice, Notices, Remote, Role, RunningServer, Server, ServerSync, Session, SessionHandle,
+    Shutdown, State, States, SyncOptions, filters,
 };
 
 pub use logux_codecs::{

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use logux_sync::{
-    Added, BaseSync, ClientSync, Clock, Cursors, Entry, Error, EventId, Json, Log, Memory,
+    Added, BaseSync, ClientSync, Clock, Cursors, Entry, Epoch, Error, EventId, Json, Log, Memory,
     MemoryStore, NodeId, Position, Role, Server, State, Store, StoreError, SyncOptions, Timestamp,
 };
 
@@ -100,8 +100,16 @@ impl Store<u64> for FailingStore {
         Store::<u64>::set_dialled(&self.memory, peer).await
     }
 
-    async fn reset_cursors(&self, peer: &NodeId, return_up_to: Added) -> Result<(), StoreError> {
-        Store::<u64>::reset_cursors(&self.memory, peer, return_up_to).await
+    async fn reset_cursors(&self, peer: &NodeId, cursors: Cursors) -> Result<(), StoreError> {
+        Store::<u64>::reset_cursors(&self.memory, peer, cursors).await
+    }
+
+    async fn set_epoch(&self, peer: &NodeId, epoch: Epoch) -> Result<(), StoreError> {
+        Store::<u64>::set_epoch(&self.memory, peer, epoch).await
+    }
+
+    async fn epoch(&self) -> Result<Epoch, StoreError> {
+        Store::<u64>::epoch(&self.memory).await
     }
 }
 

@@ -385,7 +385,7 @@ impl Pair {
     }
 
     /// Connects both; `details` are options of the JavaScript node, the client or the server.
-    async fn connect(&mut self, options: SyncOptions, details: Value) {
+    async fn connect(&mut self, options: SyncOptions<Value>, details: Value) {
         match self.theirs {
             Theirs::Client => {
                 self.serve(options).await;
@@ -400,7 +400,7 @@ impl Pair {
     }
 
     /// Starts our server.
-    async fn serve(&mut self, options: SyncOptions) {
+    async fn serve(&mut self, options: SyncOptions<Value>) {
         let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
         self.target = listener.local_addr().unwrap();
         self.reconnect();
@@ -409,7 +409,7 @@ impl Pair {
     }
 
     /// Starts our client.
-    fn dial(&mut self, options: SyncOptions) {
+    fn dial(&mut self, options: SyncOptions<Value>) {
         let transport = Reconnect::new(WebSocket::new(&self.url()).unwrap())
             .min_delay(Duration::from_millis(1))
             .max_delay(Duration::from_millis(10));

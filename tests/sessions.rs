@@ -43,7 +43,7 @@ fn quick<T>(transport: T) -> Reconnect<T> {
 }
 
 /// A server with an empty log, and a client that it has let in.
-async fn let_in(log: &Log<Value>, options: SyncOptions) -> (Session, Peer) {
+async fn let_in(log: &Log<Value>, options: SyncOptions<Value>) -> (Session, Peer) {
     let (near, far) = Memory::pair();
     let server = ServerSync::new(log, Json, near).options(options).start();
     let mut client = Peer::new(far);

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use logux_sync::{
-    Added, Cursors, Entry, EventId, MemoryStore, NodeId, Position, Store, StoreError, Timestamp,
-    Value, conformance,
+    Added, Cursors, Entry, Epoch, EventId, MemoryStore, NodeId, Position, Store, StoreError,
+    Timestamp, Value, conformance,
 };
 
 #[tokio::test]
@@ -28,6 +28,7 @@ enum Fault {
     UsesAPositionTwice,
     ForgetsThePage,
     HidesAllWhileAdding,
+    HasNoIdentity,
 }
 
 struct Faulty {
@@ -143,8 +144,19 @@ impl Store<Value> for Faulty {
         Store::<Value>::set_dialled(&self.memory, peer).await
     }
 
-    async fn reset_cursors(&self, peer: &NodeId, return_up_to: Added) -> Result<(), StoreError> {
-        Store::<Value>::reset_cursors(&self.memory, &self.peer(peer), return_up_to).await
+    async fn reset_cursors(&self, peer: &NodeId, cursors: Cursors) -> Result<(), StoreError> {
+        Store::<Value>::reset_cursors(&self.memory, &self.peer(peer), cursors).await
+    }
+
+    async fn set_epoch(&self, peer: &NodeId, epoch: Epoch) -> Result<(), StoreError> {
+        Store::<Value>::set_epoch(&self.memory, &self.peer(peer), epoch).await
+    }
+
+    async fn epoch(&self) -> Result<Epoch, StoreError> {
+        match self.has(Fault::HasNoIdentity) {
+            true => Ok(Epoch::random()),
+            false => Store::<Value>::epoch(&self.memory).await,
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) async fn live<C: Codec, T: Transport, L: Listener>(
     codec: C,
     transport: T,
     listener: L,
-    options: SyncOptions,
+    options: SyncOptions<Counter>,
     events: u64,
     adding: Adding,
 ) -> Duration {
@@ -86,7 +86,7 @@ pub(crate) async fn unbatched(events: u64) -> Duration {
     over_websocket(options, events, Adding::Batches).await
 }
 
-async fn over_websocket(options: SyncOptions, events: u64, adding: Adding) -> Duration {
+async fn over_websocket(options: SyncOptions<Counter>, events: u64, adding: Adding) -> Duration {
     let listener = WebSocketListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("ws://{}", listener.local_addr().expect("an address"));
     let transport = WebSocket::new(&url).expect("a URL");

@@ -1,12 +1,13 @@
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use logux_codecs::{Added, Event, EventId, NodeId, Timestamp};
 use tokio::sync::Mutex;
 
 use super::end::End;
-use super::{Clock, Draft, Entry, Follow, Position};
-use crate::store::{Cursors, Store, StoreError};
+use super::{Clock, Draft, Entry, Follow, Position, Withheld};
+use crate::store::{Cursors, Epoch, Store, StoreError};
 
 /// A node's events: what the program adds, and what its peers send.
 ///
@@ -46,6 +47,9 @@ struct Shared<E> {
     /// positions have one order, and the store is asked for one thing at a time.
     last_time: Mutex<Timestamp>,
     end: Arc<End>,
+    epoch: Epoch,
+    /// By peer.
+    withheld: std::sync::Mutex<HashMap<NodeId, Withheld>>,
 }
 
 /// Events that a peer sent, ready to be added.
@@ -74,6 +78,7 @@ impl<E: Event> Log<E> {
     ) -> Result<Self, StoreError> {
         let last_time = store.last_time(&node_id).await?.unwrap_or_default();
         let last_added = store.last_added().await?;
+        let epoch = store.epoch().await?;
         Ok(Self {
             shared: Arc::new(Shared {
                 node_id,
@@ -81,6 +86,8 @@ impl<E: Event> Log<E> {
                 clock,
                 last_time: Mutex::new(last_time),
                 end: Arc::new(End::new(last_added)),
+                epoch,
+                withheld: std::sync::Mutex::default(),
             }),
         })
     }
@@ -210,9 +217,25 @@ impl<E: Event> Log<E> {
     pub(crate) async fn reset_cursors(
         &self,
         peer: &NodeId,
-        return_up_to: Added,
+        cursors: Cursors,
     ) -> Result<(), StoreError> {
-        self.shared.store.reset_cursors(peer, return_up_to).await
+        self.shared.store.reset_cursors(peer, cursors).await
+    }
+
+    pub(crate) async fn set_epoch(&self, peer: &NodeId, epoch: Epoch) -> Result<(), StoreError> {
+        self.shared.store.set_epoch(peer, epoch).await
+    }
+
+    /// Which log this is, for peers to notice when it is another one.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.shared.epoch
+    }
+
+    /// What a peer was not sent.
+    pub(crate) fn withheld(&self, peer: &NodeId) -> Withheld {
+        // Nothing panics while the lock is held.
+        let mut withheld = self.shared.withheld.lock().unwrap_or_else(PoisonError::into_inner);
+        withheld.entry(peer.clone()).or_default().clone()
     }
 
     /// Where the log ends, now and later.

@@ -6,6 +6,7 @@ mod entry;
 mod follow;
 #[expect(clippy::module_inception, reason = "the log's own file, beside its parts")]
 mod log;
+mod withheld;
 
 pub use clock::Clock;
 pub(crate) use end::End;
@@ -13,3 +14,4 @@ pub use entry::{Draft, Entry, Meta, Position};
 pub use follow::Follow;
 pub use log::Log;
 pub(crate) use log::Received;
+pub(crate) use withheld::Withheld;

@@ -20,7 +20,7 @@ use futures_util::future::join;
 use logux_codecs::{Added, EventId, NodeId, Timestamp, Value};
 use tokio::task::yield_now;
 
-use super::{Cursors, Store};
+use super::{Cursors, Epoch, Store};
 use crate::log::{Draft, Entry};
 
 /// Checks every line of the contract; `make` gives a new and empty store each time.
@@ -32,6 +32,7 @@ pub async fn store<S: Store<Value>>(make: impl AsyncFn() -> S) {
     reads_in_the_order_of_creation(&make().await).await;
     cursors_are_kept_per_peer(&make().await).await;
     remembers_who_was_dialled(&make().await).await;
+    has_an_identity(&make().await, &make().await).await;
     knows_the_last_id_of_a_node(&make().await).await;
 }
 
@@ -178,11 +179,14 @@ pub async fn cursors_are_kept_per_peer(store: &impl Store<Value>) {
     store.advance_sent(&one, position(4)).await.expect("a cursor can be set");
     store.add(Vec::new(), Some((&one, position(2)))).await.expect("a cursor can be set");
     assert_eq!(cursors(store, &one).await, expected, "a cursor falls");
-    store.reset_cursors(&one, position(6)).await.expect("cursors can be reset");
     let reset = Cursors { return_up_to: position(6), ..Cursors::default() };
+    store.reset_cursors(&one, reset).await.expect("cursors can be reset");
     assert_eq!(cursors(store, &one).await, reset);
     store.advance_sent(&one, position(1)).await.expect("a cursor can be set");
-    assert_eq!(cursors(store, &one).await, Cursors { sent: position(1), ..reset });
+    store.set_epoch(&one, Epoch::new(7)).await.expect("an epoch can be set");
+    let expected = Cursors { sent: position(1), epoch: Some(Epoch::new(7)), ..reset };
+    assert_eq!(cursors(store, &one).await, expected);
+    assert_eq!(cursors(store, &other).await, Cursors::default(), "peers share cursors");
 }
 
 /// Contract 7: the node that was noted last, and no other peer.
@@ -197,7 +201,16 @@ pub async fn remembers_who_was_dialled(store: &impl Store<Value>) {
     assert_eq!(dialled().await, Some(node("server")), "a peer was not dialled");
 }
 
-/// Contract 8: of ids that come in another order than that of their times.
+/// Contract 8: the same each time, and another one in `other`.
+pub async fn has_an_identity(store: &impl Store<Value>, other: &impl Store<Value>) {
+    let epoch = store.epoch().await.expect("reading works");
+    add(store, vec![entry("a", 1, 1)]).await;
+    assert_eq!(store.epoch().await.expect("reading works"), epoch, "the identity changes");
+    let other = other.epoch().await.expect("reading works");
+    assert_ne!(other, epoch, "two stores have the same identity");
+}
+
+/// Contract 9: of ids that come in another order than that of their times.
 pub async fn knows_the_last_id_of_a_node(store: &impl Store<Value>) {
     let last = async |name: &str| {
         store.last_time(&node(name)).await.expect("reading works").map(Timestamp::value)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use logux_codecs::{Added, Counter, EventId, NodeId, Timestamp};
 
-use super::{Cursors, Store, StoreError};
+use super::{Cursors, Epoch, Store, StoreError};
 use crate::log::{Entry, Position};
 
 /// Keeps a log in memory, for as long as the process runs.
@@ -25,11 +25,17 @@ struct State<E> {
     ids: Ids,
     cursors: HashMap<NodeId, Cursors>,
     dialled: Option<NodeId>,
+    epoch: Epoch,
 }
 
 impl<E> MemoryStore<E> {
     /// An empty store.
     pub fn new() -> Self {
+        Self::with_epoch(Epoch::random())
+    }
+
+    /// An empty store with an identity of one's own, for tests that are to run the same way twice.
+    pub fn with_epoch(epoch: Epoch) -> Self {
         Self {
             state: Mutex::new(State {
                 added: Vec::new(),
@@ -38,6 +44,7 @@ impl<E> MemoryStore<E> {
                 ids: Ids::default(),
                 cursors: HashMap::new(),
                 dialled: None,
+                epoch,
             }),
         }
     }
@@ -216,10 +223,18 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
         Ok(())
     }
 
-    async fn reset_cursors(&self, peer: &NodeId, return_up_to: Added) -> Result<(), StoreError> {
-        let cursors = Cursors { return_up_to, ..Cursors::default() };
+    async fn reset_cursors(&self, peer: &NodeId, cursors: Cursors) -> Result<(), StoreError> {
         self.state().cursors.insert(peer.clone(), cursors);
         Ok(())
+    }
+
+    async fn set_epoch(&self, peer: &NodeId, epoch: Epoch) -> Result<(), StoreError> {
+        self.state().cursors.entry(peer.clone()).or_default().epoch = Some(epoch);
+        Ok(())
+    }
+
+    async fn epoch(&self) -> Result<Epoch, StoreError> {
+        Ok(self.state().epoch)
     }
 }
 

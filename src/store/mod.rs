@@ -4,6 +4,7 @@
 pub(crate) mod conformance;
 mod memory;
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -30,11 +31,13 @@ pub use memory::MemoryStore;
 ///    (durably, if the store is durable); when it fails, none of them is.
 /// 4. `reads_in_the_order_of_adding`: `entries_after` gives what `add` was given, in that order.
 /// 5. `reads_in_the_order_of_creation`: `entries_created_after` gives the events by [`Position`].
-/// 6. `cursors_are_kept_per_peer`: a peer's cursors are zero, or the largest that were given for
-///    that peer since they were reset. They never fall otherwise: what a connection that ended
-///    has to say may come late.
+/// 6. `cursors_are_kept_per_peer`: a peer's cursors are zero, or what they were last reset to, or
+///    the largest that were given for that peer since. They never fall otherwise: what a connection
+///    that ended has to say may come late.
 /// 7. `remembers_who_was_dialled`: `dialled` is what was last given to `set_dialled`.
-/// 8. `knows_the_last_id_of_a_node`: `last_time` is the largest time in the ids of a node's events.
+/// 8. `has_an_identity`: `epoch` is the same for as long as the store holds the same log, and another
+///    one in another store.
+/// 9. `knows_the_last_id_of_a_node`: `last_time` is the largest time in the ids of a node's events.
 #[async_trait]
 pub trait Store<E>: Send + Sync + 'static {
     /// Adds events in one transaction, together with how far their sender's log has been received.
@@ -86,9 +89,16 @@ pub trait Store<E>: Send + Sync + 'static {
     /// the cursors.
     async fn set_dialled(&self, peer: &NodeId) -> Result<(), StoreError>;
 
-    /// Sets both cursors of a peer back to zero, because its log is another one than before, and
-    /// its `return_up_to` to what is given.
-    async fn reset_cursors(&self, peer: &NodeId, return_up_to: Added) -> Result<(), StoreError>;
+    /// Puts these in the place of all that is known of a peer, because its log is another one than
+    /// before.
+    async fn reset_cursors(&self, peer: &NodeId, cursors: Cursors) -> Result<(), StoreError>;
+
+    /// Notes the identity of a peer's log.
+    async fn set_epoch(&self, peer: &NodeId, epoch: Epoch) -> Result<(), StoreError>;
+
+    /// The identity of the log that this store holds: drawn when the store was made, and kept as
+    /// long as the log.
+    async fn epoch(&self) -> Result<Epoch, StoreError>;
 }
 
 /// How far two logs are in step, as one of them knows it.
@@ -102,6 +112,49 @@ pub struct Cursors {
     /// Events do not go back to the peer that they came from, but for those up to here: the peer
     /// has lost them since.
     pub return_up_to: Added,
+    /// Which log of the peer's these are about; `None` for a peer that does not tell, as JavaScript
+    /// nodes do not.
+    pub epoch: Option<Epoch>,
+}
+
+/// The identity of a log. Nodes tell each other theirs, in their headers; a node whose log was
+/// replaced, by an empty one or by a copy of an older one, is known by it, and all is sent again.
+///
+/// Who restores a store from a copy gives it a new epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// A new one, unlike all others.
+    pub fn random() -> Self {
+        use std::hash::{BuildHasher, RandomState};
+
+        // The standard library's seeds come from the operating system.
+        Self(RandomState::new().hash_one(0))
+    }
+
+    /// One that a store has kept as a number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let valid = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u64::from_str_radix(text, 16).ok().filter(|_| valid).map(Self)
+    }
+
+    /// The plain number, for stores to keep.
+    pub const fn value(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Epoch {
+    /// 16 hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
 }
 
 /// A store could not do what it was asked for.

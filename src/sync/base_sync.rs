@@ -4,7 +4,7 @@ use logux_codecs::{Added, Codec, Event};
 use logux_transports::{FrameReceiver, FrameSender, Link};
 use tokio::sync::mpsc;
 
-use super::driver::Driver;
+use super::driver::{Driver, Lasting};
 use super::error::Error;
 use super::options::SyncOptions;
 use super::rules::Role;
@@ -39,7 +39,7 @@ pub struct BaseSync<E, C, S, R> {
     codec: C,
     role: Role,
     link: Link<S, R>,
-    options: SyncOptions,
+    options: SyncOptions<E>,
 }
 
 impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> {
@@ -49,7 +49,7 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
     }
 
     /// Sets how to behave.
-    pub fn options(mut self, options: SyncOptions) -> Self {
+    pub fn options(mut self, options: SyncOptions<E>) -> Self {
         self.options = options;
         self
     }
@@ -67,12 +67,21 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
         reporter: Reporter,
     ) -> Result<(), Arc<Error>> {
         let Self { log, codec, role, link, options } = self;
-        reporter.update(Some(State::Connecting), None);
+        reporter.state(State::Connecting);
+        let credentials = match &options.credentials {
+            Some(credentials) => {
+                credentials.produce().await.map_err(|error| reporter.error(error))?.into()
+            }
+            None => None,
+        };
         // Who will answer is not known, so nothing is claimed to be received from it.
-        let config = options.config(role, log.node_id().clone(), Added::ZERO);
-        let driver = Driver::new(&log, &codec, &options, &reporter, &mut commands, config);
+        let synced = options.other_synced.unwrap_or(Added::ZERO);
+        let config = options.config(role, &log, credentials, synced);
+        let mut lasting = Lasting::default();
+        let driver =
+            Driver::new(&log, &codec, &options, &reporter, &mut commands, &mut lasting, config);
         let ended = driver.run(link).await;
-        reporter.update(Some(State::Disconnected), None);
+        reporter.state(State::Disconnected);
         ended.result.map_err(|error| reporter.error(error))
     }
 }
@@ -91,7 +100,7 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> ServerSync<E, C, S, R
     }
 
     /// Sets how to behave.
-    pub fn options(self, options: SyncOptions) -> Self {
+    pub fn options(self, options: SyncOptions<E>) -> Self {
         Self(self.0.options(options))
     }
 

@@ -1,14 +1,14 @@
 use std::sync::Arc;
 
-use logux_codecs::{Added, Codec, Event};
-use logux_transports::Transport;
+use logux_codecs::{Added, Codec, Event, NodeId};
+use logux_transports::{Link, Transport};
 use tokio::sync::mpsc;
 
-use super::driver::{Driver, Ended};
+use super::driver::{Driver, Ended, Lasting};
 use super::error::Error;
 use super::format;
 use super::options::SyncOptions;
-use super::rules::Role;
+use super::rules::{Config, Role};
 use super::session::{Command, Reporter, Session};
 use super::state::State;
 use crate::log::Log;
@@ -39,7 +39,7 @@ pub struct ClientSync<E, C, T> {
     log: Log<E>,
     codec: C,
     transport: T,
-    options: SyncOptions,
+    options: SyncOptions<E>,
 }
 
 impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
@@ -49,7 +49,7 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
     }
 
     /// Sets how to behave.
-    pub fn options(mut self, options: SyncOptions) -> Self {
+    pub fn options(mut self, options: SyncOptions<E>) -> Self {
         self.options = options;
         self
     }
@@ -66,39 +66,43 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
         mut commands: mpsc::Receiver<Command>,
         reporter: Reporter,
     ) -> Result<(), Arc<Error>> {
+        let mut lasting = Lasting::default();
         loop {
-            reporter.update(Some(State::Connecting), None);
-            let opened = tokio::select! {
-                biased;
-                () = closed(&mut commands, &mut self.options) => break,
-                opened = self.transport.open(format::<C>()) => opened,
-            };
-            let ended = match opened {
-                Ok(link) => {
-                    let synced = match received(&self.log).await {
-                        Ok(synced) => synced,
-                        Err(error) => {
-                            show_offline(&self.log, &reporter);
-                            return Err(reporter.error(error));
-                        }
-                    };
-                    let local = self.log.node_id().clone();
-                    let config = self.options.config(Role::Opener, local, synced);
-                    let Self { log, codec, options, .. } = &self;
-                    Driver::new(log, codec, options, &reporter, &mut commands, config)
-                        .run(link)
-                        .await
-                }
-                Err(error) => Ended {
-                    result: Err(Error::Link(error)),
-                    closed_here: false,
-                    synchronized: false,
-                    headers: None,
-                },
-            };
-            if let Some(headers) = ended.headers {
+            reporter.state(State::Connecting);
+            if let Some(headers) = lasting.headers.take() {
                 self.options.headers = headers;
             }
+            let time_fix = lasting.time_fix.clone();
+            let opened = tokio::select! {
+                biased;
+                () = closed(&mut commands, &mut lasting) => break,
+                opened = self.open(time_fix) => opened,
+            };
+            let ended = match opened {
+                Ok((link, mut config)) => {
+                    if let Some(headers) = lasting.headers.take() {
+                        self.options.headers.clone_from(&headers);
+                        config.headers = headers;
+                    }
+                    let Self { log, codec, options, .. } = &self;
+                    let ended = Driver::new(
+                        log,
+                        codec,
+                        options,
+                        &reporter,
+                        &mut commands,
+                        &mut lasting,
+                        config,
+                    )
+                    .run(link)
+                    .await;
+                    // Later connections go on from where this one came to.
+                    self.options.synced = None;
+                    self.options.other_synced = None;
+                    ended
+                }
+                Err(error) => Ended { result: Err(error), closed_here: false, synchronized: false },
+            };
             let lasts = ended.result.as_ref().is_err_and(|error| !error.is_transient());
             show_offline(&self.log, &reporter);
             let result = ended.result.map_err(|error| reporter.error(error));
@@ -107,7 +111,10 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
             }
             let again = tokio::select! {
                 biased;
-                () = closed(&mut commands, &mut self.options) => break,
+                wish = wish(&mut commands, &mut lasting) => match wish {
+                    Wish::Reconnect => true,
+                    Wish::Close => break,
+                },
                 again = self.transport.retry(ended.synchronized) => again,
                 () = show_what_waits(&self.log, &reporter) => false,
             };
@@ -117,6 +124,26 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
         }
         show_offline(&self.log, &reporter);
         Ok(())
+    }
+
+    /// Opens a link, and tells with what to start on it.
+    async fn open(
+        &mut self,
+        time_fix: Option<(NodeId, i64)>,
+    ) -> Result<(Link<T::Sender, T::Receiver>, Config), Error> {
+        // Before the link: a peer does not wait for a token to be fetched.
+        let credentials = match &self.options.credentials {
+            Some(credentials) => Some(credentials.produce().await?),
+            None => None,
+        };
+        let link = self.transport.open(format::<C>()).await.map_err(Error::Link)?;
+        let synced = match self.options.other_synced {
+            Some(synced) => synced,
+            None => received(&self.log).await?,
+        };
+        let mut config = self.options.config(Role::Opener, &self.log, credentials, synced);
+        config.time_fix = time_fix;
+        Ok((link, config))
     }
 }
 
@@ -130,8 +157,8 @@ async fn received<E: Event>(log: &Log<E>) -> Result<Added, Error> {
 }
 
 fn show_offline<E: Event>(log: &Log<E>, reporter: &Reporter) {
-    let waits = log.last_added() > reporter.confirmed();
-    reporter.update(Some(if waits { State::Wait } else { State::Disconnected }), None);
+    let waits = log.last_added() > reporter.synced();
+    reporter.state(if waits { State::Wait } else { State::Disconnected });
 }
 
 /// Never ends: shows when there is something to send while there is no connection.
@@ -143,13 +170,26 @@ async fn show_what_waits<E: Event>(log: &Log<E>, reporter: &Reporter) {
     }
 }
 
-/// Waits, without a connection, for the wish to end; keeps new headers for the next connection.
-async fn closed(commands: &mut mpsc::Receiver<Command>, options: &mut SyncOptions) {
+/// What a user can want of a client without a connection at once.
+enum Wish {
+    Reconnect,
+    Close,
+}
+
+/// Waits for one; keeps what can only be done with the next connection.
+async fn wish(commands: &mut mpsc::Receiver<Command>, lasting: &mut Lasting) -> Wish {
     loop {
         match commands.recv().await {
-            Some(Command::Close) | None => return,
-            Some(Command::Headers(headers)) => options.headers = headers,
+            Some(Command::Close) | None => return Wish::Close,
+            Some(Command::Reconnect) => return Wish::Reconnect,
+            Some(Command::Headers(headers)) => lasting.headers = Some(headers),
+            Some(Command::Reevaluate) => lasting.reevaluate = true,
             Some(Command::Debug(_)) => {}
         }
     }
+}
+
+/// Waits, while a connection is being opened, for the wish to end.
+async fn closed(commands: &mut mpsc::Receiver<Command>, lasting: &mut Lasting) {
+    while let Wish::Reconnect = wish(commands, lasting).await {}
 }

@@ -3,14 +3,13 @@
 
 use std::future::{pending, ready};
 use std::io;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use logux_codecs::{Codec, Event, Headers, Message, NodeId, ProtocolError};
+use logux_codecs::{Added, Codec, Event, Headers, Message, NodeId, ProtocolError};
 use logux_transports::{FrameReceiver, FrameSender, Link, Peer};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
@@ -19,10 +18,10 @@ use tracing::Instrument;
 use super::error::{Error, shown, start_of};
 use super::intake::Intake;
 use super::options::{Login, SyncOptions};
-use super::outgoing::{Batch, Limits, next_batch};
-use super::rules::{Claim, Config, Input, Now, Output, Role, Rules, Wanted};
-use super::session::{Command, Notice, Reporter};
-use crate::log::Log;
+use super::outgoing::{Batch, Limits, Outgoing};
+use super::rules::{self, Claim, Config, Input, Now, Output, Role, Rules, Wanted};
+use super::session::{Command, Notice, Remote, Reporter};
+use crate::log::{Log, Received, Withheld};
 use crate::store::{Cursors, StoreError};
 
 /// While more frames than this wait to be sent, nothing further is read.
@@ -43,8 +42,19 @@ pub(crate) struct Ended {
     pub(crate) closed_here: bool,
     /// Whether both logs were once equal over it.
     pub(crate) synchronized: bool,
-    /// The user's new headers, if there were any: they hold for the next connection, too.
+}
+
+/// What holds from one connection of a session to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Lasting {
+    /// The user's new headers, if there are any.
     pub(crate) headers: Option<Headers>,
+    /// The user wants events looked at again that were withheld.
+    pub(crate) reevaluate: bool,
+    /// By how many milliseconds times were fixed last, with which node.
+    pub(crate) time_fix: Option<(NodeId, i64)>,
+    /// How many connections there were.
+    pub(crate) connections: u64,
 }
 
 /// Work that goes on beside the rest, at most one of a kind.
@@ -54,20 +64,26 @@ type Lane<T> = Option<BoxFuture<'static, T>>;
 pub(crate) struct Driver<'a, E, C> {
     log: &'a Log<E>,
     codec: &'a C,
-    options: &'a SyncOptions,
+    options: &'a SyncOptions<E>,
     reporter: &'a Reporter,
     commands: &'a mut mpsc::Receiver<Command>,
+    lasting: &'a mut Lasting,
     rules: Rules<E>,
     limits: Limits,
     peer: Peer,
-    remote: Option<NodeId>,
+    /// Who the peer says that it is,
+    claimed: Option<NodeId>,
+    /// and who it is, once it was let in.
+    remote: Option<Arc<Remote>>,
     headers: Headers,
-    own_headers: Option<Headers>,
+    /// What the peer was not sent.
+    withheld: Withheld,
     outbox: Vec<Bytes>,
     wanted: Option<Wanted>,
     intake: Intake<E>,
     checking: Lane<Result<Result<Cursors, ProtocolError>, Error>>,
     reading: Lane<Result<Batch, Error>>,
+    judging: Lane<Result<Vec<Received<E>>, Error>>,
     storing: Lane<Result<usize, StoreError>>,
     closed_here: bool,
     /// Nothing more is to be received.
@@ -84,9 +100,10 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
     pub(crate) fn new(
         log: &'a Log<E>,
         codec: &'a C,
-        options: &'a SyncOptions,
+        options: &'a SyncOptions<E>,
         reporter: &'a Reporter,
         commands: &'a mut mpsc::Receiver<Command>,
+        lasting: &'a mut Lasting,
         config: Config,
     ) -> Self {
         Self {
@@ -95,17 +112,20 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             options,
             reporter,
             commands,
+            lasting,
             rules: Rules::new(config, log.last_added()),
             limits: options.limits(),
             peer: Peer::default(),
+            claimed: None,
             remote: None,
             headers: Headers::new(),
-            own_headers: None,
+            withheld: Withheld::default(),
             outbox: Vec::new(),
             wanted: None,
-            intake: Intake::default(),
+            intake: Intake::new(options.inward.clone()),
             checking: None,
             reading: None,
+            judging: None,
             storing: None,
             closed_here: false,
             peer_ended: false,
@@ -127,6 +147,9 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
     async fn run_to_the_end<S: FrameSender, R: FrameReceiver>(mut self, link: Link<S, R>) -> Ended {
         let Link { sender, mut receiver, peer } = link;
         self.peer = peer;
+        self.lasting.connections += 1;
+        let connections = self.lasting.connections;
+        self.reporter.update(|status| status.connections = connections);
         let mut writer = Writer { idle: Some(sender), busy: None };
         let mut result = self.converse(&mut receiver, &mut writer).await;
         // What arrived whole is kept, whatever became of the connection.
@@ -140,12 +163,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             // Who does not take the last frames, or does not close, has had its time.
             let _ = timeout(FAREWELL, say_goodbye(outbox, receiver, writer)).await;
         }
-        Ended {
-            result,
-            closed_here: self.closed_here,
-            synchronized: self.rules.was_synchronized(),
-            headers: self.own_headers,
-        }
+        Ended { result, closed_here: self.closed_here, synchronized: self.rules.was_synchronized() }
     }
 
     /// Hands the rules one input after the other, and does what they say.
@@ -162,7 +180,13 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             if self.carry_out()?.is_some() {
                 return Ok(());
             }
-            self.reporter.update(self.rules.state(), self.rules.confirmed());
+            if self.remote.is_none()
+                && let Some(after) = self.let_in()
+            {
+                input = Input::Reevaluate { after };
+                continue;
+            }
+            self.report();
             self.start_work(writer);
             let reads = self.rules.reads()
                 && self.outbox.len() < MAX_OUTBOX
@@ -184,6 +208,10 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                 }
                 checked = work(&mut self.checking) => Input::Checked(checked?),
                 stored = work(&mut self.storing) => Input::Stored(stored?),
+                judged = work(&mut self.judging) => {
+                    self.intake.judged(judged?);
+                    Input::Tick
+                }
                 batch = work(&mut self.reading) => self.take(batch?),
                 (sender, written) = work(&mut writer.busy) => {
                     writer.idle = Some(sender);
@@ -212,21 +240,25 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                 Output::Check(claim) => {
                     tracing::Span::current()
                         .record("peer", tracing::field::display(&claim.node_id));
-                    self.remote = Some(claim.node_id.clone());
+                    self.claimed = Some(claim.node_id.clone());
                     self.checking = Some(self.check(claim));
                 }
                 Output::Store(received) => self.intake.push(received),
                 Output::Read(wanted) => self.wanted = Some(wanted),
                 Output::Advance(sent) => {
-                    if let Some(peer) = &self.remote {
+                    if let Some(peer) = &self.claimed {
                         self.intake.advance_sent(peer.clone(), sent);
                     }
                 }
-                Output::Reset { return_up_to } => {
-                    if let Some(peer) = &self.remote {
-                        self.intake.reset_cursors(peer.clone(), return_up_to);
+                Output::Reset(cursors) => {
+                    if let Some(peer) = &self.claimed {
+                        self.intake.reset_cursors(peer.clone(), cursors);
                     }
                 }
+                Output::Delivered(rules::Batch { after, up_to, withheld }) => {
+                    self.withheld.delivered(after, up_to, &withheld);
+                }
+                Output::Reviewed => self.withheld.reviewed(),
                 Output::Tell(notice) => {
                     if let Notice::Headers(headers) = &notice {
                         self.headers.clone_from(headers);
@@ -237,10 +269,43 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                 Output::HangUp(Some(error)) => return Err(error),
             }
         }
-        if let Some(relative) = self.rules.relative() {
-            self.reporter.connected(relative);
-        }
         Ok(None)
+    }
+
+    /// Notes who the peer is, once it is let in. Answers after which position events are to be
+    /// looked at again.
+    fn let_in(&mut self) -> Option<Added> {
+        let (relative, start) = self.rules.relative().zip(self.rules.position())?;
+        let remote = Arc::new(Remote {
+            node_id: relative.remote.clone(),
+            subprotocol: relative.remote_subprotocol,
+            protocol: relative.protocol,
+        });
+        self.remote = Some(Arc::clone(&remote));
+        let time_fix = relative.time_fix;
+        self.lasting.time_fix = Some((remote.node_id.clone(), time_fix));
+        self.reporter.update(|status| {
+            status.remote = Some(Arc::clone(&remote));
+            status.time_fix = time_fix;
+        });
+        self.options.outward.filter.as_ref()?;
+        self.withheld = self.log.withheld(&remote.node_id);
+        self.withheld.start(start);
+        match std::mem::take(&mut self.lasting.reevaluate) {
+            true => self.withheld.review(),
+            false => self.withheld.unfinished_review(),
+        }
+    }
+
+    fn report(&self) {
+        let (state, cursors) = (self.rules.state(), self.rules.cursors());
+        let round_trip = self.rules.round_trip();
+        self.reporter.update(|status| {
+            status.state = state.unwrap_or(status.state);
+            (status.synced, status.other_synced) =
+                cursors.unwrap_or((status.synced, status.other_synced));
+            status.round_trip = round_trip.or(status.round_trip);
+        });
     }
 
     /// Starts what waits for a free lane. The log is read only when there is nothing else to
@@ -249,34 +314,57 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         if self.storing.is_none() {
             self.storing = self.intake.next_transaction(self.log);
         }
+        let Some(remote) = &self.remote else { return self.start_to_write(writer) };
+        if self.judging.is_none() {
+            self.judging = self.intake.next_judgement(remote);
+        }
         if self.outbox.is_empty()
             && writer.busy.is_none()
             && let Some(relative) = self.rules.relative()
             && let Some(wanted) = self.wanted.take()
         {
-            let batch = next_batch(
-                self.log.clone(),
-                self.codec.clone(),
-                relative.clone(),
-                wanted,
-                self.limits,
-            );
-            self.reading = Some(batch.boxed());
+            let outgoing = Outgoing {
+                log: self.log.clone(),
+                codec: self.codec.clone(),
+                relative: relative.clone(),
+                remote: Arc::clone(remote),
+                outward: self.options.outward.clone(),
+                withheld: self.withheld.clone(),
+                limits: self.limits,
+            };
+            self.reading = Some(outgoing.next_batch(wanted).boxed());
         }
+        self.start_to_write(writer);
+    }
+
+    fn start_to_write<S: FrameSender>(&mut self, writer: &mut Writer<S>) {
         if !self.outbox.is_empty()
             && let Some(sender) = writer.idle.take()
         {
-            writer.busy = Some(write(sender, std::mem::take(&mut self.outbox)).boxed());
+            let frames = std::mem::take(&mut self.outbox);
+            let bytes = frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
+            self.reporter.update(|status| status.bytes_sent += bytes);
+            writer.busy = Some(write(sender, frames).boxed());
         }
     }
 
     fn command(&mut self, command: Option<Command>) -> Input<E> {
         match command {
             Some(Command::Headers(headers)) => {
-                self.own_headers = Some(headers.clone());
+                self.lasting.headers = Some(headers.clone());
                 Input::Headers(headers)
             }
             Some(Command::Debug(text)) => Input::Debug(text),
+            Some(Command::Reevaluate) if self.remote.is_none() => {
+                self.lasting.reevaluate = true;
+                Input::Tick
+            }
+            Some(Command::Reevaluate) => match self.withheld.review() {
+                Some(after) => Input::Reevaluate { after },
+                None => Input::Tick,
+            },
+            // There is a connection.
+            Some(Command::Reconnect) => Input::Tick,
             // The handle is gone.
             Some(Command::Close) | None => {
                 self.closed_here = true;
@@ -295,6 +383,14 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         match decoded {
             Ok(message) => {
                 self.intake.arrived(frame.len());
+                let events = match &message {
+                    Message::Sync(sync) => sync.entries.len() as u64,
+                    _ => 0,
+                };
+                self.reporter.update(|status| {
+                    status.events_received += events;
+                    status.bytes_received += frame.len() as u64;
+                });
                 Input::Received { message, frame }
             }
             Err(source) => Input::Malformed {
@@ -313,11 +409,16 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
     }
 
     fn take(&mut self, batch: Batch) -> Input<E> {
-        let Batch { up_to, frame, fits } = batch;
+        let Batch { up_to, withheld, frame, events, fits } = batch;
         self.limits.fits = fits;
         let sent = frame.is_some();
         self.outbox.extend(frame);
-        Input::Read { up_to, sent }
+        self.reporter.update(|status| status.events_sent += events as u64);
+        if self.options.outward.filter.is_some() {
+            // Before the peer can have what comes with it: it may come back and claim to.
+            self.withheld.withhold(up_to, &withheld);
+        }
+        Input::Read { up_to, sent, withheld }
     }
 
     /// Asks the user, then the store. Who answered is noted before anything of its log is stored.
@@ -327,7 +428,8 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
     ) -> BoxFuture<'static, Result<Result<Cursors, ProtocolError>, Error>> {
         let log = self.log.clone();
         let dialled = self.rules.role() == Role::Opener;
-        let auth = self.options.auth.clone();
+        let epoch = self.rules.remote_epoch();
+        let options = self.options.clone();
         let login = Login {
             node_id: claim.node_id,
             credentials: claim.credentials,
@@ -337,18 +439,20 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         };
         async move {
             let node_id = login.node_id.clone();
-            if let Some(auth) = auth {
-                let asked = AssertUnwindSafe(async { auth.check(login).await }).catch_unwind();
-                match asked.await {
-                    Ok(true) => {}
-                    Ok(false) => return Ok(Err(ProtocolError::WrongCredentials)),
-                    Err(_) => return Err(Error::Callback("auth")),
-                }
+            if let Err(refusal) = options.admit(login).await? {
+                return Ok(Err(refusal));
             }
             if dialled {
                 log.set_dialled(&node_id).await?;
             }
-            Ok(Ok(log.cursors(&node_id).await?))
+            let mut cursors = log.cursors(&node_id).await?;
+            if cursors.epoch.is_none()
+                && let Some(epoch) = epoch
+            {
+                log.set_epoch(&node_id, epoch).await?;
+            }
+            cursors.received = options.other_synced.unwrap_or(cursors.received);
+            Ok(Ok(cursors))
         }
         .boxed()
     }

@@ -79,9 +79,19 @@ pub enum Error {
         /// The option `max_frame`, in bytes.
         limit: usize,
     },
-    /// A callback of the user's panicked.
-    #[error("the callback `{0}` panicked")]
-    Callback(&'static str),
+    /// A callback of the user's failed or panicked. What it was asked about is neither confirmed nor
+    /// passed over.
+    #[error("the callback `{name}` failed")]
+    Callback {
+        /// The option that it was given to.
+        name: &'static str,
+        /// What it says of it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// There are no credentials for a connection: the callback that makes them failed.
+    #[error("the credentials could not be made")]
+    Credentials(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// What a peer did that the protocol does not allow.
@@ -124,14 +134,24 @@ impl Error {
             | Self::Peer(_)
             | Self::Silent(_)
             | Self::AnotherNode { .. }
+            | Self::Credentials(_)
             | Self::LogReplaced => true,
             Self::Refused(error) | Self::Received(error) => !error.is_fatal(),
             Self::Store(_)
             | Self::Encode { .. }
             | Self::Message { .. }
             | Self::EventTooLarge { .. }
-            | Self::Callback(_) => false,
+            | Self::Callback { .. } => false,
         }
+    }
+
+    /// Whether the peer complained about this node, and not the other way round.
+    pub fn received(&self) -> bool {
+        matches!(self, Self::Received(_))
+    }
+
+    pub(crate) fn callback(name: &'static str, what: &'static str) -> Self {
+        Self::Callback { name, source: what.into() }
     }
 }
 

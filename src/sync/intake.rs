@@ -1,19 +1,32 @@
 //! What arrived and waits for the store.
 
+use std::sync::Arc;
+
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use logux_codecs::{Added, Event, NodeId};
 
 use crate::log::{Log, Received};
-use crate::store::StoreError;
+use crate::store::{Cursors, StoreError};
+use crate::sync::callbacks::Inward;
+use crate::sync::error::Error;
+use crate::sync::session::Remote;
 
 /// While more bytes than this wait to be stored, nothing further is read.
 const MAX_BYTES: usize = 1 << 20;
 
 /// What one peer sent, in order. All that waits goes into the store in one transaction.
 pub(crate) struct Intake<E> {
+    /// What is to be asked about events before they are stored.
+    inward: Inward<E>,
+    /// Waits for that.
+    unjudged: Vec<Received<E>>,
+    /// Waits for the store.
     waiting: Vec<Received<E>>,
+    /// Of all that arrived since the last time that all was taken.
     bytes: usize,
+    /// Of what is being judged.
+    judged_bytes: usize,
     cursor: Option<(NodeId, Move)>,
 }
 
@@ -21,19 +34,18 @@ pub(crate) struct Intake<E> {
 #[derive(Clone, Copy)]
 enum Move {
     Advance(Added),
-    /// Both cursors: its log is another one, which lacks what came from it up to here.
-    Reset(Added),
-}
-
-impl<E> Default for Intake<E> {
-    fn default() -> Self {
-        Self { waiting: Vec::new(), bytes: 0, cursor: None }
-    }
+    /// All that is known of it: its log is another one.
+    Reset(Cursors),
 }
 
 impl<E: Event> Intake<E> {
+    pub(crate) fn new(inward: Inward<E>) -> Self {
+        let (unjudged, waiting) = (Vec::new(), Vec::new());
+        Self { inward, unjudged, waiting, bytes: 0, judged_bytes: 0, cursor: None }
+    }
+
     pub(crate) fn has_room(&self) -> bool {
-        self.bytes < MAX_BYTES
+        self.bytes + self.judged_bytes < MAX_BYTES
     }
 
     /// Counts a frame; frames that hold no events are counted with those that do.
@@ -42,7 +54,38 @@ impl<E: Event> Intake<E> {
     }
 
     pub(crate) fn push(&mut self, received: Received<E>) {
-        self.waiting.push(received);
+        if self.inward.is_empty() {
+            self.waiting.push(received);
+        } else {
+            self.unjudged.push(received);
+        }
+    }
+
+    /// Asks the user's filter and map about all that arrived.
+    pub(crate) fn next_judgement(
+        &mut self,
+        remote: &Arc<Remote>,
+    ) -> Option<BoxFuture<'static, Result<Vec<Received<E>>, Error>>> {
+        if self.unjudged.is_empty() {
+            return None;
+        }
+        self.judged_bytes = std::mem::take(&mut self.bytes);
+        let unjudged = std::mem::take(&mut self.unjudged);
+        let (inward, remote) = (self.inward.clone(), Arc::clone(remote));
+        let judgement = async move {
+            let mut judged = Vec::with_capacity(unjudged.len());
+            for received in unjudged {
+                judged.push(inward.apply(received, &remote).await?);
+            }
+            Ok(judged)
+        };
+        Some(judgement.boxed())
+    }
+
+    /// Takes back what [`next_judgement`](Self::next_judgement) gave away.
+    pub(crate) fn judged(&mut self, judged: Vec<Received<E>>) {
+        self.judged_bytes = 0;
+        self.waiting.extend(judged);
     }
 
     /// Notes how far the peer has received this log.
@@ -54,8 +97,8 @@ impl<E: Event> Intake<E> {
     }
 
     /// Notes that the peer's log is another one than before.
-    pub(crate) fn reset_cursors(&mut self, peer: NodeId, return_up_to: Added) {
-        self.cursor = Some((peer, Move::Reset(return_up_to)));
+    pub(crate) fn reset_cursors(&mut self, peer: NodeId, cursors: Cursors) {
+        self.cursor = Some((peer, Move::Reset(cursors)));
     }
 
     /// Puts all that waits into the store, and answers how many messages that were.
@@ -65,7 +108,9 @@ impl<E: Event> Intake<E> {
     ) -> Option<BoxFuture<'static, Result<usize, StoreError>>> {
         let cursor = self.cursor.take();
         let waiting = std::mem::take(&mut self.waiting);
-        self.bytes = 0;
+        if self.unjudged.is_empty() {
+            self.bytes = 0;
+        }
         let count = waiting.len();
         let all = waiting.into_iter().reduce(|mut all, next| {
             all.entries.extend(next.entries);
@@ -82,9 +127,7 @@ impl<E: Event> Intake<E> {
             }
             match cursor {
                 Some((peer, Move::Advance(sent))) => log.advance_sent(&peer, sent).await?,
-                Some((peer, Move::Reset(return_up_to))) => {
-                    log.reset_cursors(&peer, return_up_to).await?;
-                }
+                Some((peer, Move::Reset(cursors))) => log.reset_cursors(&peer, cursors).await?,
                 None => {}
             }
             Ok(count)
@@ -92,7 +135,7 @@ impl<E: Event> Intake<E> {
         Some(transaction.boxed())
     }
 
-    /// Stores what is under way and what still waits.
+    /// Stores what is under way and what still waits; not what the user was not asked about.
     pub(crate) async fn finish(
         &mut self,
         log: &Log<E>,

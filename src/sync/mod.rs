@@ -7,9 +7,12 @@
 //!   to frames; `intake`: from frames to the log.
 
 mod base_sync;
+mod bruteforce;
+mod callbacks;
 mod client_sync;
 mod driver;
 mod error;
+pub mod filters;
 mod intake;
 mod options;
 mod outgoing;
@@ -23,13 +26,14 @@ use logux_codecs::Codec;
 use logux_transports::Format;
 
 pub use base_sync::{BaseSync, ServerSync};
+pub use callbacks::CallbackError;
 pub use client_sync::ClientSync;
 pub use error::{Error, Misbehaviour};
 pub use options::{Login, SyncOptions};
 pub use relative::FarFuture;
 pub use rules::Role;
 pub use server::{RunningServer, Server, Shutdown};
-pub use session::{Notice, Notices, Remote, Session, States};
+pub use session::{Diagnostics, Notice, Notices, Remote, Session, SessionHandle, States};
 pub use state::State;
 
 /// What a transport is told about a codec.

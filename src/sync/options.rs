@@ -1,32 +1,53 @@
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
-use logux_codecs::{Added, Headers, NodeId, Subprotocol, Value};
+use logux_codecs::{Added, Event, Headers, NodeId, ProtocolError, Subprotocol, Value};
 use logux_transports::Peer;
+use subtle::{Choice, ConstantTimeEq};
 
+use super::bruteforce::Bruteforce;
+use super::callbacks::{CallbackError, Credentials, Inward, Outward, answer};
+use super::error::Error;
 use super::outgoing::Limits;
 use super::relative::FarFuture;
 use super::rules::{Config, Role};
+use super::session::Remote;
+use crate::log::{Entry, Log};
 
 /// How a session behaves. The names are the original's.
 ///
 /// ```
-/// # use logux_sync::SyncOptions;
+/// # use logux_sync::{SyncOptions, Value};
 /// # use std::time::Duration;
-/// let options = SyncOptions::new()
+/// let options = SyncOptions::<Value>::new()
 ///     .credentials("secret")
 ///     .timeout(Duration::from_secs(5))
 ///     .ping(Duration::from_secs(10));
 /// ```
-#[derive(Clone, Default)]
+///
+/// # Callbacks
+/// `auth`, filters and maps are `async` closures. A filter or a map answers a `Result`: an error
+/// in it, or a panic in any callback, ends the session with [`Error::Callback`](crate::Error), and
+/// nothing that it was asked about is confirmed or passed over.
+///
+/// What a filter is asked about is asked again after a reconnect, as long as the peer has not
+/// confirmed it. Events keep their order whatever a callback takes, and a slow one holds up only
+/// events of its own direction. Up to 16 events are asked about at once.
 #[must_use]
-pub struct SyncOptions {
-    pub(crate) credentials: Option<Value>,
+pub struct SyncOptions<E> {
+    pub(crate) credentials: Option<Credentials>,
     pub(crate) auth: Option<Auth>,
+    pub(crate) bruteforce: Option<Arc<Bruteforce>>,
     pub(crate) subprotocol: Option<Subprotocol>,
+    pub(crate) subprotocol_check: Option<SubprotocolCheck>,
+    pub(crate) inward: Inward<E>,
+    pub(crate) outward: Outward<E>,
+    pub(crate) fix_time: bool,
+    pub(crate) synced: Option<Added>,
+    pub(crate) other_synced: Option<Added>,
     pub(crate) headers: Headers,
     pub(crate) timeout: Option<Duration>,
     pub(crate) ping: Option<Ping>,
@@ -46,6 +67,9 @@ pub(crate) enum Ping {
 #[derive(Clone)]
 pub(crate) struct Auth(Arc<dyn Fn(Login) -> BoxFuture<'static, bool> + Send + Sync>);
 
+/// The user's answer to which application version may connect: the requirement, if it may not.
+type SubprotocolCheck = Arc<dyn Fn(Option<Subprotocol>) -> Result<(), Value> + Send + Sync>;
+
 /// Who wants to connect, as `auth` is told. Nothing of it is proven but by the credentials.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -62,15 +86,54 @@ pub struct Login {
     pub peer: Peer,
 }
 
-impl SyncOptions {
+impl Login {
+    /// Whether the credentials are this text. Takes the same time whatever they are, so that a
+    /// secret cannot be guessed letter by letter; only its length shows.
+    pub fn token_is(&self, secret: &str) -> bool {
+        self.token_is_any_of([secret])
+    }
+
+    /// Whether the credentials are one of these texts. Takes the same time whichever it is.
+    pub fn token_is_any_of<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> bool {
+        let token = self.credentials.as_ref().and_then(Value::as_str);
+        let given = token.unwrap_or_default().as_bytes();
+        let same = secrets
+            .into_iter()
+            .fold(Choice::from(0), |same, secret| same | secret.as_bytes().ct_eq(given));
+        token.is_some() & bool::from(same)
+    }
+}
+
+impl<E> SyncOptions<E> {
     /// No credentials, no check of the peer's, and times as the original has them.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What proves to the peer who this node is. Any value; JavaScript nodes take a text.
+    /// What proves to the peer who this node is: any value, the same for each connection.
+    /// JavaScript nodes take a text.
     pub fn credentials(mut self, credentials: impl Into<Value>) -> Self {
-        self.credentials = Some(credentials.into());
+        self.credentials = Some(Credentials::Fixed(credentials.into()));
+        self
+    }
+
+    /// Makes the credentials anew for each connection: for tokens that expire.
+    ///
+    /// An error ends the attempt to connect with
+    /// [`Error::Credentials`](crate::Error::Credentials); a transport that dials again does so then.
+    ///
+    /// ```
+    /// # use logux_sync::{SyncOptions, Value};
+    /// # async fn fetch_token() -> std::io::Result<String> { Ok("secret".into()) }
+    /// let options = SyncOptions::<Value>::new()
+    ///     .credentials_with(async || Ok(fetch_token().await?.into()));
+    /// ```
+    pub fn credentials_with<F, A>(mut self, make: F) -> Self
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = Result<Value, CallbackError>> + Send + 'static,
+    {
+        self.credentials = Some(Credentials::Made(Arc::new(move || Box::pin(make()))));
         self
     }
 
@@ -88,9 +151,133 @@ impl SyncOptions {
         self
     }
 
+    /// How often a peer may be refused within a time before it is refused without being asked for its
+    /// credentials: 3 times in 3 seconds for a user (the part of the node id before the colon) at
+    /// an address, and ten times that for all users at one address. Networks of IPv6 count as one
+    /// address. The answer is `bruteforce`.
+    ///
+    /// Counted for all connections that are made with these options or a clone of them.
+    pub fn bruteforce(mut self, attempts: u32, within: Duration) -> Self {
+        self.bruteforce = Some(Arc::new(Bruteforce::new(attempts, within)));
+        self
+    }
+
+    /// Lets peers in however often they were refused before.
+    pub fn no_bruteforce(mut self) -> Self {
+        self.bruteforce = None;
+        self
+    }
+
     /// The version of this node's application.
     pub fn subprotocol(mut self, subprotocol: Subprotocol) -> Self {
         self.subprotocol = Some(subprotocol);
+        self
+    }
+
+    /// Checks the version of the peer's application, before its credentials. An error is what is
+    /// supported, a requirement such as `>= 3.1`, and answers `wrong-subprotocol`, after which a
+    /// client does not connect again.
+    ///
+    /// ```
+    /// # use logux_sync::{Subprotocol, SyncOptions, Value};
+    /// let options = SyncOptions::<Value>::new().subprotocol_check(|used| match used {
+    ///     Some(used) if used.major == 4 => Ok(()),
+    ///     _ => Err("4.x".into()),
+    /// });
+    /// ```
+    pub fn subprotocol_check(
+        mut self,
+        check: impl Fn(Option<Subprotocol>) -> Result<(), Value> + Send + Sync + 'static,
+    ) -> Self {
+        self.subprotocol_check = Some(Arc::new(check));
+        self
+    }
+
+    /// Takes peers from this version of the application on: a
+    /// [`subprotocol_check`](Self::subprotocol_check). Who does not tell a version has 0.0.
+    pub fn min_subprotocol(self, min: Subprotocol) -> Self {
+        self.subprotocol_check(move |used| match used.unwrap_or_default() >= min {
+            true => Ok(()),
+            false => Err(format!(">= {min}").into()),
+        })
+    }
+
+    /// Which events of the peer's to take. What is refused is confirmed, and does not come again.
+    ///
+    /// The closure must not hold on to the entry when it answers.
+    ///
+    /// ```
+    /// # use logux_sync::SyncOptions;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Todo { list: String }
+    /// # async fn may_write(user: &str, list: &str) -> std::io::Result<bool> { Ok(true) }
+    /// let options = SyncOptions::<Todo>::new().in_filter(async |entry, remote| {
+    ///     Ok(may_write(remote.node_id.as_str(), &entry.event.list).await?)
+    /// });
+    /// ```
+    pub fn in_filter<F, A>(mut self, filter: F) -> Self
+    where
+        F: Fn(Arc<Entry<E>>, Arc<Remote>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<bool, CallbackError>> + Send + 'static,
+    {
+        self.inward.filter = Some(Arc::new(move |entry, remote| Box::pin(filter(entry, remote))));
+        self
+    }
+
+    /// Changes the peer's events before they are added, after [`in_filter`](Self::in_filter). The
+    /// id stays what it is.
+    pub fn in_map<F, A>(mut self, map: F) -> Self
+    where
+        F: Fn(Entry<E>, Arc<Remote>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<Entry<E>, CallbackError>> + Send + 'static,
+    {
+        self.inward.map = Some(Arc::new(move |entry, remote| Box::pin(map(entry, remote))));
+        self
+    }
+
+    /// Which events to send. When its answers change, tell the session:
+    /// [`reevaluate`](crate::SessionHandle::reevaluate).
+    pub fn out_filter<F, A>(mut self, filter: F) -> Self
+    where
+        F: Fn(Arc<Entry<E>>, Arc<Remote>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<bool, CallbackError>> + Send + 'static,
+    {
+        self.outward.filter = Some(Arc::new(move |entry, remote| Box::pin(filter(entry, remote))));
+        self
+    }
+
+    /// Changes events before they are sent, after [`out_filter`](Self::out_filter). The log keeps
+    /// them as they are, and the id stays what it is.
+    pub fn out_map<F, A>(mut self, map: F) -> Self
+    where
+        F: Fn(Arc<Entry<E>>, Arc<Remote>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<Arc<Entry<E>>, CallbackError>> + Send + 'static,
+    {
+        self.outward.map = Some(Arc::new(move |entry, remote| Box::pin(map(entry, remote))));
+        self
+    }
+
+    /// Corrects times by the difference between this node's clock and the peer's, where this node
+    /// opened the connection: its log has its own clock's times, the peer's log the peer's. Ids
+    /// stay what they are.
+    ///
+    /// A difference that is within the error of the measurement of the one before keeps that, so
+    /// that times do not jump with each connection.
+    pub fn fix_time(mut self, fix: bool) -> Self {
+        self.fix_time = fix;
+        self
+    }
+
+    /// Starts to send after this position of the own log, whatever the store or the peer says the
+    /// peer has. Holds for the first connection; later ones go on from there.
+    pub fn synced(mut self, position: Added) -> Self {
+        self.synced = Some(position);
+        self
+    }
+
+    /// Tells the peer that its log is received up to this position, whatever the store says. Holds
+    /// for the first connection.
+    pub fn other_synced(mut self, position: Added) -> Self {
+        self.other_synced = Some(position);
         self
     }
 
@@ -146,7 +333,7 @@ impl SyncOptions {
     }
 }
 
-impl SyncOptions {
+impl<E> SyncOptions<E> {
     pub(crate) fn limits(&self) -> Limits {
         let batch = self.batch.unwrap_or(100);
         // The first frame is a guess; later ones know the size of an event.
@@ -155,17 +342,31 @@ impl SyncOptions {
     }
 
     /// What a connection is started with. `synced`: see [`Config`].
-    pub(crate) fn config(&self, role: Role, local: NodeId, synced: Added) -> Config {
+    pub(crate) fn config(
+        &self,
+        role: Role,
+        log: &Log<E>,
+        credentials: Option<Value>,
+        synced: Added,
+    ) -> Config
+    where
+        E: Event,
+    {
         let ping = self.ping.unwrap_or(Ping::Every(match role {
             Role::Opener => Duration::from_secs(10),
             Role::Acceptor => Duration::from_secs(20),
         }));
         Config {
             role,
-            local,
-            credentials: self.credentials.clone(),
+            local: log.node_id().clone(),
+            epoch: log.epoch(),
+            credentials,
             subprotocol: self.subprotocol,
             headers: self.headers.clone(),
+            fix_time: self.fix_time,
+            time_fix: None,
+            filtered: self.outward.filter.is_some(),
+            synced_override: self.synced,
             timeout: self.timeout.unwrap_or(Duration::from_secs(70)),
             ping: match ping {
                 Ping::Every(interval) => Some(interval),
@@ -178,13 +379,76 @@ impl SyncOptions {
     }
 }
 
-impl Auth {
-    pub(crate) fn check(&self, login: Login) -> BoxFuture<'static, bool> {
-        (self.0)(login)
+impl<E> SyncOptions<E> {
+    /// Whether a peer may come in; the refusal to tell it, if not.
+    pub(crate) async fn admit(&self, login: Login) -> Result<Result<(), ProtocolError>, Error> {
+        if let Some(check) = &self.subprotocol_check {
+            let used = login.subprotocol;
+            let asked = answer("subprotocol_check", || ready(Ok(check(used)))).await?;
+            if let Err(supported) = asked {
+                let used = used.map_or(Value::Null, |used| match used.minor {
+                    0 => used.major.into(),
+                    _ => [used.major, used.minor].as_slice().into(),
+                });
+                return Ok(Err(ProtocolError::WrongSubprotocol { supported, used }));
+            }
+        }
+        let Some(auth) = &self.auth else { return Ok(Ok(())) };
+        let guard = self.bruteforce.as_ref();
+        if guard.is_some_and(|guard| guard.is_blocked(&login)) {
+            return Ok(Err(ProtocolError::Bruteforce));
+        }
+        let asked = async { Ok((auth.0)(login.clone()).await) };
+        if answer("auth", || asked).await? {
+            return Ok(Ok(()));
+        }
+        if let Some(guard) = guard {
+            guard.refuse(&login);
+        }
+        Ok(Err(ProtocolError::WrongCredentials))
     }
 }
 
-impl fmt::Debug for SyncOptions {
+impl<E> Default for SyncOptions<E> {
+    fn default() -> Self {
+        Self {
+            credentials: None,
+            auth: None,
+            bruteforce: Some(Arc::new(Bruteforce::new(3, Duration::from_secs(3)))),
+            subprotocol: None,
+            subprotocol_check: None,
+            inward: Inward::default(),
+            outward: Outward::default(),
+            fix_time: false,
+            synced: None,
+            other_synced: None,
+            headers: Headers::new(),
+            timeout: None,
+            ping: None,
+            max_frame: None,
+            batch: None,
+            window: None,
+            far_future: FarFuture::default(),
+        }
+    }
+}
+
+impl<E> Clone for SyncOptions<E> {
+    fn clone(&self) -> Self {
+        Self {
+            credentials: self.credentials.clone(),
+            auth: self.auth.clone(),
+            bruteforce: self.bruteforce.clone(),
+            subprotocol_check: self.subprotocol_check.clone(),
+            inward: self.inward.clone(),
+            outward: self.outward.clone(),
+            headers: self.headers.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<E> fmt::Debug for SyncOptions<E> {
     /// Leaves out the credentials: they do not belong into logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SyncOptions")

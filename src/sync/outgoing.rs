@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use logux_codecs::{Added, Codec, Event, Message, Sync, WireEntry};
+use logux_codecs::{Added, Codec, Event, EventId, Message, Sync, WireEntry};
 
+use super::callbacks::Outward;
 use super::error::Error;
 use super::relative::Relative;
 use super::rules::Wanted;
-use crate::log::{Entry, Log};
+use super::session::Remote;
+use crate::log::{Entry, Log, Withheld};
 
 /// Frames of events are not made longer than this, in bytes, unless one event alone is longer.
 const GOOD_FRAME: usize = 64 << 10;
@@ -28,90 +30,125 @@ pub(crate) struct Limits {
 pub(crate) struct Batch {
     /// It has, with this, all that it may have up to here.
     pub(crate) up_to: Added,
+    /// What the filter held back.
+    pub(crate) withheld: Vec<Added>,
     /// The `sync` message; `None` if nothing of what was read is for the peer.
     pub(crate) frame: Option<Bytes>,
+    /// How many events are in it.
+    pub(crate) events: usize,
     /// The next [`Limits::fits`].
     pub(crate) fits: usize,
 }
 
-/// Reads the next events from the log and writes one `sync` with as many of them as fit. The others
-/// stay where they are: in the log.
-pub(crate) async fn next_batch<E: Event, C: Codec>(
-    log: Log<E>,
-    codec: C,
-    relative: Relative,
-    wanted: Wanted,
-    limits: Limits,
-) -> Result<Batch, Error> {
-    let limit = limits.batch.min(limits.fits).max(1);
-    let entries = log.entries_after(wanted.after, limit).await?;
-    let end = match entries.last() {
-        Some(last) if entries.len() == limit => last.meta.added,
-        // There is no more, even if the position is not that of an event.
-        Some(last) => last.meta.added.max(wanted.up_to),
-        None => wanted.up_to,
-    };
-    let visible: Vec<_> =
-        entries.iter().filter(|entry| is_for_peer(entry, &relative, wanted)).collect();
-    let mut count = visible.len();
-    while count > 0 {
-        let up_to = if count == visible.len() { end } else { visible[count - 1].meta.added };
-        let frame = encode(&codec, &relative, &visible[..count], up_to)?;
-        let bytes = frame.len();
-        if bytes > limits.max_frame && count == 1 {
-            let id = visible[0].meta.id.clone();
-            return Err(Error::EventTooLarge { id, bytes, limit: limits.max_frame });
+/// Where events go, and on which terms.
+pub(crate) struct Outgoing<E, C> {
+    pub(crate) log: Log<E>,
+    pub(crate) codec: C,
+    pub(crate) relative: Relative,
+    pub(crate) remote: Arc<Remote>,
+    pub(crate) outward: Outward<E>,
+    pub(crate) withheld: Withheld,
+    pub(crate) limits: Limits,
+}
+
+impl<E: Event, C: Codec> Outgoing<E, C> {
+    /// Reads the next events from the log and writes one `sync` with as many of them as fit. The
+    /// others stay where they are: in the log.
+    pub(crate) async fn next_batch(self, wanted: Wanted) -> Result<Batch, Error> {
+        let limits = self.limits;
+        let limit = limits.batch.min(limits.fits).max(1);
+        let after = self.skip(wanted);
+        let entries = self.log.entries_after(after, limit).await?;
+        let end = match entries.last() {
+            Some(last) if entries.len() == limit => last.meta.added,
+            // There is no more, even if the position is not that of an event.
+            Some(last) => last.meta.added.max(wanted.up_to),
+            None => wanted.up_to,
+        };
+        let mut entries = entries;
+        entries.retain(|entry| self.is_for_peer(entry, wanted));
+        let places: Vec<_> =
+            entries.iter().map(|entry| (entry.meta.added, entry.meta.id.clone())).collect();
+        let answers = self.outward.apply(entries, &self.remote).await?;
+        let (mut visible, mut withheld) = (Vec::new(), Vec::new());
+        for ((added, id), answer) in places.into_iter().zip(answers) {
+            match answer {
+                Some(entry) => visible.push(Visible { added, id, entry }),
+                None => withheld.push(added),
+            }
         }
-        if bytes <= GOOD_FRAME.min(limits.max_frame) || count == 1 {
-            let shrunk = count < visible.len();
-            let fits = if shrunk { count } else { limit.saturating_mul(2) };
-            return Ok(Batch { up_to, frame: Some(frame), fits });
+        let mut count = visible.len();
+        while count > 0 {
+            let up_to = if count == visible.len() { end } else { visible[count - 1].added };
+            let frame = self.encode(&visible[..count], up_to)?;
+            let bytes = frame.len();
+            if bytes > limits.max_frame && count == 1 {
+                let id = visible[0].id.clone();
+                return Err(Error::EventTooLarge { id, bytes, limit: limits.max_frame });
+            }
+            if bytes <= GOOD_FRAME.min(limits.max_frame) || count == 1 {
+                let shrunk = count < visible.len();
+                let fits = if shrunk { count } else { limit.saturating_mul(2) };
+                withheld.retain(|added| *added <= up_to);
+                return Ok(Batch { up_to, withheld, frame: Some(frame), events: count, fits });
+            }
+            // In proportion, and always fewer.
+            count = (count * GOOD_FRAME.min(limits.max_frame) / bytes).clamp(1, count - 1);
         }
-        // In proportion, and always fewer.
-        count = (count * GOOD_FRAME.min(limits.max_frame) / bytes).clamp(1, count - 1);
+        Ok(Batch { up_to: end, withheld, frame: None, events: 0, fits: limits.fits })
     }
-    Ok(Batch { up_to: end, frame: None, fits: limits.fits })
-}
 
-/// What came from the peer is there already.
-fn is_for_peer<E>(entry: &Entry<E>, relative: &Relative, wanted: Wanted) -> bool {
-    entry.meta.source.as_ref() != Some(&relative.remote) || entry.meta.added <= wanted.return_up_to
-}
+    /// After which position there is something to look at: in a review, only what was withheld is.
+    fn skip(&self, wanted: Wanted) -> Added {
+        if wanted.after >= wanted.review_up_to {
+            return wanted.after;
+        }
+        let next = self.withheld.skip(wanted.after).unwrap_or(wanted.review_up_to);
+        next.min(wanted.review_up_to)
+    }
 
-fn encode<E: Event, C: Codec>(
-    codec: &C,
-    relative: &Relative,
-    entries: &[&Arc<Entry<E>>],
-    added: Added,
-) -> Result<Bytes, Error> {
-    let to_wire = |entry: &&Arc<Entry<E>>| relative.outgoing(&entry.meta);
-    let wire: Vec<WireEntry<_>> =
-        entries.iter().map(|entry| (&entry.event, to_wire(entry))).collect();
-    let mut frame = Vec::new();
-    match codec.encode(&Message::Sync(Sync { added, entries: wire }), &mut frame) {
-        Ok(()) => Ok(frame.into()),
-        Err(error) if entries.len() == 1 => Err(Error::Encode {
-            id: entries[0].meta.id.clone(),
+    /// What came from the peer is there already, and in a review what was not withheld is.
+    fn is_for_peer(&self, entry: &Entry<E>, wanted: Wanted) -> bool {
+        let added = entry.meta.added;
+        let returned = entry.meta.source.as_ref() == Some(&self.relative.remote)
+            && added > wanted.return_up_to;
+        let delivered = added <= wanted.review_up_to && !self.withheld.contains(added);
+        !returned && !delivered
+    }
+
+    fn encode(&self, entries: &[Visible<E>], added: Added) -> Result<Bytes, Error> {
+        let wire: Vec<WireEntry<_>> = entries
+            .iter()
+            .map(|one| (&one.entry.event, self.relative.outgoing(&one.id, &one.entry.meta)))
+            .collect();
+        let mut frame = Vec::with_capacity(128 * entries.len());
+        match self.codec.encode(&Message::Sync(Sync { added, entries: wire }), &mut frame) {
+            Ok(()) => Ok(frame.into()),
+            Err(error) => match entries {
+                [one] => {
+                    Err(Error::Encode { id: one.id.clone(), format: C::NAME, source: error.into() })
+                }
+                _ => self.encode_one_by_one(entries),
+            },
+        }
+    }
+
+    /// Finds the event that cannot be written.
+    fn encode_one_by_one(&self, entries: &[Visible<E>]) -> Result<Bytes, Error> {
+        for one in entries {
+            self.encode(std::slice::from_ref(one), one.added)?;
+        }
+        Err(Error::Encode {
+            id: entries[0].id.clone(),
             format: C::NAME,
-            source: error.into(),
-        }),
-        // One of them cannot be written: find out which.
-        Err(_) => encode_one_by_one(codec, relative, entries),
+            source: "its events can be written one by one, but not together".into(),
+        })
     }
 }
 
-/// Finds the event that cannot be written.
-fn encode_one_by_one<E: Event, C: Codec>(
-    codec: &C,
-    relative: &Relative,
-    entries: &[&Arc<Entry<E>>],
-) -> Result<Bytes, Error> {
-    for entry in entries {
-        encode(codec, relative, std::slice::from_ref(entry), entry.meta.added)?;
-    }
-    Err(Error::Encode {
-        id: entries[0].meta.id.clone(),
-        format: C::NAME,
-        source: "its events can be written one by one, but not together".into(),
-    })
+/// An event as the peer may have it, and where and what it is: not for a map to change.
+struct Visible<E> {
+    added: Added,
+    id: EventId,
+    entry: Arc<Entry<E>>,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use logux_codecs::{NodeId, Protocol, Subprotocol, Timestamp, WireMeta};
+use logux_codecs::{EventId, NodeId, Protocol, Subprotocol, Timestamp, WireMeta};
 
 use super::error::Misbehaviour;
 use crate::log::{Entry, Meta};
@@ -60,9 +60,9 @@ impl FarFuture {
 impl Relative {
     /// An event's meta as it is sent: the sender's own node id is left out, and so is the
     /// sender's own subprotocol.
-    pub(crate) fn outgoing(&self, meta: &Meta) -> WireMeta {
+    pub(crate) fn outgoing(&self, id: &EventId, meta: &Meta) -> WireMeta {
         WireMeta {
-            id: self.protocol.wire_id(&meta.id, &self.local, self.base_time),
+            id: self.protocol.wire_id(id, &self.local, self.base_time),
             // Ids are not fixed: they are the same on all nodes.
             time: meta.time.since(self.base_time) - self.time_fix,
             subprotocol: meta.subprotocol.filter(|own| Some(*own) != self.local_subprotocol),

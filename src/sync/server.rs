@@ -1,18 +1,20 @@
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use logux_codecs::{Codec, Event};
 use logux_transports::Listener;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::base_sync::BaseSync;
 use super::format;
 use super::options::SyncOptions;
 use super::rules::Role;
-use super::session::{Command, Reporter};
+use super::session::{Command, SessionHandle};
 use crate::log::Log;
 
 /// Serves every connection that a listener accepts, all with one log.
@@ -25,7 +27,7 @@ use crate::log::Log;
 /// let log = Log::<Todo>::open("server".parse()?, MemoryStore::new()).await?;
 /// let listener = WebSocketListener::bind("127.0.0.1:31337").await?;
 /// let server = Server::new(&log, Json, listener)
-///     .options(SyncOptions::new().auth(async |login| login.credentials == Some("secret".into())))
+///     .options(SyncOptions::new().auth(async |login| login.token_is("secret")))
 ///     .start();
 /// tokio::signal::ctrl_c().await?;
 /// server.shutdown(std::time::Duration::from_secs(10)).await;
@@ -38,14 +40,14 @@ pub struct Server<E, C, L> {
     log: Log<E>,
     codec: C,
     listener: L,
-    options: SyncOptions,
+    options: SyncOptions<E>,
     max_connections: usize,
 }
 
 /// A running [`Server`]. Dropping it closes its connections in the background.
 pub struct RunningServer {
     stop: Option<oneshot::Sender<Duration>>,
-    connections: watch::Receiver<usize>,
+    connections: Connections,
     task: JoinHandle<io::Result<Shutdown>>,
 }
 
@@ -59,8 +61,14 @@ pub struct Shutdown {
     pub cut: usize,
 }
 
-/// A connection's side of the wish to end.
-type Stop = mpsc::Sender<Command>;
+/// The open connections, by their tasks.
+type Connections = Arc<Mutex<HashMap<Id, Connection>>>;
+
+struct Connection {
+    handle: SessionHandle,
+    /// The connection ends in order when it is dropped.
+    stop: Option<mpsc::Sender<Command>>,
+}
 
 impl<E: Event, C: Codec, L: Listener> Server<E, C, L> {
     /// Prepares to serve.
@@ -75,7 +83,7 @@ impl<E: Event, C: Codec, L: Listener> Server<E, C, L> {
     }
 
     /// Sets how each connection behaves.
-    pub fn options(mut self, options: SyncOptions) -> Self {
+    pub fn options(mut self, options: SyncOptions<E>) -> Self {
         self.options = options;
         self
     }
@@ -90,44 +98,39 @@ impl<E: Event, C: Codec, L: Listener> Server<E, C, L> {
     /// runtime.
     pub fn start(self) -> RunningServer {
         let (stop, stopped) = oneshot::channel();
-        let (count, connections) = watch::channel(0);
-        let task = tokio::spawn(self.run(stopped, count));
+        let connections = Connections::default();
+        let task = tokio::spawn(self.run(stopped, Arc::clone(&connections)));
         RunningServer { stop: Some(stop), connections, task }
     }
 
     async fn run(
         mut self,
         mut stopped: oneshot::Receiver<Duration>,
-        count: watch::Sender<usize>,
+        connections: Connections,
     ) -> io::Result<Shutdown> {
-        let mut connections = JoinSet::new();
-        let mut stops: Vec<Stop> = Vec::new();
+        let mut tasks = JoinSet::new();
         let ended = loop {
-            count.send_replace(connections.len());
             tokio::select! {
                 biased;
                 // The handle was dropped: nobody waits, so there is time.
                 grace = &mut stopped => break Ok(grace.unwrap_or(Duration::from_secs(10))),
-                Some(done) = connections.join_next() => {
-                    report(done);
-                    // Each ended connection leaves a closed channel behind; swept when there
-                    // are as many of them as of open ones.
-                    if stops.len() > 2 * connections.len() {
-                        stops.retain(|stop| !stop.is_closed());
-                    }
+                Some(done) = tasks.join_next_with_id() => {
+                    lock(&connections).remove(&report(&done));
                 }
                 accepted = self.listener.accept(format::<C>()),
-                    if connections.len() < self.max_connections => match accepted {
+                    if tasks.len() < self.max_connections => match accepted {
                     Ok(link) => {
-                        let (stop, commands) = mpsc::channel(1);
-                        stops.push(stop);
+                        let (handle, stop, commands, reporter) =
+                            SessionHandle::new(Arc::clone(self.log.end()));
                         let sync = BaseSync::new(&self.log, self.codec.clone(), Role::Acceptor, link)
                             .options(self.options.clone());
-                        connections.spawn(async move {
+                        let task = tasks.spawn(async move {
                             // The error is in the program's log; the connection's end is all
                             // that the server has to know.
-                            let _ = sync.run(commands, Reporter::new()).await;
+                            let _ = sync.run(commands, reporter).await;
                         });
+                        let connection = Connection { handle, stop: Some(stop) };
+                        lock(&connections).insert(task.id(), connection);
                     }
                     Err(error) => break Err(error),
                 },
@@ -136,36 +139,51 @@ impl<E: Event, C: Codec, L: Listener> Server<E, C, L> {
         // No new connections while the present ones end.
         drop(self.listener);
         let grace = *ended.as_ref().unwrap_or(&Duration::ZERO);
-        // A connection whose channel is dropped closes in order.
-        drop(stops);
+        for connection in lock(&connections).values_mut() {
+            connection.stop = None;
+        }
         let mut shutdown = Shutdown::default();
         let all = async {
-            while let Some(done) = connections.join_next().await {
-                report(done);
+            while let Some(done) = tasks.join_next_with_id().await {
+                lock(&connections).remove(&report(&done));
                 shutdown.closed += 1;
-                count.send_replace(connections.len());
             }
         };
         let _ = timeout(grace, all).await;
-        shutdown.cut = connections.len();
-        connections.shutdown().await;
-        count.send_replace(0);
+        shutdown.cut = tasks.len();
+        tasks.shutdown().await;
+        lock(&connections).clear();
         ended.map(|_| shutdown)
     }
 }
 
-fn report(done: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = done
-        && error.is_panic()
-    {
-        tracing::error!(%error, "a connection panicked; the others go on");
+/// Nothing panics while the lock is held.
+fn lock(connections: &Connections) -> MutexGuard<'_, HashMap<Id, Connection>> {
+    connections.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Which task has ended.
+fn report(done: &Result<(Id, ()), JoinError>) -> Id {
+    match done {
+        Ok((id, ())) => *id,
+        Err(error) => {
+            if error.is_panic() {
+                tracing::error!(%error, "a connection panicked; the others go on");
+            }
+            error.id()
+        }
     }
 }
 
 impl RunningServer {
     /// How many connections are open now.
     pub fn connections(&self) -> usize {
-        *self.connections.borrow()
+        lock(&self.connections).len()
+    }
+
+    /// The sessions of the open connections, those that are still being let in among them.
+    pub fn sessions(&self) -> Vec<SessionHandle> {
+        lock(&self.connections).values().map(|connection| connection.handle.clone()).collect()
     }
 
     /// Stops accepting, closes all connections in order and waits for that, at most for `grace`;

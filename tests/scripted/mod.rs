@@ -29,8 +29,25 @@ impl Peer {
         let _ = self.link.sender.send(frame.to_owned().into()).await;
     }
 
-    /// The next frame; `None` once the other side has closed.
+    /// The next frame; `None` once the other side has closed. The identity of the other side's log,
+    /// which is random, is left out.
     pub(crate) async fn next(&mut self) -> Option<String> {
+        loop {
+            let frame = self.next_whole().await?;
+            if !frame.starts_with(r#"["headers","#) {
+                return Some(frame);
+            }
+            let mut message: serde_json::Value = serde_json::from_str(&frame).unwrap();
+            let headers = message[1].as_object_mut().unwrap();
+            headers.remove("log-epoch").expect("each `headers` has it");
+            if !headers.is_empty() {
+                return Some(message.to_string());
+            }
+        }
+    }
+
+    /// The next frame as it was sent.
+    pub(crate) async fn next_whole(&mut self) -> Option<String> {
         let frame = self.link.receiver.receive().await.unwrap()?;
         Some(String::from_utf8(frame.to_vec()).unwrap())
     }

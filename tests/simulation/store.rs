@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use logux_sync::{
-    Added, Cursors, Entry, EventId, MemoryStore, NodeId, Position, Store, StoreError, Timestamp,
+    Added, Cursors, Entry, Epoch, EventId, MemoryStore, NodeId, Position, Store, StoreError,
+    Timestamp,
 };
 
 /// What a node's store holds, readable at once.
@@ -21,10 +22,16 @@ pub(crate) struct Mirror {
 }
 
 /// What outlives a process.
-#[derive(Default)]
 pub(crate) struct Disk {
     memory: MemoryStore<u64>,
     pub(crate) mirror: Mutex<Mirror>,
+}
+
+impl Disk {
+    /// An empty one; `epoch` from the seed, so that a seed is the same run each time.
+    pub(crate) fn new(epoch: u64) -> Self {
+        Self { memory: MemoryStore::with_epoch(Epoch::new(epoch)), mirror: Mutex::default() }
+    }
 }
 
 /// A process's way to its disk.
@@ -148,9 +155,18 @@ impl Store<u64> for SlowStore {
         Store::<u64>::set_dialled(&self.disk.memory, peer).await
     }
 
-    async fn reset_cursors(&self, peer: &NodeId, _: Added) -> Result<(), StoreError> {
+    async fn reset_cursors(&self, peer: &NodeId, _: Cursors) -> Result<(), StoreError> {
         let mut mirror = self.disk.mirror.lock().unwrap();
         mirror.violations.push(format!("the log of {peer} counts as replaced, but never was"));
         Ok(())
+    }
+
+    async fn set_epoch(&self, peer: &NodeId, epoch: Epoch) -> Result<(), StoreError> {
+        self.delay().await;
+        Store::<u64>::set_epoch(&self.disk.memory, peer, epoch).await
+    }
+
+    async fn epoch(&self) -> Result<Epoch, StoreError> {
+        Store::<u64>::epoch(&self.disk.memory).await
     }
 }

@@ -125,7 +125,7 @@ pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
         .enumerate()
         .map(|(index, id)| Node {
             id: id.clone(),
-            disk: Arc::default(),
+            disk: Arc::new(Disk::new(random.u64(..))),
             max_store_delay,
             clock_offset: Arc::new(AtomicI64::new(random.i64(-600_000..600_000))),
             dials: shape
@@ -303,7 +303,7 @@ impl Node {
         (
             self.id.clone(),
             self.disk.mirror.lock().unwrap().entries.len(),
-            running.and_then(|running| running.client.as_ref()).map(Session::state),
+            running.and_then(|running| running.client.as_ref()).map(|session| session.state()),
             running.and_then(|running| running.server.as_ref()).map(RunningServer::connections),
         )
     }

@@ -8,7 +8,7 @@ use logux_codecs::{
 };
 
 use crate::log::Received;
-use crate::store::Cursors;
+use crate::store::{Cursors, Epoch};
 use crate::sync::error::Error;
 use crate::sync::relative::FarFuture;
 use crate::sync::session::Notice;
@@ -27,6 +27,8 @@ pub enum Role {
 pub(crate) struct Config {
     pub(crate) role: Role,
     pub(crate) local: NodeId,
+    /// Which log this node has.
+    pub(crate) epoch: Epoch,
     pub(crate) credentials: Option<Value>,
     pub(crate) subprotocol: Option<Subprotocol>,
     pub(crate) headers: Headers,
@@ -37,6 +39,14 @@ pub(crate) struct Config {
     /// How many `sync` may wait for their `synced`.
     pub(crate) window: usize,
     pub(crate) far_future: FarFuture,
+    /// Whether an opener corrects times by the difference of the clocks,
+    pub(crate) fix_time: bool,
+    /// and what it last was, in milliseconds, with which node.
+    pub(crate) time_fix: Option<(NodeId, i64)>,
+    /// Whether some events may be held back from the peer, and let through later.
+    pub(crate) filtered: bool,
+    /// What the user says that the peer has.
+    pub(crate) synced_override: Option<Added>,
     /// An opener's guess of how far it has received the log of the node that will answer.
     pub(crate) synced: Added,
 }
@@ -61,9 +71,11 @@ pub(crate) enum Input<E> {
     Checked(Result<Cursors, ProtocolError>),
     /// The oldest so many [`Output::Store`] are stored.
     Stored(usize),
-    /// The answer to [`Output::Read`]: all up to here was sent, or (`sent` is false) nothing up to
-    /// here is for the peer.
-    Read { up_to: Added, sent: bool },
+    /// The answer to [`Output::Read`]: all up to here was sent but for what was withheld, or
+    /// (`sent` is false) nothing up to here is for the peer.
+    Read { up_to: Added, sent: bool, withheld: Vec<Added> },
+    /// Events after here may be for the peer now that were not before.
+    Reevaluate { after: Added },
     /// The log reaches up to here.
     Grown(Added),
     /// The user has new headers.
@@ -90,7 +102,11 @@ pub(crate) enum Output<E> {
     /// Note that the peer has all up to here.
     Advance(Added),
     /// Note that the peer's log is another one than before, and lacks what came from it up to here.
-    Reset { return_up_to: Added },
+    Reset(Cursors),
+    /// Note that the peer has what was sent to it between these positions.
+    Delivered(Batch),
+    /// Note that all has been sent that was to be looked at again.
+    Reviewed,
     /// Tell the user.
     Tell(Notice),
     /// End the connection, once all before is sent.
@@ -110,6 +126,17 @@ pub(crate) struct Claim {
     pub(super) start: Timestamp,
     /// An opener learns the base time.
     pub(super) base_time: Timestamp,
+    /// How many milliseconds the own clock is ahead of the peer's.
+    pub(super) time_fix: i64,
+}
+
+/// What one `sync` covers.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    pub(crate) after: Added,
+    pub(crate) up_to: Added,
+    /// The events between that the filter held back.
+    pub(crate) withheld: Vec<Added>,
 }
 
 /// Which events to send next.
@@ -121,4 +148,6 @@ pub(crate) struct Wanted {
     pub(crate) up_to: Added,
     /// Events that came from the peer are not sent back to it, but for those up to here.
     pub(crate) return_up_to: Added,
+    /// Up to here only what was withheld before is looked at.
+    pub(crate) review_up_to: Added,
 }

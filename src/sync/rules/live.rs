@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use logux_codecs::{Added, Sync, Timestamp};
 
+use super::input_output::Batch;
 use crate::log::{Entry, Received};
 use crate::sync::error::Misbehaviour;
 use crate::sync::relative::{FarFuture, Relative};
@@ -17,9 +18,11 @@ pub(super) struct Live {
     /// All up to here was there when the connection became live.
     pub(super) start_end: Added,
     pub(super) return_up_to: Added,
-    pub(super) reading: bool,
+    pub(super) reading: Option<Reading>,
+    /// What was withheld up to here is looked at again.
+    pub(super) review_up_to: Added,
     /// The `sync` messages that wait for their `synced`.
-    pub(super) unconfirmed: VecDeque<Added>,
+    pub(super) unconfirmed: VecDeque<Batch>,
     pub(super) sent: Added,
     pub(super) ready_sent: bool,
     // What the other side sends.
@@ -28,6 +31,14 @@ pub(super) struct Live {
     pub(super) storing: VecDeque<Arrived>,
     pub(super) remote_ready: bool,
     pub(super) far_future: FarFuture,
+}
+
+/// The log is being read after a position.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    pub(super) after: Added,
+    /// Where to go back to when that is done.
+    pub(super) go_back_to: Option<Added>,
 }
 
 /// What a message from the peer asks for once everything before it is stored.
@@ -71,12 +82,35 @@ impl Live {
 
     /// Only what waits for it can be confirmed; `@logux/core` believes any number, and never again
     /// sends what is below. Answers what is confirmed now.
-    pub(super) fn synced(&mut self, added: Added) -> Result<Added, Misbehaviour> {
-        let place = self.unconfirmed.iter().position(|&waiting| waiting == added);
+    pub(super) fn synced(
+        &mut self,
+        added: Added,
+    ) -> Result<impl Iterator<Item = Batch> + use<>, Misbehaviour> {
+        let place = self.unconfirmed.iter().position(|waiting| waiting.up_to == added);
         let place = place.ok_or(Misbehaviour::Unsent(added))?;
-        self.unconfirmed.drain(..=place);
-        // With nothing under way, what comes after it and is not for the peer counts, too.
-        self.sent = if self.unconfirmed.is_empty() { self.position } else { added };
-        Ok(self.sent)
+        let rest = self.unconfirmed.split_off(place + 1);
+        let confirmed = std::mem::replace(&mut self.unconfirmed, rest);
+        match self.unconfirmed.front() {
+            // With nothing under way, what comes after it and is not for the peer counts, too.
+            None => self.sent = self.position,
+            Some(next) if next.after >= added => self.sent = added,
+            // What is under way was held back before: see `reevaluate`.
+            Some(_) => {}
+        }
+        Ok(confirmed.into_iter())
+    }
+
+    /// Goes back to send what is for the peer now and was not before.
+    pub(super) fn reevaluate(&mut self, after: Added) {
+        match &mut self.reading {
+            Some(reading) => {
+                reading.go_back_to = Some(reading.go_back_to.map_or(after, |old| old.min(after)));
+            }
+            None => {
+                self.review_up_to = self.review_up_to.max(self.position);
+                self.position = self.position.min(after);
+                self.sent = self.sent.min(after);
+            }
+        }
     }
 }

@@ -8,19 +8,19 @@ mod input_output;
 mod live;
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use logux_codecs::{Added, Connect, Connected, Message, Protocol, ProtocolError};
+use logux_codecs::{Added, Connect, Connected, Headers, Message, Protocol, ProtocolError, Value};
 
 use super::error::{Error, Misbehaviour, start_of};
 use super::relative::Relative;
 use super::session::Notice;
 use super::state::State;
-use crate::store::Cursors;
-use live::{Arrived, Live};
+use crate::store::{Cursors, Epoch};
+use live::{Arrived, Live, Reading};
 
 pub use input_output::Role;
-pub(crate) use input_output::{Claim, Config, Input, Now, Output, Wanted};
+pub(crate) use input_output::{Batch, Claim, Config, Input, Now, Output, Wanted};
 
 /// What a peer may send before it is authenticated: messages, and bytes of all of them.
 const EARLY_MESSAGES: usize = 16;
@@ -40,7 +40,19 @@ pub(crate) struct Rules<E> {
     /// When to ask the peer whether it is still there.
     ask_at: Option<Instant>,
     was_synchronized: bool,
+    /// When the question went out that the peer has to answer.
+    asked: Option<Now>,
+    round_trip: Option<Duration>,
+    /// Which log the peer says that it has.
+    remote_epoch: Option<Epoch>,
+    told_headers: bool,
 }
+
+/// The header that carries a log's [`Epoch`].
+const EPOCH: &str = "log-epoch";
+
+/// No clock is off by more than a hundred years, in milliseconds.
+const MAX_TIME_FIX: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
 
 #[derive(Debug)]
 enum Phase {
@@ -65,6 +77,10 @@ impl<E> Rules<E> {
             answer_by: None,
             ask_at: None,
             was_synchronized: false,
+            asked: None,
+            round_trip: None,
+            remote_epoch: None,
+            told_headers: false,
         }
     }
 
@@ -109,19 +125,33 @@ impl<E> Rules<E> {
     pub(crate) fn state(&self) -> Option<State> {
         match &self.phase {
             Phase::Live(live) if !live.unconfirmed.is_empty() => Some(State::Sending),
-            Phase::Live(live) if live.reading || live.position < self.log_end => None,
+            Phase::Live(live) if live.reading.is_some() || live.position < self.log_end => None,
             Phase::Live(live) if live.remote_ready && live.ready_sent => Some(State::Synchronized),
             Phase::Opening | Phase::Checking(_) | Phase::Live(_) => Some(State::Connecting),
             Phase::Over => None,
         }
     }
 
-    /// All up to here is confirmed, or not for the peer.
-    pub(crate) fn confirmed(&self) -> Option<Added> {
+    /// All of the own log up to here is confirmed, or not for the peer; all of the peer's log up
+    /// to there has arrived.
+    pub(crate) fn cursors(&self) -> Option<(Added, Added)> {
         match &self.phase {
-            Phase::Live(live) => Some(live.sent),
+            Phase::Live(live) => Some((live.sent, live.received)),
             _ => None,
         }
+    }
+
+    /// After which position events are sent next.
+    pub(crate) fn position(&self) -> Option<Added> {
+        match &self.phase {
+            Phase::Live(live) => Some(live.position),
+            _ => None,
+        }
+    }
+
+    /// How long the last question took to be answered.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
     }
 
     /// Whether both logs were once equal over this connection.
@@ -145,13 +175,18 @@ impl<E> Rules<E> {
             Input::Checked(Ok(cursors)) => self.become_live(now, cursors),
             Input::Checked(Err(refusal)) => self.refuse(refusal.clone(), Error::Refused(refusal)),
             Input::Stored(count) => self.stored(count),
-            Input::Read { up_to, sent } => self.read(up_to, sent),
+            Input::Read { up_to, sent, withheld } => self.read(up_to, sent, withheld),
+            Input::Reevaluate { after } => {
+                if let Phase::Live(live) = &mut self.phase {
+                    live.reevaluate(after);
+                }
+            }
             Input::Grown(end) => self.log_end = self.log_end.max(end),
             Input::Headers(headers) => {
                 self.config.headers = headers;
                 // Before `connect` came they are sent with the answer to it.
                 if self.config.role == Role::Opener || self.is_live() {
-                    self.send(Message::Headers(self.config.headers.clone()));
+                    self.send_headers();
                 }
             }
             Input::Debug(text) => self.send(Message::Debug(text)),
@@ -165,6 +200,7 @@ impl<E> Rules<E> {
     fn open(&mut self, now: Now) {
         self.answer_by = now.instant.checked_add(self.config.timeout);
         if self.config.role == Role::Opener {
+            self.asked = Some(now);
             self.send_headers();
             let Config { local, credentials, subprotocol, synced, .. } = &self.config;
             let connect = Connect {
@@ -188,7 +224,7 @@ impl<E> Rules<E> {
             }
         }
         match (&mut self.phase, self.config.role, message) {
-            (_, _, Message::Headers(headers)) => self.tell(Notice::Headers(headers)),
+            (_, _, Message::Headers(headers)) => self.headers(headers),
             (_, _, Message::Debug(text)) => self.tell(Notice::Debug(text)),
             (_, _, Message::Error(error)) => self.hang_up(Some(Error::Received(error))),
             (_, _, Message::Unknown(kind)) => return Err(Misbehaviour::UnknownMessage(kind)),
@@ -197,7 +233,7 @@ impl<E> Rules<E> {
                 return self.connect(now, connect);
             }
             (Phase::Opening, Role::Opener, Message::Connected(connected)) => {
-                return self.connected(connected);
+                return self.connected(now, connected);
             }
             // One `connect` for each connection, and only from the side that opened it: identity
             // is set once. `@logux/core` takes a second one.
@@ -209,9 +245,12 @@ impl<E> Rules<E> {
                 self.outputs.push_back(Output::Store(store));
             }
             (Phase::Live(live), role, Message::Synced(added)) => {
-                let sent = live.synced(added)?;
+                let confirmed = live.synced(added)?;
                 // An acceptor notes what the peer has said, to compare it with what it will claim.
-                let noted = if role == Role::Acceptor { added } else { sent };
+                let noted = if role == Role::Acceptor { added } else { live.sent };
+                if self.config.filtered {
+                    self.outputs.extend(confirmed.map(Output::Delivered));
+                }
                 self.outputs.push_back(Output::Advance(noted));
             }
             (Phase::Live(live), _, Message::Ready(added)) if live.relative.protocol.has_ready() => {
@@ -228,7 +267,9 @@ impl<E> Rules<E> {
             // Hearing it is all that it is for; also one that nobody asked for does no harm. Its
             // number, and that of a ping, moves no cursor: `@logux/core` puts there what was
             // added, not what was sent.
-            (Phase::Live(_), _, Message::Pong(_)) => {}
+            (Phase::Live(_), _, Message::Pong(_)) => {
+                self.answered(now);
+            }
 
             (
                 _,
@@ -261,10 +302,11 @@ impl<E> Rules<E> {
             synced: connect.synced,
             start: now.clock,
             base_time: now.clock,
+            time_fix: 0,
         })
     }
 
-    fn connected(&mut self, connected: Connected) -> Result<(), Misbehaviour> {
+    fn connected(&mut self, now: Now, connected: Connected) -> Result<(), Misbehaviour> {
         let protocol = match Protocol::of_answer(connected.protocol) {
             Ok(protocol) => protocol,
             Err(supported) => {
@@ -272,6 +314,7 @@ impl<E> Rules<E> {
                 return Ok(());
             }
         };
+        let time_fix = self.time_fix(now, &connected)?;
         self.check(Claim {
             protocol,
             node_id: connected.node_id,
@@ -280,7 +323,63 @@ impl<E> Rules<E> {
             synced: Added::ZERO,
             start: connected.start,
             base_time: connected.end,
+            time_fix,
         })
+    }
+
+    /// How far the own clock is ahead of the peer's, in milliseconds. Source: Logux protocol 7,
+    /// time fix.
+    fn time_fix(&mut self, now: Now, connected: &Connected) -> Result<i64, Misbehaviour> {
+        let Connected { node_id, start, end, .. } = connected;
+        if end < start {
+            return Err(Misbehaviour::TimeOutOfRange);
+        }
+        let Some(asked) = self.answered(now) else { return Ok(0) };
+        if !self.config.fix_time {
+            return Ok(0);
+        }
+        // By the clock that cannot be set. Where the peer says that it took longer than all took,
+        // its clock was set.
+        let passed = i64::try_from((now.instant - asked.instant).as_millis()).unwrap_or(i64::MAX);
+        let round_trip = passed.saturating_sub(end.since(*start)).max(0);
+        let fix = asked.clock.since(*start).saturating_add(round_trip / 2);
+        if fix.unsigned_abs() > MAX_TIME_FIX {
+            return Err(Misbehaviour::TimeOutOfRange);
+        }
+        // No better measurement than the last one: times stay where they are.
+        match &self.config.time_fix {
+            Some((node, last))
+                if node == node_id && last.abs_diff(fix) <= round_trip.unsigned_abs() =>
+            {
+                Ok(*last)
+            }
+            _ => Ok(fix),
+        }
+    }
+
+    /// The peer's headers, all of them; that which is between the nodes is not for the user.
+    fn headers(&mut self, mut headers: Headers) {
+        let epoch = headers.remove(EPOCH);
+        if let Some(epoch) = epoch.as_ref().and_then(Value::as_str).and_then(Epoch::parse) {
+            self.remote_epoch = self.remote_epoch.or(Some(epoch));
+            if headers.is_empty() && !self.told_headers {
+                return;
+            }
+        }
+        self.told_headers = true;
+        self.tell(Notice::Headers(headers));
+    }
+
+    /// Which log the peer has, as far as it has said.
+    pub(crate) fn remote_epoch(&self) -> Option<Epoch> {
+        self.remote_epoch
+    }
+
+    /// When what is answered now was asked, if anything was.
+    fn answered(&mut self, now: Now) -> Option<Now> {
+        let asked = self.asked.take()?;
+        self.round_trip = Some(now.instant - asked.instant);
+        Some(asked)
     }
 
     fn refuse_protocol(&mut self, supported: u32, used: u32) {
@@ -306,25 +405,33 @@ impl<E> Rules<E> {
             Role::Acceptor => (now.clock, claim.synced),
             Role::Opener => (claim.base_time, cursors.sent),
         };
+        let sent = self.config.synced_override.unwrap_or(sent);
         // The guess was about another node: told too much, this one would leave out events.
         if self.config.role == Role::Opener && self.config.synced > cursors.received {
             self.hang_up(Some(Error::AnotherNode { found: claim.node_id }));
             return;
         }
-        // The peer has seen more than there is: not of this log. Or it has confirmed more than it
-        // claims to have: it has lost its log, and with it what had come from it.
-        let lost = self.config.role == Role::Acceptor && claim.synced < cursors.sent;
+        // The peer has another log than before, which lacks what had come from it: it says so, or
+        // it has confirmed more than it claims to have.
+        let replaced = cursors.epoch.zip(self.remote_epoch).is_some_and(|(old, new)| old != new);
+        let lost = replaced
+            || self.config.role == Role::Acceptor
+                && self.config.synced_override.is_none()
+                && claim.synced < cursors.sent;
+        // Or it has seen more than there is: not of this log.
         let start_over = lost || sent > self.log_end;
         let sent = if start_over { Added::ZERO } else { sent };
-        let return_up_to = if lost { self.log_end } else { cursors.return_up_to };
-        if lost {
-            self.outputs.push_back(Output::Reset { return_up_to });
+        let cursors = if lost { self.reset_cursors(&cursors) } else { cursors };
+        if replaced && self.config.synced > Added::ZERO {
+            // What it was told in `connect` was about the other log.
+            self.hang_up(Some(Error::LogReplaced));
+            return;
         }
         let protocol = claim.protocol;
         let relative = Relative {
             protocol,
             base_time,
-            time_fix: 0,
+            time_fix: claim.time_fix,
             local: self.config.local.clone(),
             remote: claim.node_id,
             local_subprotocol: self.config.subprotocol,
@@ -334,13 +441,14 @@ impl<E> Rules<E> {
             relative,
             position: sent,
             start_end: self.log_end,
-            return_up_to,
-            reading: false,
+            return_up_to: cursors.return_up_to,
+            reading: None,
+            review_up_to: Added::ZERO,
             unconfirmed: VecDeque::new(),
             sent,
             ready_sent: !protocol.has_ready(),
-            received: if lost { Added::ZERO } else { cursors.received },
-            received_before: if lost { Added::ZERO } else { cursors.received },
+            received: cursors.received,
+            received_before: cursors.received,
             storing: VecDeque::new(),
             remote_ready: !protocol.has_ready(),
             far_future: self.config.far_future,
@@ -392,35 +500,61 @@ impl<E> Rules<E> {
         // Once for each connection, or one short message could have the whole log sent again.
         live.received_before = Added::ZERO;
         live.return_up_to = self.log_end;
-        self.outputs.push_back(Output::Reset { return_up_to: self.log_end });
+        self.reset_cursors(&Cursors::default());
         match self.config.role {
             // Only the `connect` of a new connection can tell the peer to start over.
             Role::Opener => self.hang_up(Some(Error::LogReplaced)),
             Role::Acceptor => {
-                live.position = Added::ZERO;
+                if let Phase::Live(live) = &mut self.phase {
+                    live.position = Added::ZERO;
+                }
                 self.tell(Notice::StartedOver);
             }
         }
     }
 
-    fn read(&mut self, up_to: Added, sent: bool) {
+    /// What is known of a peer whose log is another one: nothing, but that it lacks what it sent.
+    fn reset_cursors(&mut self, before: &Cursors) -> Cursors {
+        let cursors = Cursors {
+            return_up_to: self.log_end,
+            epoch: self.remote_epoch.or(before.epoch),
+            ..Cursors::default()
+        };
+        self.outputs.push_back(Output::Reset(cursors));
+        cursors
+    }
+
+    fn read(&mut self, up_to: Added, sent: bool, withheld: Vec<Added>) {
         let Phase::Live(live) = &mut self.phase else { return };
-        live.reading = false;
+        let Some(Reading { after, go_back_to }) = live.reading.take() else { return };
         live.position = up_to;
+        let batch = Batch { after, up_to, withheld };
         if sent {
-            live.unconfirmed.push_back(up_to);
-        } else if live.unconfirmed.is_empty() && live.sent < up_to {
-            live.sent = up_to;
-            if self.config.role == Role::Opener {
-                self.outputs.push_back(Output::Advance(up_to));
+            live.unconfirmed.push_back(batch);
+        } else {
+            if self.config.filtered {
+                self.outputs.push_back(Output::Delivered(batch));
             }
+            if live.unconfirmed.is_empty() && live.sent < up_to {
+                live.sent = up_to;
+                if self.config.role == Role::Opener {
+                    self.outputs.push_back(Output::Advance(up_to));
+                }
+            }
+        }
+        if let Some(after) = go_back_to {
+            live.reevaluate(after);
         }
     }
 
     /// Sends what can be sent now: the log is the queue.
     fn advance(&mut self) {
         let Phase::Live(live) = &mut self.phase else { return };
-        if live.reading {
+        if live.review_up_to > Added::ZERO && live.sent >= live.review_up_to {
+            live.review_up_to = Added::ZERO;
+            self.outputs.push_back(Output::Reviewed);
+        }
+        if live.reading.is_some() {
             return;
         }
         // All that was there at the start is sent, and nothing that is said here overtakes it.
@@ -431,11 +565,12 @@ impl<E> Rules<E> {
             self.outputs.push_back(Output::Send(Message::Ready(live.start_end)));
         }
         if live.position < self.log_end && live.unconfirmed.len() < self.config.window {
-            live.reading = true;
+            live.reading = Some(Reading { after: live.position, go_back_to: None });
             self.outputs.push_back(Output::Read(Wanted {
                 after: live.position,
                 up_to: self.log_end,
                 return_up_to: live.return_up_to,
+                review_up_to: live.review_up_to,
             }));
         }
     }
@@ -462,6 +597,7 @@ impl<E> Rules<E> {
             let Phase::Live(live) = &self.phase else { return };
             let sent = live.position;
             self.send(Message::Ping(sent));
+            self.asked = Some(now);
             self.ask_at = None;
             self.answer_by = now.instant.checked_add(self.config.timeout);
         }
@@ -472,9 +608,9 @@ impl<E> Rules<E> {
     }
 
     fn send_headers(&mut self) {
-        if !self.config.headers.is_empty() {
-            self.send(Message::Headers(self.config.headers.clone()));
-        }
+        let mut headers = self.config.headers.clone();
+        headers.insert(EPOCH.to_owned(), self.config.epoch.to_string().into());
+        self.send(Message::Headers(headers));
     }
 
     fn tell(&mut self, notice: Notice) {

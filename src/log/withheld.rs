@@ -1,0 +1,170 @@
+//! Which events a peer was not sent, because `out_filter` said no: what to look at again when the
+//! filter's answers have changed.
+
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use logux_codecs::Added;
+
+/// So many ranges are told apart. Above that the oldest are joined: what lies between two of them
+/// may then travel twice, and is added once.
+const MAX_RANGES: usize = 1 << 16;
+
+/// What is known of one peer for as long as the process runs. Shared by all connections with it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Withheld(Arc<Mutex<Positions>>);
+
+#[derive(Debug, Default)]
+struct Positions {
+    /// In order, none touching the next.
+    ranges: Vec<RangeInclusive<u64>>,
+    /// All up to here was sent, or is in the ranges.
+    known_up_to: u64,
+    /// Some of the ranges are to be looked at again.
+    reviewing: bool,
+}
+
+impl Withheld {
+    /// A connection starts to send after `position`. What another process sent before is not
+    /// known: it counts as withheld.
+    pub(crate) fn start(&self, position: Added) {
+        let mut positions = self.positions();
+        let position = position.value();
+        if position > positions.known_up_to {
+            let unknown = positions.known_up_to + 1..=position;
+            positions.insert(unknown);
+        } else {
+            positions.remove(position + 1..=u64::MAX);
+        }
+        positions.known_up_to = position;
+    }
+
+    /// What is sent now up to `up_to` leaves these out.
+    pub(crate) fn withhold(&self, up_to: Added, withheld: &[Added]) {
+        let mut positions = self.positions();
+        for added in withheld {
+            positions.insert(added.value()..=added.value());
+        }
+        positions.known_up_to = positions.known_up_to.max(up_to.value());
+    }
+
+    /// The peer has all from `after` to `up_to` but for these.
+    pub(crate) fn delivered(&self, after: Added, up_to: Added, withheld: &[Added]) {
+        let mut positions = self.positions();
+        positions.remove(after.value() + 1..=up_to.value());
+        for added in withheld {
+            positions.insert(added.value()..=added.value());
+        }
+    }
+
+    /// Wants all looked at again. Answers after which position to start.
+    pub(crate) fn review(&self) -> Option<Added> {
+        let mut positions = self.positions();
+        positions.reviewing = !positions.ranges.is_empty();
+        positions.review_after()
+    }
+
+    /// After which position to go on with a review that an earlier connection did not finish.
+    pub(crate) fn unfinished_review(&self) -> Option<Added> {
+        let positions = self.positions();
+        if positions.reviewing { positions.review_after() } else { None }
+    }
+
+    pub(crate) fn reviewed(&self) {
+        self.positions().reviewing = false;
+    }
+
+    /// The last position that can be skipped in a review that has come to `after`.
+    pub(crate) fn skip(&self, after: Added) -> Option<Added> {
+        let positions = self.positions();
+        let next = positions.ranges.iter().find(|range| *range.end() > after.value())?;
+        Some(Added::ZERO.plus((*next.start() - 1).max(after.value())))
+    }
+
+    pub(crate) fn contains(&self, added: Added) -> bool {
+        let positions = self.positions();
+        let place = positions.place(added.value());
+        positions.ranges.get(place).is_some_and(|range| range.contains(&added.value()))
+    }
+
+    /// No method panics half-way, so a poisoned lock still guards whole positions.
+    fn positions(&self) -> MutexGuard<'_, Positions> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Positions {
+    fn review_after(&self) -> Option<Added> {
+        self.ranges.first().map(|first| Added::ZERO.plus(first.start() - 1))
+    }
+
+    /// The first range that ends at or after a position.
+    fn place(&self, position: u64) -> usize {
+        self.ranges.partition_point(|range| *range.end() < position)
+    }
+
+    fn insert(&mut self, range: RangeInclusive<u64>) {
+        // All that overlap or touch become one.
+        let from = self.place(range.start().saturating_sub(1));
+        let to =
+            self.ranges.partition_point(|other| *other.start() <= range.end().saturating_add(1));
+        let joined = match self.ranges.get(from..to) {
+            Some([first, .., last]) => {
+                *first.start().min(range.start())..=*last.end().max(range.end())
+            }
+            Some([only]) => *only.start().min(range.start())..=*only.end().max(range.end()),
+            _ => range,
+        };
+        self.ranges.splice(from..to.max(from), [joined]);
+        if self.ranges.len() > MAX_RANGES {
+            let second = self.ranges.remove(1);
+            self.ranges[0] = *self.ranges[0].start()..=*second.end();
+        }
+    }
+
+    fn remove(&mut self, range: RangeInclusive<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let from = self.place(*range.start());
+        let to = self.ranges.partition_point(|other| other.start() <= range.end());
+        if from >= to {
+            return;
+        }
+        let (first, last) = (self.ranges[from].clone(), self.ranges[to - 1].clone());
+        let before = (first.start() < range.start()).then(|| *first.start()..=range.start() - 1);
+        let after = (last.end() > range.end()).then(|| range.end() + 1..=*last.end());
+        self.ranges.splice(from..to, before.into_iter().chain(after));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against a plain set of numbers.
+    #[test]
+    fn ranges_hold_what_a_set_holds() {
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut positions = Positions::default();
+            let mut set = std::collections::BTreeSet::new();
+            for _ in 0..100 {
+                let start = random.u64(1..60);
+                let end = start + random.u64(..6);
+                if random.bool() {
+                    positions.insert(start..=end);
+                    set.extend(start..=end);
+                } else {
+                    positions.remove(start..=end);
+                    set.retain(|number| !(start..=end).contains(number));
+                }
+                let held: Vec<u64> = positions.ranges.iter().cloned().flatten().collect();
+                assert_eq!(held, set.iter().copied().collect::<Vec<_>>(), "seed {seed}");
+                let apart =
+                    positions.ranges.windows(2).all(|two| two[0].end() + 1 < *two[1].start());
+                assert!(apart, "seed {seed}: {:?}", positions.ranges);
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What a user can have a session ask: plain functions, boxed once, each answer awaited so that
+//! neither an error nor a panic in it goes unseen.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_core::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use logux_codecs::Value;
+
+use super::error::Error;
+use super::session::Remote;
+use crate::log::{Entry, Received};
+
+/// Why a callback of the user's could not answer. `?` makes it of any error.
+pub type CallbackError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How many events a filter or a map is asked about at once.
+const AT_ONCE: usize = 16;
+
+type Answer<T> = BoxFuture<'static, Result<T, CallbackError>>;
+
+type Filter<E> = Arc<dyn Fn(Arc<Entry<E>>, Arc<Remote>) -> Answer<bool> + Send + Sync>;
+type InMap<E> = Arc<dyn Fn(Entry<E>, Arc<Remote>) -> Answer<Entry<E>> + Send + Sync>;
+type OutMap<E> = Arc<dyn Fn(Arc<Entry<E>>, Arc<Remote>) -> Answer<Arc<Entry<E>>> + Send + Sync>;
+
+/// What is asked about events that come in: first whether to take them, then what to make of them.
+pub(crate) struct Inward<E> {
+    pub(crate) filter: Option<Filter<E>>,
+    pub(crate) map: Option<InMap<E>>,
+}
+
+/// What is asked about events that go out: first whether to send them, then what to make of them.
+pub(crate) struct Outward<E> {
+    pub(crate) filter: Option<Filter<E>>,
+    pub(crate) map: Option<OutMap<E>>,
+}
+
+/// Where credentials come from.
+#[derive(Clone)]
+pub(crate) enum Credentials {
+    Fixed(Value),
+    Made(Arc<dyn Fn() -> Answer<Value> + Send + Sync>),
+}
+
+impl<E: Send + Sync + 'static> Inward<E> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.filter.is_none() && self.map.is_none()
+    }
+
+    /// The events of a message that are to be stored, in their order.
+    pub(crate) async fn apply(
+        &self,
+        received: Received<E>,
+        remote: &Arc<Remote>,
+    ) -> Result<Received<E>, Error> {
+        let judged = stream::iter(received.entries)
+            .map(|entry| self.apply_to_one(entry, Arc::clone(remote)))
+            .buffered(AT_ONCE)
+            .try_filter_map(|entry| std::future::ready(Ok(entry)));
+        Ok(Received { entries: judged.try_collect().await?, ..received })
+    }
+
+    async fn apply_to_one(
+        &self,
+        mut entry: Entry<E>,
+        remote: Arc<Remote>,
+    ) -> Result<Option<Entry<E>>, Error> {
+        if let Some(filter) = &self.filter {
+            let shared = Arc::new(entry);
+            let asked = answer("in_filter", || filter(Arc::clone(&shared), Arc::clone(&remote)));
+            if !asked.await? {
+                return Ok(None);
+            }
+            let kept = || Error::callback("in_filter", "it still holds an event after its answer");
+            entry = Arc::into_inner(shared).ok_or_else(kept)?;
+        }
+        if let Some(map) = &self.map {
+            // Who an event is, and where it came from, is not the map's to say.
+            let (id, source) = (entry.meta.id.clone(), entry.meta.source.clone());
+            entry = answer("in_map", || map(entry, remote)).await?;
+            entry.meta.id = id;
+            entry.meta.source = source;
+        }
+        Ok(Some(entry))
+    }
+}
+
+impl<E: Send + Sync + 'static> Outward<E> {
+    /// Each event that the peer may have, as it may have it, or `None`.
+    pub(crate) async fn apply(
+        &self,
+        entries: Vec<Arc<Entry<E>>>,
+        remote: &Arc<Remote>,
+    ) -> Result<Vec<Option<Arc<Entry<E>>>>, Error> {
+        if self.filter.is_none() && self.map.is_none() {
+            return Ok(entries.into_iter().map(Some).collect());
+        }
+        stream::iter(entries)
+            .map(|entry| self.apply_to_one(entry, Arc::clone(remote)))
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    async fn apply_to_one(
+        &self,
+        entry: Arc<Entry<E>>,
+        remote: Arc<Remote>,
+    ) -> Result<Option<Arc<Entry<E>>>, Error> {
+        if let Some(filter) = &self.filter
+            && !answer("out_filter", || filter(Arc::clone(&entry), Arc::clone(&remote))).await?
+        {
+            return Ok(None);
+        }
+        match &self.map {
+            Some(map) => Ok(Some(answer("out_map", || map(entry, remote)).await?)),
+            None => Ok(Some(entry)),
+        }
+    }
+}
+
+impl Credentials {
+    /// The credentials for one connection.
+    pub(crate) async fn produce(&self) -> Result<Value, Error> {
+        match self {
+            Self::Fixed(value) => Ok(value.clone()),
+            Self::Made(make) => match answer("credentials", || make()).await {
+                Ok(value) => Ok(value),
+                Err(Error::Callback { source, .. }) => Err(Error::Credentials(source)),
+                Err(error) => Err(error),
+            },
+        }
+    }
+}
+
+/// Asks, and takes a panic for an error.
+pub(crate) async fn answer<T, A>(name: &'static str, ask: impl FnOnce() -> A) -> Result<T, Error>
+where
+    A: Future<Output = Result<T, CallbackError>>,
+{
+    match AssertUnwindSafe(async { ask().await }).catch_unwind().await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(Error::Callback { name, source }),
+        Err(_) => Err(Error::callback(name, "it panicked")),
+    }
+}
+
+impl<E> Clone for Inward<E> {
+    fn clone(&self) -> Self {
+        Self { filter: self.filter.clone(), map: self.map.clone() }
+    }
+}
+
+impl<E> Clone for Outward<E> {
+    fn clone(&self) -> Self {
+        Self { filter: self.filter.clone(), map: self.map.clone() }
+    }
+}
+
+impl<E> Default for Inward<E> {
+    fn default() -> Self {
+        Self { filter: None, map: None }
+    }
+}
+
+impl<E> Default for Outward<E> {
+    fn default() -> Self {
+        Self { filter: None, map: None }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    /// They do not belong into logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials")
+    }
+}
