@@ -1,0 +1,709 @@
+//! Hostile values in each position of each message, in each role and phase: a table of values, a
+//! table of messages with a hole, and what the protocol says of the two together. Whatever comes,
+//! nothing panics, nothing is left behind, and all other connections stay as they are.
+
+mod scripted;
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use logux_sync::{
+    Added, BaseSync, Clock, Codec, Cursors, Json, Log, Memory, MemoryStore, Message, NodeId, Role,
+    Session, State, Store, SyncOptions, Timestamp, Value,
+};
+use scripted::Peer;
+use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// Where a connection stands when the message comes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// Nobody has introduced himself.
+    Opening,
+    /// `auth` is thinking, and will say yes.
+    Admitted,
+    /// `auth` is thinking, and will say no.
+    Rejected,
+    /// Both sides send events.
+    Live,
+}
+use Phase::{Admitted, Live, Opening, Rejected};
+use Role::{Acceptor, Opener};
+
+/// What a value is, by RFC 8259, Unicode and Logux protocols 5 and 7.
+#[derive(Clone, Copy, PartialEq)]
+enum Is {
+    /// No JSON.
+    NoJson,
+    /// JSON by its grammar, but no value: a number that no double holds, half a character, or
+    /// deeper than 128 levels.
+    Unfit,
+    /// A value, but nothing that a message asks for.
+    Other,
+    /// An integer in ±(2^53 - 1), however it is written.
+    Integer(i64),
+    /// An array of two such.
+    Pair(i64, i64),
+    /// A string.
+    Text,
+    /// A string that is a node id: 1 to 256 bytes, all visible, none above U+D7FF.
+    Name,
+    /// A string that ends like the counter in an event id.
+    Counted,
+    /// A string that is an event id: a number up to 2^53 - 1 in base 64, and perhaps a node id.
+    Id(Of),
+    /// A string that is an event id, and a node id.
+    NameAndId,
+    /// The event id of protocol 5 that names the node: `[shift, node, counter]`.
+    LongId(Of),
+    Object,
+    /// An object that can be the meta of an event in protocol 7.
+    Meta7,
+    /// The same in protocol 5.
+    Meta5,
+    /// An object that is deeper than 128 levels, under a key that no message has.
+    DeepObject,
+}
+
+/// Which event an id names.
+#[derive(Clone, Copy, PartialEq)]
+enum Of {
+    New,
+    /// The log has it.
+    Known,
+    /// The node itself will not give that id for years.
+    Stolen,
+}
+use Is::{Counted, DeepObject, Id, Integer, LongId, Meta5, Meta7, Name, NameAndId, NoJson, Object};
+use Is::{Other, Pair, Text, Unfit};
+use Of::{Known, New, Stolen};
+
+/// What may stand in a message's hole.
+#[derive(Clone, Copy, PartialEq)]
+enum Hole {
+    Nothing,
+    /// What is not looked at.
+    Ignored,
+    Any,
+    Position,
+    /// Milliseconds from the base time.
+    Time,
+    /// The connection's base time, and the moment before.
+    Times,
+    Moment,
+    Version,
+    Subprotocol,
+    Minor,
+    Str,
+    Node,
+    /// The node id within an event id; takes no quotes.
+    NodeInId,
+    Event,
+    Options,
+    Map,
+    EventMeta,
+}
+
+const SAFE: i64 = (1 << 53) - 1;
+/// What all clocks show.
+const NOW: i64 = 1_000_000;
+/// How many events the log has.
+const EVENTS: u64 = 3;
+
+/// The numbers of the cursors before the message comes: what the peer has confirmed, and what was
+/// received from it.
+const SENT: u64 = 1;
+const RECEIVED: u64 = 2;
+
+#[rustfmt::skip]
+fn values() -> Vec<(String, Is)> {
+    let values = [
+        ("null", Other), ("true", Other), ("false", Other),
+
+        ("0", Integer(0)), ("-0", Integer(0)), ("-0.0", Integer(0)), ("1e-400", Integer(0)),
+        ("1", Integer(1)), ("2", Integer(2)), ("3", Integer(3)), ("3.0", Integer(3)),
+        ("0.3e1", Integer(3)), ("4", Integer(4)), ("5", Integer(5)), ("6", Integer(6)), ("7", Integer(7)), ("8", Integer(8)), ("-1", Integer(-1)),
+        ("-1000000", Integer(-NOW)), ("-1000001", Integer(-NOW - 1)),
+        ("4294967295", Integer(0xffff_ffff)), ("4294967296", Integer(0x1_0000_0000)),
+        ("1e15", Integer(1_000_000_000_000_000)),
+        ("9007199253740991", Integer(SAFE - NOW)), ("9007199253740992", Integer(SAFE - NOW + 1)),
+        ("9007199254740991", Integer(SAFE)),
+        ("-9007199254740991", Integer(-SAFE)),
+        ("0.5", Other), ("-0.5", Other), ("9007199254740992", Other), ("9007199254740993", Other),
+        ("9007199254740992.0", Other), ("-9007199254740992", Other), ("1e16", Other), ("1e300", Other),
+        ("-1e308", Other), ("-9223372036854775808", Other), ("9223372036854775807", Other),
+        ("18446744073709551615", Other), ("18446744073709551616", Other),
+        ("1e400", Unfit), ("-1e400", Unfit),
+
+        ("NaN", NoJson), ("-Infinity", NoJson), ("01", NoJson), ("+1", NoJson), (".5", NoJson),
+        ("1.", NoJson), ("0x10", NoJson), ("undefined", NoJson), ("'a'", NoJson), ("", NoJson),
+        ("\u{feff}1", NoJson), ("[1,]", NoJson), (r#"{"a":1,}"#, NoJson), ("{1:2}", NoJson),
+        ("/**/1", NoJson), (r#"""#, NoJson), (r#""\x""#, NoJson), ("\"a\nb\"", NoJson),
+        ("\"\0\"", NoJson), ("\u{1b}[2J", NoJson), ("]", NoJson),
+
+        (r#""""#, Text), (r#"" ""#, Text), (r#""a\tb""#, Text), (r#""a\nb""#, Text),
+        (r#""\u0000""#, Text), (r#""\u001b[2J""#, Text), (r#""\u202eevil""#, Text),
+        ("\"\u{202e}evil\"", Text), ("\"\u{200b}\"", Text), ("\"\u{7f}\u{9b}2J\"", Text),
+        ("\"\u{2028}\"", Text), ("\"\u{fffd}\"", Text), ("\"\u{1f600}\"", Text),
+        (r#""\ud83d\ude00""#, Text), (r#""\ud800""#, Unfit), (r#""\udc00\ud800""#, Unfit),
+        (r#""é""#, Name), (r#""__proto__""#, Name), (r#""constructor""#, Name), (r#""a:b::c""#, Name),
+        (r#""../../etc/passwd""#, Name), (r#""zzzzzzzzz""#, Name), (r#""-0""#, Name),
+        (r#""5""#, NameAndId), (r#""server""#, NameAndId), (r#""node""#, NameAndId),
+        (r#""-""#, NameAndId), (r#""Uzzzzzzzz""#, NameAndId), (r#""Uzzzzzzzz victim:1""#, Id(New)),
+        (r#""a b""#, Id(New)), (r#""1 node""#, Id(New)), (r#""1 __proto__""#, Id(New)),
+        (r#""1 a!a1""#, Id(New)), (r#""1 a!a0""#, Id(New)), (r#""1 !a1""#, Text), (r#""1 a!a1!a1""#, Text),
+        (r#""2o8- node""#, Id(Known)), (r#""zzzzzzz node""#, Id(Stolen)), (r#""a!a1""#, Counted),
+        (r#""a!b1""#, Name), (r#""1 ""#, Text), (r#"" 1""#, Text), (r#""1  a""#, Text),
+        (r#""1 a b""#, Text), (r#""1\ta""#, Text), (r#""1 \u202ea""#, Text),
+
+        ("[]", Other), ("[null]", Other), ("[0,0]", Pair(0, 0)), ("[5,1]", Pair(5, 1)), ("[-1,1]", Pair(-1, 1)),
+        ("[0,9007199254740991]", Pair(0, SAFE)), ("[9007199254740991,0]", Pair(SAFE, 0)),
+        ("[-1e308,1e308]", Other), ("[1,2,3]", Other), ("[0.5,1]", Other), ("[1,-1]", Pair(1, -1)),
+        ("[-1000001,0]", Pair(-NOW - 1, 0)),
+        (r#"[5,"node",1]"#, LongId(New)), (r#"[5.0,"victim:1",0.0]"#, LongId(New)), (r#"[0,"node",0]"#, LongId(Known)),
+        (r#"[4000000000000,"node",0]"#, LongId(Stolen)), (r#"[5,"node"]"#, Other), (r#"[5,"a b",1]"#, Other),
+        (r#"[5,"node",-1]"#, Other), (r#"[5,"node",1,1]"#, Other), (r#"[null,"node",1]"#, Other),
+        (r#"[5,"a!a1",0]"#, Other),
+        ("[[\"\u{9b}2J\u{202e}\"]]", Other), ("[1e400,1]", Unfit),
+        ("{}", Object), (r#"{"__proto__":{"added":1}}"#, Object), (r#"{"a":1,"a":2}"#, Object),
+        (r#"{"length":4294967295}"#, Object), ("{\"\u{9b}\u{202e}\":\"\u{9b}\u{202e}\"}", Object),
+        (r#"{"id":"1","time":1}"#, Meta7), (r#"{"time":-1,"id":"2 victim"}"#, Meta7),
+        (r#"{"id":1,"time":1}"#, Meta5), (r#"{"time":-1,"id":[2,"victim",0]}"#, Meta5),
+        (r#"{"id":"1"}"#, Object), (r#"{"time":1}"#, Object), (r#"{"id":null,"time":null}"#, Object),
+    ];
+    let nested = |open: &str, close: &str, depth| open.repeat(depth) + "1" + &close.repeat(depth);
+    let text = |length| format!("\"{}\"", "a".repeat(length));
+    values.into_iter().map(|(value, is)| (value.to_owned(), is)).chain([
+        (text(256), Name), (text(257), Text), (text(64 << 10), Text),
+        (format!("\"{}\"", "\u{202e}".repeat(20_000)), Text),
+        (nested("[", "]", 60), Other), (nested(r#"{"a":"#, "}", 60), Object),
+        (nested("[", "]", 1000), Unfit), (nested(r#"{"a":"#, "}", 1000), DeepObject),
+        (nested("[", "]", 50_000), Unfit), ("[".repeat(50_000), NoJson),
+    ]).collect()
+}
+
+/// Messages with a hole, `$`. What else stands in them is right, in protocol 7.
+#[rustfmt::skip]
+const MESSAGES: &[(&str, Hole)] = &[
+    ("$", Hole::Nothing), ("[$]", Hole::Str), ("[$,1]", Hole::Str), (r#"["new",$]"#, Hole::Ignored),
+
+    (r#"["connect",$,"peer",1]"#, Hole::Version), (r#"["connect",7,$,1]"#, Hole::Node),
+    (r#"["connect",7,"peer",$]"#, Hole::Position), (r#"["connect",7,"peer",1,$]"#, Hole::Options),
+    (r#"["connect",7,"peer",1,{"token":$}]"#, Hole::Any),
+    (r#"["connect",7,"peer",1,{"subprotocol":$}]"#, Hole::Subprotocol),
+    (r#"["connect",7,"peer",1,{"subprotocol":[1,$]}]"#, Hole::Minor),
+    (r#"["connect",7,"peer",1,{"__proto__":$}]"#, Hole::Ignored),
+    (r#"["connect",7,"peer",1,{$:1}]"#, Hole::Str),
+    (r#"["connect",7,"peer",1,{"token":1,"token":$}]"#, Hole::Nothing),
+    (r#"["connect",7,"peer",1,{},$]"#, Hole::Nothing),
+
+    (r#"["connected",$,"peer",[1000000,1000000]]"#, Hole::Version),
+    (r#"["connected",7,$,[1000000,1000000]]"#, Hole::Node),
+    (r#"["connected",7,"peer",$]"#, Hole::Times),
+    (r#"["connected",7,"peer",[$,1000000]]"#, Hole::Moment),
+    (r#"["connected",7,"peer",[1000000,$]]"#, Hole::Moment),
+    (r#"["connected",7,"peer",[1000000,1000000,$]]"#, Hole::Nothing),
+    (r#"["connected",7,"peer",[1000000,1000000],$]"#, Hole::Options),
+    (r#"["connected",7,"peer",[1000000,1000000],{"token":$}]"#, Hole::Any),
+    (r#"["connected",7,"peer",[1000000,1000000],{"subprotocol":$}]"#, Hole::Subprotocol),
+    (r#"["connected",7,"peer",[1000000,1000000],{},$]"#, Hole::Nothing),
+
+    (r#"["sync",$,{"type":"a"},{"id":"1","time":1}]"#, Hole::Position),
+    (r#"["sync",5,$,{"id":"1","time":1}]"#, Hole::Any),
+    (r#"["sync",5,{"type":$},{"id":"1","time":1}]"#, Hole::Any),
+    (r#"["sync",5,{$:1},{"id":"1","time":1}]"#, Hole::Str),
+    (r#"["sync",5,{"type":"a"},$]"#, Hole::EventMeta),
+    (r#"["sync",5,{"type":"a"},{"id":$,"time":1}]"#, Hole::Event),
+    (r#"["sync",5,{"type":"a"},{"id":"1 $","time":1}]"#, Hole::NodeInId),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":$}]"#, Hole::Time),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1,"subprotocol":$}]"#, Hole::Subprotocol),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1,"added":$}]"#, Hole::Ignored),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1,"reasons":$}]"#, Hole::Ignored),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1,"keepLast":$}]"#, Hole::Ignored),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1,"indexes":$}]"#, Hole::Ignored),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1,"status":$}]"#, Hole::Any),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1,"server":$}]"#, Hole::Any),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1,"channels":$}]"#, Hole::Any),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1,"__proto__":$}]"#, Hole::Any),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1,$:1}]"#, Hole::Str),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1,"id":$}]"#, Hole::Nothing),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1,"time":$}]"#, Hole::Nothing),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1,"own":1,"own":$}]"#, Hole::Nothing),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1},$]"#, Hole::Nothing),
+    // One bad event spoils the message.
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1},{"type":"b"},{"id":"1","time":$}]"#, Hole::Time),
+    (r#"["sync",5,{"type":"a"},{"id":"1","time":1},{"type":"b"},$]"#, Hole::EventMeta),
+
+    (r#"["synced",$]"#, Hole::Position), (r#"["synced",3,$]"#, Hole::Nothing),
+    (r#"["ready",$]"#, Hole::Position), (r#"["ready",3,$]"#, Hole::Nothing),
+    (r#"["ping",$]"#, Hole::Position), (r#"["ping",1,$]"#, Hole::Nothing),
+    (r#"["pong",$]"#, Hole::Position), (r#"["pong",1,$]"#, Hole::Nothing),
+
+    (r#"["headers",$]"#, Hole::Map), (r#"["headers",{"a":$}]"#, Hole::Any),
+    (r#"["headers",{$:1}]"#, Hole::Str), (r#"["headers",{},$]"#, Hole::Nothing),
+    (r#"["debug",$,"text"]"#, Hole::Nothing), (r#"["debug","error",$]"#, Hole::Str),
+    (r#"["debug","error","text",$]"#, Hole::Nothing),
+    (r#"["error",$]"#, Hole::Str), (r#"["error",$,1]"#, Hole::Str), (r#"["error","own",$]"#, Hole::Any),
+    (r#"["error","wrong-protocol",{"supported":7,"used":$}]"#, Hole::Any),
+    (r#"["error","wrong-subprotocol",{"supported":$,"used":1}]"#, Hole::Any),
+    (r#"["error","wrong-format",$]"#, Hole::Any), (r#"["error","missed-auth",$]"#, Hole::Any),
+    (r#"["error","unknown-message",$]"#, Hole::Any), (r#"["error","timeout",$]"#, Hole::Any),
+    (r#"["error","own",1,$]"#, Hole::Nothing),
+];
+
+/// One line of the table.
+struct Case {
+    frame: String,
+    hole: Hole,
+    is: Is,
+    role: Role,
+    phase: Phase,
+    protocol: u8,
+}
+
+/// What a message does.
+#[derive(Debug, PartialEq)]
+enum Effect {
+    /// The connection goes on, after this answer if there is one.
+    Goes(Option<Value>),
+    /// The connection closes, after the error of this type if there is one.
+    Ends(Option<&'static str>),
+}
+use Effect::{Ends, Goes};
+
+fn cases() -> Vec<Case> {
+    let values = values();
+    let mut cases = Vec::new();
+    for (&(message, hole), (value, is), protocol) in
+        MESSAGES.iter().flat_map(|m| values.iter().flat_map(move |v| [(m, v, 5), (m, v, 7)]))
+    {
+        let text = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+        let value = match (hole, text) {
+            (Hole::NodeInId, None) => continue,
+            (Hole::NodeInId, Some(text)) => text,
+            _ => value,
+        };
+        let message = if protocol == 5 { in_protocol_5(message) } else { message.to_owned() };
+        let frame = message.replace('$', value);
+        let introduces = message.starts_with(r#"["connect"#);
+        for role in [Opener, Acceptor] {
+            for phase in [Opening, Admitted, Rejected, Live] {
+                // Nothing else of what comes before authentication has a protocol.
+                if protocol == 7 || phase == Live || phase == Opening && introduces {
+                    cases.push(Case { frame: frame.clone(), hole, is: *is, role, phase, protocol });
+                }
+            }
+        }
+    }
+    cases
+}
+
+fn in_protocol_5(message: &str) -> String {
+    message
+        .replace(r#""connect",7"#, r#""connect",5"#)
+        .replace(r#""connected",7"#, r#""connected",5"#)
+        .replace(r#""id":"1""#, r#""id":1"#)
+        .replace(r#""id":"1 $""#, r#""id":[9,"$",0]"#)
+}
+
+impl Case {
+    fn kind(&self) -> &str {
+        self.frame.split('"').nth(1).filter(|_| self.frame.starts_with("[\"")).unwrap_or_default()
+    }
+
+    /// The number in the hole, or the one that the message has for it.
+    fn number(&self) -> u64 {
+        match (self.hole, self.is, self.kind()) {
+            (Hole::Position, Integer(number), _) => number.unsigned_abs(),
+            (_, _, "connect") => SENT,
+            _ => 5,
+        }
+    }
+
+    /// Whether the frame is a message: each hole takes what protocol 7 has there.
+    fn is_message(&self) -> bool {
+        let half = |number| u32::try_from(number).is_ok();
+        match self.hole {
+            Hole::Nothing => false,
+            Hole::Ignored => self.is != NoJson,
+            Hole::Any => !matches!(self.is, NoJson | Unfit | DeepObject),
+            Hole::Position | Hole::Moment => matches!(self.is, Integer(0..)),
+            Hole::Time => matches!(self.is, Integer(_)),
+            Hole::Times => matches!(self.is, Pair(0.., 0..)),
+            Hole::Version | Hole::Minor => matches!(self.is, Integer(number) if half(number)),
+            Hole::Subprotocol => match self.is {
+                Integer(major) => half(major),
+                Pair(major, minor) => half(major) && half(minor),
+                _ => false,
+            },
+            Hole::Str => matches!(self.is, Text | Counted | Name | Id(_) | NameAndId),
+            Hole::NodeInId if self.is == Counted => self.protocol == 7,
+            Hole::Node | Hole::NodeInId => matches!(self.is, Name | NameAndId),
+            Hole::Event => {
+                matches!(self.is, Id(_) | NameAndId | Integer(_) | Pair(_, 0..) | LongId(_))
+            }
+            Hole::Options => matches!(self.is, Object | Meta5 | Meta7 | DeepObject),
+            Hole::Map => matches!(self.is, Object | Meta5 | Meta7),
+            Hole::EventMeta => matches!(self.is, Meta5 | Meta7),
+        }
+    }
+
+    /// Whether the ids and times of a `sync` are those of the connection's protocol, and from a
+    /// time that numbers can hold.
+    fn is_possible(&self) -> bool {
+        let in_range = |shift| (0..=SAFE).contains(&(NOW + shift));
+        match (self.hole, self.is, self.protocol) {
+            (Hole::Time, Integer(shift), _) => in_range(shift),
+            (Hole::Event, Integer(shift) | Pair(shift, _), 5) => in_range(shift),
+            (Hole::Event, Id(_) | NameAndId, protocol) => protocol == 7,
+            (Hole::Event, LongId(_), protocol) => protocol == 5,
+            (Hole::Event, _, _) => false,
+            (Hole::EventMeta, Meta7, protocol) => protocol == 7,
+            (Hole::EventMeta, _, protocol) => protocol == 5,
+            _ => true,
+        }
+    }
+
+    fn effect(&self) -> Effect {
+        let Self { role, phase, hole, is, .. } = *self;
+        if phase == Rejected {
+            return Ends(Some("wrong-credentials"));
+        }
+        let too_much = phase == Opening && self.frame.len() > 64 << 10;
+        if !self.is_message() || too_much {
+            return Ends(Some("wrong-format"));
+        }
+        match (self.kind(), phase) {
+            ("headers" | "debug", _) => Goes(None),
+            ("error", _) => Ends(None),
+            ("connect", Opening) if role == Acceptor => match (hole, is) {
+                // Who speaks a newer one, decides.
+                (Hole::Version, Integer(..=4 | 6)) => Ends(Some("wrong-protocol")),
+                (Hole::Node, _) if self.frame.contains(r#""node""#) => Ends(Some("wrong-format")),
+                _ => Goes(None),
+            },
+            ("connected", Opening) if role == Opener => match (hole, is) {
+                (Hole::Version, Integer(5 | 7)) => Goes(None),
+                (Hole::Version, _) => Ends(Some("wrong-protocol")),
+                (Hole::Node, _) if self.frame.contains(r#""node""#) => Ends(Some("wrong-format")),
+                _ => Goes(None),
+            },
+            ("connect" | "connected", _) => Ends(Some("wrong-format")),
+            ("sync" | "synced" | "ready" | "ping" | "pong", Opening) => Ends(Some("missed-auth")),
+            ("sync", _) if !self.is_possible() => Ends(Some("wrong-format")),
+            ("sync", _) => Goes(Some(json!(["synced", self.number()]))),
+            ("ready", _) if self.protocol == 5 => Ends(Some("unknown-message")),
+            // While `auth` runs, nothing is sent that could be confirmed.
+            ("synced", Live) if self.number() == EVENTS => Goes(None),
+            ("synced", _) => Ends(Some("wrong-format")),
+            // Its log is another one, and only a new connection of this node's can tell it so.
+            ("ready", _) if self.number() < RECEIVED && role == Opener => Ends(None),
+            ("ready" | "pong", _) => Goes(None),
+            ("ping", _) => Goes(Some(json!(["pong"]))),
+            _ => Ends(Some("unknown-message")),
+        }
+    }
+
+    /// What the store holds afterwards.
+    fn standing(&self) -> Standing {
+        let number = Added::new(self.number()).unwrap();
+        let mut after = Standing::before();
+        let goes = matches!(self.effect(), Goes(_));
+        let live = matches!(self.phase, Admitted | Live);
+        after.dialled = self.role == Opener && (live || goes);
+        if self.kind() == "sync" && goes {
+            after.peer.received = number.max(after.peer.received);
+            let stored = match self.hole {
+                Hole::Event => !matches!(self.is, Id(Known | Stolen) | LongId(Known | Stolen)),
+                _ => true,
+            };
+            // The second event of two, where it is not the first one again.
+            let second = self.frame.contains(r#""b""#) && self.frame.contains("victim");
+            after.add(u64::from(stored) + u64::from(second));
+        }
+        if self.kind() == "synced" && goes {
+            after.peer.sent = number;
+        }
+        let ready = self.kind() == "ready" && live && self.is_message() && self.protocol == 7;
+        if ready {
+            after.peer.received = number.max(after.peer.received);
+        }
+        // It has less than it had, or more is known of it than it has: its log is another one.
+        let lost = (self.kind() == "connect" && self.number() < SENT && goes)
+            || (ready && self.number() < RECEIVED);
+        if lost {
+            let return_up_to = Added::new(EVENTS).unwrap();
+            after.peer = Cursors { return_up_to, ..Cursors::default() };
+        }
+        after
+    }
+}
+
+/// All that a store holds of its log's end, its peers and who was dialled.
+#[derive(Clone, Debug, PartialEq)]
+struct Standing {
+    end: Added,
+    peer: Cursors,
+    witness: Cursors,
+    dialled: bool,
+}
+
+impl Standing {
+    fn before() -> Self {
+        let end = Added::new(EVENTS).unwrap();
+        let cursors = |sent, received| Cursors { sent, received, ..Cursors::default() };
+        let peer = cursors(Added::new(SENT).unwrap(), Added::new(RECEIVED).unwrap());
+        Self { end, peer, witness: cursors(end, Added::ZERO), dialled: false }
+    }
+
+    /// Events that are added go on to the witness.
+    fn add(&mut self, events: u64) {
+        self.end = self.end.plus(events);
+        self.witness.sent = self.end;
+    }
+
+    async fn of(store: &dyn Store<Value>) -> Self {
+        Self {
+            end: store.last_added().await.unwrap(),
+            peer: store.cursors(&name("peer")).await.unwrap(),
+            witness: store.cursors(&name("witness")).await.unwrap(),
+            dialled: store.dialled().await.unwrap().is_some(),
+        }
+    }
+}
+
+fn name(text: &str) -> NodeId {
+    text.parse().unwrap()
+}
+
+async fn log(node: &str) -> (Log<Value>, Arc<dyn Store<Value>>) {
+    let store: Arc<dyn Store<Value>> = Arc::new(MemoryStore::new());
+    let now = Timestamp::ZERO.shifted(NOW).unwrap();
+    let log = Log::open_with(name(node), Arc::clone(&store), Clock::new(move || now)).await;
+    (log.unwrap(), store)
+}
+
+/// A log with some events and a peer that it knows, and another peer that has everything.
+struct World {
+    log: Log<Value>,
+    store: Arc<dyn Store<Value>>,
+    witness: [Session; 2],
+}
+
+impl World {
+    async fn new() -> Self {
+        let (log, store) = log("node").await;
+        log.add_batch((0..EVENTS).map(|n| json!({ "n": n }))).await.unwrap();
+        let Standing { peer, .. } = Standing::before();
+        store.add(Vec::new(), Some((&name("peer"), peer.received))).await.unwrap();
+        store.advance_sent(&name("peer"), peer.sent).await.unwrap();
+        let (other, _) = self::log("witness").await;
+        let (near, far) = Memory::pair();
+        let start = |log, role, link| {
+            BaseSync::new(log, Json, role, link).options(SyncOptions::new().no_ping()).start()
+        };
+        let witness = [start(&log, Acceptor, near), start(&other, Opener, far)];
+        let world = Self { log, store, witness };
+        world.in_step().await;
+        world
+    }
+
+    /// Waits until the witness has everything, by the word of both sides.
+    async fn in_step(&self) {
+        for side in &self.witness {
+            assert!(side.wait_for(State::Synchronized).await);
+        }
+    }
+
+    async fn end(self) {
+        for side in self.witness {
+            side.close().await.unwrap();
+        }
+    }
+}
+
+/// Texts that a peer has a hand in.
+#[derive(Default)]
+struct Shown {
+    /// What the peer is answered.
+    answers: Vec<String>,
+    /// The error that the session ended with, and its causes.
+    errors: Vec<String>,
+}
+
+/// Plays a case, checks what it does, and answers what it shows.
+async fn run(case: &Case) -> Shown {
+    let mut shown = Shown::default();
+    let world = World::new().await;
+    let (near, far) = Memory::pair();
+    let (answer, answered) = watch::channel(None);
+    let auth = move |_| {
+        let mut answered = answered.clone();
+        async move { answered.wait_for(Option::is_some).await.unwrap().unwrap() }
+    };
+    let options = SyncOptions::new().no_ping().auth(auth);
+    let session = BaseSync::new(&world.log, Json, case.role, near).options(options).start();
+    let mut peer = Peer::new(far);
+    if !matches!(case.phase, Admitted | Rejected) {
+        answer.send_replace(Some(true));
+    }
+    if case.phase != Opening {
+        peer.introduce(case.role, case.protocol).await;
+    }
+    assert_eq!(peer.answers().await, (Vec::new(), false));
+
+    peer.send(&case.frame).await;
+    if matches!(case.phase, Admitted | Rejected) {
+        // It is not read while `auth` thinks.
+        assert_eq!(peer.answers().await, (Vec::new(), false));
+        answer.send_replace(Some(case.phase == Admitted));
+    }
+    let (answers, closed) = peer.answers().await;
+    shown.answers.extend(answers.iter().map(|answer| answer.to_string()));
+    match case.effect() {
+        Goes(expected) => {
+            assert!(!closed, "it closed");
+            assert!(answers.len() == usize::from(expected.is_some()), "it answered {answers:?}");
+            if let (Some(expected), [answer]) = (expected, &*answers) {
+                let expected = expected.as_array().unwrap();
+                assert_eq!(answer.as_array().unwrap()[..expected.len()], **expected);
+            }
+            if case.phase == Opening && !case.kind().starts_with("connect") {
+                peer.introduce(case.role, case.protocol).await;
+            }
+            peer.send(r#"["ping",0]"#).await;
+            let (answers, closed) = peer.answers().await;
+            assert!(!closed && answers.len() == 1 && answers[0][0] == "pong", "then {answers:?}");
+            drop(peer);
+            session.ended().await.unwrap();
+        }
+        Ends(expected) => {
+            assert!(closed, "it goes on, after {answers:?}");
+            let kinds: Vec<_> = answers.iter().map(|answer| answer[1].as_str()).collect();
+            assert!(answers.iter().all(|answer| answer[0] == "error"), "it answered {answers:?}");
+            assert_eq!(kinds, expected.map(Some).into_iter().collect::<Vec<_>>());
+            drop(peer);
+            let error = session.ended().await.unwrap_err();
+            let mut cause: Option<&dyn std::error::Error> = Some(&*error);
+            while let Some(error) = cause {
+                shown.errors.push(error.to_string());
+                cause = error.source();
+            }
+        }
+    }
+    world.in_step().await;
+    assert_eq!(Standing::of(&*world.store).await, case.standing());
+    // What is local to the peer's log is not believed.
+    for entry in world.log.entries_after(Added::new(EVENTS).unwrap(), 10).await.unwrap() {
+        let meta = &entry.meta;
+        assert!(meta.reasons.is_empty() && meta.indexes.is_empty());
+        assert!(meta.added <= world.log.last_added() && meta.source == Some(name("peer")));
+        for key in ["added", "reasons", "indexes", "keepLast", "id", "time"] {
+            assert!(!meta.extra.contains_key(key));
+        }
+    }
+    world.end().await;
+    shown
+}
+
+impl Peer {
+    async fn introduce(&mut self, role: Role, protocol: u8) {
+        let message = match role {
+            Opener => json!(["connected", protocol, "peer", [NOW, NOW]]),
+            Acceptor => json!(["connect", protocol, "peer", SENT]),
+        };
+        self.send(&message.to_string()).await;
+    }
+
+    /// What else it sends until it has nothing more to do, but for its part of the handshake and
+    /// its events; and whether it hung up. Time is paused: it moves on when all is quiet.
+    async fn answers(&mut self) -> (Vec<Value>, bool) {
+        let mut answers = Vec::new();
+        while let Ok(frame) = timeout(Duration::from_millis(1), self.next()).await {
+            let Some(frame) = frame else { return (answers, true) };
+            let message: Value = serde_json::from_str(&frame).unwrap();
+            let kind = message[0].as_str().unwrap();
+            if !["headers", "connect", "connected", "sync", "ready"].contains(&kind) {
+                answers.push(message);
+            }
+        }
+        (answers, false)
+    }
+}
+
+/// Plays all cases.
+async fn run_all(check: impl Fn(&Shown)) {
+    let cases = cases();
+    assert!(cases.len() > 5_000);
+    let tasks = Handle::current().metrics().num_alive_tasks();
+    let mut failed = BTreeMap::new();
+    for case in &cases {
+        let checked = async { check(&run(case).await) };
+        // By the paused clock: nothing waits for so long.
+        let within = timeout(Duration::from_secs(3600), checked);
+        if !matches!(AssertUnwindSafe(within).catch_unwind().await, Ok(Ok(()))) {
+            let Case { frame, role, phase, protocol, .. } = case;
+            eprintln!("{role:?}, {phase:?}, protocol {protocol}, {frame:.200}\n");
+            *failed.entry(format!("{frame:.30}")).or_insert(0) += 1;
+            // What the failure left behind ends by itself.
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+        }
+        let left = Handle::current().metrics().num_alive_tasks();
+        assert_eq!(left, tasks, "tasks are left after {:.200}", case.frame);
+    }
+    assert!(failed.is_empty(), "of {} cases these failed: {failed:#?}", cases.len());
+}
+
+fn assert_short(text: &str) {
+    assert!(text.len() < 1000, "{} bytes are shown: {text:.80}", text.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_value_in_each_position_is_taken_or_refused_and_harms_nobody() {
+    run_all(|Shown { answers, errors }| {
+        for text in answers.iter().chain(errors.first()) {
+            assert!(!text.contains(char::is_control), "{text:?} is shown");
+            assert_short(text);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "fails: characters that turn the text around pass, causes are as long as the peer likes"]
+async fn whatever_is_shown_of_a_message_deceives_nobody_and_fills_no_log() {
+    // Those that cannot be seen, and those that turn the direction of a text.
+    let deceives = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+    run_all(|Shown { answers, errors }| {
+        for text in answers.iter().chain(errors) {
+            assert!(!text.contains(|c: char| c.is_control() || deceives(c)), "{text:?} is shown");
+            assert_short(text);
+        }
+    })
+    .await;
+}
+
+#[test]
+#[ignore = "fails: serde_json without `float_roundtrip` reads another number"]
+fn a_number_is_read_as_the_number_that_was_written() {
+    let mut random = fastrand::Rng::with_seed(1);
+    let numbers = (0..10_000).map(|_| f64::from_bits(random.u64(..))).filter(|n| n.is_finite());
+    let mut random = fastrand::Rng::with_seed(2);
+    let fractions = (0..10_000).map(|_| random.f64());
+    let mut wrong = Vec::new();
+    for number in numbers.chain(fractions).chain([9_007_199_254_740_991.0]) {
+        let frame = format!(r#"["sync",1,{number:?},{{"id":"1","time":1}}]"#);
+        let Ok(Message::Sync(sync)) = Json.decode::<f64>(frame.as_bytes()) else {
+            panic!("{frame}")
+        };
+        if sync.entries[0].0 != number {
+            wrong.push((number, sync.entries[0].0));
+        }
+    }
+    assert!(wrong.is_empty(), "{} are read as others: {:?}", wrong.len(), &wrong[..3]);
+}
