@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use logux_sync::{
-    Added, BaseSync, Clock, Codec, Cursors, Json, Log, Memory, MemoryStore, Message, NodeId, Role,
-    Session, State, Store, SyncOptions, Timestamp, Value,
+    Added, BaseSync, Clock, Codec, Cursors, Epoch, Json, Log, Memory, MemoryStore, Message, NodeId,
+    Role, Session, State, Store, SyncOptions, Timestamp, Value,
 };
 use scripted::Peer;
 use serde_json::json;
@@ -93,9 +93,10 @@ enum Hole {
     Position,
     /// Milliseconds from the base time.
     Time,
-    /// The connection's base time, and the moment before.
+    /// When the peer got `connect`, and when it answered: the base time.
     Times,
-    Moment,
+    Start,
+    End,
     Version,
     Subprotocol,
     Minor,
@@ -151,7 +152,8 @@ fn values() -> Vec<(String, Is)> {
         ("\"\u{202e}evil\"", Text), ("\"\u{200b}\"", Text), ("\"\u{7f}\u{9b}2J\"", Text),
         ("\"\u{2028}\"", Text), ("\"\u{fffd}\"", Text), ("\"\u{1f600}\"", Text),
         (r#""\ud83d\ude00""#, Text), (r#""\ud800""#, Unfit), (r#""\udc00\ud800""#, Unfit),
-        (r#""é""#, Name), (r#""__proto__""#, Name), (r#""constructor""#, Name), (r#""a:b::c""#, Name),
+        (r#""é""#, Name), (r#""__proto__""#, Name), (r#""constructor""#, Name), (r#""0123456789abcdef""#, Name),
+        (r#""0123456789abcdeg""#, Name), (r#""+123456789abcdef""#, Name), (r#""a:b::c""#, Name),
         (r#""../../etc/passwd""#, Name), (r#""zzzzzzzzz""#, Name), (r#""-0""#, Name),
         (r#""5""#, NameAndId), (r#""server""#, NameAndId), (r#""node""#, NameAndId),
         (r#""-""#, NameAndId), (r#""Uzzzzzzzz""#, NameAndId), (r#""Uzzzzzzzz victim:1""#, Id(New)),
@@ -163,6 +165,8 @@ fn values() -> Vec<(String, Is)> {
 
         ("[]", Other), ("[null]", Other), ("[0,0]", Pair(0, 0)), ("[5,1]", Pair(5, 1)), ("[-1,1]", Pair(-1, 1)),
         ("[0,9007199254740991]", Pair(0, SAFE)), ("[9007199254740991,0]", Pair(SAFE, 0)),
+        ("[9007199254740991,9007199254740991]", Pair(SAFE, SAFE)),
+        ("[4000000000000,4000000000000]", Pair(4_000_000_000_000, 4_000_000_000_000)),
         ("[-1e308,1e308]", Other), ("[1,2,3]", Other), ("[0.5,1]", Other), ("[1,-1]", Pair(1, -1)),
         ("[-1000001,0]", Pair(-NOW - 1, 0)),
         (r#"[5,"node",1]"#, LongId(New)), (r#"[5.0,"victim:1",0.0]"#, LongId(New)), (r#"[0,"node",0]"#, LongId(Known)),
@@ -187,6 +191,11 @@ fn values() -> Vec<(String, Is)> {
     ]).collect()
 }
 
+/// A clock that runs forwards, and is off by at most a hundred years.
+fn possible_times(start: i64, end: i64) -> bool {
+    start <= end && (NOW - start).abs() <= 100 * 365 * 24 * 60 * 60 * 1000
+}
+
 /// Messages with a hole, `$`. What else stands in them is right, in protocol 7.
 #[rustfmt::skip]
 const MESSAGES: &[(&str, Hole)] = &[
@@ -205,8 +214,8 @@ const MESSAGES: &[(&str, Hole)] = &[
     (r#"["connected",$,"peer",[1000000,1000000]]"#, Hole::Version),
     (r#"["connected",7,$,[1000000,1000000]]"#, Hole::Node),
     (r#"["connected",7,"peer",$]"#, Hole::Times),
-    (r#"["connected",7,"peer",[$,1000000]]"#, Hole::Moment),
-    (r#"["connected",7,"peer",[1000000,$]]"#, Hole::Moment),
+    (r#"["connected",7,"peer",[$,1000000]]"#, Hole::Start),
+    (r#"["connected",7,"peer",[1000000,$]]"#, Hole::End),
     (r#"["connected",7,"peer",[1000000,1000000,$]]"#, Hole::Nothing),
     (r#"["connected",7,"peer",[1000000,1000000],$]"#, Hole::Options),
     (r#"["connected",7,"peer",[1000000,1000000],{"token":$}]"#, Hole::Any),
@@ -245,7 +254,8 @@ const MESSAGES: &[(&str, Hole)] = &[
     (r#"["pong",$]"#, Hole::Position), (r#"["pong",1,$]"#, Hole::Nothing),
 
     (r#"["headers",$]"#, Hole::Map), (r#"["headers",{"a":$}]"#, Hole::Any),
-    (r#"["headers",{$:1}]"#, Hole::Str), (r#"["headers",{},$]"#, Hole::Nothing),
+    (r#"["headers",{$:1}]"#, Hole::Str),
+    (r#"["headers",{"log-epoch":$}]"#, Hole::Any), (r#"["headers",{},$]"#, Hole::Nothing),
     (r#"["debug",$,"text"]"#, Hole::Nothing), (r#"["debug","error",$]"#, Hole::Str),
     (r#"["debug","error","text",$]"#, Hole::Nothing),
     (r#"["error",$]"#, Hole::Str), (r#"["error",$,1]"#, Hole::Str), (r#"["error","own",$]"#, Hole::Any),
@@ -332,7 +342,7 @@ impl Case {
             Hole::Nothing => false,
             Hole::Ignored => self.is != NoJson,
             Hole::Any => !matches!(self.is, NoJson | Unfit | DeepObject),
-            Hole::Position | Hole::Moment => matches!(self.is, Integer(0..)),
+            Hole::Position | Hole::Start | Hole::End => matches!(self.is, Integer(0..)),
             Hole::Time => matches!(self.is, Integer(_)),
             Hole::Times => matches!(self.is, Pair(0.., 0..)),
             Hole::Version | Hole::Minor => matches!(self.is, Integer(number) if half(number)),
@@ -388,6 +398,15 @@ impl Case {
                 _ => Goes(None),
             },
             ("connected", Opening) if role == Opener => match (hole, is) {
+                (Hole::Times, Pair(start, end)) if !possible_times(start, end) => {
+                    Ends(Some("wrong-format"))
+                }
+                (Hole::Start, Integer(start)) if !possible_times(start, NOW) => {
+                    Ends(Some("wrong-format"))
+                }
+                (Hole::End, Integer(end)) if !possible_times(NOW, end) => {
+                    Ends(Some("wrong-format"))
+                }
                 (Hole::Version, Integer(5 | 7)) => Goes(None),
                 (Hole::Version, _) => Ends(Some("wrong-protocol")),
                 (Hole::Node, _) if self.frame.contains(r#""node""#) => Ends(Some("wrong-format")),
@@ -433,6 +452,10 @@ impl Case {
         if ready {
             after.peer.received = number.max(after.peer.received);
         }
+        // It said before it was let in which log it has.
+        if self.frame.contains(r#""log-epoch":"0123456789abcdef""#) && self.phase == Opening {
+            after.peer.epoch = Some(Epoch::new(0x0123_4567_89ab_cdef));
+        }
         // It has less than it had, or more is known of it than it has: its log is another one.
         let lost = (self.kind() == "connect" && self.number() < SENT && goes)
             || (ready && self.number() < RECEIVED);
@@ -471,7 +494,8 @@ impl Standing {
         Self {
             end: store.last_added().await.unwrap(),
             peer: store.cursors(&name("peer")).await.unwrap(),
-            witness: store.cursors(&name("witness")).await.unwrap(),
+            // Which log the witness has is drawn anew each time.
+            witness: Cursors { epoch: None, ..store.cursors(&name("witness")).await.unwrap() },
             dialled: store.dialled().await.unwrap().is_some(),
         }
     }
@@ -546,7 +570,7 @@ async fn run(case: &Case) -> Shown {
         let mut answered = answered.clone();
         async move { answered.wait_for(Option::is_some).await.unwrap().unwrap() }
     };
-    let options = SyncOptions::new().no_ping().auth(auth);
+    let options = SyncOptions::new().no_ping().fix_time(true).auth(auth);
     let session = BaseSync::new(&world.log, Json, case.role, near).options(options).start();
     let mut peer = Peer::new(far);
     if !matches!(case.phase, Admitted | Rejected) {
