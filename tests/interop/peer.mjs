@@ -1,13 +1,14 @@
-// The JavaScript side of tests/interop.rs: one node on the original's own packages, which does
-// what it is asked by lines of JSON.
+// One node on the original's own core, of either protocol.
 //
-//     node peer.mjs <node id>
-//
-// Each line of the input is a request, {"do": <name of a method below>, ...}. Each line of the
-// output is the answer to one, in order: {"ok": <value>} or {"failed": <text>}. The process ends
-// with its input.
+//     node peer.mjs <package of @logux/core> <node id>
 
-import {
+import { setImmediate } from 'node:timers/promises'
+import { WebSocket, WebSocketServer } from 'ws'
+
+import { changed, serve, tap, until } from './requests.mjs'
+
+let [, , core, nodeId] = process.argv
+let {
   ClientNode,
   isFirstOlder,
   Log,
@@ -16,18 +17,13 @@ import {
   ServerConnection,
   ServerNode,
   WsConnection
-} from '@logux/core'
-import { createInterface } from 'node:readline'
-import { setImmediate } from 'node:timers/promises'
-import { WebSocket, WebSocketServer } from 'ws'
+} = await import(core)
 
-let nodeId = process.argv[2]
 let log = new Log({ nodeId, store: new MemoryStore() })
 let node
 let connections = 0
 
 // What was told so far and not asked for. Errors are those of the protocol, of either side.
-let wire = []
 let told = { debug: [], error: [], headers: [] }
 
 // How often the log said that it got an event, by id.
@@ -41,36 +37,6 @@ log.on('add', (action, meta) => {
   additions.set(meta.id, (additions.get(meta.id) ?? 0) + 1)
   changed()
 })
-
-let waiting = []
-
-// Answers once the condition holds; it is tried again whenever something has changed.
-function until(condition) {
-  return new Promise(resolve => {
-    waiting.push({ condition, resolve })
-    changed()
-  })
-}
-
-function changed() {
-  waiting = waiting.filter(({ condition, resolve }) => {
-    if (!condition()) return true
-    resolve()
-    return false
-  })
-}
-
-// Keeps what travels. As text, for the node changes the messages that it gets.
-function tap(connection) {
-  let send = connection.send.bind(connection)
-  connection.send = message => {
-    wire.push(JSON.stringify({ from: 'js', message }))
-    send(message)
-  }
-  connection.on('message', message => {
-    wire.push(JSON.stringify({ from: 'rust', message }))
-  })
-}
 
 function start(Node, connection, { headers = {}, ...options }) {
   node = new Node(nodeId, log, connection, options)
@@ -94,7 +60,7 @@ function start(Node, connection, { headers = {}, ...options }) {
   node.on('state', changed)
 }
 
-let methods = {
+await serve({
   // Adds events one by one, each in a turn of its own of the event loop.
   async add({ entries }) {
     for (let [action, meta] of entries) {
@@ -191,23 +157,5 @@ let methods = {
   // Answers when the connection, or the last one that was accepted, is in that state.
   wait({ state }) {
     return until(() => node?.state === state)
-  },
-
-  // What has travelled since this was last asked.
-  wire() {
-    return wire.splice(0).map(line => JSON.parse(line))
   }
-}
-
-process.stdin.on('end', () => process.exit())
-
-for await (let line of createInterface({ input: process.stdin })) {
-  let { do: name, ...request } = JSON.parse(line)
-  let answer
-  try {
-    answer = { ok: (await methods[name](request)) ?? null }
-  } catch (error) {
-    answer = { failed: error.stack }
-  }
-  process.stdout.write(JSON.stringify(answer) + '\n')
-}
+})

@@ -1,7 +1,8 @@
-//! A JavaScript node in a process of its own: see `peer.mjs`.
+//! A JavaScript node in a process of its own: see `requests.mjs`.
 
 use std::process::Stdio;
 
+use logux_sync::Protocol;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -14,10 +15,16 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn start(node_id: &str) -> Self {
+    /// A node on the `@logux/core` of that protocol: see `peer.mjs`.
+    pub(crate) fn core(protocol: Protocol, node_id: &str) -> Self {
+        Self::start(["peer.mjs", &format!("core-{}", protocol.number()), node_id])
+    }
+
+    /// One that does what a script of this folder says.
+    pub(crate) fn start<'a>(script: impl IntoIterator<Item = &'a str>) -> Self {
         let mut process = Command::new("node")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/peer.mjs"))
-            .arg(node_id)
+            .args(script)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
