@@ -1,5 +1,6 @@
 //! This crate and the published JavaScript packages, over WebSocket. Run by `tests/interop/run`.
 
+mod against_client;
 mod against_core;
 mod pair;
 mod peer;
