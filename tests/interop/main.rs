@@ -2,6 +2,7 @@
 
 mod against_client;
 mod against_core;
+mod against_server;
 mod pair;
 mod peer;
 mod proxy;
