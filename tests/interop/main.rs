@@ -5,6 +5,7 @@ mod against_core;
 mod against_server;
 mod pair;
 mod peer;
+mod protocols_together;
 mod proxy;
 
 use std::future::Future;
