@@ -8,7 +8,7 @@ use logux_sync::{
 };
 use serde_json::json;
 
-use crate::pair::{Ours, Pair, Side, Theirs, text};
+use crate::pair::{MAX_FRAME, Ours, Pair, Side, Theirs, text};
 use crate::peer::Peer;
 use crate::proxy::Cut;
 use crate::{event, in_time, seed};
@@ -57,6 +57,7 @@ macro_rules! against_each {
 against_each! {
     both_logs_hold_the_same_in_the_same_order
     each_side_catches_up_with_5000_events
+    a_backlog_of_megabytes_arrives
     connections_cut_within_a_batch_lose_and_repeat_nothing
     a_wrong_token_is_refused_and_not_tried_again
     a_new_connection_carries_only_what_is_missing
@@ -107,6 +108,25 @@ async fn each_side_catches_up_with_5000_events(theirs: Theirs) {
     let wire = pair.js.wire().await;
     assert!(wire.is_confirmed());
     assert_eq!(wire.events("rust").len(), 5_000);
+}
+
+async fn a_backlog_of_megabytes_arrives(theirs: Theirs) {
+    let mut pair = Pair::new(theirs, []).await;
+    let long = |kind, n| json!({ "type": kind, "n": n, "text": "x".repeat(1_000) });
+    pair.log.add_batch((0..3_000).map(|n| long("rust", n))).await.unwrap();
+    pair.js.add((0..3_000).map(|n| (long("js", n), json!({})))).await;
+    pair.connect(SyncOptions::new().max_frame(MAX_FRAME), json!({})).await;
+    pair.meet(6_000).await;
+    pair.compare().await;
+    let wire = pair.js.wire().await;
+    if theirs.protocol == Protocol::V5 {
+        let catch_up = wire.messages("sync", "js")[0].to_string();
+        assert!(catch_up.len() > 3_000_000, "all in one message");
+    }
+    // A JavaScript node of protocol 5 has each event of a message on its stack.
+    for sync in wire.messages("sync", "rust") {
+        assert!(sync.as_array().unwrap().len() <= 2 + 2 * 1_000);
+    }
 }
 
 async fn connections_cut_within_a_batch_lose_and_repeat_nothing(theirs: Theirs) {

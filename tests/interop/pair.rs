@@ -17,6 +17,9 @@ use crate::peer::Peer;
 use crate::proxy::{Cut, Proxy};
 use crate::{event, past};
 
+/// The largest frame that a transport of ours takes here. The session has a limit of its own.
+pub(crate) const MAX_FRAME: usize = 8 << 20;
+
 /// What the JavaScript node is.
 #[derive(Clone, Copy)]
 pub(crate) struct Theirs {
@@ -100,7 +103,7 @@ impl Pair {
 
     /// Starts our server.
     pub(crate) async fn serve(&mut self, options: SyncOptions<Value>) {
-        let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap().max_frame(MAX_FRAME);
         self.target = listener.local_addr().unwrap();
         self.reconnect();
         let server = Server::new(&self.log, Json, listener).options(options);
@@ -109,7 +112,7 @@ impl Pair {
 
     /// Starts our client.
     pub(crate) fn dial(&mut self, options: SyncOptions<Value>) {
-        let transport = Reconnect::new(WebSocket::new(&self.url()).unwrap())
+        let transport = Reconnect::new(WebSocket::new(&self.url()).unwrap().max_frame(MAX_FRAME))
             .min_delay(Duration::from_millis(1))
             .max_delay(Duration::from_millis(10));
         let client = ClientSync::new(&self.log, Json, transport).options(options);
