@@ -1,5 +1,7 @@
 //! `@logux/core`, in both roles and both protocols: 0.10.0 speaks 5, and 0.12.1 speaks 7.
 
+use std::collections::{HashMap, HashSet};
+
 use fastrand::Rng;
 use futures_util::StreamExt;
 use logux_sync::{
@@ -65,6 +67,7 @@ against_each! {
     ten_thousand_live_events_of_ours_are_stored_and_confirmed
     events_carry_a_subprotocol_other_than_the_connections
     headers_and_debug_texts_arrive
+    the_opener_fixes_times_and_nobody_fixes_ids
 }
 
 async fn both_logs_hold_the_same_in_the_same_order(theirs: Theirs) {
@@ -343,14 +346,42 @@ async fn headers_and_debug_texts_arrive(theirs: Theirs) {
     assert_eq!(pair.js.next("debug").await, "from Rust");
 }
 
-/// The next header `env` that a JavaScript node was sent; there may be other headers.
-async fn next_env(js: &mut Peer) -> Value {
-    loop {
-        let mut headers = js.next("headers").await;
-        if let Some(env) = headers.get_mut("env") {
-            return env.take();
-        }
-    }
+async fn the_opener_fixes_times_and_nobody_fixes_ids(theirs: Theirs) {
+    const HOUR: i64 = 3_600_000;
+
+    let mut pair = Pair::new(theirs, []).await;
+    pair.js.ask("clock", json!({ "ahead": HOUR })).await;
+    pair.add_ours(0..10).await;
+    pair.add_theirs(0..10).await;
+    pair.connect(
+        SyncOptions::new().fix_time(true),
+        json!({ "fixTime": matches!(theirs.side, Side::Client) }),
+    )
+    .await;
+    pair.meet(20).await;
+    pair.add_ours(10..20).await;
+    pair.add_theirs(10..20).await;
+    pair.meet(40).await;
+
+    let log = pair.js.ask("log", json!({})).await;
+    assert_eq!(log["errors"], json!([]));
+    let theirs_by_id: HashMap<_, _> = log["created"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| (entry[0].as_str().unwrap(), entry[1].as_i64().unwrap()))
+        .collect();
+    let ours = pair.log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
+    let fixes: HashSet<_> = ours
+        .iter()
+        .map(|entry| {
+            let id = text(theirs.protocol, &entry.meta.id);
+            theirs_by_id[&*id] - i64::try_from(entry.meta.time.value()).unwrap()
+        })
+        .collect();
+    let [fix] = Vec::from_iter(fixes)[..] else { panic!("one connection has one fix") };
+    // At the worst it is off by half of the way to the other side and back.
+    assert!(fix.abs_diff(HOUR) < 1_000, "{fix}");
 }
 
 #[tokio::test]
@@ -370,4 +401,14 @@ async fn a_protocol_that_is_not_spoken_is_refused_and_told_which_one_is() {
         }
     })
     .await;
+}
+
+/// The next header `env` that a JavaScript node was sent; there may be other headers.
+async fn next_env(js: &mut Peer) -> Value {
+    loop {
+        let mut headers = js.next("headers").await;
+        if let Some(env) = headers.get_mut("env") {
+            return env.take();
+        }
+    }
 }

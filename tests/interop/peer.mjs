@@ -81,6 +81,12 @@ await serve({
     reconnect.connect()
   },
 
+  // Sets the clock.
+  clock({ ahead }) {
+    let now = Date.now
+    Date.now = () => now() + ahead
+  },
+
   debug({ text }) {
     node.sendDebug('error', text)
   },
