@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use fastrand::Rng;
 use logux_sync::{
     Added, Json, Log, MemoryStore, Protocol, RunningServer, Server, SyncOptions, Value,
     WebSocketListener,
@@ -10,7 +11,8 @@ use serde_json::json;
 
 use crate::pair::{compare, hold};
 use crate::peer::Peer;
-use crate::{event, in_time};
+use crate::proxy::{Cut, Proxy};
+use crate::{event, in_time, seed};
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::V5, Protocol::V7];
 
@@ -18,7 +20,7 @@ const PROTOCOLS: [Protocol; 2] = [Protocol::V5, Protocol::V7];
 #[ignore = "needs Node.js: tests/interop/run"]
 async fn all_three_logs_hold_the_same_events_under_the_same_ids() {
     in_time(async {
-        let mut world = World::start().await;
+        let mut world = World::start([]).await;
         // What was there before, and more than one protocol 5 node makes in a millisecond.
         world.add(0..500).await;
         world.connect().await;
@@ -36,27 +38,52 @@ async fn all_three_logs_hold_the_same_events_under_the_same_ids() {
     .await;
 }
 
+#[tokio::test]
+#[ignore = "needs Node.js: tests/interop/run"]
+async fn cuts_on_either_wire_lose_and_repeat_nothing() {
+    const CUTS: usize = 16;
+
+    in_time(async {
+        let mut random = Rng::with_seed(seed());
+        let plan: Vec<_> =
+            (0..CUTS).map(|_| Cut { after: random.u64(1..60_000), reset: random.bool() }).collect();
+        let mut world = World::start(plan).await;
+        world.add(0..500).await;
+        world.connect().await;
+        let mut count = 500;
+        while world.proxy.cuts() < CUTS {
+            world.add(count..count + 3).await;
+            count += 3;
+        }
+        world.meet(3 * count).await;
+    })
+    .await;
+}
+
 struct World {
     log: Log<Value>,
-    url: String,
+    proxy: Proxy,
     clients: [Peer; 2],
     _running: RunningServer,
 }
 
 impl World {
-    async fn start() -> Self {
+    /// Three empty logs, and a wire to each client; these will be cut as planned.
+    async fn start(plan: impl IntoIterator<Item = Cut>) -> Self {
         let log = Log::open("server:rust".parse().unwrap(), MemoryStore::new()).await.unwrap();
         let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let proxy = Proxy::start(plan).await;
+        proxy.lead_to(Some(listener.local_addr().unwrap()));
         let running = Server::new(&log, Json, listener).options(SyncOptions::new()).start();
         let clients = PROTOCOLS
             .map(|protocol| Peer::core(protocol, &format!("{}:js:tab", protocol.number())));
-        Self { log, url, clients, _running: running }
+        Self { log, proxy, clients, _running: running }
     }
 
     async fn connect(&mut self) {
+        let url = format!("ws://{}", self.proxy.address);
         for client in &mut self.clients {
-            client.ask("client", json!({ "url": self.url })).await;
+            client.ask("client", json!({ "url": url })).await;
         }
     }
 
