@@ -38,8 +38,12 @@ macro_rules! against_each {
     ($($test:ident)*) => {
         mod protocol_5 {
             mod their_client {
-                against! { V5 Client: $($test)* a_javascript_node_that_lost_its_log_gets_it_back }
+                against! { V5 Client: $($test)*
+                    a_javascript_node_that_lost_its_log_gets_it_back
+                    a_subprotocol_that_is_too_old_is_refused_and_not_tried_again
+                }
             }
+            // Their server does not look at the subprotocol by itself: `@logux/server` does.
             mod their_server {
                 // Not the lost log: a server says how far its log goes in `ready`, which 5 lacks.
                 against! { V5 Server: $($test)* }
@@ -47,7 +51,10 @@ macro_rules! against_each {
         }
         mod protocol_7 {
             mod their_client {
-                against! { V7 Client: $($test)* a_javascript_node_that_lost_its_log_gets_it_back }
+                against! { V7 Client: $($test)*
+                    a_javascript_node_that_lost_its_log_gets_it_back
+                    a_subprotocol_that_is_too_old_is_refused_and_not_tried_again
+                }
             }
             mod their_server {
                 against! { V7 Server: $($test)* a_javascript_node_that_lost_its_log_gets_it_back }
@@ -189,6 +196,22 @@ async fn a_wrong_token_is_refused_and_not_tried_again(theirs: Theirs) {
     }
     pair.meet(2).await;
     pair.compare().await;
+}
+
+async fn a_subprotocol_that_is_too_old_is_refused_and_not_tried_again(theirs: Theirs) {
+    let mut pair = Pair::new(theirs, []).await;
+    pair.add_theirs(0..1).await;
+    let options = SyncOptions::new().min_subprotocol(Subprotocol::new(3, 0));
+    pair.connect(options, json!({ "subprotocol": 2 })).await;
+    let error = pair.js.next("error").await;
+    assert_eq!(
+        (&error["type"], &error["options"]["used"]),
+        (&json!("wrong-subprotocol"), &json!(2))
+    );
+    pair.js.wait("disconnected").await;
+    assert_eq!(pair.js.status().await["reconnecting"], false);
+    assert_eq!(pair.js.status().await["connections"], 1);
+    assert_eq!(pair.log.last_added().value(), 0);
 }
 
 async fn a_new_connection_carries_only_what_is_missing(theirs: Theirs) {

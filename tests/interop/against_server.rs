@@ -19,7 +19,7 @@ use crate::proxy::Proxy;
 async fn our_client_subscribes_adds_and_hears_what_became_of_it() {
     in_time(async {
         let mut app = App::start().await;
-        let session = app.dial("right");
+        let session = app.dial("right", 1);
         assert!(session.wait_for(State::Synchronized).await);
         let remote = session.remote().unwrap();
         assert_eq!(remote.protocol, Protocol::V5);
@@ -49,7 +49,7 @@ async fn our_client_subscribes_adds_and_hears_what_became_of_it() {
 async fn what_was_added_while_our_client_was_away_is_processed_once() {
     in_time(async {
         let mut app = App::start().await;
-        let session = app.dial("right");
+        let session = app.dial("right", 1);
         let mut all = Vec::new();
         for n in 0..5 {
             all.push(app.add(json!({ "type": "todo/add", "n": n })).await);
@@ -82,13 +82,27 @@ async fn wrong_credentials_are_refused_and_not_tried_again() {
     in_time(async {
         let mut app = App::start().await;
         app.add(json!({ "type": "todo/add", "n": 1 })).await;
-        let error = app.dial("wrong").ended().await.unwrap_err();
+        let error = app.dial("wrong", 1).ended().await.unwrap_err();
         let refused = matches!(*error, Error::Received(ProtocolError::WrongCredentials));
         assert!(refused, "{error}");
         app.is_content(1).await;
 
-        let _session = app.dial("right");
+        let _session = app.dial("right", 1);
         assert_eq!(app.todos(1).await[0][0], json!({ "type": "todo/add", "n": 1 }));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs Node.js: tests/interop/run"]
+async fn a_subprotocol_that_is_too_old_is_refused_and_not_tried_again() {
+    in_time(async {
+        let mut app = App::start().await;
+        let error = app.dial("right", 0).ended().await.unwrap_err();
+        let refused = matches!(*error, Error::Received(ProtocolError::WrongSubprotocol { .. }));
+        assert!(refused, "{error}");
+        let status = app.js.ask("status", json!({})).await;
+        assert_eq!(status["connections"], 1);
     })
     .await;
 }
@@ -116,12 +130,13 @@ impl App {
         self.proxy.lead_to(Some(([127, 0, 0, 1], port.try_into().unwrap()).into()));
     }
 
-    fn dial(&self, token: &str) -> Session {
+    fn dial(&self, token: &str, subprotocol: u32) -> Session {
         let url = format!("ws://{}", self.proxy.address);
         let transport = Reconnect::new(WebSocket::new(&url).unwrap())
             .min_delay(Duration::from_millis(1))
             .max_delay(Duration::from_millis(10));
-        let options = SyncOptions::new().credentials(token).subprotocol(Subprotocol::new(1, 0));
+        let options =
+            SyncOptions::new().credentials(token).subprotocol(Subprotocol::new(subprotocol, 0));
         ClientSync::new(&self.log, Json, transport).options(options).start()
     }
 
