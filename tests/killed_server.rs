@@ -286,7 +286,6 @@ async fn a_server_that_is_killed_with_its_store_gets_everything_back() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "fails: it shows `Wait`, as what came from the server last is not confirmed by it"]
 async fn what_came_from_the_server_does_not_wait_for_it() {
     let log = Log::<Value>::open(name("a"), MemoryStore::new()).await.unwrap();
     let (transport, mut listener) = Memory::listen();

@@ -2,6 +2,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::shown::shown;
+
 /// An error that one node tells the other, with the original's name and wording.
 ///
 /// Source: Logux protocol 7, `error`.
@@ -126,16 +128,16 @@ impl fmt::Display for ProtocolError {
                 plain(used)
             ),
             Self::WrongCredentials => f.write_str("Wrong credentials"),
-            Self::WrongFormat(text) => write!(f, "Wrong message format in {}", text.escape_debug()),
+            Self::WrongFormat(text) => write!(f, "Wrong message format in {}", shown(text)),
             Self::UnknownMessage(kind) => {
-                write!(f, "Unknown message `{}` type", kind.escape_debug())
+                write!(f, "Unknown message `{}` type", shown(kind))
             }
             Self::MissedAuth(text) => {
-                write!(f, "Not authenticated yet, but got {}", text.escape_debug())
+                write!(f, "Not authenticated yet, but got {}", shown(text))
             }
             Self::Timeout(milliseconds) => write!(f, "A timeout was reached ({milliseconds} ms)"),
             Self::Bruteforce => f.write_str("Too many wrong authentication attempts"),
-            Self::Other { kind, .. } => kind.escape_debug().fmt(f),
+            Self::Other { kind, .. } => f.write_str(&shown(kind)),
         }
     }
 }
@@ -145,7 +147,7 @@ impl std::error::Error for ProtocolError {}
 /// A text without its quotes, anything else as JSON.
 fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => text.escape_debug().to_string(),
-        other => other.to_string(),
+        Value::String(text) => shown(text),
+        other => shown(&other.to_string()),
     }
 }

@@ -9,6 +9,7 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::number::{Counter, MAX_SAFE_INTEGER, Timestamp};
+use crate::shown::deceives;
 
 /// The name of a node, unique among all nodes that ever exchange events: `userId:clientId:tabId`,
 /// with any number of parts.
@@ -78,9 +79,7 @@ impl NodeId {
 }
 
 fn is_refused(c: char) -> bool {
-    let invisible =
-        matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}');
-    c.is_whitespace() || c.is_control() || invisible || c > '\u{D7FF}'
+    c.is_whitespace() || deceives(c) || c > '\u{D7FF}'
 }
 
 impl FromStr for NodeId {

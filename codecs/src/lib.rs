@@ -33,6 +33,7 @@ mod json;
 mod message;
 mod number;
 mod protocol;
+mod shown;
 mod wire;
 
 pub use codec::{Codec, Event};
@@ -47,3 +48,4 @@ pub use number::{Added, Counter, MAX_SAFE_INTEGER, Timestamp};
 pub use protocol::Protocol;
 /// Any value that a message can carry where the protocol does not fix the type: credentials, headers, further meta.
 pub use serde_json::Value;
+pub use shown::shown;

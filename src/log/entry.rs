@@ -69,7 +69,7 @@ impl Meta {
 }
 
 /// A place in the order of creation, which is the same on all nodes that have the same times: by
-/// time, then by node id, then by the time and the counter in the id (the original's
+/// time, then by node id, then by the counter and the time in the id (the original's
 /// `isFirstOlder`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -92,7 +92,7 @@ impl PartialOrd for Position {
 }
 
 fn compare(a_time: Timestamp, a: &EventId, b_time: Timestamp, b: &EventId) -> Ordering {
-    let rest = |id: &EventId| (id.time(), id.counter());
+    let rest = |id: &EventId| (id.counter(), id.time());
     a_time.cmp(&b_time).then_with(|| a.node().cmp(b.node())).then_with(|| rest(a).cmp(&rest(b)))
 }
 

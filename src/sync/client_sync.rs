@@ -12,6 +12,7 @@ use super::rules::{Config, Role};
 use super::session::{Command, Reporter, Session};
 use super::state::State;
 use crate::log::Log;
+use crate::store::StoreError;
 
 /// Keeps a log in step with the node that a transport reaches: dials, introduces itself, and, if
 /// the transport is a [`Reconnect`](crate::Reconnect), comes back after each loss.
@@ -104,7 +105,7 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                 Err(error) => Ended { result: Err(error), closed_here: false, synchronized: false },
             };
             let lasts = ended.result.as_ref().is_err_and(|error| !error.is_transient());
-            show_offline(&self.log, &reporter);
+            show_offline(&self.log, &reporter).await;
             let result = ended.result.map_err(|error| reporter.error(error));
             if ended.closed_here || lasts {
                 return result;
@@ -122,7 +123,7 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                 return result;
             }
         }
-        show_offline(&self.log, &reporter);
+        show_offline(&self.log, &reporter).await;
         Ok(())
     }
 
@@ -156,16 +157,43 @@ async fn received<E: Event>(log: &Log<E>) -> Result<Added, Error> {
     }
 }
 
-fn show_offline<E: Event>(log: &Log<E>, reporter: &Reporter) {
-    let waits = log.last_added() > reporter.synced();
+/// Shows that there is no connection, and whether something waits for one: what came from the peer
+/// does not.
+async fn show_offline<E: Event>(log: &Log<E>, reporter: &Reporter) {
+    let waits = match waits(log, reporter).await {
+        Ok(waits) => waits,
+        // The store's failure is told where it does harm.
+        Err(_) => log.last_added() > reporter.synced(),
+    };
     reporter.state(if waits { State::Wait } else { State::Disconnected });
+}
+
+async fn waits<E: Event>(log: &Log<E>, reporter: &Reporter) -> Result<bool, StoreError> {
+    const PAGE: usize = 256;
+
+    let remote = reporter.remote();
+    let remote = remote.as_ref().map(|remote| &remote.node_id);
+    let mut after = reporter.synced();
+    loop {
+        let entries = log.entries_after(after, PAGE).await?;
+        if entries
+            .iter()
+            .any(|entry| entry.meta.source.is_none() || entry.meta.source.as_ref() != remote)
+        {
+            return Ok(true);
+        }
+        match entries.last() {
+            Some(last) => after = last.meta.added,
+            None => return Ok(false),
+        }
+    }
 }
 
 /// Never ends: shows when there is something to send while there is no connection.
 async fn show_what_waits<E: Event>(log: &Log<E>, reporter: &Reporter) {
     loop {
         let end = log.last_added();
-        show_offline(log, reporter);
+        show_offline(log, reporter).await;
         log.end().beyond(end).await;
     }
 }

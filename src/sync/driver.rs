@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use logux_codecs::{Added, Codec, Event, Headers, Message, NodeId, ProtocolError};
+use logux_codecs::{Added, Codec, Event, Headers, Message, NodeId, ProtocolError, shown};
 use logux_transports::{FrameReceiver, FrameSender, Link, Peer};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 use tracing::Instrument;
 
-use super::error::{Error, shown, start_of};
+use super::error::{Error, bounded, start_of};
 use super::intake::Intake;
 use super::options::{Login, SyncOptions};
 use super::outgoing::{Batch, Limits, Outgoing};
@@ -376,9 +376,9 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
     fn decode(&mut self, frame: Bytes) -> Input<E> {
         let limit = self.limits.max_frame;
         let decoded = if frame.len() > limit {
-            Err(format!("it has {} bytes, {limit} are allowed", frame.len()).into())
+            Err(bounded(format!("it has {} bytes, {limit} are allowed", frame.len())))
         } else {
-            self.codec.decode(&frame).map_err(Into::into)
+            self.codec.decode(&frame).map_err(bounded)
         };
         match decoded {
             Ok(message) => {
@@ -523,5 +523,5 @@ fn not_received<E, C: Codec>(error: io::Error) -> Result<Input<E>, Error> {
         return Err(Error::Link(error));
     }
     let shown = shown(&error.to_string());
-    Ok(Input::Malformed { shown, error: Error::Frame { format: C::NAME, source: error.into() } })
+    Ok(Input::Malformed { shown, error: Error::Frame { format: C::NAME, source: bounded(error) } })
 }

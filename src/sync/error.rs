@@ -1,7 +1,7 @@
 use std::io;
 use std::time::Duration;
 
-use logux_codecs::{Added, EventId, NodeId, ProtocolError};
+use logux_codecs::{Added, EventId, NodeId, ProtocolError, shown};
 
 use crate::store::StoreError;
 
@@ -171,14 +171,22 @@ impl Misbehaviour {
     }
 }
 
-/// The start of a text that a peer sent, safe to be sent back and logged.
-pub(crate) fn shown(text: &str) -> String {
-    const MAX_CHARS: usize = 128;
-
-    text.chars().filter(|c| !c.is_control()).take(MAX_CHARS).collect()
-}
-
 /// What to show of a frame, to the peer and in logs.
 pub(crate) fn start_of(frame: &[u8]) -> String {
     shown(&String::from_utf8_lossy(&frame[..frame.len().min(512)]))
+}
+
+/// What a codec or a transport says of a frame. It may quote the frame, at any length.
+pub(crate) fn bounded(
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Box<dyn std::error::Error + Send + Sync> {
+    let error = error.into();
+    let whole = std::iter::successors(Some(&*error as &dyn std::error::Error), |e| e.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>();
+    if whole.iter().all(|text| *text == shown(text)) {
+        error
+    } else {
+        shown(&whole.join(": ")).into()
+    }
 }

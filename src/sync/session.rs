@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_core::Stream;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use logux_codecs::{Added, Headers, NodeId, Protocol, Subprotocol};
+use logux_codecs::{Added, Headers, NodeId, Protocol, Subprotocol, shown};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -332,13 +332,17 @@ impl Reporter {
         });
     }
 
+    pub(crate) fn remote(&self) -> Option<Arc<Remote>> {
+        self.status.borrow().remote.clone()
+    }
+
     pub(crate) fn synced(&self) -> Added {
         self.status.borrow().synced
     }
 
     pub(crate) fn tell(&self, notice: Notice) {
         if let Notice::Debug(text) = &notice {
-            tracing::debug!(text = %super::error::shown(text), "the peer has a text for developers");
+            tracing::debug!(text = %shown(text), "the peer has a text for developers");
         }
         // Fails only when nobody listens.
         let _ = self.notices.send(notice);
@@ -348,7 +352,7 @@ impl Reporter {
     pub(crate) fn error(&self, error: Error) -> Arc<Error> {
         let error = Arc::new(error);
         let cause = std::error::Error::source(&*error).map(ToString::to_string).unwrap_or_default();
-        tracing::warn!(%error, cause = %super::error::shown(&cause), "a connection ended");
+        tracing::warn!(%error, cause = %shown(&cause), "a connection ended");
         self.tell(Notice::Error(Arc::clone(&error)));
         error
     }

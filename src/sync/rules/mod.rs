@@ -10,7 +10,9 @@ mod live;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use logux_codecs::{Added, Connect, Connected, Headers, Message, Protocol, ProtocolError, Value};
+use logux_codecs::{
+    Added, Connect, Connected, Headers, Message, Protocol, ProtocolError, Value, shown,
+};
 
 use super::error::{Error, Misbehaviour, start_of};
 use super::relative::Relative;
@@ -227,7 +229,9 @@ impl<E> Rules<E> {
             (_, _, Message::Headers(headers)) => self.headers(headers),
             (_, _, Message::Debug(text)) => self.tell(Notice::Debug(text)),
             (_, _, Message::Error(error)) => self.hang_up(Some(Error::Received(error))),
-            (_, _, Message::Unknown(kind)) => return Err(Misbehaviour::UnknownMessage(kind)),
+            (_, _, Message::Unknown(kind)) => {
+                return Err(Misbehaviour::UnknownMessage(shown(&kind)));
+            }
 
             (Phase::Opening, Role::Acceptor, Message::Connect(connect)) => {
                 return self.connect(now, connect);
