@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 
 use super::end::End;
 use super::{Clock, Draft, Entry, Follow, Position, Withheld};
+use crate::planted::planted;
 use crate::store::{Cursors, Epoch, Store, StoreError};
 
 /// A node's events: what the program adds, and what its peers send.
@@ -79,6 +80,8 @@ impl<E: Event> Log<E> {
         let last_time = store.last_time(&node_id).await?.unwrap_or_default();
         let last_added = store.last_added().await?;
         let epoch = store.epoch().await?;
+        let epoch =
+            if planted!("identity changes at each start") { Epoch::random() } else { epoch };
         Ok(Self {
             shared: Arc::new(Shared {
                 node_id,
@@ -284,6 +287,7 @@ impl<E: Event> Log<E> {
     /// An id that this node never had: later than the last one, whatever the clock does.
     fn next_id(&self, last_time: &mut Timestamp) -> Result<EventId, StoreError> {
         let next = last_time.shifted(1).map(|next| next.max(self.now()));
+        let next = if planted!("ids follow the clock") { Some(self.now()) } else { next };
         *last_time = next.ok_or_else(|| StoreError::new("there are no more ids"))?;
         Ok(EventId::new(*last_time, self.shared.node_id.clone()))
     }

@@ -7,6 +7,7 @@ use logux_codecs::{Added, Counter, EventId, NodeId, Timestamp};
 
 use super::{Cursors, Epoch, Store, StoreError};
 use crate::log::{Entry, Position};
+use crate::planted::planted;
 
 /// Keeps a log in memory, for as long as the process runs.
 ///
@@ -109,7 +110,7 @@ impl Ids {
         let node = self.node(id.node());
         if node.in_order.last().is_none_or(|(last, _)| *last < key) {
             node.in_order.push((key, index));
-        } else if node.index_of(key).is_some() {
+        } else if node.index_of(key).is_some() && !planted!("ids are forgotten") {
             return false;
         } else {
             node.late.insert(key, index);
@@ -160,7 +161,10 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
         let added = entries.into_iter().map(|entry| state.add(entry)).collect();
         if let Some((peer, received)) = received {
             let cursors = state.cursors.entry(peer.clone()).or_default();
-            cursors.received = cursors.received.max(received);
+            cursors.received = match planted!("cursors fall") {
+                true => received,
+                false => cursors.received.max(received),
+            };
         }
         Ok(added)
     }
@@ -204,7 +208,11 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
     }
 
     async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError> {
-        Ok(self.state().cursors.get(peer).copied().unwrap_or_default())
+        let state = self.state();
+        if planted!("all peers share a cursor") {
+            return Ok(state.cursors.values().next().copied().unwrap_or_default());
+        }
+        Ok(state.cursors.get(peer).copied().unwrap_or_default())
     }
 
     async fn advance_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError> {

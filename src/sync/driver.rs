@@ -22,6 +22,7 @@ use super::outgoing::{Batch, Limits, Outgoing};
 use super::rules::{self, Claim, Config, Input, Now, Output, Role, Rules, Wanted};
 use super::session::{Command, Notice, Remote, Reporter};
 use crate::log::{Log, Received, Withheld};
+use crate::planted::planted;
 use crate::store::{Cursors, StoreError};
 
 /// While more frames than this wait to be sent, nothing further is read.
@@ -80,6 +81,8 @@ pub(crate) struct Driver<'a, E, C> {
     withheld: Withheld,
     outbox: Vec<Bytes>,
     wanted: Option<Wanted>,
+    /// The rules ask from where on events are to be looked at again.
+    review: bool,
     intake: Intake<E>,
     checking: Lane<Result<Result<Cursors, ProtocolError>, Error>>,
     reading: Lane<Result<Batch, Error>>,
@@ -122,6 +125,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             withheld: Withheld::default(),
             outbox: Vec::new(),
             wanted: None,
+            review: false,
             intake: Intake::new(options.inward.clone()),
             checking: None,
             reading: None,
@@ -180,10 +184,8 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             if self.carry_out()?.is_some() {
                 return Ok(());
             }
-            if self.remote.is_none()
-                && let Some(after) = self.let_in()
-            {
-                input = Input::Reevaluate { after };
+            if let Some(next) = self.own_input() {
+                input = next;
                 continue;
             }
             self.report();
@@ -258,6 +260,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                 Output::Delivered(rules::Batch { after, up_to, withheld }) => {
                     self.withheld.delivered(after, up_to, &withheld);
                 }
+                Output::Review => self.review = true,
                 Output::Reviewed => self.withheld.reviewed(),
                 Output::Tell(notice) => {
                     if let Notice::Headers(headers) = &notice {
@@ -272,9 +275,19 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         Ok(None)
     }
 
-    /// Notes who the peer is, once it is let in. Answers after which position events are to be
-    /// looked at again.
-    fn let_in(&mut self) -> Option<Added> {
+    /// What the rules have to be told before anything else happens.
+    fn own_input(&mut self) -> Option<Input<E>> {
+        if std::mem::take(&mut self.review) {
+            return Some(Input::Review(self.withheld.first()));
+        }
+        if self.remote.is_none() && self.let_in()? {
+            return Some(Input::Reevaluate);
+        }
+        None
+    }
+
+    /// Notes who the peer is, once it is let in. Answers whether events are to be looked at again.
+    fn let_in(&mut self) -> Option<bool> {
         let (relative, start) = self.rules.relative().zip(self.rules.position())?;
         let remote = Arc::new(Remote {
             node_id: relative.remote.clone(),
@@ -292,8 +305,8 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         self.withheld = self.log.withheld(&remote.node_id);
         self.withheld.start(start);
         match std::mem::take(&mut self.lasting.reevaluate) {
-            true => self.withheld.review(),
-            false => self.withheld.unfinished_review(),
+            true => Some(self.withheld.review()),
+            false => Some(self.withheld.is_reviewed()),
         }
     }
 
@@ -360,8 +373,8 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                 Input::Tick
             }
             Some(Command::Reevaluate) => match self.withheld.review() {
-                Some(after) => Input::Reevaluate { after },
-                None => Input::Tick,
+                true => Input::Reevaluate,
+                false => Input::Tick,
             },
             // There is a connection.
             Some(Command::Reconnect) => Input::Tick,
@@ -417,6 +430,9 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         if self.options.outward.filter.is_some() {
             // Before the peer can have what comes with it: it may come back and claim to.
             self.withheld.withhold(up_to, &withheld);
+            if planted!("what was withheld counts as delivered when it is sent") {
+                self.withheld.delivered(Added::ZERO, up_to, &withheld);
+            }
         }
         Input::Read { up_to, sent, withheld }
     }
@@ -439,6 +455,8 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         };
         async move {
             let node_id = login.node_id.clone();
+            // As of the claim: while the user is asked, another connection of the peer may move on.
+            let sent = log.cursors(&node_id).await?.sent;
             if let Err(refusal) = options.admit(login).await? {
                 return Ok(Err(refusal));
             }
@@ -451,6 +469,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             {
                 log.set_epoch(&node_id, epoch).await?;
             }
+            cursors.sent = cursors.sent.min(sent);
             cursors.received = options.other_synced.unwrap_or(cursors.received);
             Ok(Ok(cursors))
         }

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use logux_codecs::{Added, Event, NodeId};
 
 use crate::log::{Log, Received};
+use crate::planted::planted;
 use crate::store::{Cursors, StoreError};
 use crate::sync::callbacks::Inward;
 use crate::sync::error::Error;
@@ -113,7 +114,12 @@ impl<E: Event> Intake<E> {
         }
         let count = waiting.len();
         let all = waiting.into_iter().reduce(|mut all, next| {
-            all.entries.extend(next.entries);
+            if planted!("messages are stored backwards") {
+                let later = std::mem::replace(&mut all.entries, next.entries);
+                all.entries.extend(later);
+            } else {
+                all.entries.extend(next.entries);
+            }
             all.up_to = next.up_to;
             all
         });
@@ -143,6 +149,11 @@ impl<E: Event> Intake<E> {
     ) -> Result<(), StoreError> {
         if let Some(under_way) = under_way {
             under_way.await?;
+        }
+        if planted!("end of the connection confirms what was not judged") {
+            for unjudged in std::mem::take(&mut self.unjudged) {
+                self.waiting.push(Received { entries: Vec::new(), ..unjudged });
+            }
         }
         if let Some(rest) = self.next_transaction(log) {
             rest.await?;

@@ -6,6 +6,7 @@ use logux_codecs::{EventId, NodeId, Protocol, Subprotocol, Timestamp, WireMeta};
 
 use super::error::Misbehaviour;
 use crate::log::{Entry, Meta};
+use crate::planted::planted;
 
 /// What both sides of a connection agreed on.
 #[derive(Clone, Debug)]
@@ -44,6 +45,7 @@ impl Default for FarFuture {
 impl FarFuture {
     fn apply(self, time: Timestamp, now: Timestamp) -> Result<Timestamp, Misbehaviour> {
         let latest = |ahead: Duration| {
+            let ahead = if planted!("now is the far future") { Duration::ZERO } else { ahead };
             let ahead = i64::try_from(ahead.as_millis()).ok()?;
             now.shifted(ahead)
         };
@@ -64,7 +66,8 @@ impl Relative {
         WireMeta {
             id: self.protocol.wire_id(id, &self.local, self.base_time),
             // Ids are not fixed: they are the same on all nodes.
-            time: meta.time.since(self.base_time) - self.time_fix,
+            time: meta.time.since(self.base_time)
+                - if planted!("times that leave are not fixed") { 0 } else { self.time_fix },
             subprotocol: meta.subprotocol.filter(|own| Some(*own) != self.local_subprotocol),
             extra: meta.extra.clone(),
         }
@@ -79,7 +82,12 @@ impl Relative {
         far_future: FarFuture,
     ) -> Result<Entry<E>, Misbehaviour> {
         let WireMeta { id, time, subprotocol, extra } = wire;
-        let time = self.base_time.shifted(time + self.time_fix);
+        let fix = if planted!("times that arrive are fixed twice") {
+            2 * self.time_fix
+        } else {
+            self.time_fix
+        };
+        let time = self.base_time.shifted(time + fix);
         let time = far_future.apply(time.ok_or(Misbehaviour::TimeOutOfRange)?, now)?;
         let id = self.protocol.event_id(id, &self.remote, self.base_time);
         let meta = Meta {

@@ -74,8 +74,10 @@ pub(crate) enum Input<E> {
     /// The answer to [`Output::Read`]: all up to here was sent but for what was withheld, or
     /// (`sent` is false) nothing up to here is for the peer.
     Read { up_to: Added, sent: bool, withheld: Vec<Added> },
-    /// Events after here may be for the peer now that were not before.
-    Reevaluate { after: Added },
+    /// Events may be for the peer now that were not before.
+    Reevaluate,
+    /// The answer to [`Output::Review`]: after which position such events are, if there are any.
+    Review(Option<Added>),
     /// The log reaches up to here.
     Grown(Added),
     /// The user has new headers.
@@ -105,6 +107,8 @@ pub(crate) enum Output<E> {
     Reset(Cursors),
     /// Note that the peer has what was sent to it between these positions.
     Delivered(Batch),
+    /// Find out from where on events are to be looked at again.
+    Review,
     /// Note that all has been sent that was to be looked at again.
     Reviewed,
     /// Tell the user.

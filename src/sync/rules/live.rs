@@ -18,7 +18,9 @@ pub(super) struct Live {
     /// All up to here was there when the connection became live.
     pub(super) start_end: Added,
     pub(super) return_up_to: Added,
-    pub(super) reading: Option<Reading>,
+    /// The log is being read after this position.
+    pub(super) reading: Option<Added>,
+    pub(super) review: Review,
     /// What was withheld up to here is looked at again.
     pub(super) review_up_to: Added,
     /// The `sync` messages that wait for their `synced`.
@@ -33,12 +35,14 @@ pub(super) struct Live {
     pub(super) far_future: FarFuture,
 }
 
-/// The log is being read after a position.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
-    pub(super) after: Added,
-    /// Where to go back to when that is done.
-    pub(super) go_back_to: Option<Added>,
+/// Whether to look again at what was withheld. It waits until nothing is under way: what is, would
+/// be sent twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Review {
+    Unwanted,
+    Wanted,
+    /// The user's side is looking from where on.
+    Asked,
 }
 
 /// What a message from the peer asks for once everything before it is stored.
@@ -90,27 +94,15 @@ impl Live {
         let place = place.ok_or(Misbehaviour::Unsent(added))?;
         let rest = self.unconfirmed.split_off(place + 1);
         let confirmed = std::mem::replace(&mut self.unconfirmed, rest);
-        match self.unconfirmed.front() {
-            // With nothing under way, what comes after it and is not for the peer counts, too.
-            None => self.sent = self.position,
-            Some(next) if next.after >= added => self.sent = added,
-            // What is under way was held back before: see `reevaluate`.
-            Some(_) => {}
-        }
+        // With nothing under way, what comes after it and is not for the peer counts, too.
+        self.sent = if self.unconfirmed.is_empty() { self.position } else { added };
         Ok(confirmed.into_iter())
     }
 
     /// Goes back to send what is for the peer now and was not before.
-    pub(super) fn reevaluate(&mut self, after: Added) {
-        match &mut self.reading {
-            Some(reading) => {
-                reading.go_back_to = Some(reading.go_back_to.map_or(after, |old| old.min(after)));
-            }
-            None => {
-                self.review_up_to = self.review_up_to.max(self.position);
-                self.position = self.position.min(after);
-                self.sent = self.sent.min(after);
-            }
-        }
+    pub(super) fn go_back(&mut self, after: Added) {
+        self.review_up_to = self.review_up_to.max(self.position);
+        self.position = self.position.min(after);
+        self.sent = self.sent.min(after);
     }
 }

@@ -18,8 +18,9 @@ use super::error::{Error, Misbehaviour, start_of};
 use super::relative::Relative;
 use super::session::Notice;
 use super::state::State;
+use crate::planted::planted;
 use crate::store::{Cursors, Epoch};
-use live::{Arrived, Live, Reading};
+use live::{Arrived, Live, Review};
 
 pub use input_output::Role;
 pub(crate) use input_output::{Batch, Claim, Config, Input, Now, Output, Wanted};
@@ -128,6 +129,7 @@ impl<E> Rules<E> {
         match &self.phase {
             Phase::Live(live) if !live.unconfirmed.is_empty() => Some(State::Sending),
             Phase::Live(live) if live.reading.is_some() || live.position < self.log_end => None,
+            Phase::Live(live) if live.review != Review::Unwanted => None,
             Phase::Live(live) if live.remote_ready && live.ready_sent => Some(State::Synchronized),
             Phase::Opening | Phase::Checking(_) | Phase::Live(_) => Some(State::Connecting),
             Phase::Over => None,
@@ -178,12 +180,27 @@ impl<E> Rules<E> {
             Input::Checked(Err(refusal)) => self.refuse(refusal.clone(), Error::Refused(refusal)),
             Input::Stored(count) => self.stored(count),
             Input::Read { up_to, sent, withheld } => self.read(up_to, sent, withheld),
-            Input::Reevaluate { after } => {
+            Input::Reevaluate => {
                 if let Phase::Live(live) = &mut self.phase {
-                    live.reevaluate(after);
+                    live.review = Review::Wanted;
                 }
             }
-            Input::Grown(end) => self.log_end = self.log_end.max(end),
+            Input::Review(after) => {
+                if let Phase::Live(live) = &mut self.phase {
+                    live.review = Review::Unwanted;
+                    if let Some(after) = after {
+                        live.go_back(after);
+                    }
+                }
+            }
+            Input::Grown(end) => {
+                if planted!("live events overtake the catch-up")
+                    && let Phase::Live(live) = &mut self.phase
+                {
+                    live.position = self.log_end;
+                }
+                self.log_end = self.log_end.max(end);
+            }
             Input::Headers(headers) => {
                 self.config.headers = headers;
                 // Before `connect` came they are sent with the answer to it.
@@ -245,13 +262,19 @@ impl<E> Rules<E> {
             (_, _, Message::Connected(_)) => return Err(Misbehaviour::OutOfPlace("connected")),
 
             (Phase::Live(live), _, Message::Sync(sync)) => {
+                let added = sync.added;
                 let store = live.sync(sync, now.clock)?;
                 self.outputs.push_back(Output::Store(store));
+                if planted!("confirms before it stores") {
+                    self.send(Message::Synced(added));
+                }
             }
             (Phase::Live(live), role, Message::Synced(added)) => {
                 let confirmed = live.synced(added)?;
                 // An acceptor notes what the peer has said, to compare it with what it will claim.
-                let noted = if role == Role::Acceptor { added } else { live.sent };
+                let as_opener =
+                    role == Role::Opener || planted!("acceptor notes what it passed over");
+                let noted = if as_opener { live.sent } else { added };
                 if self.config.filtered {
                     self.outputs.extend(confirmed.map(Output::Delivered));
                 }
@@ -262,7 +285,11 @@ impl<E> Rules<E> {
                 self.outputs.push_back(Output::Store(store));
             }
             (Phase::Live(live), _, Message::Ping(_)) => {
-                let sent = live.position;
+                let sent = if planted!("pong carries what was added") {
+                    self.log_end
+                } else {
+                    live.position
+                };
                 self.send(Message::Pong(sent));
             }
             (Phase::Live(_), _, Message::Ready(_)) => {
@@ -406,7 +433,11 @@ impl<E> Rules<E> {
             return;
         };
         let (base_time, sent) = match self.config.role {
+            Role::Acceptor if planted!("claim off by one") => (now.clock, claim.synced.plus(1)),
             Role::Acceptor => (now.clock, claim.synced),
+            Role::Opener if planted!("base time is that of the question") => {
+                (claim.start, cursors.sent)
+            }
             Role::Opener => (claim.base_time, cursors.sent),
         };
         let sent = self.config.synced_override.unwrap_or(sent);
@@ -417,7 +448,8 @@ impl<E> Rules<E> {
         }
         // The peer has another log than before, which lacks what had come from it: it says so, or
         // it has confirmed more than it claims to have.
-        let replaced = cursors.epoch.zip(self.remote_epoch).is_some_and(|(old, new)| old != new);
+        let replaced = !planted!("replaced log goes unnoticed")
+            && cursors.epoch.zip(self.remote_epoch).is_some_and(|(old, new)| old != new);
         let lost = replaced
             || self.config.role == Role::Acceptor
                 && self.config.synced_override.is_none()
@@ -447,6 +479,7 @@ impl<E> Rules<E> {
             start_end: self.log_end,
             return_up_to: cursors.return_up_to,
             reading: None,
+            review: Review::Unwanted,
             review_up_to: Added::ZERO,
             unconfirmed: VecDeque::new(),
             sent,
@@ -484,7 +517,13 @@ impl<E> Rules<E> {
             let Phase::Live(live) = &mut self.phase else { return };
             match live.storing.pop_front() {
                 // One `synced` for each `sync`, in their order: a JavaScript sender counts them.
-                Some(Arrived::Sync(added)) => self.send(Message::Synced(added)),
+                Some(Arrived::Sync(_)) if planted!("confirms before it stores") => {}
+                Some(Arrived::Sync(added)) => {
+                    self.send(Message::Synced(added));
+                    if planted!("confirms twice") {
+                        self.send(Message::Synced(added));
+                    }
+                }
                 Some(Arrived::Ready(added)) => {
                     live.remote_ready = true;
                     if added < live.received_before {
@@ -520,7 +559,11 @@ impl<E> Rules<E> {
     /// What is known of a peer whose log is another one: nothing, but that it lacks what it sent.
     fn reset_cursors(&mut self, before: &Cursors) -> Cursors {
         let cursors = Cursors {
-            return_up_to: self.log_end,
+            return_up_to: if planted!("nothing is given back") {
+                Added::ZERO
+            } else {
+                self.log_end
+            },
             epoch: self.remote_epoch.or(before.epoch),
             ..Cursors::default()
         };
@@ -530,11 +573,14 @@ impl<E> Rules<E> {
 
     fn read(&mut self, up_to: Added, sent: bool, withheld: Vec<Added>) {
         let Phase::Live(live) = &mut self.phase else { return };
-        let Some(Reading { after, go_back_to }) = live.reading.take() else { return };
+        let Some(after) = live.reading.take() else { return };
         live.position = up_to;
         let batch = Batch { after, up_to, withheld };
         if sent {
             live.unconfirmed.push_back(batch);
+            if planted!("cursor moves when sending") {
+                self.outputs.push_back(Output::Advance(up_to));
+            }
         } else {
             if self.config.filtered {
                 self.outputs.push_back(Output::Delivered(batch));
@@ -545,9 +591,6 @@ impl<E> Rules<E> {
                     self.outputs.push_back(Output::Advance(up_to));
                 }
             }
-        }
-        if let Some(after) = go_back_to {
-            live.reevaluate(after);
         }
     }
 
@@ -561,15 +604,31 @@ impl<E> Rules<E> {
         if live.reading.is_some() {
             return;
         }
+        if live.review != Review::Unwanted {
+            if live.review == Review::Wanted && live.unconfirmed.is_empty() {
+                live.review = Review::Asked;
+                self.outputs.push_back(Output::Review);
+            }
+            return;
+        }
         // All that was there at the start is sent, and nothing that is said here overtakes it.
-        if !live.ready_sent && live.position >= live.start_end {
+        if !live.ready_sent
+            && (live.position >= live.start_end || planted!("ready before all is sent"))
+        {
             live.ready_sent = true;
             // Not the position: that may count what came from the peer since, and hide that its
             // log is a new one.
-            self.outputs.push_back(Output::Send(Message::Ready(live.start_end)));
+            let end = if planted!("ready carries what was added since") {
+                self.log_end.plus(1)
+            } else {
+                live.start_end
+            };
+            self.outputs.push_back(Output::Send(Message::Ready(end)));
         }
-        if live.position < self.log_end && live.unconfirmed.len() < self.config.window {
-            live.reading = Some(Reading { after: live.position, go_back_to: None });
+        if live.position < self.log_end
+            && (live.unconfirmed.len() < self.config.window || planted!("window without end"))
+        {
+            live.reading = Some(live.position);
             self.outputs.push_back(Output::Read(Wanted {
                 after: live.position,
                 up_to: self.log_end,
@@ -589,6 +648,9 @@ impl<E> Rules<E> {
 
     /// `None` for never, and for later than a clock can tell.
     fn next_ping(&self, now: Now) -> Option<Instant> {
+        if planted!("silence is never asked about") {
+            return None;
+        }
         self.config.ping.and_then(|ping| now.instant.checked_add(ping))
     }
 
@@ -599,7 +661,8 @@ impl<E> Rules<E> {
         }
         if self.ask_at.is_some_and(|at| at <= now.instant) {
             let Phase::Live(live) = &self.phase else { return };
-            let sent = live.position;
+            let sent =
+                if planted!("ping carries what was added") { self.log_end } else { live.position };
             self.send(Message::Ping(sent));
             self.asked = Some(now);
             self.ask_at = None;
