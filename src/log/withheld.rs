@@ -28,17 +28,16 @@ struct Positions {
 
 impl Withheld {
     /// A connection starts to send after `position`. What another process sent before is not
-    /// known: it counts as withheld.
+    /// known: it counts as withheld. What is known stays so: this connection may be an old one
+    /// that comes late, and others with the same peer go on.
     pub(crate) fn start(&self, position: Added) {
         let mut positions = self.positions();
         let position = position.value();
         if position > positions.known_up_to {
             let unknown = positions.known_up_to + 1..=position;
             positions.insert(unknown);
-        } else {
-            positions.remove(position + 1..=u64::MAX);
+            positions.known_up_to = position;
         }
-        positions.known_up_to = position;
     }
 
     /// What is sent now up to `up_to` leaves these out.

@@ -9,6 +9,8 @@
 //! `SIMULATION_SEEDS=100000` runs so many.
 
 mod network;
+#[cfg(planted)]
+mod planted;
 mod store;
 mod world;
 
