@@ -304,9 +304,10 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         self.options.outward.filter.as_ref()?;
         self.withheld = self.log.withheld(&remote.node_id);
         self.withheld.start(start);
-        match std::mem::take(&mut self.lasting.reevaluate) {
-            true => Some(self.withheld.review()),
-            false => Some(self.withheld.is_reviewed()),
+        if std::mem::take(&mut self.lasting.reevaluate) {
+            Some(self.withheld.review())
+        } else {
+            Some(self.withheld.is_reviewed())
         }
     }
 
@@ -372,12 +373,9 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                 self.lasting.reevaluate = true;
                 Input::Tick
             }
-            Some(Command::Reevaluate) => match self.withheld.review() {
-                true => Input::Reevaluate,
-                false => Input::Tick,
-            },
-            // There is a connection.
-            Some(Command::Reconnect) => Input::Tick,
+            Some(Command::Reevaluate) if self.withheld.review() => Input::Reevaluate,
+            // There is a connection, or nothing to look at.
+            Some(Command::Reconnect | Command::Reevaluate) => Input::Tick,
             // The handle is gone.
             Some(Command::Close) | None => {
                 self.closed_here = true;

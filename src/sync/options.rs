@@ -196,9 +196,8 @@ impl<E> SyncOptions<E> {
     /// Takes peers from this version of the application on: a
     /// [`subprotocol_check`](Self::subprotocol_check). Who does not tell a version has 0.0.
     pub fn min_subprotocol(self, min: Subprotocol) -> Self {
-        self.subprotocol_check(move |used| match used.unwrap_or_default() >= min {
-            true => Ok(()),
-            false => Err(format!(">= {min}").into()),
+        self.subprotocol_check(move |used| {
+            if used.unwrap_or_default() >= min { Ok(()) } else { Err(format!(">= {min}").into()) }
         })
     }
 

@@ -358,7 +358,7 @@ impl Reporter {
     }
 }
 
-/// The states of a session as a stream, made by [`Session::states`].
+/// The states of a session as a stream, made by [`SessionHandle::states`].
 pub struct States {
     states: BoxStream<'static, State>,
 }
