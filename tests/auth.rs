@@ -1,0 +1,480 @@
+//! Who is let in, from the public API, in memory and in paused time.
+
+mod scripted;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use logux_sync::{
+    BaseSync, CallbackError, ClientSync, Error, Headers, Json, Log, Login, Memory, MemoryStore,
+    ProtocolError, Reconnect, Role, Server, ServerSync, Session, State, Subprotocol, SyncOptions,
+    Value,
+};
+use scripted::Peer;
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+async fn log(node: &str) -> Log<Value> {
+    Log::open(node.parse().unwrap(), MemoryStore::new()).await.unwrap()
+}
+
+fn quick<T>(transport: T) -> Reconnect<T> {
+    Reconnect::new(transport).max_delay(Duration::from_secs(1))
+}
+
+fn ok() -> SyncOptions<Value> {
+    SyncOptions::new()
+}
+
+/// What a session answers to this `connect`, up to its `connected` or its refusal.
+async fn answer(log: &Log<Value>, options: &SyncOptions<Value>, connect: &str) -> Option<String> {
+    let (near, far) = Memory::pair();
+    let session = ServerSync::new(log, Json, near).options(options.clone()).start();
+    let mut client = Peer::new(far);
+    client.send(connect).await;
+    let frame = client.next().await;
+    drop(client);
+    let _ = session.ended().await;
+    frame
+}
+
+fn is_connected(frame: Option<&str>) -> bool {
+    frame.is_some_and(|frame| frame.starts_with(r#"["connected",7,"server","#))
+}
+
+/// Counts how often it is asked, and takes only the text `right`.
+fn counted(asked: &Arc<AtomicUsize>) -> SyncOptions<Value> {
+    let asked = Arc::clone(asked);
+    SyncOptions::new().auth(move |login| {
+        asked.fetch_add(1, Ordering::Relaxed);
+        async move { login.token_is("right") }
+    })
+}
+
+fn connect(node: &str, token: &str) -> String {
+    json!(["connect", 7, node, 0, { "token": token }]).to_string()
+}
+
+const BRUTEFORCE: &str = r#"["error","bruteforce"]"#;
+const WRONG: &str = r#"["error","wrong-credentials"]"#;
+
+#[tokio::test(start_paused = true)]
+async fn credentials_are_any_value() {
+    let values = [
+        json!("text"),
+        json!(""),
+        json!(17),
+        json!(-1.5),
+        json!(true),
+        json!({ "user": 10, "rights": ["read", null] }),
+        json!([1, "two", [3]]),
+    ];
+    for value in values {
+        let (client_log, server_log) = (log("10:uuid").await, log("server").await);
+        let seen = Arc::new(Mutex::new(None));
+        let noted = Arc::clone(&seen);
+        let (near, far) = Memory::pair();
+        let _server = ServerSync::new(&server_log, Json, near)
+            .options(ok().auth(move |login| {
+                *noted.lock().unwrap() = login.credentials;
+                async { true }
+            }))
+            .start();
+        let client = BaseSync::new(&client_log, Json, Role::Opener, far)
+            .options(ok().credentials(value.clone()))
+            .start();
+        assert!(client.wait_for(State::Synchronized).await);
+        assert_eq!(*seen.lock().unwrap(), Some(value));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_are_made_anew_for_each_connection() {
+    let log = log("client").await;
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let (transport, mut listener) = Memory::listen();
+    let client = ClientSync::new(&log, Json, quick(transport))
+        .options(ok().credentials_with(move || {
+            let n = count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                sleep(Duration::from_millis(10)).await;
+                Ok(json!(format!("token {n}")))
+            }
+        }))
+        .start();
+    for n in 0..3 {
+        let mut server = Peer::accept(&mut listener).await;
+        let expected = json!(["connect", 7, "client", 0, { "token": format!("token {n}") }]);
+        assert_eq!(server.next().await.unwrap(), expected.to_string());
+    }
+    client.close().await.unwrap();
+    let made = made.load(Ordering::Relaxed);
+    assert!(made == 3 || made == 4, "{made} for 3 connections");
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_cannot_be_made_are_tried_again() {
+    let log = log("client").await;
+    let tries = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&tries);
+    let options = ok().credentials_with(move || {
+        let n = count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            match n {
+                0 | 1 => Err::<Value, CallbackError>("no token today".into()),
+                _ => Ok("late".into()),
+            }
+        }
+    });
+    let (transport, mut listener) = Memory::listen();
+    let client = ClientSync::new(&log, Json, quick(transport)).options(options.clone()).start();
+    let mut errors = client.errors();
+    for _ in 0..2 {
+        let error = errors.next().await.unwrap();
+        assert!(matches!(*error, Error::Credentials(_)), "{error}");
+        assert!(error.is_transient());
+        let cause = std::error::Error::source(&*error).unwrap();
+        assert_eq!(cause.to_string(), "no token today");
+    }
+    let mut server = Peer::accept(&mut listener).await;
+    let frame = server.next().await.unwrap();
+    assert_eq!(frame, r#"["connect",7,"client",0,{"token":"late"}]"#);
+    assert_eq!(tries.load(Ordering::Relaxed), 3);
+    assert_eq!(client.diagnostics().connections, 1, "nothing was dialled without a token");
+
+    // Without a transport that dials again it is the end.
+    tries.store(0, Ordering::Relaxed);
+    let (transport, _listener) = Memory::listen();
+    let error = ClientSync::new(&log, Json, transport).options(options).start().ended().await;
+    assert!(matches!(*error.unwrap_err(), Error::Credentials(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_whose_making_panics_are_an_error() {
+    let log = log("client").await;
+    let (transport, _listener) = Memory::listen();
+    let client = ClientSync::new(&log, Json, transport)
+        .options(ok().credentials_with(async || panic!("a bug of the user's")))
+        .start();
+    let error = client.ended().await.unwrap_err();
+    assert!(matches!(*error, Error::Credentials(_) | Error::Callback { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn auth_is_told_who_it_is() {
+    let server_log = log("server").await;
+    let seen = Arc::new(Mutex::new(None::<Login>));
+    let noted = Arc::clone(&seen);
+    let (near, far) = Memory::pair();
+    let _server = ServerSync::new(&server_log, Json, near)
+        .options(ok().auth(move |login| {
+            *noted.lock().unwrap() = Some(login);
+            async { true }
+        }))
+        .start();
+    let mut client = Peer::new(far);
+    let epoch = r#"["headers",{"log-epoch":"0123456789abcdef","lang":"de"}]"#;
+    client.send(epoch).await;
+    client.send(r#"["connect",7,"10:client:uuid",0,{"token":{"a":1},"subprotocol":[2,5]}]"#).await;
+    assert!(is_connected(client.next().await.as_deref()));
+    let login = seen.lock().unwrap().take().unwrap();
+    assert_eq!(login.node_id, "10:client:uuid".parse().unwrap());
+    assert_eq!(login.credentials, Some(json!({ "a": 1 })));
+    assert_eq!(login.subprotocol, Some(Subprotocol::new(2, 5)));
+    let expected: Headers = [("lang".to_owned(), json!("de"))].into_iter().collect();
+    assert_eq!(login.headers, expected, "the log's identity is between the nodes");
+    assert_eq!(login.peer.address, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_read_while_auth_runs() {
+    let log = log("server").await;
+    let (near, far) = Memory::pair();
+    let server = ServerSync::new(&log, Json, near)
+        .options(ok().auth(async |_| {
+            sleep(Duration::from_secs(60)).await;
+            true
+        }))
+        .start();
+    let mut client = Peer::new(far);
+    let connect = r#"["connect",7,"client",0]"#;
+    client.send(connect).await;
+    client.send(r#"["sync",1,{"n":1},{"id":"1","time":1}]"#).await;
+    assert!(timeout(Duration::from_secs(59), client.next()).await.is_err());
+    assert_eq!(server.diagnostics().bytes_received, connect.len() as u64);
+    assert_eq!(log.last_added().value(), 0);
+    // It is read once the peer is let in.
+    assert!(is_connected(client.next().await.as_deref()));
+    assert_eq!(client.next().await.unwrap(), r#"["ready",0]"#);
+    assert_eq!(client.next().await.unwrap(), r#"["synced",1]"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn auth_has_a_time_limit_and_is_dropped_then() {
+    struct Dropped(Arc<AtomicUsize>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    let log = log("server").await;
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&dropped);
+    let options = ok().timeout(Duration::from_secs(5)).auth(move |_| {
+        let guard = Dropped(Arc::clone(&count));
+        async move {
+            let _guard = guard;
+            std::future::pending().await
+        }
+    });
+    let start = Instant::now();
+    let (near, far) = Memory::pair();
+    let server = ServerSync::new(&log, Json, near).options(options.clone()).start();
+    let mut client = Peer::new(far);
+    client.send(r#"["connect",7,"client",0]"#).await;
+    assert_eq!(client.next().await, None);
+    assert!(start.elapsed() >= Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    drop(client);
+    let error = server.ended().await.unwrap_err();
+    assert!(matches!(*error, Error::Silent(_)), "{error}");
+    assert_eq!(dropped.load(Ordering::Relaxed), 1);
+
+    // Also when the session ends before.
+    let (near, far) = Memory::pair();
+    let server = ServerSync::new(&log, Json, near).options(options).start();
+    let mut client = Peer::new(far);
+    client.send(r#"["connect",7,"client",0]"#).await;
+    sleep(Duration::from_secs(1)).await;
+    drop(client);
+    server.close().await.unwrap();
+    assert_eq!(dropped.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_too_often_is_not_asked_for_a_while() {
+    let log = log("server").await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let options = counted(&asked);
+    for n in 1..=3 {
+        // All nodes of a user count together.
+        let node = format!("10:{n}");
+        assert_eq!(answer(&log, &options, &connect(&node, "wrong")).await.unwrap(), WRONG);
+        assert_eq!(asked.load(Ordering::Relaxed), n);
+    }
+    for token in ["wrong", "right"] {
+        let refused = answer(&log, &options, &connect("10:4", token)).await;
+        assert_eq!(refused.unwrap(), BRUTEFORCE);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 3, "nobody was asked");
+    assert!(is_connected(answer(&log, &options, &connect("11:1", "right")).await.as_deref()));
+    assert_eq!(asked.load(Ordering::Relaxed), 4, "another user is");
+    sleep(Duration::from_millis(2900)).await;
+    assert_eq!(answer(&log, &options, &connect("10:4", "right")).await.unwrap(), BRUTEFORCE);
+    sleep(Duration::from_millis(101)).await;
+    assert!(is_connected(answer(&log, &options, &connect("10:4", "right")).await.as_deref()));
+    assert_eq!(asked.load(Ordering::Relaxed), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_on_refusals_can_be_set_and_taken_away() {
+    let log = log("server").await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let options = counted(&asked).bruteforce(1, Duration::from_secs(60));
+    assert_eq!(answer(&log, &options, &connect("10:1", "wrong")).await.unwrap(), WRONG);
+    sleep(Duration::from_secs(59)).await;
+    assert_eq!(answer(&log, &options, &connect("10:1", "right")).await.unwrap(), BRUTEFORCE);
+    sleep(Duration::from_secs(2)).await;
+    assert!(is_connected(answer(&log, &options, &connect("10:1", "right")).await.as_deref()));
+
+    asked.store(0, Ordering::Relaxed);
+    let options = counted(&asked).no_bruteforce();
+    for _ in 0..50 {
+        assert_eq!(answer(&log, &options, &connect("10:1", "wrong")).await.unwrap(), WRONG);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 50);
+    assert!(is_connected(answer(&log, &options, &connect("10:1", "right")).await.as_deref()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_let_in_is_not_counted() {
+    let log = log("server").await;
+    let options = counted(&Arc::default());
+    for _ in 0..10 {
+        assert!(is_connected(answer(&log, &options, &connect("10:1", "right")).await.as_deref()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_are_compared_whole() {
+    let log = log("server").await;
+    let seen = Arc::new(Mutex::new(None::<Login>));
+    let noted = Arc::clone(&seen);
+    let options = ok().auth(move |login| {
+        *noted.lock().unwrap() = Some(login);
+        async { true }
+    });
+    let login = async |brought: Option<Value>| {
+        let mut connect = json!(["connect", 7, "10:uuid", 0]);
+        connect.as_array_mut().unwrap().extend(brought);
+        answer(&log, &options, &connect.to_string()).await;
+        seen.lock().unwrap().take().unwrap()
+    };
+    let text = login(Some(json!({ "token": "secret" }))).await;
+    assert!(text.token_is("secret"));
+    for other in ["", "secre", "secret2", "Secret", "tecret"] {
+        assert!(!text.token_is(other), "{other}");
+    }
+    assert!(text.token_is_any_of(["old", "secret"]));
+    assert!(text.token_is_any_of(["secret", "old"]));
+    assert!(!text.token_is_any_of(["old", "older"]));
+    assert!(!text.token_is_any_of([]));
+    let empty = login(Some(json!({ "token": "" }))).await;
+    assert!(empty.token_is("") && !empty.token_is("secret"));
+    // What is no text is none of them, not even the empty one.
+    for other in [Some(json!({ "token": 1 })), Some(json!({ "token": ["secret"] })), None] {
+        let login = login(other.clone()).await;
+        assert!(
+            !login.token_is("") && !login.token_is("1") && !login.token_is("secret"),
+            "{other:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_applications_are_refused_before_they_are_asked() {
+    let log = log("server").await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let options = counted(&asked).min_subprotocol(Subprotocol::new(3, 1));
+    let with = |used: Option<Value>| {
+        let mut options = json!({ "token": "wrong" });
+        if let Some(used) = used {
+            options["subprotocol"] = used;
+        }
+        json!(["connect", 7, "10:uuid", 0, options]).to_string()
+    };
+    for (used, shown) in [(json!(3), "3"), (json!([3, 0]), "3"), (json!([2, 9]), "[2,9]")] {
+        let refused = answer(&log, &options, &with(Some(used))).await.unwrap();
+        let expected =
+            format!(r#"["error","wrong-subprotocol",{{"supported":">= 3.1","used":{shown}}}]"#);
+        assert_eq!(refused, expected);
+    }
+    let refused = answer(&log, &options, &with(None)).await.unwrap();
+    let expected = r#"["error","wrong-subprotocol",{"supported":">= 3.1","used":null}]"#;
+    assert_eq!(refused, expected);
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    for used in [json!([3, 1]), json!([3, 10]), json!(4)] {
+        // Let through to `auth`, which refuses the token.
+        let node = format!("{}:uuid", 20 + asked.load(Ordering::Relaxed));
+        let connect = with(Some(used)).replace("10:uuid", &node);
+        assert_eq!(answer(&log, &options, &connect).await.unwrap(), WRONG);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_version_is_final_for_the_client() {
+    let (client_log, server_log) = (log("10:uuid").await, log("server").await);
+    let (transport, listener) = Memory::listen();
+    let _server = Server::new(&server_log, Json, listener)
+        .options(ok().min_subprotocol(Subprotocol::new(2, 0)))
+        .start();
+    let old = ClientSync::new(&client_log, Json, quick(transport.clone()))
+        .options(ok().subprotocol(Subprotocol::new(1, 4)))
+        .start();
+    let status = old.handle();
+    let error = old.ended().await.unwrap_err();
+    let Error::Received(ProtocolError::WrongSubprotocol { supported, used }) = &*error else {
+        panic!("{error}");
+    };
+    assert_eq!((supported, used), (&json!(">= 2.0"), &json!([1, 4])));
+    assert!(!error.is_transient());
+    assert_eq!(status.diagnostics().connections, 1);
+    let new = ClientSync::new(&client_log, Json, quick(transport))
+        .options(ok().subprotocol(Subprotocol::new(2, 0)))
+        .start();
+    assert!(new.wait_for(State::Synchronized).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_of_versions_that_panics_ends_its_own_session() {
+    let log = log("server").await;
+    let options = ok().subprotocol_check(|used| {
+        assert_ne!(used, Some(Subprotocol::new(13, 0)), "a bug of the user's");
+        Ok(())
+    });
+    let (near, far) = Memory::pair();
+    let server = ServerSync::new(&log, Json, near).options(options.clone()).start();
+    let mut bad = Peer::new(far);
+    bad.send(r#"["connect",7,"bad",0,{"subprotocol":13}]"#).await;
+    assert_eq!(bad.next().await, None);
+    drop(bad);
+    let error = server.ended().await.unwrap_err();
+    let name = match &*error {
+        Error::Callback { name, .. } => name,
+        _ => panic!("{error}"),
+    };
+    assert_eq!(*name, "subprotocol_check");
+    assert!(!error.is_transient());
+
+    let (transport, listener) = Memory::listen();
+    let _server = Server::new(&log, Json, listener).options(options).start();
+    let mut bad = Peer::dial(&transport).await;
+    bad.send(r#"["connect",7,"bad",0,{"subprotocol":13}]"#).await;
+    assert_eq!(bad.next().await, None);
+    let mut good = Peer::dial(&transport).await;
+    good.send(r#"["connect",7,"good",0,{"subprotocol":14}]"#).await;
+    assert!(is_connected(good.next().await.as_deref()));
+}
+
+/// A client that a scripted server refuses, and what dials next within an hour.
+async fn refused(error: &str) -> (Session, Option<Peer>) {
+    let log = log("client").await;
+    let (transport, mut listener) = Memory::listen();
+    let client = ClientSync::new(&log, Json, quick(transport.clone())).start();
+    let mut server = Peer::accept(&mut listener).await;
+    server.next().await.unwrap();
+    server.send(error).await;
+    drop(server);
+    let again = timeout(Duration::from_hours(1), Peer::accept(&mut listener)).await;
+    (client, again.ok())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_gives_up_but_a_blocked_one_dials_again() {
+    let (client, again) = refused(WRONG).await;
+    assert!(again.is_none());
+    let error = client.ended().await.unwrap_err();
+    assert!(matches!(*error, Error::Received(ProtocolError::WrongCredentials)), "{error}");
+
+    let (client, again) = refused(BRUTEFORCE).await;
+    assert_eq!(again.unwrap().next().await.unwrap(), r#"["connect",7,"client",0]"#);
+    client.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_client_gets_in_once_the_block_is_over() {
+    let (client_log, server_log) = (log("10:uuid").await, log("server").await);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let options = counted(&asked);
+    for _ in 0..3 {
+        answer(&server_log, &options, &connect("10:other", "wrong")).await;
+    }
+    let (transport, listener) = Memory::listen();
+    let _server = Server::new(&server_log, Json, listener).options(options).start();
+    let start = Instant::now();
+    let client = ClientSync::new(&client_log, Json, quick(transport))
+        .options(ok().credentials("right"))
+        .start();
+    let mut errors = client.errors();
+    let error = errors.next().await.unwrap();
+    assert!(matches!(*error, Error::Received(ProtocolError::Bruteforce)), "{error}");
+    assert!(error.is_transient());
+    assert!(client.wait_for(State::Synchronized).await);
+    assert!(start.elapsed() <= Duration::from_secs(10), "{:?}", start.elapsed());
+    assert_eq!(asked.load(Ordering::Relaxed), 4);
+}
