@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, BaseSync, ClientSync, Clock, Epoch, Error, FarFuture, Json, Log, Memory, MemoryStore,
-    Misbehaviour, Notice, Reconnect, Role, Server, ServerSync, State, SyncOptions, Timestamp,
-    Value,
+    Added, BaseSync, ClientSync, Clock, Draft, Epoch, Error, FarFuture, Json, Log, Memory,
+    MemoryStore, Misbehaviour, Notice, Reconnect, Role, Server, ServerSync, State, SyncOptions,
+    Timestamp, Value,
 };
 use scripted::Peer;
 use serde_json::json;
@@ -267,6 +267,44 @@ async fn times_that_no_clock_shows_are_refused() {
     assert!(server.next().await.unwrap().starts_with(r#"["error","wrong-format","#));
     drop(server);
     assert!(client.ended().await.is_err());
+}
+
+/// An event of a node whose clock had just started in 1970, between nodes whose clocks differ.
+async fn an_event_of_1970(by_client: bool, client_ahead: i64) {
+    let (ahead, right) = (Hand::new(client_ahead), Hand::new(0));
+    let (client_log, server_log) = (log_at("client", &ahead).await, log_at("server", &right).await);
+    let author = if by_client { &client_log } else { &server_log };
+    let early = Draft::new(json!({ "n": 0 })).time(Timestamp::new(1).unwrap());
+    author.add(early).await.unwrap();
+    add(author, 1..3).await;
+    let (transport, listener) = Memory::listen();
+    let _server = Server::new(&server_log, Json, listener).start();
+    let client = ClientSync::new(&client_log, Json, quick(transport))
+        .options(options().fix_time(true))
+        .start();
+    sleep(Duration::from_mins(5)).await;
+    let connections = client.diagnostics().connections;
+    assert_eq!(held(&client_log).await, [0, 1, 2], "{connections} connections");
+    assert_eq!(held(&server_log).await, [0, 1, 2], "{connections} connections");
+    assert_eq!(connections, 1);
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "fails: the acceptor refuses the event, with each connection again"]
+async fn a_fix_never_moves_a_sent_event_before_1970() {
+    an_event_of_1970(true, HOUR).await;
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "fails: the opener refuses the event, with each connection again"]
+async fn a_fix_never_moves_a_received_event_before_1970() {
+    an_event_of_1970(false, -HOUR).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_of_1970_may_be_moved_forward() {
+    an_event_of_1970(true, -HOUR).await;
+    an_event_of_1970(false, HOUR).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -572,6 +610,25 @@ async fn what_is_not_to_be_sent_is_not_even_if_the_first_connection_breaks() {
 }
 
 #[tokio::test(start_paused = true)]
+#[ignore = "fails: a link that is lost before `connected` uses them up"]
+async fn what_was_said_of_cursors_holds_until_a_peer_has_answered() {
+    let log = log("client").await;
+    add(&log, 0..4).await;
+    let (transport, mut listener) = Memory::listen();
+    let _client = ClientSync::new(&log, Json, quick(transport))
+        .options(options().synced(added(2)).other_synced(added(7)))
+        .start();
+    for _ in 0..3 {
+        let mut server = Peer::accept(&mut listener).await;
+        assert_eq!(server.next().await.unwrap(), r#"["connect",7,"client",7]"#);
+    }
+    let mut server = Peer::accept(&mut listener).await;
+    assert_eq!(server.next().await.unwrap(), r#"["connect",7,"client",7]"#);
+    server.send(CONNECTED).await;
+    assert_eq!(numbers(server.next().await), [2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn diagnostics_count() {
     let (client_log, server_log) = (log("client").await, log("server").await);
     add(&client_log, 0..250).await;
@@ -648,6 +705,40 @@ async fn diagnostics_go_on_over_connections() {
 }
 
 #[tokio::test(start_paused = true)]
+#[ignore = "fails: they are not counted"]
+async fn frames_that_are_no_messages_count_as_bytes() {
+    let log = log("server").await;
+    let (near, far) = Memory::pair();
+    let server = ServerSync::new(&log, Json, near).start();
+    let handle = server.handle();
+    let mut client = Peer::new(far);
+    client.send("no message").await;
+    assert!(client.next().await.unwrap().starts_with(r#"["error","wrong-format","#));
+    drop(client);
+    assert!(server.ended().await.is_err());
+    assert_eq!(handle.diagnostics().bytes_received, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_wish_to_dial_now_is_one_attempt() {
+    let log = log("client").await;
+    let (transport, listener) = Memory::listen();
+    drop(listener);
+    let patient = Reconnect::new(transport)
+        .min_delay(Duration::from_hours(1000))
+        .max_delay(Duration::from_hours(1000));
+    let client = ClientSync::new(&log, Json, patient).start();
+    let mut errors = client.errors();
+    // Each fails, and nothing but the wish has it dial again: so many wishes, so many attempts.
+    for _ in 0..10 {
+        let error = timeout(Duration::from_secs(1), errors.next()).await.unwrap().unwrap();
+        assert!(matches!(*error, Error::Link(_)), "{error}");
+        assert!(timeout(Duration::from_mins(1), errors.next()).await.is_err());
+        client.reconnect_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_waits_can_be_told_to_dial_now() {
     let log = log("client").await;
     let (transport, mut listener) = Memory::listen();
@@ -672,7 +763,7 @@ async fn a_client_that_waits_can_be_told_to_dial_now() {
         assert_eq!(client.state(), State::Synchronized);
         assert_eq!(client.diagnostics().connections, n);
         drop(server);
-        assert!(timeout(Duration::from_secs(60), Peer::accept(&mut listener)).await.is_err());
+        assert!(timeout(Duration::from_mins(1), Peer::accept(&mut listener)).await.is_err());
         assert_eq!(client.state(), State::Disconnected);
         client.reconnect_now().await;
     }
