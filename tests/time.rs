@@ -290,13 +290,11 @@ async fn an_event_of_1970(by_client: bool, client_ahead: i64) {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "fails: the acceptor refuses the event, with each connection again"]
 async fn a_fix_never_moves_a_sent_event_before_1970() {
     an_event_of_1970(true, HOUR).await;
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "fails: the opener refuses the event, with each connection again"]
 async fn a_fix_never_moves_a_received_event_before_1970() {
     an_event_of_1970(false, -HOUR).await;
 }
@@ -598,19 +596,16 @@ async fn second_connection(before: usize, synced: u64) -> Vec<u64> {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "fails: a lost first connection forgets `synced`, and nothing is sent again"]
 async fn what_is_to_be_sent_again_is_sent_even_if_the_first_connection_breaks() {
     assert_eq!(second_connection(4, 1).await, [1, 2, 3]);
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "fails: a lost first connection forgets `synced`, and all is sent"]
 async fn what_is_not_to_be_sent_is_not_even_if_the_first_connection_breaks() {
     assert_eq!(second_connection(0, 2).await, [2, 3]);
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "fails: a link that is lost before `connected` uses them up"]
 async fn what_was_said_of_cursors_holds_until_a_peer_has_answered() {
     let log = log("client").await;
     add(&log, 0..4).await;
@@ -705,7 +700,6 @@ async fn diagnostics_go_on_over_connections() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "fails: they are not counted"]
 async fn frames_that_are_no_messages_count_as_bytes() {
     let log = log("server").await;
     let (near, far) = Memory::pair();

@@ -161,11 +161,8 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
         let added = entries.into_iter().map(|entry| state.add(entry)).collect();
         if let Some((peer, received)) = received {
             let cursors = state.cursors.entry(peer.clone()).or_default();
-            cursors.received = if planted!("cursors fall") {
-                received
-            } else {
-                cursors.received.max(received)
-            };
+            cursors.received =
+                if planted!("cursors fall") { received } else { cursors.received.max(received) };
         }
         Ok(added)
     }

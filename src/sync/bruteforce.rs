@@ -37,34 +37,52 @@ impl Bruteforce {
         Self { attempts, within, refused: Mutex::default() }
     }
 
-    /// Whether to refuse without asking.
-    pub(crate) fn is_blocked(&self, login: &Login) -> bool {
-        let refused = self.refused();
-        keys(login).into_iter().zip([1, USERS]).any(|(key, share)| {
-            refused.get(&key).is_some_and(|refused| {
-                refused.since.elapsed() < self.within
-                    && refused.count >= self.attempts.saturating_mul(share)
-            })
-        })
+    /// Whether to ask about a peer. Counts the attempt of its user as a refusal until it is
+    /// [taken back](Self::forgive), so that guesses that are made at once are no way round.
+    pub(crate) fn attempt(&self, login: &Login) -> bool {
+        let (user, address) = keys(login);
+        let mut refused = self.refused();
+        let limit = self.attempts.saturating_mul(USERS);
+        let blocked = address.is_some_and(|address| self.count(&refused, &address) >= limit)
+            || self.count(&refused, &user) >= self.attempts;
+        if !blocked {
+            self.note(&mut refused, user);
+        }
+        !blocked
     }
 
-    /// Notes a refusal.
+    /// The peer was refused: its address counts, too.
     pub(crate) fn refuse(&self, login: &Login) {
-        let mut refused = self.refused();
+        if let (_, Some(address)) = keys(login) {
+            self.note(&mut self.refused(), address);
+        }
+    }
+
+    /// The peer was let in.
+    pub(crate) fn forgive(&self, login: &Login) {
+        if let Some(refused) = self.refused().get_mut(&keys(login).0) {
+            refused.count = refused.count.saturating_sub(1);
+        }
+    }
+
+    fn count(&self, refused: &HashMap<Key, Refused>, key: &Key) -> u32 {
+        let recent = refused.get(key).filter(|refused| refused.since.elapsed() < self.within);
+        recent.map_or(0, |refused| refused.count)
+    }
+
+    fn note(&self, refused: &mut HashMap<Key, Refused>, key: Key) {
         if refused.len() >= MAX_KNOWN {
             refused.retain(|_, refused| refused.since.elapsed() < self.within);
         }
-        for key in keys(login) {
-            if refused.len() >= MAX_KNOWN && !refused.contains_key(&key) {
-                continue;
-            }
-            let now = Instant::now();
-            let entry = refused.entry(key).or_insert(Refused { count: 0, since: now });
-            if entry.since.elapsed() >= self.within {
-                *entry = Refused { count: 0, since: now };
-            }
-            entry.count += 1;
+        if refused.len() >= MAX_KNOWN && !refused.contains_key(&key) {
+            return;
         }
+        let new = || Refused { count: 0, since: Instant::now() };
+        let entry = refused.entry(key).or_insert_with(new);
+        if entry.count == 0 || entry.since.elapsed() >= self.within {
+            *entry = new();
+        }
+        entry.count += 1;
     }
 
     /// No method panics half-way, so a poisoned lock still guards a whole map.
@@ -73,15 +91,13 @@ impl Bruteforce {
     }
 }
 
-/// The user at the address, and the address; without one, only the user.
-fn keys(login: &Login) -> Vec<Key> {
+/// The user at the address, and the address, if the transport knows one.
+fn keys(login: &Login) -> (Key, Option<Key>) {
     let address = login.peer.address.map(|address| match address.ip() {
         // One customer has all addresses of a network.
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
         ip @ IpAddr::V4(_) => ip,
     });
     let user = login.node_id.user_id().unwrap_or(login.node_id.as_str()).to_owned();
-    let mut keys = vec![(address, Some(user))];
-    keys.extend(address.map(|address| (Some(address), None)));
-    keys
+    ((address, Some(user)), address.map(|address| (Some(address), None)))
 }

@@ -98,9 +98,11 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                     )
                     .run(link)
                     .await;
-                    // Later connections go on from where this one came to.
-                    self.options.synced = None;
-                    self.options.other_synced = None;
+                    if lasting.was_let_in {
+                        // Later connections go on from where this one came to.
+                        self.options.synced = None;
+                        self.options.other_synced = None;
+                    }
                     ended
                 }
                 Err(error) => Ended { result: Err(error), closed_here: false, synchronized: false },

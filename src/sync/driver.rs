@@ -56,6 +56,8 @@ pub(crate) struct Lasting {
     pub(crate) time_fix: Option<(NodeId, i64)>,
     /// How many connections there were.
     pub(crate) connections: u64,
+    /// Whether some peer was let in, and what the user said of cursors is in the store.
+    pub(crate) was_let_in: bool,
 }
 
 /// Work that goes on beside the rest, at most one of a kind.
@@ -295,6 +297,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             protocol: relative.protocol,
         });
         self.remote = Some(Arc::clone(&remote));
+        self.lasting.was_let_in = true;
         let time_fix = relative.time_fix;
         self.lasting.time_fix = Some((remote.node_id.clone(), time_fix));
         self.reporter.update(|status| {
@@ -386,6 +389,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
 
     fn decode(&mut self, frame: Bytes) -> Input<E> {
         let limit = self.limits.max_frame;
+        self.reporter.update(|status| status.bytes_received += frame.len() as u64);
         let decoded = if frame.len() > limit {
             Err(bounded(format!("it has {} bytes, {limit} are allowed", frame.len())))
         } else {
@@ -398,10 +402,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                     Message::Sync(sync) => sync.entries.len() as u64,
                     _ => 0,
                 };
-                self.reporter.update(|status| {
-                    status.events_received += events;
-                    status.bytes_received += frame.len() as u64;
-                });
+                self.reporter.update(|status| status.events_received += events);
                 Input::Received { message, frame }
             }
             Err(source) => Input::Malformed {
@@ -467,8 +468,15 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             {
                 log.set_epoch(&node_id, epoch).await?;
             }
-            cursors.sent = cursors.sent.min(sent);
-            cursors.received = options.other_synced.unwrap_or(cursors.received);
+            if options.synced.is_some() || options.other_synced.is_some() {
+                // The user knows better, and later connections go on from there.
+                cursors.sent = options.synced.unwrap_or(cursors.sent);
+                cursors.received = options.other_synced.unwrap_or(cursors.received);
+                cursors.epoch = cursors.epoch.or(epoch);
+                log.reset_cursors(&node_id, cursors).await?;
+            } else {
+                cursors.sent = cursors.sent.min(sent);
+            }
             Ok(Ok(cursors))
         }
         .boxed()

@@ -394,15 +394,16 @@ impl<E> SyncOptions<E> {
         }
         let Some(auth) = &self.auth else { return Ok(Ok(())) };
         let guard = self.bruteforce.as_ref();
-        if guard.is_some_and(|guard| guard.is_blocked(&login)) {
+        if guard.is_some_and(|guard| !guard.attempt(&login)) {
             return Ok(Err(ProtocolError::Bruteforce));
         }
         let asked = async { Ok((auth.0)(login.clone()).await) };
-        if answer("auth", || asked).await? {
-            return Ok(Ok(()));
-        }
+        let let_in = answer("auth", || asked).await?;
         if let Some(guard) = guard {
-            guard.refuse(&login);
+            if let_in { guard.forgive(&login) } else { guard.refuse(&login) }
+        }
+        if let_in {
+            return Ok(Ok(()));
         }
         Ok(Err(ProtocolError::WrongCredentials))
     }

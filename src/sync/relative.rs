@@ -63,11 +63,11 @@ impl Relative {
     /// An event's meta as it is sent: the sender's own node id is left out, and so is the
     /// sender's own subprotocol.
     pub(crate) fn outgoing(&self, id: &EventId, meta: &Meta) -> WireMeta {
+        let fix = if planted!("times that leave are not fixed") { 0 } else { self.time_fix };
         WireMeta {
             id: self.protocol.wire_id(id, &self.local, self.base_time),
             // Ids are not fixed: they are the same on all nodes.
-            time: meta.time.since(self.base_time)
-                - if planted!("times that leave are not fixed") { 0 } else { self.time_fix },
+            time: moved(meta.time, -fix).since(self.base_time),
             subprotocol: meta.subprotocol.filter(|own| Some(*own) != self.local_subprotocol),
             extra: meta.extra.clone(),
         }
@@ -87,8 +87,8 @@ impl Relative {
         } else {
             self.time_fix
         };
-        let time = self.base_time.shifted(time + fix);
-        let time = far_future.apply(time.ok_or(Misbehaviour::TimeOutOfRange)?, now)?;
+        let time = self.base_time.shifted(time).ok_or(Misbehaviour::TimeOutOfRange)?;
+        let time = far_future.apply(moved(time, fix), now)?;
         let id = self.protocol.event_id(id, &self.remote, self.base_time);
         let meta = Meta {
             time,
@@ -99,4 +99,9 @@ impl Relative {
         };
         Ok(Entry::new(event, meta))
     }
+}
+
+/// A time by another clock. One that would be out of range, of a clock that stood at 1970, stays.
+fn moved(time: Timestamp, milliseconds: i64) -> Timestamp {
+    time.shifted(milliseconds).unwrap_or(if milliseconds < 0 { Timestamp::ZERO } else { time })
 }

@@ -183,6 +183,7 @@ pub(crate) enum Script {
     CutAfter(u32),
 }
 
+#[expect(clippy::too_many_lines, reason = "one life of one world, from its start to its end")]
 pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
     let mut random = Rng::with_seed(seed);
     let (shape, max_store_delay, max_delay) = match script {
@@ -232,19 +233,7 @@ pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
     let mut nodes: Vec<Node> = ids
         .iter()
         .enumerate()
-        .map(|(index, id)| Node {
-            id: id.clone(),
-            disk: Arc::new(Disk::new(random.u64(..))),
-            max_store_delay,
-            clock_offset: Arc::new(AtomicI64::new(random.i64(-600_000..600_000))),
-            features: features.clone(),
-            dials: shape
-                .iter()
-                .find(|(client, _)| *client == index)
-                .map(|&(_, to)| ids[to].clone()),
-            accepts: shape.iter().any(|&(_, to)| to == index),
-            running: None,
-        })
+        .map(|(index, _)| Node::new(index, &ids, shape, max_store_delay, &features, &mut random))
         .collect();
     for node in &mut nodes {
         checks.lock().unwrap().stores.insert(node.id.clone(), Arc::clone(&node.disk));
@@ -392,7 +381,7 @@ async fn are_settled(nodes: &[Node], events: u64, fix_time: bool) -> bool {
 async fn wrong_times(server: &Node, client: &Node, max_delay: Duration) -> Vec<String> {
     let offset = |node: &Node| node.clock_offset.load(Ordering::Relaxed);
     let expected = offset(client) - offset(server);
-    let tolerance = 1_000 + 4 * max_delay.as_millis() as u64;
+    let tolerance = 1_000 + 4 * u64::try_from(max_delay.as_millis()).unwrap();
     let (Some(server), Some(client)) = (&server.running, &client.running) else { panic!() };
     let mut wrong = Vec::new();
     for here in client.log.entries_after(Added::ZERO, usize::MAX).await.unwrap() {
@@ -409,6 +398,27 @@ async fn wrong_times(server: &Node, client: &Node, max_delay: Duration) -> Vec<S
 }
 
 impl Node {
+    fn new(
+        index: usize,
+        ids: &[NodeId],
+        shape: &[(usize, usize)],
+        max_store_delay: Duration,
+        features: &Features,
+        random: &mut Rng,
+    ) -> Self {
+        let dials = shape.iter().find(|(client, _)| *client == index);
+        Self {
+            id: ids[index].clone(),
+            disk: Arc::new(Disk::new(random.u64(..))),
+            max_store_delay,
+            clock_offset: Arc::new(AtomicI64::new(random.i64(-600_000..600_000))),
+            features: features.clone(),
+            dials: dials.map(|&(_, to)| ids[to].clone()),
+            accepts: shape.iter().any(|&(_, to)| to == index),
+            running: None,
+        }
+    }
+
     /// Asks the filters again, once nothing is private any more.
     async fn reevaluate(&self) {
         let Some(running) = self.running.as_ref().filter(|_| self.features.private.is_some())
