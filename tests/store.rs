@@ -153,10 +153,10 @@ impl Store<Value> for Faulty {
     }
 
     async fn epoch(&self) -> Result<Epoch, StoreError> {
-        match self.has(Fault::HasNoIdentity) {
-            true => Ok(Epoch::random()),
-            false => Store::<Value>::epoch(&self.memory).await,
+        if self.has(Fault::HasNoIdentity) {
+            return Ok(Epoch::random());
         }
+        Store::<Value>::epoch(&self.memory).await
     }
 }
 
@@ -174,6 +174,7 @@ async fn the_kit_notices_faults() {
         Fault::UsesAPositionTwice,
         Fault::ForgetsThePage,
         Fault::HidesAllWhileAdding,
+        Fault::HasNoIdentity,
     ] {
         assert!(check(fault).await.is_err_and(|error| error.is_panic()), "{fault:?} passes");
     }

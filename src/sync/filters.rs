@@ -28,6 +28,14 @@ pub fn own_events<E>() -> impl Fn(Arc<Entry<E>>, Arc<Remote>) -> Answer + Send +
     |entry, remote| ready(Ok(*entry.meta.id.node() == remote.node_id))
 }
 
+/// Only events that the peer's own node did not create: as an `out_filter` in a mesh, nobody is sent
+/// what it made itself over a third node. Nodes that lose their logs then get their own events back
+/// only from the peers that they sent them to.
+pub fn foreign_events<E>() -> impl Fn(Arc<Entry<E>>, Arc<Remote>) -> Answer + Send + Sync + 'static
+{
+    |entry, remote| ready(Ok(*entry.meta.id.node() != remote.node_id))
+}
+
 /// Only events of these types: those with one of these texts under `type`. Writes each event as a
 /// value to look at it; a `match` on the event in a filter of one's own is cheaper.
 pub fn of_types<E: Event>(
