@@ -314,6 +314,10 @@ impl<E> SyncOptions<E> {
 
     /// The longest frame that is taken and sent, in bytes: 1 MiB. Must not be above what the
     /// peer takes.
+    ///
+    /// A JavaScript node of protocol 5 sends all that it did without a connection in one message,
+    /// and again with each connection if that is refused: who serves such nodes raises this, and the
+    /// transport's own `max_frame`, to what they may hold.
     pub fn max_frame(mut self, bytes: usize) -> Self {
         self.max_frame = Some(bytes);
         self

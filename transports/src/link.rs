@@ -52,6 +52,24 @@ pub struct Peer {
     pub headers: http::HeaderMap,
 }
 
+impl Peer {
+    /// The value of a cookie, as the request brought it; the first one of that name.
+    ///
+    /// ```
+    /// # use logux_transports::Peer;
+    /// let mut peer = Peer::default();
+    /// peer.headers.insert("cookie", "theme=dark; session=1a2b".parse().unwrap());
+    /// assert_eq!(peer.cookie("session"), Some("1a2b"));
+    /// assert_eq!(peer.cookie("none"), None);
+    /// ```
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        let lines = self.headers.get_all(http::header::COOKIE).iter();
+        let cookies = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
+        let mut pairs = cookies.filter_map(|cookie| cookie.split_once('='));
+        pairs.find(|(found, _)| found.trim() == name).map(|(_, value)| value.trim())
+    }
+}
+
 /// The sending half of a [`Link`].
 pub trait FrameSender: Send + 'static {
     /// Sends a frame; waits while the peer does not keep up.

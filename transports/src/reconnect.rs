@@ -94,9 +94,9 @@ impl<T: Transport> Transport for Reconnect<T> {
         if self.failed >= self.attempts {
             return false;
         }
-        let delay = self.delay();
+        tokio::time::sleep(self.delay()).await;
+        // Not before: who is told that the network is back does not wait, and that costs no attempt.
         self.failed += 1;
-        tokio::time::sleep(delay).await;
         true
     }
 }
