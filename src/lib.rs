@@ -18,8 +18,8 @@ pub use sync::{
 };
 
 pub use logux_codecs::{
-    Added, Codec, Counter, Event, EventId, Extra, Headers, InvalidEventId, InvalidNodeId, Message,
-    NodeId, Protocol, ProtocolError, Subprotocol, Timestamp, Value,
+    Added, Codec, Counter, Event, EventId, Extra, Headers, InvalidEventId, InvalidNodeId, Limits,
+    Message, NodeId, Protocol, ProtocolError, Subprotocol, Timestamp, Value,
 };
 #[cfg(feature = "json")]
 pub use logux_codecs::{Json, JsonError};

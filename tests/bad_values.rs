@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use logux_sync::{
-    Added, BaseSync, Clock, Codec, Cursors, Epoch, Json, Log, Memory, MemoryStore, Message, NodeId,
-    Role, Session, State, Store, SyncOptions, Timestamp, Value,
+    Added, BaseSync, Clock, Codec, Cursors, Epoch, Json, Limits, Log, Memory, MemoryStore, Message,
+    NodeId, Role, Session, State, Store, SyncOptions, Timestamp, Value,
 };
 use scripted::Peer;
 use serde_json::json;
@@ -718,7 +718,8 @@ fn a_number_is_read_as_the_number_that_was_written() {
     let mut wrong = Vec::new();
     for number in numbers.chain(fractions).chain([9_007_199_254_740_991.0]) {
         let frame = format!(r#"["sync",1,{number:?},{{"id":"1","time":1}}]"#);
-        let Ok(Message::Sync(sync)) = Json.decode::<f64>(frame.as_bytes()) else {
+        let Ok(Message::Sync(sync)) = Json.decode::<f64>(frame.as_bytes(), Limits::default())
+        else {
             panic!("{frame}")
         };
         if sync.entries[0].0.to_bits() != number.to_bits() {

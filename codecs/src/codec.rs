@@ -1,6 +1,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::limits::Limits;
 use crate::message::Message;
 
 /// What a log holds and two nodes exchange: any type of the user's that serde can write and read.
@@ -42,15 +43,17 @@ impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Event for E {}
 /// 5. `refuses_trailing_bytes`: bytes after the message are an error.
 /// 6. `refuses_numbers_out_of_range`: a position or a time that is negative, has a fraction or
 ///    lies above [`MAX_SAFE_INTEGER`](crate::MAX_SAFE_INTEGER) is an error.
-/// 7. `survives_any_bytes`: whatever a peer sends gives a message or an error, never a panic;
-///    nesting is bounded, and so is memory by the length of the frame.
+/// 7. `survives_any_bytes`: whatever a peer sends gives a message or an error, never a panic.
+/// 8. `keeps_the_limits`: what is above the [`Limits`] is an error.
+///
+/// Memory is bounded by the length of the frame, where a message is read by [`Limits::read`].
 ///
 /// # Implementing
 /// Any serde format will do; this is the whole of a codec:
 ///
 /// ```
 /// # #[cfg(feature = "json")] {
-/// use logux_codecs::{Codec, Message, Value};
+/// use logux_codecs::{Codec, Limits, Message};
 /// use serde::{Serialize, de::DeserializeOwned};
 ///
 /// #[derive(Clone, Copy, Debug)]
@@ -70,8 +73,15 @@ impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Event for E {}
 ///         serde_json::to_writer_pretty(frame, message)
 ///     }
 ///
-///     fn decode<E: DeserializeOwned>(&self, frame: &[u8]) -> Result<Message<E>, Self::Error> {
-///         serde_json::from_slice(frame)
+///     fn decode<E: DeserializeOwned>(
+///         &self,
+///         frame: &[u8],
+///         limits: Limits,
+///     ) -> Result<Message<E>, Self::Error> {
+///         let mut reader = serde_json::Deserializer::from_slice(frame);
+///         let message = limits.read(&mut reader)?;
+///         reader.end()?;
+///         Ok(message)
 ///     }
 /// }
 /// # #[cfg(feature = "conformance")]
@@ -83,7 +93,7 @@ pub trait Codec: Clone + Send + Sync + 'static {
     const NAME: &'static str;
     /// The media type for transports that name one: `application/json`.
     const MEDIA_TYPE: &'static str;
-    /// Whether frames are UTF-8 text; WebSocket tells text frames from binary ones.
+    /// Whether all frames are UTF-8 text; WebSocket tells text frames from binary ones.
     const TEXT: bool;
     /// Why a message could not be written, or bytes are no message.
     type Error: std::error::Error + Send + Sync + 'static;
@@ -99,5 +109,25 @@ pub trait Codec: Clone + Send + Sync + 'static {
     ) -> Result<(), Self::Error>;
 
     /// Reads the one message that `frame` holds. The bytes come from the peer and may be anything.
-    fn decode<E: DeserializeOwned>(&self, frame: &[u8]) -> Result<Message<E>, Self::Error>;
+    ///
+    /// Made of [`Limits::read`] and a check that nothing follows.
+    fn decode<E: DeserializeOwned>(
+        &self,
+        frame: &[u8],
+        limits: Limits,
+    ) -> Result<Message<E>, Self::Error>;
+
+    /// The codec for one connection, which sees all messages that are sent and received on it; clones
+    /// of it are of the same connection. A codec whose bytes depend on what was said before makes
+    /// one with a memory of its own here; all others leave this method out.
+    fn for_connection(&self) -> Self {
+        self.clone()
+    }
+
+    /// Whether a frame that was encoded is text. A codec that writes both, as it is spoken to, tells
+    /// them apart here; all others leave this method out.
+    fn is_text(frame: &[u8]) -> bool {
+        let _ = frame;
+        Self::TEXT
+    }
 }

@@ -11,8 +11,8 @@
 use serde_json::{Value, json};
 
 use crate::{
-    Added, Codec, Connect, Connected, Counter, Extra, Headers, Json, MAX_SAFE_INTEGER, Message,
-    NodeId, ProtocolError, Subprotocol, Sync, Timestamp, WireId, WireMeta,
+    Added, Codec, Connect, Connected, Counter, Extra, Headers, Json, Limits, MAX_SAFE_INTEGER,
+    Message, NodeId, ProtocolError, Subprotocol, Sync, Timestamp, WireId, WireMeta,
 };
 
 /// Checks every line of the contract.
@@ -24,6 +24,7 @@ pub fn codec<C: Codec>(codec: &C) {
     refuses_trailing_bytes(codec);
     refuses_numbers_out_of_range(codec);
     survives_any_bytes(codec);
+    keeps_the_limits(codec);
 }
 
 /// Contract 1: decoding an encoded message gives an equal message.
@@ -31,7 +32,7 @@ pub fn reads_back_what_it_writes<C: Codec>(codec: &C) {
     for message in messages() {
         let frame = encode(codec, &message);
         let back: Message<Value> = codec
-            .decode(&frame)
+            .decode(&frame, Limits::default())
             .unwrap_or_else(|error| panic!("{message:?} does not read back: {error}"));
         assert_eq!(back, message);
     }
@@ -51,7 +52,7 @@ pub fn appends_to_the_frame<C: Codec>(codec: &C) {
 pub fn agrees_with_json<C: Codec>(codec: &C) {
     for message in messages() {
         let frame = encode(codec, &message);
-        let Ok(back) = codec.decode::<Value>(&frame) else {
+        let Ok(back) = codec.decode::<Value>(&frame, Limits::default()) else {
             panic!("{message:?} does not read back")
         };
         assert_eq!(text(&encode(&Json, &back)), text(&encode(&Json, &message)));
@@ -64,7 +65,7 @@ pub fn refuses_a_cut_frame<C: Codec>(codec: &C) {
         let frame = encode(codec, &message);
         for end in 0..frame.len() {
             assert!(
-                codec.decode::<Value>(&frame[..end]).is_err(),
+                codec.decode::<Value>(&frame[..end], Limits::default()).is_err(),
                 "{message:?} reads back from {end} of {} bytes",
                 frame.len()
             );
@@ -77,9 +78,15 @@ pub fn refuses_trailing_bytes<C: Codec>(codec: &C) {
     for message in messages() {
         let frame = encode(codec, &message);
         let twice = [frame.as_slice(), frame.as_slice()].concat();
-        assert!(codec.decode::<Value>(&twice).is_err(), "two times {message:?} reads as one");
+        assert!(
+            codec.decode::<Value>(&twice, Limits::default()).is_err(),
+            "two times {message:?} reads as one"
+        );
         let trailing = [frame.as_slice(), &[1]].concat();
-        assert!(codec.decode::<Value>(&trailing).is_err(), "{message:?} and a byte reads back");
+        assert!(
+            codec.decode::<Value>(&trailing, Limits::default()).is_err(),
+            "{message:?} and a byte reads back"
+        );
     }
 }
 
@@ -97,7 +104,7 @@ pub fn refuses_numbers_out_of_range<C: Codec>(codec: &C) {
         (i64::MIN, false),
     ] {
         let message = sync(vec![(json!({ "type": "a" }), WireMeta { time, ..meta() })]);
-        let decoded = codec.decode::<Value>(&encode(codec, &message));
+        let decoded = codec.decode::<Value>(&encode(codec, &message), Limits::default());
         assert_eq!(decoded.is_ok(), taken, "the time {time}");
     }
 }
@@ -113,12 +120,29 @@ pub fn survives_any_bytes<C: Codec>(codec: &C) {
                 let place = random.below(changed.len());
                 changed[place] = random.byte();
             }
-            let _ = codec.decode::<Value>(&changed);
+            let _ = codec.decode::<Value>(&changed, Limits::default());
         }
     }
     for length in 0..256 {
         let bytes: Vec<u8> = (0..length).map(|_| random.byte()).collect();
-        let _ = codec.decode::<Value>(&bytes);
+        let _ = codec.decode::<Value>(&bytes, Limits::default());
+    }
+}
+
+/// Contract 8: what lies just within the limits is taken, what lies just above is not.
+pub fn keeps_the_limits<C: Codec>(codec: &C) {
+    let limits = Limits::default().depth(20).events(3);
+    // The message is the first level.
+    for (levels, taken) in [(19, true), (20, false)] {
+        let nest = (0..levels).fold(Value::Null, |inner, _| json!([inner]));
+        let frame = encode(codec, &sync(vec![(nest, meta())]));
+        let decoded = codec.decode::<Value>(&frame, limits);
+        assert_eq!(decoded.is_ok(), taken, "{levels} levels in a message, of {limits:?}");
+    }
+    for (events, taken) in [(3, true), (4, false)] {
+        let frame = encode(codec, &sync(vec![(json!({ "type": "a" }), meta()); events]));
+        let decoded = codec.decode::<Value>(&frame, limits);
+        assert_eq!(decoded.is_ok(), taken, "{events} events in a message, of {limits:?}");
     }
     refuses_a_deep_nest(codec);
 }
@@ -136,7 +160,8 @@ fn refuses_a_deep_nest<C: Codec>(codec: &C) {
     let frame = on_a_stack_of(256 << 20, write);
     let Some(frame) = frame else { return };
     let reader = codec.clone();
-    let refused = on_a_stack_of(2 << 20, move || reader.decode::<Value>(&frame).is_err());
+    let refused =
+        on_a_stack_of(2 << 20, move || reader.decode::<Value>(&frame, Limits::default()).is_err());
     assert!(refused, "5,000 levels are read");
 }
 

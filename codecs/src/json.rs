@@ -2,6 +2,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::Codec;
+use crate::limits::Limits;
 use crate::message::Message;
 
 /// Messages as JSON text, as all JavaScript nodes write them.
@@ -37,8 +38,15 @@ impl Codec for Json {
         Ok(serde_json::to_writer(frame, message)?)
     }
 
-    fn decode<E: DeserializeOwned>(&self, frame: &[u8]) -> Result<Message<E>, JsonError> {
+    fn decode<E: DeserializeOwned>(
+        &self,
+        frame: &[u8],
+        limits: Limits,
+    ) -> Result<Message<E>, JsonError> {
         // One check of the whole frame is cheaper than serde_json's of each string in it.
-        Ok(serde_json::from_str(std::str::from_utf8(frame)?)?)
+        let mut reader = serde_json::Deserializer::from_str(std::str::from_utf8(frame)?);
+        let message = limits.read(&mut reader)?;
+        reader.end()?;
+        Ok(message)
     }
 }

@@ -19,7 +19,7 @@
 //! - [`Protocol`]: in what the versions of the protocol differ;
 //! - [`Message`] and its parts: what is said; `wire`: how it is laid out;
 //! - [`ProtocolError`]: the errors that nodes send each other;
-//! - [`Codec`], and [`Json`].
+//! - [`Codec`], [`Limits`], and [`Json`].
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
@@ -30,6 +30,7 @@ mod error;
 mod id;
 #[cfg(feature = "json")]
 mod json;
+mod limits;
 mod message;
 mod number;
 mod protocol;
@@ -41,6 +42,7 @@ pub use error::ProtocolError;
 pub use id::{EventId, InvalidEventId, InvalidNodeId, NodeId};
 #[cfg(feature = "json")]
 pub use json::{Json, JsonError};
+pub use limits::Limits;
 pub use message::{
     Connect, Connected, Extra, Headers, Message, Subprotocol, Sync, WireEntry, WireId, WireMeta,
 };

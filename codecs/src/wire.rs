@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::error::ProtocolError;
 use crate::id::{Digits, NodeId, parse_author, parse_digits, write_author};
+use crate::limits::Limits;
 use crate::message::{
     Connect, Connected, Extra, Message, Subprotocol, Sync, WireEntry, WireId, WireMeta,
 };
@@ -109,11 +110,20 @@ fn serialize_options<S: SerializeSeq>(
 
 impl<'de, E: Deserialize<'de>> Deserialize<'de> for Message<E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(MessageVisitor(PhantomData))
+        Limits::default().read(deserializer)
     }
 }
 
-struct MessageVisitor<E>(PhantomData<E>);
+pub(crate) struct MessageVisitor<E> {
+    max_events: usize,
+    event: PhantomData<E>,
+}
+
+impl<E> MessageVisitor<E> {
+    pub(crate) const fn new(max_events: usize) -> Self {
+        Self { max_events, event: PhantomData }
+    }
+}
 
 impl<'de, E: Deserialize<'de>> Visitor<'de> for MessageVisitor<E> {
     type Value = Message<E>;
@@ -145,7 +155,8 @@ impl<'de, E: Deserialize<'de>> Visitor<'de> for MessageVisitor<E> {
                 })
             }
             Kind::Sync => {
-                Message::Sync(Sync { added: next(items, "a position")?, entries: entries(items)? })
+                let added = next(items, "a position")?;
+                Message::Sync(Sync { added, entries: entries(items, self.max_events)? })
             }
             Kind::Synced => Message::Synced(next(items, "a position")?),
             Kind::Ready => Message::Ready(next(items, "a position")?),
@@ -194,13 +205,16 @@ fn options<'de, A: SeqAccess<'de>>(items: &mut A) -> Result<Options, A::Error> {
 /// The events of a `sync`, each followed by its meta.
 ///
 /// The list grows with what arrives: a length that a format declares up front is a peer's word.
-fn entries<'de, E, A>(items: &mut A) -> Result<Vec<WireEntry<E>>, A::Error>
+fn entries<'de, E, A>(items: &mut A, max: usize) -> Result<Vec<WireEntry<E>>, A::Error>
 where
     E: Deserialize<'de>,
     A: SeqAccess<'de>,
 {
     let mut entries = Vec::new();
     while let Some(event) = items.next_element()? {
+        if entries.len() == max {
+            return Err(de::Error::custom(format_args!("the message has more than {max} events")));
+        }
         entries.push((event, next(items, "an event's meta")?));
     }
     if entries.is_empty() {

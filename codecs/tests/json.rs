@@ -1,7 +1,7 @@
 //! The JSON codec: its contract, and the layout of every message as JavaScript nodes write it.
 #![cfg(feature = "json")]
 
-use logux_codecs::{Added, Codec, Json, Message, ProtocolError, Subprotocol, Value};
+use logux_codecs::{Added, Codec, Json, Limits, Message, ProtocolError, Subprotocol, Value};
 use serde_json::json;
 
 #[cfg(feature = "conformance")]
@@ -11,7 +11,7 @@ fn json_keeps_the_contract_of_codecs() {
 }
 
 fn decode(text: &str) -> Result<Message<Value>, String> {
-    Json.decode(text.as_bytes()).map_err(|error| {
+    Json.decode(text.as_bytes(), Limits::default()).map_err(|error| {
         std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string)
     })
 }

@@ -18,7 +18,7 @@ use tracing::Instrument;
 use super::error::{Error, bounded, start_of};
 use super::intake::Intake;
 use super::options::{Login, SyncOptions};
-use super::outgoing::{Batch, Limits, Outgoing};
+use super::outgoing::{Batch, FrameLimits, Outgoing};
 use super::rules::{self, Claim, Config, Input, Now, Output, Role, Rules, Wanted};
 use super::session::{Command, Notice, Remote, Reporter};
 use crate::log::{Log, Received, Withheld};
@@ -72,7 +72,7 @@ pub(crate) struct Driver<'a, E, C> {
     commands: &'a mut mpsc::Receiver<Command>,
     lasting: &'a mut Lasting,
     rules: Rules<E>,
-    limits: Limits,
+    limits: FrameLimits,
     peer: Peer,
     /// Who the peer says that it is,
     claimed: Option<NodeId>,
@@ -119,7 +119,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             commands,
             lasting,
             rules: Rules::new(config, log.last_added()),
-            limits: options.limits(),
+            limits: options.frame_limits(),
             peer: Peer::default(),
             claimed: None,
             remote: None,
@@ -393,7 +393,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         let decoded = if frame.len() > limit {
             Err(bounded(format!("it has {} bytes, {limit} are allowed", frame.len())))
         } else {
-            self.codec.decode(&frame).map_err(bounded)
+            self.codec.decode(&frame, self.options.limits).map_err(bounded)
         };
         match decoded {
             Ok(message) => {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
-use logux_codecs::{Added, Event, Headers, NodeId, ProtocolError, Subprotocol, Value};
+use logux_codecs::{Added, Event, Headers, Limits, NodeId, ProtocolError, Subprotocol, Value};
 use logux_transports::Peer;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::bruteforce::Bruteforce;
 use super::callbacks::{CallbackError, Credentials, Inward, Outward, answer};
 use super::error::Error;
-use super::outgoing::Limits;
+use super::outgoing::FrameLimits;
 use super::relative::FarFuture;
 use super::rules::{Config, Role};
 use super::session::Remote;
@@ -55,6 +55,7 @@ pub struct SyncOptions<E> {
     pub(crate) batch: Option<usize>,
     pub(crate) window: Option<usize>,
     pub(crate) far_future: FarFuture,
+    pub(crate) limits: Limits,
 }
 
 #[derive(Clone, Copy)]
@@ -323,7 +324,23 @@ impl<E> SyncOptions<E> {
         self
     }
 
-    /// How many events travel in one message: at most 100. JavaScript nodes fail above some 1,000.
+    /// How many arrays and objects of a message may lie in each other: 64. What is deeper is refused,
+    /// and ends the connection.
+    pub fn max_depth(mut self, levels: usize) -> Self {
+        self.limits.depth = levels;
+        self
+    }
+
+    /// How many events are taken in one message: 10,000.
+    ///
+    /// A JavaScript node of protocol 5 sends all that it did without a connection in one message: see
+    /// [`max_frame`](Self::max_frame).
+    pub fn max_events(mut self, count: usize) -> Self {
+        self.limits.events = count.max(1);
+        self
+    }
+
+    /// How many events are sent in one message: at most 100. JavaScript nodes fail above some 1,000.
     pub fn batch(mut self, events: usize) -> Self {
         self.batch = Some(events.max(1));
         self
@@ -337,11 +354,11 @@ impl<E> SyncOptions<E> {
 }
 
 impl<E> SyncOptions<E> {
-    pub(crate) fn limits(&self) -> Limits {
+    pub(crate) fn frame_limits(&self) -> FrameLimits {
         let batch = self.batch.unwrap_or(100);
         // The first frame is a guess; later ones know the size of an event.
         let fits = batch.min(100);
-        Limits { batch, max_frame: self.max_frame.unwrap_or(1 << 20), fits }
+        FrameLimits { batch, max_frame: self.max_frame.unwrap_or(1 << 20), fits }
     }
 
     /// What a connection is started with. `synced`: see [`Config`].
@@ -433,6 +450,7 @@ impl<E> Default for SyncOptions<E> {
             batch: None,
             window: None,
             far_future: FarFuture::default(),
+            limits: Limits::default(),
         }
     }
 }

@@ -18,7 +18,7 @@ const GOOD_FRAME: usize = 64 << 10;
 
 /// How much is put into one frame.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct FrameLimits {
     /// Events in one `sync`.
     pub(crate) batch: usize,
     /// Bytes of a frame.
@@ -37,7 +37,7 @@ pub(crate) struct Batch {
     pub(crate) frame: Option<Bytes>,
     /// How many events are in it.
     pub(crate) events: usize,
-    /// The next [`Limits::fits`].
+    /// The next [`FrameLimits::fits`].
     pub(crate) fits: usize,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Outgoing<E, C> {
     pub(crate) remote: Arc<Remote>,
     pub(crate) outward: Outward<E>,
     pub(crate) withheld: Withheld,
-    pub(crate) limits: Limits,
+    pub(crate) limits: FrameLimits,
 }
 
 impl<E: Event, C: Codec> Outgoing<E, C> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use logux_sync::{
-    Added, ClientSync, Clock, Codec, Entry, EventId, Json, Log, Message, NodeId, Protocol,
+    Added, ClientSync, Clock, Codec, Entry, EventId, Json, Limits, Log, Message, NodeId, Protocol,
     Reconnect, RunningServer, Server, Session, State, Store, SyncOptions, Timestamp,
 };
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -498,7 +498,7 @@ impl Checks {
             let text = String::from_utf8_lossy(&frame[..frame.len().min(100)]);
             println!("{at:>8} ms  #{link} {from} -> {to}  {text}");
         }
-        let message: Message<u64> = Json.decode(frame).unwrap();
+        let message: Message<u64> = Json.decode(frame, Limits::default()).unwrap();
         match message {
             Message::Sync(sync) => {
                 let waiting = self.waiting.entry((link, from.clone())).or_default();

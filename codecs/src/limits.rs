@@ -1,0 +1,458 @@
+//! How far a peer's bytes are believed, whatever wrote them.
+//!
+//! A format's own reader trusts what it reads in ways that differ from format to format: how deep a
+//! value may nest, how long an array says that it is, whether there are types of value besides those
+//! of the protocol. So each message is read through [`Bounded`], which asks the format's reader for
+//! the same things and lets through only what the protocol knows. It is the one place for that.
+
+use std::fmt;
+
+use serde::de::{
+    self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
+
+use crate::message::Message;
+use crate::wire::MessageVisitor;
+
+/// What a message may ask of the node that reads it.
+///
+/// ```
+/// # #[cfg(feature = "json")] {
+/// use logux_codecs::{Codec, Json, Limits, Value};
+///
+/// let deep = format!(r#"["headers",{{"a":{}1{}}}]"#, "[".repeat(70), "]".repeat(70));
+/// assert!(Json.decode::<Value>(deep.as_bytes(), Limits::default()).is_err());
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// How many arrays and objects may lie in each other, the message itself included: 64.
+    pub depth: usize,
+    /// How many events may come in one `sync`: 10,000.
+    pub events: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { depth: 64, events: 10_000 }
+    }
+}
+
+impl Limits {
+    /// Sets how many arrays and objects may lie in each other. Above some 100 the stack of a thread
+    /// may be too small for the types of some events.
+    #[must_use]
+    pub const fn depth(mut self, levels: usize) -> Self {
+        self.depth = levels;
+        self
+    }
+
+    /// Sets how many events may come in one `sync`.
+    #[must_use]
+    pub const fn events(mut self, count: usize) -> Self {
+        self.events = count;
+        self
+    }
+
+    /// Reads a message from a format's reader, within these limits: what
+    /// [`Codec::decode`](crate::Codec::decode) is made of.
+    ///
+    /// The reader has to describe itself what it reads, as those of JSON, MessagePack and CBOR do.
+    /// Beyond what its format brings, this refuses what nests too deep, types of value that JSON
+    /// does not have (bytes where none are asked for, extensions), and keys that are no text; it
+    /// reads numbers and booleans that are keys from their text, as JSON writes them; and it
+    /// allocates for what has arrived, not for what a length promises.
+    pub fn read<'de, E, D>(self, deserializer: D) -> Result<Message<E>, D::Error>
+    where
+        E: de::Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        let bounded = Bounded { inner: deserializer, depth: self.depth, key: false };
+        bounded.deserialize_seq(MessageVisitor::new(self.events))
+    }
+}
+
+/// No more than so many items are made room for before they have arrived.
+const MAX_HINT: usize = 64;
+
+/// Something of serde's, within limits: a deserializer, a visitor, or access to parts.
+struct Bounded<T> {
+    inner: T,
+    /// How many more levels may be entered.
+    depth: usize,
+    /// Whether this reads a key of a map.
+    key: bool,
+}
+
+/// A visitor, and what the user's type asked for.
+struct Asking<V> {
+    visitor: V,
+    depth: usize,
+    asked: Asked,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Whatever comes, or what no rule is about.
+    Any,
+    Bytes,
+    Newtype,
+    /// The key of a map that is no text to the user's type.
+    Key(Key),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Bool,
+    Signed,
+    Unsigned,
+    Float,
+}
+
+impl<T> Bounded<T> {
+    fn asking<V>(&self, visitor: V, asked: Asked) -> Asking<V> {
+        Asking { visitor, depth: self.depth, asked }
+    }
+
+    fn asking_for_key<V>(&self, visitor: V, key: Key) -> Asking<V> {
+        self.asking(visitor, if self.key { Asked::Key(key) } else { Asked::Any })
+    }
+}
+
+macro_rules! forward {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            let visitor = self.asking(visitor, Asked::Any);
+            self.inner.$method(visitor)
+        }
+    )*};
+}
+
+macro_rules! forward_keys {
+    ($($method:ident $key:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            let visitor = self.asking_for_key(visitor, Key::$key);
+            // A reader that is asked for a number may not look for a text.
+            if self.key { self.inner.deserialize_any(visitor) } else { self.inner.$method(visitor) }
+        }
+    )*};
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<D> {
+    type Error = D::Error;
+
+    forward! {
+        deserialize_any deserialize_char deserialize_str deserialize_string deserialize_option
+        deserialize_unit deserialize_seq deserialize_map deserialize_identifier
+        deserialize_ignored_any
+    }
+
+    forward_keys! {
+        deserialize_bool Bool
+        deserialize_i8 Signed deserialize_i16 Signed deserialize_i32 Signed
+        deserialize_i64 Signed deserialize_i128 Signed
+        deserialize_u8 Unsigned deserialize_u16 Unsigned deserialize_u32 Unsigned
+        deserialize_u64 Unsigned deserialize_u128 Unsigned
+        deserialize_f32 Float deserialize_f64 Float
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.asking(visitor, Asked::Bytes);
+        self.inner.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.asking(visitor, Asked::Bytes);
+        self.inner.deserialize_byte_buf(visitor)
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = self.asking(visitor, Asked::Any);
+        self.inner.deserialize_unit_struct(name, visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        if self.key {
+            // The type around a key does not change how the key is read.
+            return visitor.visit_newtype_struct(self);
+        }
+        let visitor = self.asking(visitor, Asked::Newtype);
+        self.inner.deserialize_newtype_struct(name, visitor)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = self.asking(visitor, Asked::Any);
+        self.inner.deserialize_tuple(len, visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = self.asking(visitor, Asked::Any);
+        self.inner.deserialize_tuple_struct(name, len, visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = self.asking(visitor, Asked::Any);
+        self.inner.deserialize_struct(name, fields, visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = self.asking(visitor, Asked::Any);
+        self.inner.deserialize_enum(name, variants, visitor)
+    }
+
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+}
+
+fn one_level_in<E: de::Error>(depth: usize) -> Result<usize, E> {
+    depth.checked_sub(1).ok_or_else(|| E::custom("arrays and objects nest too deep"))
+}
+
+impl<V> Asking<V> {
+    fn enter<T, E: de::Error>(&self, inner: T) -> Result<Bounded<T>, E> {
+        Ok(Bounded { inner, depth: one_level_in(self.depth)?, key: false })
+    }
+
+    fn same_level<T>(&self, inner: T) -> Bounded<T> {
+        Bounded { inner, depth: self.depth, key: false }
+    }
+}
+
+macro_rules! visit {
+    ($($method:ident $type:ty)*) => {$(
+        fn $method<E: de::Error>(self, value: $type) -> Result<V::Value, E> {
+            self.visitor.$method(value)
+        }
+    )*};
+}
+
+macro_rules! visit_text {
+    ($($method:ident $type:ty)*) => {$(
+        fn $method<E: de::Error>(self, text: $type) -> Result<V::Value, E> {
+            match self.asked {
+                Asked::Key(key) => key.visit(&text, self.visitor),
+                Asked::Any | Asked::Bytes | Asked::Newtype => self.visitor.$method(text),
+            }
+        }
+    )*};
+}
+
+macro_rules! visit_bytes {
+    ($($method:ident $type:ty)*) => {$(
+        fn $method<E: de::Error>(self, bytes: $type) -> Result<V::Value, E> {
+            match self.asked {
+                Asked::Bytes => self.visitor.$method(bytes),
+                _ => Err(E::invalid_type(de::Unexpected::Bytes(&bytes), &self.visitor)),
+            }
+        }
+    )*};
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Asking<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.visitor.expecting(f)
+    }
+
+    visit! {
+        visit_bool bool
+        visit_i8 i8 visit_i16 i16 visit_i32 i32 visit_i64 i64 visit_i128 i128
+        visit_u8 u8 visit_u16 u16 visit_u32 u32 visit_u64 u64 visit_u128 u128
+        visit_f32 f32 visit_f64 f64 visit_char char
+    }
+
+    visit_text! { visit_str &str visit_borrowed_str &'de str visit_string String }
+
+    visit_bytes! { visit_bytes &[u8] visit_borrowed_bytes &'de [u8] visit_byte_buf Vec<u8> }
+
+    fn visit_none<E: de::Error>(self) -> Result<V::Value, E> {
+        self.visitor.visit_none()
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
+        let inner = self.same_level(inner);
+        self.visitor.visit_some(inner)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<V::Value, E> {
+        self.visitor.visit_unit()
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
+        if self.asked != Asked::Newtype {
+            // How readers show types of value that are not JSON's.
+            return Err(de::Error::custom("an extension of the format is no value"));
+        }
+        let inner = self.same_level(inner);
+        self.visitor.visit_newtype_struct(inner)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
+        let items = self.enter(items)?;
+        self.visitor.visit_seq(items)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error> {
+        let entries = self.enter(entries)?;
+        self.visitor.visit_map(entries)
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
+        let variant = self.same_level(variant);
+        self.visitor.visit_enum(variant)
+    }
+}
+
+impl Key {
+    /// Reads a key that is no text to the user's type. Canonical spellings only, or two keys of a
+    /// peer's could become one.
+    fn visit<'de, V: Visitor<'de>, E: de::Error>(
+        self,
+        text: &str,
+        visitor: V,
+    ) -> Result<V::Value, E> {
+        let is_canonical = |value: &dyn fmt::Display| value.to_string() == text;
+        let wrong = |visitor: &V| E::invalid_value(de::Unexpected::Str(text), visitor);
+        match self {
+            Self::Bool => match text {
+                "true" => visitor.visit_bool(true),
+                "false" => visitor.visit_bool(false),
+                _ => Err(wrong(&visitor)),
+            },
+            Self::Signed | Self::Unsigned => {
+                if let Some(number) = text.parse::<u64>().ok().filter(|n| is_canonical(n)) {
+                    visitor.visit_u64(number)
+                } else if let Some(number) = text.parse::<i64>().ok().filter(|n| is_canonical(n)) {
+                    visitor.visit_i64(number)
+                } else if let Some(number) = text.parse::<u128>().ok().filter(|n| is_canonical(n)) {
+                    visitor.visit_u128(number)
+                } else if let Some(number) = text.parse::<i128>().ok().filter(|n| is_canonical(n)) {
+                    visitor.visit_i128(number)
+                } else {
+                    Err(wrong(&visitor))
+                }
+            }
+            Self::Float => match text.parse::<f64>() {
+                Ok(number) if number.is_finite() => visitor.visit_f64(number),
+                _ => Err(wrong(&visitor)),
+            },
+        }
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Bounded<S> {
+    type Value = S::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
+        self.inner.deserialize(Bounded { inner, depth: self.depth, key: self.key })
+    }
+}
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Bounded<A> {
+    type Error = A::Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
+        self.inner.next_element_seed(Bounded { inner: seed, depth: self.depth, key: false })
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.inner.size_hint().map(|hint| hint.min(MAX_HINT))
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Bounded<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
+        self.inner.next_key_seed(Bounded { inner: seed, depth: self.depth, key: true })
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        self.inner.next_value_seed(Bounded { inner: seed, depth: self.depth, key: false })
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.inner.size_hint().map(|hint| hint.min(MAX_HINT))
+    }
+}
+
+impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for Bounded<A> {
+    type Error = A::Error;
+    type Variant = Bounded<A::Variant>;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<(S::Value, Self::Variant), A::Error> {
+        let depth = self.depth;
+        let seed = Bounded { inner: seed, depth, key: false };
+        let (value, variant) = self.inner.variant_seed(seed)?;
+        Ok((value, Bounded { inner: variant, depth, key: false }))
+    }
+}
+
+/// What a variant holds lies in an object under the variant's name: one level more.
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Bounded<A> {
+    type Error = A::Error;
+
+    fn unit_variant(self) -> Result<(), A::Error> {
+        self.inner.unit_variant()
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
+        let depth = one_level_in(self.depth)?;
+        self.inner.newtype_variant_seed(Bounded { inner: seed, depth, key: false })
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
+        let depth = one_level_in(self.depth)?;
+        let visitor = Asking { visitor, depth, asked: Asked::Any };
+        self.inner.tuple_variant(len, visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        let depth = one_level_in(self.depth)?;
+        let visitor = Asking { visitor, depth, asked: Asked::Any };
+        self.inner.struct_variant(fields, visitor)
+    }
+}
