@@ -12,15 +12,16 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, BaseSync, ClientSync, Codec, Format, Json, Listener, Log, MemoryStore, NodeId,
-    Reconnect, Role, Session, State, SyncOptions, WebSocket, WebSocketListener, filters,
+    Added, BaseSync, ClientSync, Json, Listener, Log, MemoryStore, NodeId, Reconnect, Role,
+    Session, State, SyncOptions, WebSocket, WebSocketListener, filters, format,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 const NAMES: [&str; 3] = ["ann", "bob", "eve"];
 const EVENTS: usize = 1_000;
-const FORMAT: Format = Format { name: Json::NAME, media_type: Json::MEDIA_TYPE, text: Json::TEXT };
+/// The longest frame that is taken, in bytes.
+const MAX_FRAME: usize = 1 << 20;
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -59,7 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut peers = Vec::new();
     for ((log, mut listener), dialled) in logs.into_iter().zip(listeners).zip(dialled) {
         // The same as `ServerSync`; a role of one's own would do something else with the link.
-        let link = listener.accept(FORMAT).await?;
+        let link = listener.accept(&[format::<Json>()], MAX_FRAME).await?;
         let sync = BaseSync::new(&log, Json, Role::Acceptor, link);
         let accepted = sync.options(options(&log, &echoes)).start();
         peers.push(Peer { log, dialled, accepted });

@@ -14,12 +14,12 @@ pub use store::{Cursors, Epoch, MemoryStore, Store, StoreError};
 pub use sync::{
     BaseSync, CallbackError, ClientSync, Diagnostics, Error, FarFuture, Login, Misbehaviour,
     Notice, Notices, Remote, Role, RunningServer, Server, ServerSync, Session, SessionHandle,
-    Shutdown, State, States, SyncOptions, filters,
+    Shutdown, State, States, SyncOptions, filters, format,
 };
 
 pub use logux_codecs::{
-    Added, Codec, Counter, Event, EventId, Extra, Headers, InvalidEventId, InvalidNodeId, Limits,
-    Message, NodeId, Protocol, ProtocolError, Subprotocol, Timestamp, Value,
+    Added, Codec, CodecVisitor, Codecs, Counter, Event, EventId, Extra, Headers, InvalidEventId,
+    InvalidNodeId, Limits, Message, NodeId, Protocol, ProtocolError, Subprotocol, Timestamp, Value,
 };
 #[cfg(feature = "json")]
 pub use logux_codecs::{Json, JsonError};
@@ -28,7 +28,7 @@ pub use logux_transports::{
     Reconnect, Transport, framed,
 };
 #[cfg(feature = "websocket")]
-pub use logux_transports::{WebSocket, WebSocketListener};
+pub use logux_transports::{WebSocket, WebSocketLink, WebSocketListener};
 
 /// The messages of the protocol, and codecs: see [`Codec`].
 pub use logux_codecs as codecs;

@@ -38,10 +38,14 @@ impl Transport for Dial {
     type Sender = <WebSocket as Transport>::Sender;
     type Receiver = <WebSocket as Transport>::Receiver;
 
-    async fn open(&mut self, format: Format) -> io::Result<Link<Self::Sender, Self::Receiver>> {
+    async fn open(
+        &mut self,
+        format: Format,
+        max_frame: usize,
+    ) -> io::Result<Link<Self::Sender, Self::Receiver>> {
         let url = self.0.lock().unwrap().clone();
         let url = url.ok_or(io::ErrorKind::ConnectionRefused)?;
-        WebSocket::new(&url)?.open(format).await
+        WebSocket::new(&url)?.open(format, max_frame).await
     }
 }
 

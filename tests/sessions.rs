@@ -644,9 +644,10 @@ impl logux_sync::Transport for Relay {
     async fn open(
         &mut self,
         format: logux_sync::Format,
+        max_frame: usize,
     ) -> std::io::Result<logux_sync::MemoryLink> {
         let mut target = self.target.borrow().clone();
-        target.open(format).await
+        target.open(format, max_frame).await
     }
 }
 

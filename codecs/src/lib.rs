@@ -19,10 +19,11 @@
 //! - [`Protocol`]: in what the versions of the protocol differ;
 //! - [`Message`] and its parts: what is said; `wire`: how it is laid out;
 //! - [`ProtocolError`]: the errors that nodes send each other;
-//! - [`Codec`], [`Limits`], and [`Json`].
+//! - [`Codec`], [`Limits`], and [`Json`]; [`Codecs`]: several of them.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
+mod choice;
 mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -37,6 +38,7 @@ mod protocol;
 mod shown;
 mod wire;
 
+pub use choice::{CodecVisitor, Codecs};
 pub use codec::{Codec, Event};
 pub use error::ProtocolError;
 pub use id::{EventId, InvalidEventId, InvalidNodeId, NodeId};

@@ -34,7 +34,7 @@ async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let mut address = || arguments.next().unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let pages = TcpListener::bind(address()).await?;
-    let listener = WebSocketListener::bind(address()).await?.max_frame(MAX_FRAME);
+    let listener = WebSocketListener::bind(address()).await?;
     let origin = format!("http://{}", pages.local_addr()?);
     let sync = format!("ws://{}", listener.local_addr()?);
 

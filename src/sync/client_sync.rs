@@ -140,7 +140,8 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
             Some(credentials) => Some(credentials.produce().await?),
             None => None,
         };
-        let link = self.transport.open(format::<C>()).await.map_err(Error::Link)?;
+        let link = self.transport.open(format::<C>(), self.options.max_frame).await;
+        let link = link.map_err(Error::Link)?;
         let synced = match self.options.other_synced {
             Some(synced) => synced,
             None => received(&self.log).await?,

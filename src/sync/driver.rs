@@ -66,7 +66,7 @@ type Lane<T> = Option<BoxFuture<'static, T>>;
 /// One connection between a log and a peer.
 pub(crate) struct Driver<'a, E, C> {
     log: &'a Log<E>,
-    codec: &'a C,
+    codec: C,
     options: &'a SyncOptions<E>,
     reporter: &'a Reporter,
     commands: &'a mut mpsc::Receiver<Command>,
@@ -104,7 +104,7 @@ struct Writer<S> {
 impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
     pub(crate) fn new(
         log: &'a Log<E>,
-        codec: &'a C,
+        codec: &C,
         options: &'a SyncOptions<E>,
         reporter: &'a Reporter,
         commands: &'a mut mpsc::Receiver<Command>,
@@ -113,7 +113,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
     ) -> Self {
         Self {
             log,
-            codec,
+            codec: codec.for_connection(),
             options,
             reporter,
             commands,
@@ -167,7 +167,8 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             let outbox = std::mem::take(&mut self.outbox);
             let receiver = (!self.peer_ended).then_some(receiver);
             // Who does not take the last frames, or does not close, has had its time.
-            let _ = timeout(FAREWELL, say_goodbye(outbox, receiver, writer)).await;
+            let goodbye = say_goodbye(outbox, receiver, self.options.max_frame, writer);
+            let _ = timeout(FAREWELL, goodbye).await;
         }
         Ended { result, closed_here: self.closed_here, synchronized: self.rules.was_synchronized() }
     }
@@ -196,12 +197,13 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                 && self.outbox.len() < MAX_OUTBOX
                 && self.intake.has_room()
                 && burst < MAX_BURST;
+            let max_frame = self.max_frame();
             tokio::task::consume_budget().await;
             let mut received = false;
             input = tokio::select! {
                 biased;
                 command = self.commands.recv() => self.command(command),
-                frame = receiver.receive(), if reads => {
+                frame = receiver.receive(max_frame), if reads => {
                     received = matches!(frame, Ok(Some(_)));
                     self.peer_ended = !received;
                     match frame {
@@ -387,15 +389,18 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         }
     }
 
+    /// The longest frame that is taken now. Who was not let in has little to say.
+    fn max_frame(&self) -> usize {
+        let options = self.options;
+        match self.remote {
+            Some(_) => options.max_frame,
+            None => options.max_frame_before_auth.min(options.max_frame),
+        }
+    }
+
     fn decode(&mut self, frame: Bytes) -> Input<E> {
-        let limit = self.limits.max_frame;
         self.reporter.update(|status| status.bytes_received += frame.len() as u64);
-        let decoded = if frame.len() > limit {
-            Err(bounded(format!("it has {} bytes, {limit} are allowed", frame.len())))
-        } else {
-            self.codec.decode(&frame, self.options.limits).map_err(bounded)
-        };
-        match decoded {
+        match self.codec.decode(&frame, self.options.limits).map_err(bounded) {
             Ok(message) => {
                 self.intake.arrived(frame.len());
                 let events = match &message {
@@ -504,6 +509,7 @@ async fn write<S: FrameSender>(mut sender: S, frames: Vec<Bytes>) -> (S, io::Res
 async fn say_goodbye<S: FrameSender, R: FrameReceiver>(
     outbox: Vec<Bytes>,
     receiver: Option<R>,
+    max_frame: usize,
     writer: Writer<S>,
 ) {
     let sender = match (writer.idle, writer.busy) {
@@ -519,7 +525,7 @@ async fn say_goodbye<S: FrameSender, R: FrameReceiver>(
         && sender.close().await.is_ok()
         && let Some(mut receiver) = receiver
     {
-        while let Ok(Some(_)) = receiver.receive().await {}
+        while let Ok(Some(_)) = receiver.receive(max_frame).await {}
     }
 }
 

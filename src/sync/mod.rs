@@ -36,7 +36,13 @@ pub use server::{RunningServer, Server, Shutdown};
 pub use session::{Diagnostics, Notice, Notices, Remote, Session, SessionHandle, States};
 pub use state::State;
 
-/// What a transport is told about a codec.
-fn format<C: Codec>() -> Format {
-    Format { name: C::NAME, media_type: C::MEDIA_TYPE, text: C::TEXT }
+/// What a transport is told about a codec. Sessions do that themselves; this is for who opens or
+/// accepts links by hand.
+///
+/// ```
+/// # #[cfg(feature = "json")]
+/// assert_eq!(logux_sync::format::<logux_sync::Json>().media_type, "application/json");
+/// ```
+pub fn format<C: Codec>() -> Format {
+    Format { name: C::NAME, media_type: C::MEDIA_TYPE, is_text: C::is_text }
 }

@@ -51,7 +51,8 @@ pub struct SyncOptions<E> {
     pub(crate) headers: Headers,
     pub(crate) timeout: Option<Duration>,
     pub(crate) ping: Option<Ping>,
-    pub(crate) max_frame: Option<usize>,
+    pub(crate) max_frame: usize,
+    pub(crate) max_frame_before_auth: usize,
     pub(crate) batch: Option<usize>,
     pub(crate) window: Option<usize>,
     pub(crate) far_future: FarFuture,
@@ -317,10 +318,17 @@ impl<E> SyncOptions<E> {
     /// peer takes.
     ///
     /// A JavaScript node of protocol 5 sends all that it did without a connection in one message,
-    /// and again with each connection if that is refused: who serves such nodes raises this, and the
-    /// transport's own `max_frame`, to what they may hold.
+    /// and again with each connection if that is refused: who serves such nodes raises this, and
+    /// [`max_events`](Self::max_events), to what they may hold.
     pub fn max_frame(mut self, bytes: usize) -> Self {
-        self.max_frame = Some(bytes);
+        self.max_frame = bytes;
+        self
+    }
+
+    /// How many bytes are taken from a peer that has not been let in, in one frame and in all: 64
+    /// KiB. Its headers and credentials have to fit.
+    pub fn max_frame_before_auth(mut self, bytes: usize) -> Self {
+        self.max_frame_before_auth = bytes;
         self
     }
 
@@ -358,7 +366,7 @@ impl<E> SyncOptions<E> {
         let batch = self.batch.unwrap_or(100);
         // The first frame is a guess; later ones know the size of an event.
         let fits = batch.min(100);
-        FrameLimits { batch, max_frame: self.max_frame.unwrap_or(1 << 20), fits }
+        FrameLimits { batch, max_frame: self.max_frame, fits }
     }
 
     /// What a connection is started with. `synced`: see [`Config`].
@@ -392,6 +400,7 @@ impl<E> SyncOptions<E> {
                 Ping::Every(interval) => Some(interval),
                 Ping::Never => None,
             },
+            max_early_bytes: self.max_frame_before_auth,
             window: self.window.unwrap_or(8),
             far_future: self.far_future,
             synced,
@@ -446,7 +455,8 @@ impl<E> Default for SyncOptions<E> {
             headers: Headers::new(),
             timeout: None,
             ping: None,
-            max_frame: None,
+            max_frame: 1 << 20,
+            max_frame_before_auth: 64 << 10,
             batch: None,
             window: None,
             far_future: FarFuture::default(),

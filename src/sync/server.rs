@@ -4,8 +4,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use logux_codecs::{Codec, Event};
-use logux_transports::Listener;
+use logux_codecs::{Codec, CodecVisitor, Codecs, Event};
+use logux_transports::{Format, FrameReceiver, FrameSender, Link, Listener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -14,10 +14,11 @@ use super::base_sync::BaseSync;
 use super::format;
 use super::options::SyncOptions;
 use super::rules::Role;
-use super::session::{Command, SessionHandle};
+use super::session::{Command, Reporter, SessionHandle};
 use crate::log::Log;
 
-/// Serves every connection that a listener accepts, all with one log.
+/// Serves every connection that a listener accepts, all with one log, in one codec or in one of
+/// several: see [`Server::new`].
 ///
 /// ```no_run
 /// use logux_sync::{Json, Log, MemoryStore, Server, SyncOptions, WebSocketListener};
@@ -38,7 +39,7 @@ use crate::log::Log;
 #[must_use = "a server does nothing until it is started"]
 pub struct Server<E, C, L> {
     log: Log<E>,
-    codec: C,
+    codecs: C,
     listener: L,
     options: SyncOptions<E>,
     max_connections: usize,
@@ -70,12 +71,16 @@ struct Connection {
     stop: Option<mpsc::Sender<Command>>,
 }
 
-impl<E: Event, C: Codec, L: Listener> Server<E, C, L> {
+impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
     /// Prepares to serve.
-    pub fn new(log: &Log<E>, codec: C, listener: L) -> Self {
+    ///
+    /// Of several codecs, `(Json, MessagePack, Xml)`, each connection takes the one that its peer
+    /// names when it connects (over WebSocket by a subprotocol: `logux.message-pack`). A peer that
+    /// names none, as JavaScript nodes do, gets the one called `json`, or else the first.
+    pub fn new(log: &Log<E>, codecs: C, listener: L) -> Self {
         Self {
             log: log.clone(),
-            codec,
+            codecs,
             listener,
             options: SyncOptions::new(),
             max_connections: 10_000,
@@ -109,6 +114,9 @@ impl<E: Event, C: Codec, L: Listener> Server<E, C, L> {
         connections: Connections,
     ) -> io::Result<Shutdown> {
         let mut tasks = JoinSet::new();
+        let mut formats = Formats(Vec::new());
+        self.codecs.find(&mut formats);
+        let Formats(formats) = formats;
         let ended = loop {
             tokio::select! {
                 biased;
@@ -117,20 +125,26 @@ impl<E: Event, C: Codec, L: Listener> Server<E, C, L> {
                 Some(done) = tasks.join_next_with_id() => {
                     lock(&connections).remove(&report(&done));
                 }
-                accepted = self.listener.accept(format::<C>()),
+                accepted = self.listener.accept(&formats, self.options.max_frame),
                     if tasks.len() < self.max_connections => match accepted {
                     Ok(link) => {
                         let (handle, stop, commands, reporter) =
                             SessionHandle::new(Arc::clone(self.log.end()));
-                        let sync = BaseSync::new(&self.log, self.codec.clone(), Role::Acceptor, link)
-                            .options(self.options.clone());
-                        let task = tasks.spawn(async move {
-                            // The error is in the program's log; the connection's end is all
-                            // that the server has to know.
-                            let _ = sync.run(commands, reporter).await;
-                        });
+                        let format = link.peer.format;
+                        let format = format.or(Format::unnamed(&formats).map(|format| format.name));
+                        let mut serve = Serve {
+                            log: &self.log,
+                            options: &self.options,
+                            format,
+                            parts: Some((link, commands, reporter)),
+                            tasks: &mut tasks,
+                        };
+                        let Some(task) = self.codecs.find(&mut serve) else {
+                            tracing::error!(?format, "the listener opened a link in a format that there is not");
+                            continue;
+                        };
                         let connection = Connection { handle, stop: Some(stop) };
-                        lock(&connections).insert(task.id(), connection);
+                        lock(&connections).insert(task, connection);
                     }
                     Err(error) => break Err(error),
                 },
@@ -154,6 +168,47 @@ impl<E: Event, C: Codec, L: Listener> Server<E, C, L> {
         tasks.shutdown().await;
         lock(&connections).clear();
         ended.map(|_| shutdown)
+    }
+}
+
+/// Lists what the codecs write.
+struct Formats(Vec<Format>);
+
+impl CodecVisitor for Formats {
+    type Output = ();
+
+    fn visit<C: Codec>(&mut self, _: &C) -> Option<()> {
+        self.0.push(format::<C>());
+        None
+    }
+}
+
+/// Serves a connection with the codec of its format.
+struct Serve<'a, E, S, R> {
+    log: &'a Log<E>,
+    options: &'a SyncOptions<E>,
+    format: Option<&'static str>,
+    /// Taken by the codec that fits.
+    parts: Option<(Link<S, R>, mpsc::Receiver<Command>, Reporter)>,
+    tasks: &'a mut JoinSet<()>,
+}
+
+impl<E: Event, S: FrameSender, R: FrameReceiver> CodecVisitor for Serve<'_, E, S, R> {
+    type Output = Id;
+
+    fn visit<C: Codec>(&mut self, codec: &C) -> Option<Id> {
+        if self.format != Some(C::NAME) {
+            return None;
+        }
+        let (link, commands, reporter) = self.parts.take()?;
+        let sync = BaseSync::new(self.log, codec.clone(), Role::Acceptor, link)
+            .options(self.options.clone());
+        let task = self.tasks.spawn(async move {
+            // The error is in the program's log; the connection's end is all that the server has
+            // to know.
+            let _ = sync.run(commands, reporter).await;
+        });
+        Some(task.id())
     }
 }
 

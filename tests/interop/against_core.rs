@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use fastrand::Rng;
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, Draft, Error, EventId, Format, Headers, Json, Listener, Notice, Protocol, ProtocolError,
+    Added, Draft, Error, EventId, Headers, Json, Listener, Notice, Protocol, ProtocolError,
     ServerSync, State, Subprotocol, SyncOptions, Value, WebSocketListener,
 };
 use serde_json::json;
@@ -340,8 +340,7 @@ async fn headers_and_debug_texts_arrive(theirs: Theirs) {
             let mut listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
             pair.proxy.lead_to(Some(listener.local_addr().unwrap()));
             pair.call(details).await;
-            let format = Format { name: "json", media_type: "application/json", text: true };
-            let link = listener.accept(format).await.unwrap();
+            let link = listener.accept(&[logux_sync::format::<Json>()], MAX_FRAME).await.unwrap();
             ServerSync::new(&pair.log, Json, link).options(options).start()
         }
         Side::Server => {

@@ -103,7 +103,7 @@ impl Pair {
 
     /// Starts our server.
     pub(crate) async fn serve(&mut self, options: SyncOptions<Value>) {
-        let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap().max_frame(MAX_FRAME);
+        let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
         self.target = listener.local_addr().unwrap();
         self.reconnect();
         let server = Server::new(&self.log, Json, listener).options(options);
@@ -112,7 +112,7 @@ impl Pair {
 
     /// Starts our client.
     pub(crate) fn dial(&mut self, options: SyncOptions<Value>) {
-        let transport = Reconnect::new(WebSocket::new(&self.url()).unwrap().max_frame(MAX_FRAME))
+        let transport = Reconnect::new(WebSocket::new(&self.url()).unwrap())
             .min_delay(Duration::from_millis(1))
             .max_delay(Duration::from_millis(10));
         let client = ClientSync::new(&self.log, Json, transport).options(options);

@@ -1,10 +1,11 @@
 //! A peer that does what a test says, frame by frame.
 
 use logux_sync::{
-    Format, FrameReceiver, FrameSender, Listener, Memory, MemoryLink, MemoryListener, Transport,
+    FrameReceiver, FrameSender, Json, Listener, Memory, MemoryLink, MemoryListener, Transport,
+    format,
 };
 
-const FORMAT: Format = Format { name: "json", media_type: "application/json", text: true };
+const MAX_FRAME: usize = 1 << 30;
 
 pub(crate) struct Peer {
     link: MemoryLink,
@@ -17,11 +18,11 @@ impl Peer {
     }
 
     pub(crate) async fn dial(transport: &Memory) -> Self {
-        Self::new(transport.clone().open(FORMAT).await.unwrap())
+        Self::new(transport.clone().open(format::<Json>(), MAX_FRAME).await.unwrap())
     }
 
     pub(crate) async fn accept(listener: &mut MemoryListener) -> Self {
-        Self::new(listener.accept(FORMAT).await.unwrap())
+        Self::new(listener.accept(&[format::<Json>()], MAX_FRAME).await.unwrap())
     }
 
     /// Sends a frame. That the other side has hung up shows when its answer is read.
@@ -48,7 +49,7 @@ impl Peer {
 
     /// The next frame as it was sent.
     pub(crate) async fn next_whole(&mut self) -> Option<String> {
-        let frame = self.link.receiver.receive().await.unwrap()?;
+        let frame = self.link.receiver.receive(MAX_FRAME).await.unwrap()?;
         Some(String::from_utf8(frame.to_vec()).unwrap())
     }
 }

@@ -143,7 +143,7 @@ impl Transport for SimulatedTransport {
     type Sender = Sender;
     type Receiver = Receiver;
 
-    async fn open(&mut self, _: Format) -> io::Result<SimulatedLink> {
+    async fn open(&mut self, _: Format, _: usize) -> io::Result<SimulatedLink> {
         let (near, far, dial) = {
             let mut shared = self.network.shared.lock().unwrap();
             let shared = &mut *shared;
@@ -192,7 +192,7 @@ impl Listener for SimulatedListener {
     type Sender = Sender;
     type Receiver = Receiver;
 
-    async fn accept(&mut self, _: Format) -> io::Result<SimulatedLink> {
+    async fn accept(&mut self, _: &[Format], _: usize) -> io::Result<SimulatedLink> {
         match self.dialled.recv().await {
             Some(link) => Ok(link),
             // Another process took over the name.
@@ -276,7 +276,7 @@ impl Receiver {
 }
 
 impl FrameReceiver for Receiver {
-    async fn receive(&mut self) -> io::Result<Option<Bytes>> {
+    async fn receive(&mut self, _: usize) -> io::Result<Option<Bytes>> {
         let health = Arc::clone(&self.health);
         tokio::select! {
             biased;

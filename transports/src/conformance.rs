@@ -33,7 +33,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const STALLED: Duration = Duration::from_millis(200);
 
 /// The frames of the checks are text, so that a transport that marks text can be checked.
-const FORMAT: Format = Format { name: "kit", media_type: "text/plain", text: true };
+const FORMAT: Format = Format { name: "kit", media_type: "text/plain", is_text: |_| true };
+
+/// The longest frame of the checks.
+const MAX_FRAME: usize = 1 << 20;
 
 /// Checks every line of the contract; `pair` gives the two ends of a new link each time.
 pub async fn link<S1, R1, S2, R2>(pair: impl AsyncFn() -> (Link<S1, R1>, Link<S2, R2>))
@@ -57,6 +60,10 @@ where
     a_cut_is_noticed(left, right).await;
     let (left, right) = pair().await;
     a_cut_is_noticed(right, left).await;
+    let (left, right) = pair().await;
+    too_long_a_frame_is_refused(left, right).await;
+    let (left, right) = pair().await;
+    too_long_a_frame_is_refused(right, left).await;
 }
 
 /// Checks the links that a transport and its listener make, then that many can be open at once,
@@ -76,7 +83,12 @@ async fn connect<T: Transport, L: Listener>(
     transport: &mut T,
     listener: &mut L,
 ) -> (Link<T::Sender, T::Receiver>, Link<L::Sender, L::Receiver>) {
-    match join(within(transport.open(FORMAT)), within(listener.accept(FORMAT))).await {
+    match join(
+        within(transport.open(FORMAT, MAX_FRAME)),
+        within(listener.accept(&[FORMAT], MAX_FRAME)),
+    )
+    .await
+    {
         (Ok(near), Ok(far)) => (near, far),
         (near, far) => panic!("no link: {:?}, {:?}", near.err(), far.err()),
     }
@@ -94,7 +106,7 @@ pub async fn frames_arrive_whole_and_in_order<S1, R1, S2, R2>(
 {
     let frames: Vec<Bytes> = (0..200)
         .map(|n: usize| frame(n, 1 + n * 37 % 2000))
-        .chain((0..8).map(|n| frame(n, (1 << 20) - n)))
+        .chain((0..8).map(|n| frame(n, MAX_FRAME - n)))
         .chain([frame(0, 1)])
         .collect();
     let (mut left_sender, mut right_sender) = (left.sender, right.sender);
@@ -120,7 +132,7 @@ where
     let received = async {
         let mut received = Vec::new();
         while received.len() < frames.len() {
-            match receiver.receive().now_or_never() {
+            match receiver.receive(MAX_FRAME).now_or_never() {
                 Some(Ok(Some(frame))) => received.push(frame),
                 Some(other) => panic!("the link ended: {other:?}"),
                 None => tokio::task::yield_now().await,
@@ -175,7 +187,7 @@ where
     };
     let receive = async {
         expect_all(&mut receiver, &frames).await;
-        match receiver.receive().await {
+        match receiver.receive(MAX_FRAME).await {
             Ok(None) => {}
             other => panic!("after the last frame of a closed link came {other:?}"),
         }
@@ -193,7 +205,7 @@ where
 {
     let (mut sender, mut receiver) = (left.sender, left.receiver);
     drop(right);
-    let received = within(receiver.receive()).await;
+    let received = within(receiver.receive(MAX_FRAME)).await;
     assert!(!matches!(received, Ok(Some(_))), "a frame came from a side that sent none");
     drop(received);
     let fails = async {
@@ -209,6 +221,28 @@ where
         }
     };
     within(fails).await;
+}
+
+/// Contract 6: at a limit that was lowered, the frame that is one byte longer is an error.
+pub async fn too_long_a_frame_is_refused<S1, R1, S2, R2>(left: Link<S1, R1>, right: Link<S2, R2>)
+where
+    S1: FrameSender,
+    R1: FrameReceiver,
+    S2: FrameSender,
+    R2: FrameReceiver,
+{
+    let (mut sender, mut receiver) = (left.sender, right.receiver);
+    send_all(&mut sender, &[frame(0, 2000), frame(1, 1000), frame(2, 1001)]).await;
+    for (length, limit) in [(2000, MAX_FRAME), (1000, 1000)] {
+        match within(receiver.receive(limit)).await {
+            Ok(Some(frame)) => assert_eq!(frame.len(), length),
+            other => panic!("a frame of {length} bytes, {limit} allowed: {other:?}"),
+        }
+    }
+    match within(receiver.receive(1000)).await {
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}"),
+        other => panic!("1001 bytes were received where 1000 are allowed: {other:?}"),
+    }
 }
 
 /// Sixteen links at once, each with its own frames; then one is dropped and dialled anew.
@@ -228,7 +262,7 @@ pub async fn many_links_are_open_at_once<T: Transport, L: Listener>(
     // A listener may hand links out in another order than that of dialling: match them by frame.
     let mut numbers = Vec::new();
     for (_, far) in &mut links {
-        match within(far.receiver.receive()).await {
+        match within(far.receiver.receive(MAX_FRAME)).await {
             Ok(Some(bytes)) => numbers.push(bytes),
             other => panic!("the link ended: {other:?}"),
         }
@@ -252,7 +286,7 @@ async fn send_all<S: FrameSender>(sender: &mut S, frames: &[Bytes]) {
 
 async fn expect_all<R: FrameReceiver>(receiver: &mut R, frames: &[Bytes]) {
     for (number, expected) in frames.iter().enumerate() {
-        match within(receiver.receive()).await {
+        match within(receiver.receive(MAX_FRAME)).await {
             Ok(Some(frame)) => assert!(
                 frame == *expected,
                 "frame {number} has {} bytes instead of {}, or others",

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 
-use crate::link::{FrameReceiver, FrameSender, Link, Peer};
+use crate::link::{FrameReceiver, FrameSender, Link, Peer, check_length};
 
 /// Makes a link of anything that is a `Stream` and a `Sink` of frames, such as
 /// `tokio_util::codec::Framed` around any byte stream.
@@ -28,6 +28,7 @@ use crate::link::{FrameReceiver, FrameSender, Link, Peer};
 ///     async fn open(
 ///         &mut self,
 ///         _: Format,
+///         _: usize,
 ///     ) -> std::io::Result<Link<Self::Sender, Self::Receiver>> {
 ///         let stream = UnixStream::connect(&self.0).await?;
 ///         Ok(framed(Framed::new(stream, LengthDelimitedCodec::new())))
@@ -81,7 +82,8 @@ where
     T: Stream<Item = io::Result<B>> + Send + 'static,
     B: Into<Bytes>,
 {
-    async fn receive(&mut self) -> io::Result<Option<Bytes>> {
-        Ok(self.stream.next().await.transpose()?.map(Into::into))
+    async fn receive(&mut self, max_frame: usize) -> io::Result<Option<Bytes>> {
+        let frame = self.stream.next().await.transpose()?;
+        frame.map(|frame| check_length(frame.into(), max_frame)).transpose()
     }
 }

@@ -8,12 +8,12 @@
 //! # async fn main() -> std::io::Result<()> {
 //! use logux_transports::{Format, FrameReceiver, FrameSender, Listener, Memory, Transport};
 //!
-//! let format = Format { name: "json", media_type: "application/json", text: true };
+//! let format = Format { name: "json", media_type: "application/json", is_text: |_| true };
 //! let (mut memory, mut listener) = Memory::listen();
-//! let mut near = memory.open(format).await?;
-//! let mut far = listener.accept(format).await?;
+//! let mut near = memory.open(format, 1024).await?;
+//! let mut far = listener.accept(&[format], 1024).await?;
 //! near.sender.send("hello".into()).await?;
-//! assert_eq!(far.receiver.receive().await?.unwrap(), "hello");
+//! assert_eq!(far.receiver.receive(1024).await?.unwrap(), "hello");
 //! # Ok(())
 //! # }
 //! ```
@@ -40,4 +40,6 @@ pub use link::{Format, FrameReceiver, FrameSender, Link, Listener, Peer, Transpo
 pub use memory::{Memory, MemoryLink, MemoryListener, MemoryReceiver, MemorySender};
 pub use reconnect::Reconnect;
 #[cfg(feature = "websocket")]
-pub use websocket::{WebSocket, WebSocketListener, WebSocketReceiver, WebSocketSender};
+pub use websocket::{
+    ByteStream, WebSocket, WebSocketLink, WebSocketListener, WebSocketReceiver, WebSocketSender,
+};

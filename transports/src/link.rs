@@ -6,16 +6,30 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-/// What the frames of a connection hold. Transports that name or mark it (a WebSocket's text
-/// frames, an HTTP content type) are told; none looks inside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the frames of a connection hold. Transports that name or mark it (a WebSocket's
+/// subprotocol and text frames, an HTTP content type) are told; none looks inside.
+#[derive(Clone, Copy, Debug)]
 pub struct Format {
     /// The codec's short name: `json`.
     pub name: &'static str,
     /// The codec's media type: `application/json`.
     pub media_type: &'static str,
-    /// Whether every frame is UTF-8 text.
-    pub text: bool,
+    /// Whether a frame is UTF-8 text.
+    pub is_text: fn(&[u8]) -> bool,
+}
+
+impl Format {
+    /// The format of a peer that names none: JSON, if it is among those given, as JavaScript nodes
+    /// expect; or else the first. `None` where none is given.
+    pub fn unnamed(formats: &[Self]) -> Option<Self> {
+        let json = formats.iter().find(|format| format.name == "json");
+        json.or(formats.first()).copied()
+    }
+
+    /// The format of that name.
+    pub fn named(formats: &[Self], name: &str) -> Option<Self> {
+        formats.iter().find(|format| format.name == name).copied()
+    }
 }
 
 /// An open connection: two halves, because two peers that both send much must both keep reading.
@@ -30,6 +44,8 @@ pub struct Format {
 /// 4. `closing_flushes`: after `close` the peer receives all frames sent, then `None`.
 /// 5. `a_cut_is_noticed`: when one side is dropped without `close`, the other's `receive` ends
 ///    with `None` or an error, and its `send` fails sooner or later.
+/// 6. `too_long_a_frame_is_refused`: a frame above the limit that `receive` is given is an error
+///    of the kind [`InvalidData`](io::ErrorKind::InvalidData).
 ///
 /// A frame is lost only together with the link.
 #[derive(Debug)]
@@ -50,6 +66,9 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// The HTTP headers of the request that opened the connection, cookies among them.
     pub headers: http::HeaderMap,
+    /// The name of the [`Format`] that both sides agreed on; `None` where nothing was said of it,
+    /// and it is [`Format::unnamed`].
+    pub format: Option<&'static str>,
 }
 
 impl Peer {
@@ -92,12 +111,19 @@ pub trait FrameSender: Send + 'static {
 
 /// The receiving half of a [`Link`].
 pub trait FrameReceiver: Send + 'static {
-    /// The next whole frame; `None` once the peer has closed.
+    /// The next whole frame, of at most `max_frame` bytes; `None` once the peer has closed.
+    ///
+    /// The limit may differ from call to call, for what a peer may ask for before it is let in is
+    /// less than later; it is never above what the link was opened with. Where a transport can, it
+    /// refuses a longer frame before it has collected it.
     ///
     /// Cancel-safe. An error of the kind [`InvalidData`](io::ErrorKind::InvalidData) says that
     /// what arrived is no frame or too long a frame, which is the peer's fault; any other, that the link is lost.
     /// Nothing is asked of `receive` after an error or `None`.
-    fn receive(&mut self) -> impl Future<Output = io::Result<Option<Bytes>>> + Send;
+    fn receive(
+        &mut self,
+        max_frame: usize,
+    ) -> impl Future<Output = io::Result<Option<Bytes>>> + Send;
 }
 
 /// Opens links: the side that dials.
@@ -109,11 +135,12 @@ pub trait Transport: Send + 'static {
     /// The receiving half of its links.
     type Receiver: FrameReceiver;
 
-    /// Opens a new link. Called again after each loss, if [`retry`](Self::retry) says so; the
-    /// link before is gone by then.
+    /// Opens a new link, on which frames of at most `max_frame` bytes will be received. Called
+    /// again after each loss, if [`retry`](Self::retry) says so; the link before is gone by then.
     fn open(
         &mut self,
         format: Format,
+        max_frame: usize,
     ) -> impl Future<Output = io::Result<Link<Self::Sender, Self::Receiver>>> + Send;
 
     /// Whether to dial again after a link was lost or could not be opened. Waits as long as it
@@ -135,12 +162,24 @@ pub trait Listener: Send + 'static {
     /// The receiving half of its links.
     type Receiver: FrameReceiver;
 
-    /// The next link, ready for use. Cancel-safe.
+    /// The next link, ready for use, in one of the formats given, on which frames of at most
+    /// `max_frame` bytes will be received. Cancel-safe.
     ///
     /// A peer that fails in the middle of opening, or takes its time over it, neither ends nor
     /// delays this; an error says that the listener itself is gone.
     fn accept(
         &mut self,
-        format: Format,
+        formats: &[Format],
+        max_frame: usize,
     ) -> impl Future<Output = io::Result<Link<Self::Sender, Self::Receiver>>> + Send;
+}
+
+/// What [`FrameReceiver::receive`] answers to a frame of so many bytes.
+pub(crate) fn check_length(frame: Bytes, max_frame: usize) -> io::Result<Bytes> {
+    if frame.len() <= max_frame { Ok(frame) } else { Err(too_long(max_frame)) }
+}
+
+pub(crate) fn too_long(max_frame: usize) -> io::Error {
+    let message = format!("the frame has more than the {max_frame} bytes that are allowed");
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }

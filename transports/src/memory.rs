@@ -3,7 +3,9 @@ use std::io;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::link::{Format, FrameReceiver, FrameSender, Link, Listener, Peer, Transport};
+use crate::link::{
+    Format, FrameReceiver, FrameSender, Link, Listener, Peer, Transport, check_length,
+};
 
 /// How many frames wait between the two ends before `send` waits.
 const CAPACITY: usize = 16;
@@ -15,13 +17,13 @@ const CAPACITY: usize = 16;
 /// `LocalPair`).
 #[derive(Clone, Debug)]
 pub struct Memory {
-    dial: mpsc::Sender<MemoryLink>,
+    dial: mpsc::Sender<(Format, MemoryLink)>,
 }
 
 /// The end of [`Memory`] that accepts.
 #[derive(Debug)]
 pub struct MemoryListener {
-    dialled: mpsc::Receiver<MemoryLink>,
+    dialled: mpsc::Receiver<(Format, MemoryLink)>,
 }
 
 /// A link of [`Memory`].
@@ -63,10 +65,10 @@ impl Transport for Memory {
     type Sender = MemorySender;
     type Receiver = MemoryReceiver;
 
-    async fn open(&mut self, _: Format) -> io::Result<MemoryLink> {
+    async fn open(&mut self, format: Format, _: usize) -> io::Result<MemoryLink> {
         let (near, far) = Self::pair();
         let refused = |_| io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens");
-        self.dial.send(far).await.map_err(refused)?;
+        self.dial.send((format, far)).await.map_err(refused)?;
         Ok(near)
     }
 }
@@ -75,9 +77,16 @@ impl Listener for MemoryListener {
     type Sender = MemorySender;
     type Receiver = MemoryReceiver;
 
-    async fn accept(&mut self, _: Format) -> io::Result<MemoryLink> {
+    async fn accept(&mut self, formats: &[Format], _: usize) -> io::Result<MemoryLink> {
         let gone = || io::Error::new(io::ErrorKind::NotConnected, "nobody can dial any more");
-        self.dialled.recv().await.ok_or_else(gone)
+        loop {
+            let (format, mut link) = self.dialled.recv().await.ok_or_else(gone)?;
+            // Who asks for a format that is not there sees its link closed.
+            if let Some(format) = Format::named(formats, format.name) {
+                link.peer.format = Some(format.name);
+                return Ok(link);
+            }
+        }
     }
 }
 
@@ -92,7 +101,7 @@ impl FrameSender for MemorySender {
 }
 
 impl FrameReceiver for MemoryReceiver {
-    async fn receive(&mut self) -> io::Result<Option<Bytes>> {
-        Ok(self.frames.recv().await)
+    async fn receive(&mut self, max_frame: usize) -> io::Result<Option<Bytes>> {
+        self.frames.recv().await.map(|frame| check_length(frame, max_frame)).transpose()
     }
 }

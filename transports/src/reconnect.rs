@@ -83,8 +83,12 @@ impl<T: Transport> Transport for Reconnect<T> {
     type Sender = T::Sender;
     type Receiver = T::Receiver;
 
-    async fn open(&mut self, format: Format) -> io::Result<Link<T::Sender, T::Receiver>> {
-        self.transport.open(format).await
+    async fn open(
+        &mut self,
+        format: Format,
+        max_frame: usize,
+    ) -> io::Result<Link<T::Sender, T::Receiver>> {
+        self.transport.open(format, max_frame).await
     }
 
     async fn retry(&mut self, synchronized: bool) -> bool {

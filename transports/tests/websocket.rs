@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use logux_transports::{
-    Format, FrameReceiver, FrameSender, Link, Listener, Transport, WebSocket, WebSocketListener,
-    WebSocketReceiver, WebSocketSender,
+    Format, FrameReceiver, FrameSender, Listener, Transport, WebSocket, WebSocketLink,
+    WebSocketListener,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,12 +16,13 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, accept_async, connect_async};
 
-type WebSocketLink = Link<WebSocketSender, WebSocketReceiver>;
 type RawSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-const TEXT: Format = Format { name: "text", media_type: "text/plain", text: true };
+const MAX: usize = 1 << 20;
+
+const TEXT: Format = Format { name: "json", media_type: "application/json", is_text: |_| true };
 const BINARY: Format =
-    Format { name: "binary", media_type: "application/octet-stream", text: false };
+    Format { name: "binary", media_type: "application/octet-stream", is_text: |_| false };
 
 async fn listen() -> (WebSocketListener, String) {
     let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
@@ -35,7 +36,8 @@ async fn accept_raw(
     format: Format,
 ) -> (RawSocket, WebSocketLink) {
     let url = format!("ws://{}", listener.local_addr().unwrap());
-    let (raw, link) = tokio::join!(connect_async(url), listener.accept(format));
+    let formats = [format];
+    let (raw, link) = tokio::join!(connect_async(url), listener.accept(&formats, MAX));
     (raw.unwrap().0, link.unwrap())
 }
 
@@ -64,7 +66,7 @@ async fn addresses_that_cannot_be_dialled_are_refused_with_the_reason() {
 async fn where_nobody_listens_the_connection_is_refused() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let mut transport = WebSocket::new(&format!("ws://{address}")).unwrap();
-    assert_eq!(transport.open(TEXT).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(transport.open(TEXT, MAX).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
 
 #[tokio::test]
@@ -72,7 +74,7 @@ async fn a_server_that_never_answers_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", silent.local_addr().unwrap());
     let mut transport = WebSocket::new(&url).unwrap().open_timeout(Duration::from_millis(50));
-    assert_eq!(transport.open(TEXT).await.unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(transport.open(TEXT, MAX).await.unwrap_err().kind(), ErrorKind::TimedOut);
 }
 
 #[tokio::test]
@@ -85,7 +87,7 @@ async fn a_server_that_speaks_no_websocket_is_an_error() {
         stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         stream
     });
-    let error = WebSocket::new(&url).unwrap().open(TEXT).await.unwrap_err();
+    let error = WebSocket::new(&url).unwrap().open(TEXT, MAX).await.unwrap_err();
     assert!(error.to_string().contains("404"), "{error}");
     drop(answer.await.unwrap());
 }
@@ -99,7 +101,7 @@ async fn the_listener_tells_who_connects() {
         .unwrap()
         .header("x", "y")
         .unwrap();
-    let (near, far) = tokio::join!(transport.open(TEXT), listener.accept(TEXT));
+    let (near, far) = tokio::join!(transport.open(TEXT, MAX), listener.accept(&[TEXT], MAX));
     let (near, far) = (near.unwrap(), far.unwrap());
     assert_eq!(far.peer.headers["cookie"], "session=1");
     assert_eq!(far.peer.headers["x"], "y");
@@ -113,7 +115,7 @@ async fn an_ipv6_address_can_be_dialled() {
     let Ok(mut listener) = WebSocketListener::bind("[::1]:0").await else { return };
     let url = format!("ws://{}", listener.local_addr().unwrap());
     let mut transport = WebSocket::new(&url).unwrap();
-    let (near, far) = tokio::join!(transport.open(TEXT), listener.accept(TEXT));
+    let (near, far) = tokio::join!(transport.open(TEXT, MAX), listener.accept(&[TEXT], MAX));
     assert!(near.is_ok() && far.is_ok());
 }
 
@@ -130,8 +132,8 @@ async fn text_is_sent_as_text_and_the_rest_as_binary() {
         raw.send(Message::Ping("p".into())).await.unwrap();
         raw.send(Message::binary("b")).await.unwrap();
         raw.send(Message::text("t")).await.unwrap();
-        assert_eq!(link.receiver.receive().await.unwrap().unwrap(), "b");
-        assert_eq!(link.receiver.receive().await.unwrap().unwrap(), "t");
+        assert_eq!(link.receiver.receive(MAX).await.unwrap().unwrap(), "b");
+        assert_eq!(link.receiver.receive(MAX).await.unwrap().unwrap(), "t");
         link.sender.flush().await.unwrap();
         assert_eq!(raw.next().await.unwrap().unwrap(), Message::Pong("p".into()));
     }
@@ -142,13 +144,12 @@ async fn text_is_sent_as_text_and_the_rest_as_binary() {
 
 #[tokio::test]
 async fn a_frame_above_the_limit_is_the_peers_fault() {
-    let (listener, _) = listen().await;
-    let mut listener = listener.max_frame(1000);
+    let (mut listener, _) = listen().await;
     let (mut raw, mut link) = accept_raw(&mut listener, TEXT).await;
     raw.send(Message::text("a".repeat(1000))).await.unwrap();
-    assert_eq!(link.receiver.receive().await.unwrap().unwrap().len(), 1000);
+    assert_eq!(link.receiver.receive(1000).await.unwrap().unwrap().len(), 1000);
     raw.send(Message::text("a".repeat(1001))).await.unwrap();
-    assert_eq!(link.receiver.receive().await.unwrap_err().kind(), ErrorKind::InvalidData);
+    assert_eq!(link.receiver.receive(1000).await.unwrap_err().kind(), ErrorKind::InvalidData);
     // There is still a way to say so.
     link.sender.send("too long".into()).await.unwrap();
     link.sender.flush().await.unwrap();
@@ -172,7 +173,7 @@ async fn accept_bytes(listener: &mut WebSocketListener) -> (TcpStream, WebSocket
         }
         stream
     };
-    let (stream, link) = tokio::join!(open, listener.accept(TEXT));
+    let (stream, link) = tokio::join!(open, listener.accept(&[TEXT], MAX));
     (stream, link.unwrap())
 }
 
@@ -192,9 +193,139 @@ async fn frames_that_break_the_rules_are_the_peers_fault() {
     ] {
         let (mut stream, mut link) = accept_bytes(&mut listener).await;
         stream.write_all(bytes).await.unwrap();
-        let error = link.receiver.receive().await.unwrap_err();
+        let error = link.receiver.receive(MAX).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData, "{what}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_frame_above_the_limit_is_refused_before_it_is_collected() {
+    let (mut listener, _) = listen().await;
+    let (mut stream, mut link) = accept_bytes(&mut listener).await;
+    // 512 KiB are promised, which the link may take later, but not now.
+    let mut bytes = vec![0x82, 0xff, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0];
+    bytes.resize(64 << 10, 0);
+    stream.write_all(&bytes).await.unwrap();
+    let error = link.receiver.receive(1000).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+}
+
+#[tokio::test]
+async fn a_frame_in_pieces_without_end_is_refused() {
+    let (mut listener, _) = listen().await;
+    let (mut stream, mut link) = accept_bytes(&mut listener).await;
+    let empty_pieces =
+        [&[0x02, 0x80, 0, 0, 0, 0][..], &[0, 0x80, 0, 0, 0, 0].repeat(10_000)].concat();
+    stream.write_all(&empty_pieces).await.unwrap();
+    // Calls that are dropped do not give the peer more.
+    for _ in 0..100 {
+        let receive = tokio::time::timeout(Duration::ZERO, link.receiver.receive(1000)).await;
+        if let Ok(received) = receive {
+            assert_eq!(received.unwrap_err().kind(), ErrorKind::InvalidData);
+            return;
+        }
+    }
+    let error = link.receiver.receive(1000).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+}
+
+#[tokio::test]
+async fn a_link_takes_any_number_of_frames_and_of_pings_in_between() {
+    let (mut listener, _) = listen().await;
+    let (mut stream, mut link) = accept_bytes(&mut listener).await;
+    let ping = [0x89, 0x80, 0, 0, 0, 0];
+    let frame = [0x82, 0x81, 0, 0, 0, 0, b'a'];
+    let bytes = [ping.repeat(10_000), frame.repeat(10_000)].concat();
+    let write = async {
+        stream.write_all(&bytes).await.unwrap();
+        stream
+    };
+    let read = async {
+        for _ in 0..10_000 {
+            assert_eq!(link.receiver.receive(10).await.unwrap().unwrap(), "a");
+        }
+    };
+    tokio::join!(write, read);
+}
+
+const XML: Format = Format { name: "xml", media_type: "application/xml", is_text: |_| true };
+
+/// The subprotocols that a peer asks for, and what it is answered.
+async fn ask(
+    formats: &[Format],
+    subprotocols: &[&str],
+) -> (Option<&'static str>, Result<Option<String>, String>) {
+    let (mut listener, url) = listen().await;
+    let mut request = url.into_client_request().unwrap();
+    for subprotocol in subprotocols {
+        let name = HeaderValue::from_str(subprotocol).unwrap();
+        request.headers_mut().append("sec-websocket-protocol", name);
+    }
+    let formats: Vec<Format> = formats.to_vec();
+    let accepting =
+        tokio::spawn(async move { listener.accept(&formats, MAX).await.unwrap().peer.format });
+    match connect_async(request).await {
+        Ok((_, answer)) => {
+            let named = answer.headers().get("sec-websocket-protocol");
+            let named = named.map(|name| name.to_str().unwrap().to_owned());
+            (accepting.await.unwrap(), Ok(named))
+        }
+        Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => {
+            accepting.abort();
+            assert_eq!(answer.status(), 400);
+            let text = answer.body().clone().unwrap_or_default();
+            (None, Err(String::from_utf8(text).unwrap()))
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn a_peer_names_its_format_and_who_names_none_has_json() {
+    let all = [XML, BINARY, TEXT];
+    let named = |name: &str| Ok(Some(name.to_owned()));
+    assert_eq!(ask(&all, &[]).await, (Some("json"), Ok(None)));
+    assert_eq!(ask(&[XML, BINARY], &[]).await, (Some("xml"), Ok(None)));
+    assert_eq!(ask(&all, &["logux.binary"]).await, (Some("binary"), named("logux.binary")));
+    assert_eq!(ask(&all, &["logux.json"]).await, (Some("json"), named("logux.json")));
+    let several = ask(&all, &["chat, logux.new, logux.xml,logux.binary"]).await;
+    assert_eq!(several, (Some("xml"), named("logux.xml")), "the first that is known");
+    let (format, refusal) = ask(&all, &["logux.new"]).await;
+    assert_eq!(format, None);
+    assert_eq!(
+        refusal.unwrap_err(),
+        "the subprotocols here are logux.xml, logux.binary, logux.json"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_take_the_format_is_an_error() {
+    let (mut listener, url) = listen().await;
+    let accepting = tokio::spawn(async move { listener.accept(&[TEXT], MAX).await.map(drop) });
+    let error = WebSocket::new(&url).unwrap().open(XML, MAX).await.unwrap_err();
+    assert!(error.to_string().contains("400"), "{error}");
+    accepting.abort();
+
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", server.local_addr().unwrap());
+    let accept = async { accept_async(server.accept().await.unwrap().0).await.map(drop) };
+    let mut transport = WebSocket::new(&url).unwrap();
+    let (link, _) = tokio::join!(transport.open(XML, MAX), accept);
+    assert_eq!(link.unwrap_err().to_string(), "the server does not say that it takes xml");
+}
+
+#[tokio::test]
+async fn a_websocket_goes_over_any_byte_stream() {
+    logux_transports::conformance::link(async || {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let transport = WebSocket::new("ws://localhost/").unwrap();
+        let (near, far) = tokio::join!(
+            transport.open_over(near, BINARY, MAX),
+            WebSocketListener::accept_over(far, &[BINARY], MAX),
+        );
+        (near.unwrap(), far.unwrap())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -206,9 +337,9 @@ async fn a_connection_that_ends_within_a_frame_gives_no_part_of_it() {
         stream.write_all(&frame[..length]).await.unwrap();
         drop(stream);
         if length == frame.len() {
-            assert_eq!(link.receiver.receive().await.unwrap().unwrap(), "hello");
+            assert_eq!(link.receiver.receive(MAX).await.unwrap().unwrap(), "hello");
         }
-        let end = link.receiver.receive().await;
+        let end = link.receiver.receive(MAX).await;
         assert!(!matches!(end, Ok(Some(_))), "{length} bytes: {end:?}");
     }
 }
@@ -226,9 +357,9 @@ async fn who_is_slow_to_open_holds_up_nobody_and_is_cut() {
     }
     // All places are taken until the time of the slow ones is over.
     let mut transport = WebSocket::new(&url).unwrap();
-    let (near, far) = tokio::join!(transport.open(TEXT), listener.accept(TEXT));
+    let (near, far) = tokio::join!(transport.open(TEXT, MAX), listener.accept(&[TEXT], MAX));
     assert!(near.is_ok() && far.is_ok());
-    let accepting = tokio::spawn(async move { listener.accept(TEXT).await.map(drop) });
+    let accepting = tokio::spawn(async move { listener.accept(&[TEXT], MAX).await.map(drop) });
     for mut stream in slow {
         // Cut, with or without an answer.
         let _ = stream.read_to_end(&mut Vec::new()).await;
@@ -258,7 +389,7 @@ async fn what_is_no_websocket_is_cut_and_nobody_else_is_held_up() {
         }
     };
     let accepting = tokio::spawn(async move {
-        let link = listener.accept(TEXT).await.unwrap();
+        let link = listener.accept(&[TEXT], MAX).await.unwrap();
         (listener, link)
     });
     cut.await;
@@ -273,7 +404,7 @@ async fn a_request_that_comes_byte_by_byte_without_end_is_cut() {
     let mut listener = listener.handshake_timeout(Duration::from_hours(1));
     let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     stream.set_nodelay(true).unwrap();
-    let accepting = tokio::spawn(async move { listener.accept(TEXT).await.map(drop) });
+    let accepting = tokio::spawn(async move { listener.accept(&[TEXT], MAX).await.map(drop) });
     stream.write_all(b"GET / HTTP/1.1\r\na: ").await.unwrap();
     while stream.write_all(b"a").await.is_ok() {
         tokio::task::yield_now().await;
@@ -285,7 +416,7 @@ async fn a_request_that_comes_byte_by_byte_without_end_is_cut() {
 async fn a_server_that_breaks_the_rules_or_off_gives_no_part_of_a_frame() {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", server.local_addr().unwrap());
-    let mut transport = WebSocket::new(&url).unwrap().max_frame(5);
+    let mut transport = WebSocket::new(&url).unwrap();
     for (bytes, expected) in [
         (&[][..], None),
         (&[0x81], None),
@@ -299,8 +430,8 @@ async fn a_server_that_breaks_the_rules_or_off_gives_no_part_of_a_frame() {
             let mut stream = accept_async(stream).await.unwrap().into_inner();
             stream.write_all(bytes).await.unwrap();
         };
-        let (link, ()) = tokio::join!(transport.open(TEXT), accept);
-        match (link.unwrap().receiver.receive().await, expected) {
+        let (link, ()) = tokio::join!(transport.open(TEXT, MAX), accept);
+        match (link.unwrap().receiver.receive(5).await, expected) {
             (Err(error), Some(kind)) => assert_eq!(error.kind(), kind, "{bytes:x?}: {error}"),
             (end, None) => assert!(!matches!(end, Ok(Some(_))), "{bytes:x?}: {end:?}"),
             (end, Some(_)) => panic!("{bytes:x?}: {end:?}"),
@@ -313,7 +444,8 @@ async fn origins_are_compared_whole() {
     let (listener, _) = listen().await;
     let mut listener = listener.origins(["https://example.com", "https://example.com:8443"]);
     let url = format!("ws://{}", listener.local_addr().unwrap());
-    let accepting = tokio::spawn(async move { while listener.accept(TEXT).await.is_ok() {} });
+    let accepting =
+        tokio::spawn(async move { while listener.accept(&[TEXT], MAX).await.is_ok() {} });
     for (origins, allowed) in [
         (&[][..], true),
         (&["https://example.com"], true),

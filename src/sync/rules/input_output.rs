@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) timeout: Duration,
     /// How long to hear nothing before asking; `None` never asks.
     pub(crate) ping: Option<Duration>,
+    /// How many bytes are taken from a peer before it is let in.
+    pub(crate) max_early_bytes: usize,
     /// How many `sync` may wait for their `synced`.
     pub(crate) window: usize,
     pub(crate) far_future: FarFuture,

@@ -25,9 +25,8 @@ use live::{Arrived, Live, Review};
 pub use input_output::Role;
 pub(crate) use input_output::{Batch, Claim, Config, Input, Now, Output, Wanted};
 
-/// What a peer may send before it is authenticated: messages, and bytes of all of them.
+/// How many messages a peer may send before it is authenticated.
 const EARLY_MESSAGES: usize = 16;
-const EARLY_BYTES: usize = 64 << 10;
 
 /// One connection. Everything that it knows ends with it; what must last is in the store.
 #[derive(Debug)]
@@ -238,7 +237,9 @@ impl<E> Rules<E> {
         if !self.is_live() {
             self.early_messages += 1;
             self.early_bytes = self.early_bytes.saturating_add(bytes);
-            if self.early_messages > EARLY_MESSAGES || self.early_bytes > EARLY_BYTES {
+            if self.early_messages > EARLY_MESSAGES
+                || self.early_bytes > self.config.max_early_bytes
+            {
                 return Err(Misbehaviour::TooMuchTooEarly);
             }
         }

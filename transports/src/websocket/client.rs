@@ -4,11 +4,9 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::client_async_with_config;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::{Sizes, WebSocketReceiver, WebSocketSender, io_error, link};
-use crate::link::{Format, Link, Peer, Transport};
+use super::{ByteStream, Sizes, WebSocketLink, WebSocketReceiver, WebSocketSender, handshake};
+use crate::link::{Format, Peer, Transport};
 
 /// Dials a WebSocket server.
 ///
@@ -72,30 +70,46 @@ impl WebSocket {
         self
     }
 
-    /// The longest frame that is taken, in bytes: 1 MiB.
-    pub fn max_frame(mut self, bytes: usize) -> Self {
-        self.sizes.max_frame = bytes;
-        self
-    }
-
     /// The size of the buffer that is read into, in bytes, allocated for the life of a connection: 8 KiB.
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.sizes.read_buffer = bytes;
         self
     }
 
-    async fn dial(&self, format: Format) -> io::Result<Link<WebSocketSender, WebSocketReceiver>> {
+    /// Opens a WebSocket over a byte stream that reaches the server: a Unix socket, a tunnel.
+    pub async fn open_over<S: ByteStream>(
+        &self,
+        stream: S,
+        format: Format,
+        max_frame: usize,
+    ) -> io::Result<WebSocketLink<S>> {
+        self.within_time(self.ask(stream, format, max_frame, Peer::default())).await
+    }
+
+    async fn dial(&self, format: Format, max_frame: usize) -> io::Result<WebSocketLink> {
         let port = self.uri.port_u16().unwrap_or(80);
         let tcp = TcpStream::connect((self.host.as_str(), port)).await?;
         // A batch is written at once, and its last packet must not wait for an acknowledgement.
         tcp.set_nodelay(true)?;
         let peer = Peer { address: tcp.peer_addr().ok(), ..Peer::default() };
-        let mut request = self.uri.clone().into_client_request().map_err(io_error)?;
-        request.headers_mut().extend(self.headers.clone());
-        let (stream, _) = client_async_with_config(request, tcp, Some(self.sizes.config()))
-            .await
-            .map_err(io_error)?;
-        Ok(link(stream, format, peer))
+        self.ask(tcp, format, max_frame, peer).await
+    }
+
+    async fn ask<S: ByteStream>(
+        &self,
+        stream: S,
+        format: Format,
+        max_frame: usize,
+        peer: Peer,
+    ) -> io::Result<WebSocketLink<S>> {
+        let Self { uri, headers, sizes, .. } = self;
+        handshake::dial(stream, uri, headers, format, max_frame, peer, *sizes).await
+    }
+
+    async fn within_time<T>(&self, opening: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        timeout(self.open_timeout, opening).await.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the server took too long to answer"))
+        })
     }
 }
 
@@ -103,13 +117,8 @@ impl Transport for WebSocket {
     type Sender = WebSocketSender;
     type Receiver = WebSocketReceiver;
 
-    async fn open(
-        &mut self,
-        format: Format,
-    ) -> io::Result<Link<WebSocketSender, WebSocketReceiver>> {
-        timeout(self.open_timeout, self.dial(format)).await.unwrap_or_else(|_| {
-            Err(io::Error::new(io::ErrorKind::TimedOut, "the server took too long to answer"))
-        })
+    async fn open(&mut self, format: Format, max_frame: usize) -> io::Result<WebSocketLink> {
+        self.within_time(self.dial(format, max_frame)).await
     }
 }
 

@@ -3,15 +3,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_tungstenite::accept_hdr_async_with_config;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
-use super::{Sizes, WebSocketReceiver, WebSocketSender, io_error, link};
-use crate::link::{Format, Link, Listener, Peer};
+use super::handshake::Policy;
+use super::{ByteStream, WebSocketLink, WebSocketReceiver, WebSocketSender};
+use crate::link::{Format, Listener, Peer};
 
 /// Accepts WebSocket connections on a TCP port.
 ///
@@ -20,16 +18,9 @@ use crate::link::{Format, Link, Listener, Peer};
 pub struct WebSocketListener {
     tcp: TcpListener,
     policy: Policy,
+    handshake_timeout: Duration,
     max_handshakes: usize,
-    handshakes: JoinSet<io::Result<Link<WebSocketSender, WebSocketReceiver>>>,
-}
-
-/// What each handshake is held to.
-#[derive(Clone, Debug)]
-struct Policy {
-    origins: Option<Arc<[String]>>,
-    timeout: Duration,
-    sizes: Sizes,
+    handshakes: JoinSet<io::Result<WebSocketLink>>,
 }
 
 impl WebSocketListener {
@@ -42,14 +33,21 @@ impl WebSocketListener {
     pub fn from_tcp(tcp: TcpListener) -> Self {
         Self {
             tcp,
-            policy: Policy {
-                origins: None,
-                timeout: Duration::from_secs(10),
-                sizes: Sizes::default(),
-            },
+            policy: Policy::default(),
+            handshake_timeout: Duration::from_secs(10),
             max_handshakes: 1024,
             handshakes: JoinSet::new(),
         }
+    }
+
+    /// Answers one WebSocket handshake on a byte stream that was accepted elsewhere: a Unix socket,
+    /// a tunnel. It waits as long as the peer does; who needs a limit wraps it in a timeout.
+    pub async fn accept_over<S: ByteStream>(
+        stream: S,
+        formats: &[Format],
+        max_frame: usize,
+    ) -> io::Result<WebSocketLink<S>> {
+        Policy::default().accept(stream, formats, max_frame, Peer::default()).await
     }
 
     /// The address that it listens on.
@@ -68,19 +66,13 @@ impl WebSocketListener {
 
     /// How long a handshake may take: 10 seconds.
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
-        self.policy.timeout = limit;
+        self.handshake_timeout = limit;
         self
     }
 
     /// How many handshakes go on at once: 1,024. Further connections wait in the system's queue.
     pub fn max_handshakes(mut self, count: usize) -> Self {
         self.max_handshakes = count.max(1);
-        self
-    }
-
-    /// The longest frame that is taken, in bytes: 1 MiB.
-    pub fn max_frame(mut self, bytes: usize) -> Self {
-        self.policy.sizes.max_frame = bytes;
         self
     }
 
@@ -95,10 +87,7 @@ impl Listener for WebSocketListener {
     type Sender = WebSocketSender;
     type Receiver = WebSocketReceiver;
 
-    async fn accept(
-        &mut self,
-        format: Format,
-    ) -> io::Result<Link<WebSocketSender, WebSocketReceiver>> {
+    async fn accept(&mut self, formats: &[Format], max_frame: usize) -> io::Result<WebSocketLink> {
         loop {
             tokio::select! {
                 Some(done) = self.handshakes.join_next() => match done {
@@ -109,7 +98,12 @@ impl Listener for WebSocketListener {
                 accepted = self.tcp.accept(), if self.handshakes.len() < self.max_handshakes => {
                     match accepted {
                         Ok((tcp, address)) => {
-                            self.handshakes.spawn(self.policy.clone().handshake(tcp, address, format));
+                            let handshake =
+                                handshake(self.policy.clone(), tcp, address, formats.into(), max_frame);
+                            let limit = self.handshake_timeout;
+                            self.handshakes.spawn(async move {
+                                timeout(limit, handshake).await.map_err(|_| too_slow())?
+                            });
                         }
                         // The connection was gone at once, or no file descriptor is free: neither
                         // is the listener's end, and both pass.
@@ -124,42 +118,18 @@ impl Listener for WebSocketListener {
     }
 }
 
-impl Policy {
-    async fn handshake(
-        self,
-        tcp: TcpStream,
-        address: SocketAddr,
-        format: Format,
-    ) -> io::Result<Link<WebSocketSender, WebSocketReceiver>> {
-        tcp.set_nodelay(true)?;
-        let mut headers = HeaderMap::new();
-        #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
-        let check = |request: &Request, response: Response| {
-            headers.clone_from(request.headers());
-            if self.allows(request.headers()) { Ok(response) } else { Err(forbidden()) }
-        };
-        let accept = accept_hdr_async_with_config(tcp, check, Some(self.sizes.config()));
-        let stream = timeout(self.timeout, accept)
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"))?
-            .map_err(io_error)?;
-        Ok(link(stream, format, Peer { address: Some(address), headers }))
-    }
-
-    /// A request with two origins, or with one that is no text, has no origin that could be allowed.
-    fn allows(&self, headers: &HeaderMap) -> bool {
-        let Some(allowed) = &self.origins else { return true };
-        let mut origins = headers.get_all(header::ORIGIN).iter();
-        match (origins.next(), origins.next()) {
-            (None, _) => true,
-            (Some(origin), None) => allowed.iter().any(|allowed| allowed.as_bytes() == origin),
-            (Some(_), Some(_)) => false,
-        }
-    }
+async fn handshake(
+    policy: Policy,
+    tcp: TcpStream,
+    address: SocketAddr,
+    formats: Arc<[Format]>,
+    max_frame: usize,
+) -> io::Result<WebSocketLink> {
+    tcp.set_nodelay(true)?;
+    let peer = Peer { address: Some(address), ..Peer::default() };
+    policy.accept(tcp, &formats, max_frame, peer).await
 }
 
-fn forbidden() -> ErrorResponse {
-    let mut response = ErrorResponse::new(Some("this origin may not connect".to_owned()));
-    *response.status_mut() = StatusCode::FORBIDDEN;
-    response
+fn too_slow() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long")
 }

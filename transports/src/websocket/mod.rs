@@ -1,79 +1,108 @@
-//! WebSocket (RFC 6455) over TCP, by tokio-tungstenite.
+//! WebSocket (RFC 6455) over TCP or any byte stream, by tokio-tungstenite.
+//!
+//! A peer names the format of its frames by a subprotocol, `logux.` and the format's name. JSON, which
+//! JavaScript nodes speak, is named by none.
 
 mod client;
+mod handshake;
 mod listener;
+mod meter;
 
 use std::io;
 
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use crate::link::{Format, FrameReceiver, FrameSender, Link, Peer};
+use crate::link::{Format, FrameReceiver, FrameSender, Link, Peer, check_length, too_long};
+use meter::{Allowance, Metered};
 
 pub use client::WebSocket;
 pub use listener::WebSocketListener;
 
+/// Any byte stream that WebSocket can be spoken over.
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ByteStream for S {}
+
 /// Sizes of one connection, in bytes.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
-    /// A frame above it is refused.
-    max_frame: usize,
     /// Allocated for each connection as soon as it opens.
     read_buffer: usize,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { max_frame: 1 << 20, read_buffer: 8 << 10 }
+        Self { read_buffer: 8 << 10 }
     }
 }
 
 impl Sizes {
-    fn config(self) -> WebSocketConfig {
+    fn config(self, max_frame: usize) -> WebSocketConfig {
         // What is written stays in the buffer up to this size or until the flush, so that frames
         // sent in a row share a system call; above it, `send` waits for the socket.
         WebSocketConfig::default()
             .read_buffer_size(self.read_buffer)
             .write_buffer_size(16 << 10)
-            .max_message_size(Some(self.max_frame))
-            .max_frame_size(Some(self.max_frame))
+            .max_message_size(Some(max_frame))
+            .max_frame_size(Some(max_frame))
     }
+
+    /// How many bytes may come while a frame is waited for: what it may have, as much again for
+    /// its being cut into small pieces, and what is read ahead.
+    const fn allowance(self, max_frame: usize) -> usize {
+        max_frame.saturating_mul(2).saturating_add(self.read_buffer).saturating_add(4 << 10)
+    }
+
+    /// What the head of an HTTP request or answer may have, and what may follow it at once.
+    const HANDSHAKE: usize = 128 << 10;
 }
 
 /// The sending half of a WebSocket link.
 #[derive(Debug)]
-pub struct WebSocketSender {
-    sink: SplitSink<WebSocketStream<TcpStream>, Message>,
-    text: bool,
+pub struct WebSocketSender<S = TcpStream> {
+    sink: SplitSink<WebSocketStream<Metered<S>>, Message>,
+    is_text: fn(&[u8]) -> bool,
 }
 
 /// The receiving half of a WebSocket link. Takes text frames and binary ones alike, as JavaScript servers do.
 #[derive(Debug)]
-pub struct WebSocketReceiver {
-    stream: SplitStream<WebSocketStream<TcpStream>>,
+pub struct WebSocketReceiver<S = TcpStream> {
+    stream: SplitStream<WebSocketStream<Metered<S>>>,
+    allowance: Allowance,
+    sizes: Sizes,
+    /// The limit under which the frame that is waited for began to come.
+    limit: Option<usize>,
 }
 
-fn link(
-    stream: WebSocketStream<TcpStream>,
+/// A WebSocket link over a byte stream.
+pub type WebSocketLink<S = TcpStream> = Link<WebSocketSender<S>, WebSocketReceiver<S>>;
+
+fn link<S: ByteStream>(
+    stream: WebSocketStream<Metered<S>>,
     format: Format,
-    peer: Peer,
-) -> Link<WebSocketSender, WebSocketReceiver> {
+    mut peer: Peer,
+    allowance: Allowance,
+    sizes: Sizes,
+) -> WebSocketLink<S> {
+    peer.format = Some(format.name);
     let (sink, stream) = stream.split();
     Link {
-        sender: WebSocketSender { sink, text: format.text },
-        receiver: WebSocketReceiver { stream },
+        sender: WebSocketSender { sink, is_text: format.is_text },
+        receiver: WebSocketReceiver { stream, allowance, sizes, limit: None },
         peer,
     }
 }
 
-impl FrameSender for WebSocketSender {
+impl<S: ByteStream> FrameSender for WebSocketSender<S> {
     async fn send(&mut self, frame: Bytes) -> io::Result<()> {
-        let message = if self.text {
+        let message = if (self.is_text)(&frame) {
             let text = Utf8Bytes::try_from(frame)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
             Message::Text(text)
@@ -95,16 +124,28 @@ impl FrameSender for WebSocketSender {
     }
 }
 
-impl FrameReceiver for WebSocketReceiver {
-    async fn receive(&mut self) -> io::Result<Option<Bytes>> {
+impl<S: ByteStream> FrameReceiver for WebSocketReceiver<S> {
+    async fn receive(&mut self, max_frame: usize) -> io::Result<Option<Bytes>> {
         loop {
-            match self.stream.next().await.transpose().map_err(io_error)? {
-                Some(Message::Text(text)) => return Ok(Some(text.into())),
-                Some(Message::Binary(bytes)) => return Ok(Some(bytes)),
+            if self.limit != Some(max_frame) {
+                self.limit = Some(max_frame);
+                self.allowance.set(self.sizes.allowance(max_frame));
+            }
+            let message = self.stream.next().await.transpose();
+            let message = message.map_err(|error| match error {
+                Error::Capacity(_) => too_long(max_frame),
+                error => io_error(error),
+            })?;
+            // What came makes room for what comes.
+            self.limit = None;
+            let frame = match message {
+                Some(Message::Text(text)) => text.into(),
+                Some(Message::Binary(bytes)) => bytes,
                 Some(Message::Close(_)) | None => return Ok(None),
                 // tungstenite answers pings by itself.
-                Some(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
-            }
+                Some(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
+            };
+            return check_length(frame, max_frame).map(Some);
         }
     }
 }

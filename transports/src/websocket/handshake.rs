@@ -1,0 +1,139 @@
+//! What the two sides say in HTTP before the first frame.
+
+use std::io;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::{ProtocolError, SubProtocolError};
+use tokio_tungstenite::tungstenite::handshake::client::Request as ClientRequest;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::{Error, http::Uri};
+use tokio_tungstenite::{accept_hdr_async_with_config, client_async_with_config};
+
+use super::{Allowance, ByteStream, Metered, Sizes, WebSocketLink, io_error, link};
+use crate::link::{Format, Peer};
+
+/// Begins the names of subprotocols that name a format.
+const PREFIX: &str = "logux.";
+
+/// Asks for a WebSocket.
+pub(super) async fn dial<S: ByteStream>(
+    stream: S,
+    uri: &Uri,
+    headers: &HeaderMap,
+    format: Format,
+    max_frame: usize,
+    peer: Peer,
+    sizes: Sizes,
+) -> io::Result<WebSocketLink<S>> {
+    let mut request: ClientRequest = uri.clone().into_client_request().map_err(io_error)?;
+    request.headers_mut().extend(headers.clone());
+    if format.name != "json" {
+        let name = HeaderValue::from_str(&format!("{PREFIX}{}", format.name)).map_err(|_| {
+            let message = format!("the name of the format, {:?}, is no HTTP token", format.name);
+            io::Error::new(io::ErrorKind::InvalidInput, message)
+        })?;
+        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+    }
+    let allowance = Allowance::new(Sizes::HANDSHAKE);
+    let metered = Metered::new(stream, allowance.clone());
+    let opened = client_async_with_config(request, metered, Some(sizes.config(max_frame))).await;
+    let (stream, _) = opened.map_err(|error| match error {
+        Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(
+            SubProtocolError::NoSubProtocol,
+        )) => {
+            let message = format!("the server does not say that it takes {}", format.name);
+            io::Error::new(io::ErrorKind::Unsupported, message)
+        }
+        error => io_error(error),
+    })?;
+    Ok(link(stream, format, peer, allowance, sizes))
+}
+
+/// Whom to let in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Policy {
+    pub(super) origins: Option<Arc<[String]>>,
+    pub(super) sizes: Sizes,
+}
+
+impl Policy {
+    /// Answers who asks for a WebSocket.
+    pub(super) async fn accept<S: ByteStream>(
+        &self,
+        stream: S,
+        formats: &[Format],
+        max_frame: usize,
+        mut peer: Peer,
+    ) -> io::Result<WebSocketLink<S>> {
+        let mut chosen = None;
+        #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
+        let check = |request: &Request, mut response: Response| {
+            peer.headers.clone_from(request.headers());
+            if !self.allows(request.headers()) {
+                return Err(refusal(StatusCode::FORBIDDEN, "this origin may not connect".into()));
+            }
+            let choice = choose(formats, request.headers())?;
+            if let Some(name) = choice.named {
+                response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+            }
+            chosen = Some(choice.format);
+            Ok(response)
+        };
+        let allowance = Allowance::new(Sizes::HANDSHAKE);
+        let metered = Metered::new(stream, allowance.clone());
+        let config = self.sizes.config(max_frame);
+        let stream =
+            accept_hdr_async_with_config(metered, check, Some(config)).await.map_err(io_error)?;
+        match chosen {
+            Some(format) => Ok(link(stream, format, peer, allowance, self.sizes)),
+            None => Err(io::Error::other("the handshake ended without a request")),
+        }
+    }
+
+    /// A request with two origins, or with one that is no text, has no origin that could be allowed.
+    fn allows(&self, headers: &HeaderMap) -> bool {
+        let Some(allowed) = &self.origins else { return true };
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        match (origins.next(), origins.next()) {
+            (None, _) => true,
+            (Some(origin), None) => allowed.iter().any(|allowed| allowed.as_bytes() == origin),
+            (Some(_), Some(_)) => false,
+        }
+    }
+}
+
+struct Choice {
+    format: Format,
+    /// The subprotocol to answer, if one was chosen by name.
+    named: Option<HeaderValue>,
+}
+
+/// The first format that is asked for and there is. Who names none of ours, or a subprotocol of
+/// somebody else's, takes what all take.
+#[expect(clippy::result_large_err, reason = "the type is tungstenite's")]
+fn choose(formats: &[Format], headers: &HeaderMap) -> Result<Choice, ErrorResponse> {
+    let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let names = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+    let mut asked = names.filter_map(|name| name.trim().strip_prefix(PREFIX)).peekable();
+    if asked.peek().is_none() {
+        let format = Format::unnamed(formats).ok_or_else(|| unsupported(formats))?;
+        return Ok(Choice { format, named: None });
+    }
+    let format = asked.find_map(|name| Format::named(formats, name));
+    let format = format.ok_or_else(|| unsupported(formats))?;
+    let named = HeaderValue::from_str(&format!("{PREFIX}{}", format.name)).ok();
+    Ok(Choice { format, named })
+}
+
+fn unsupported(formats: &[Format]) -> ErrorResponse {
+    let names: Vec<_> = formats.iter().map(|format| format!("{PREFIX}{}", format.name)).collect();
+    refusal(StatusCode::BAD_REQUEST, format!("the subprotocols here are {}", names.join(", ")))
+}
+
+fn refusal(status: StatusCode, why: String) -> ErrorResponse {
+    let mut response = ErrorResponse::new(Some(why));
+    *response.status_mut() = status;
+    response
+}
