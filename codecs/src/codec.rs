@@ -45,6 +45,7 @@ impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Event for E {}
 ///    lies above [`MAX_SAFE_INTEGER`](crate::MAX_SAFE_INTEGER) is an error.
 /// 7. `survives_any_bytes`: whatever a peer sends gives a message or an error, never a panic.
 /// 8. `keeps_the_limits`: what is above the [`Limits`] is an error.
+/// 9. `carries_the_types_of_serde`: an event may be of any type that serde knows and JSON can carry.
 ///
 /// Memory is bounded by the length of the frame, where a message is read by [`Limits::read`].
 ///
