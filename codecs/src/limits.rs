@@ -143,8 +143,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<D> {
     type Error = D::Error;
 
     forward! {
-        deserialize_any deserialize_char deserialize_str deserialize_string deserialize_option
-        deserialize_unit deserialize_seq deserialize_map deserialize_identifier
+        deserialize_any deserialize_char deserialize_str deserialize_string deserialize_unit
+        deserialize_seq deserialize_map deserialize_identifier
         deserialize_ignored_any
     }
 
@@ -155,6 +155,15 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<D> {
         deserialize_u8 Unsigned deserialize_u16 Unsigned deserialize_u32 Unsigned
         deserialize_u64 Unsigned deserialize_u128 Unsigned
         deserialize_f32 Float deserialize_f64 Float
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        if self.key {
+            // A key is there.
+            return visitor.visit_some(self);
+        }
+        let visitor = self.asking(visitor, Asked::Any);
+        self.inner.deserialize_option(visitor)
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
