@@ -177,9 +177,16 @@ pub fn carries_the_types_of_serde<C: Codec>(codec: &C) {
             rest: InternallyTagged::Full { value: 0, list: vec![1, 2], text: None },
         },
     );
-    carries(codec, (true, 'é', "text".to_owned(), [0.1_f64, -0.0, f64::MAX, 5e-324]));
+    carries(codec, (true, "é".to_owned(), [0.1_f64, -0.0, f64::MAX, 5e-324]));
     carries(codec, (i8::MIN, u8::MAX, i16::MIN, u16::MAX, i32::MIN, u32::MAX, 1.5_f32));
     carries(codec, (Some(Some(1)), None::<u8>, Vec::<Vec<u8>>::new()));
+}
+
+/// Not part of the contract, for a format may have forms of its own for these: maps whose keys are
+/// no text, and types that show themselves to people in another way than to programs. Where it
+/// holds, a relay can pass every event from this codec to JSON and back.
+pub fn writes_everything_as_json_does<C: Codec>(codec: &C) {
+    carries(codec, 'é');
     carries(codec, BTreeMap::from([(-1_i64, "minus".to_owned()), (1 << 40, String::new())]));
     carries(codec, BTreeMap::from([(true, 1), (false, 0)]));
     carries(codec, BTreeMap::from([('<', 1), ('\u{0}', 0)]));

@@ -98,6 +98,7 @@ enum Asked {
     Any,
     Bytes,
     Newtype,
+    Option,
     /// The key of a map that is no text to the user's type.
     Key(Key),
 }
@@ -143,7 +144,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<D> {
     type Error = D::Error;
 
     forward! {
-        deserialize_any deserialize_char deserialize_str deserialize_string deserialize_unit
+        deserialize_any deserialize_char deserialize_str deserialize_string
         deserialize_seq deserialize_map deserialize_identifier
         deserialize_ignored_any
     }
@@ -162,7 +163,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<D> {
             // A key is there.
             return visitor.visit_some(self);
         }
-        let visitor = self.asking(visitor, Asked::Any);
+        let visitor = self.asking(visitor, Asked::Option);
         self.inner.deserialize_option(visitor)
     }
 
@@ -176,13 +177,17 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<D> {
         self.inner.deserialize_byte_buf(visitor)
     }
 
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        // Nothing is `null`, also where the format has another form for a unit.
+        self.deserialize_any(visitor)
+    }
+
     fn deserialize_unit_struct<V: Visitor<'de>>(
         self,
-        name: &'static str,
+        _: &'static str,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let visitor = self.asking(visitor, Asked::Any);
-        self.inner.deserialize_unit_struct(name, visitor)
+        self.deserialize_any(visitor)
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -269,7 +274,7 @@ macro_rules! visit_text {
         fn $method<E: de::Error>(self, text: $type) -> Result<V::Value, E> {
             match self.asked {
                 Asked::Key(key) => key.visit(&text, self.visitor),
-                Asked::Any | Asked::Bytes | Asked::Newtype => self.visitor.$method(text),
+                _ => self.visitor.$method(text),
             }
         }
     )*};
@@ -305,7 +310,10 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Asking<V> {
     visit_bytes! { visit_bytes &[u8] visit_borrowed_bytes &'de [u8] visit_byte_buf Vec<u8> }
 
     fn visit_none<E: de::Error>(self) -> Result<V::Value, E> {
-        self.visitor.visit_none()
+        match self.asked {
+            Asked::Option => self.visitor.visit_none(),
+            _ => self.visitor.visit_unit(),
+        }
     }
 
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {

@@ -8,6 +8,7 @@ use serde_json::json;
 #[test]
 fn json_keeps_the_contract_of_codecs() {
     logux_codecs::conformance::codec(&Json);
+    logux_codecs::conformance::writes_everything_as_json_does(&Json);
 }
 
 fn decode(text: &str) -> Result<Message<Value>, String> {

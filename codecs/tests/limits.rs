@@ -23,8 +23,8 @@ fn arrays_objects_and_variants_count_as_levels_in_values_and_in_types() {
     #[derive(Debug, PartialEq, Deserialize)]
     enum Nest {
         End,
-        Deeper(Box<Nest>),
-        Both { inner: Vec<Nest> },
+        Deeper(Box<Self>),
+        Both { inner: Vec<Self> },
     }
 
     // The message is the first level.
