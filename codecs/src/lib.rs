@@ -37,6 +37,8 @@ mod number;
 mod protocol;
 mod shown;
 mod wire;
+#[cfg(feature = "xml")]
+mod xml;
 
 pub use choice::{CodecVisitor, Codecs};
 pub use codec::{Codec, Event};
@@ -53,3 +55,5 @@ pub use protocol::Protocol;
 /// Any value that a message can carry where the protocol does not fix the type: credentials, headers, further meta.
 pub use serde_json::Value;
 pub use shown::shown;
+#[cfg(feature = "xml")]
+pub use xml::{Xml, XmlError};
