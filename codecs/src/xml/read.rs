@@ -284,9 +284,8 @@ fn attribute_text(raw: Cow<'_, str>) -> Result<Cow<'_, str>> {
     let mut rest = spaced.as_str();
     while let Some((before, reference)) = rest.split_once('&') {
         text.push_str(before);
-        let (name, after) = match reference.split_once(';') {
-            Some(parts) => parts,
-            None => return wrong("a reference does not end"),
+        let Some((name, after)) = reference.split_once(';') else {
+            return wrong("a reference does not end");
         };
         text.push_str(&resolve(&quick_xml::events::BytesRef::new(name))?);
         rest = after;
@@ -347,10 +346,8 @@ fn check_number(text: &[u8]) -> Option<bool> {
         rest = &fraction[length..];
     }
     if let [b'e' | b'E', exponent @ ..] = rest {
-        let exponent = match exponent {
-            [b'+' | b'-', digits @ ..] => digits,
-            digits => digits,
-        };
+        let unsigned = exponent.strip_prefix(b"+").or(exponent.strip_prefix(b"-"));
+        let exponent = unsigned.unwrap_or(exponent);
         let length = digits(exponent);
         if length == 0 {
             return None;
@@ -547,7 +544,7 @@ impl<'a, 'de> Members<'a, 'de> {
             return Ok(None);
         };
         let Some(key) = element.key.take() else { return wrong("a member of a map has no key") };
-        if !self.seen.insert(&key) {
+        if !self.seen.insert(key.clone()) {
             return wrong("a key comes twice in a map");
         }
         Ok(Some((key, element)))
@@ -569,16 +566,18 @@ impl<'de> Seen<'de> {
     }
 
     /// Answers whether the key is new.
-    fn insert(&mut self, key: &Cow<'de, str>) -> bool {
+    fn insert(&mut self, key: Cow<'de, str>) -> bool {
         if self.first[..self.count].contains(&key.as_ref()) {
             return false;
         }
-        if let (Cow::Borrowed(key), None, true) = (key, &self.others, self.count < FEW) {
-            self.first[self.count] = key;
-            self.count += 1;
-            return true;
+        match key {
+            Cow::Borrowed(key) if self.count < FEW && self.others.is_none() => {
+                self.first[self.count] = key;
+                self.count += 1;
+                true
+            }
+            key => self.others.get_or_insert_default().insert(key),
         }
-        self.others.get_or_insert_default().insert(key.clone())
     }
 }
 

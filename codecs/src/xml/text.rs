@@ -68,9 +68,7 @@ pub(super) fn is_character(c: char) -> bool {
 /// Whether XML has all characters of a text.
 pub(super) fn is_xml(text: &str) -> bool {
     // Without a branch for each byte, so that many are looked at together.
-    let may_be_none = |byte: u8| {
-        (byte < 0x20) & (byte != b'\t') & (byte != b'\n') & (byte != b'\r') | (byte == 0xEF)
-    };
+    let may_be_none = |byte: u8| matches!(byte, 0..=8 | 0xB | 0xC | 0xE..=0x1F | 0xEF);
     let is_doubtful = text.bytes().fold(false, |doubtful, byte| doubtful | may_be_none(byte));
     !is_doubtful || text.chars().all(is_character)
 }
