@@ -19,7 +19,7 @@
 //! - [`Protocol`]: in what the versions of the protocol differ;
 //! - [`Message`] and its parts: what is said; `wire`: how it is laid out;
 //! - [`ProtocolError`]: the errors that nodes send each other;
-//! - [`Codec`], [`Limits`], and [`Json`]; [`Codecs`]: several of them.
+//! - [`Codec`], [`Limits`], and [`Json`], [`MessagePack`] and [`Xml`]; [`Codecs`]: several of them.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
@@ -33,6 +33,8 @@ mod id;
 mod json;
 mod limits;
 mod message;
+#[cfg(feature = "message-pack")]
+mod message_pack;
 mod number;
 mod protocol;
 mod shown;
@@ -50,6 +52,8 @@ pub use limits::Limits;
 pub use message::{
     Connect, Connected, Extra, Headers, Message, Subprotocol, Sync, WireEntry, WireId, WireMeta,
 };
+#[cfg(feature = "message-pack")]
+pub use message_pack::{MessagePack, MessagePackError};
 pub use number::{Added, Counter, MAX_SAFE_INTEGER, Timestamp};
 pub use protocol::Protocol;
 /// Any value that a message can carry where the protocol does not fix the type: credentials, headers, further meta.

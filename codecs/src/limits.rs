@@ -5,6 +5,7 @@
 //! of the protocol. So each message is read through [`Bounded`], which asks the format's reader for
 //! the same things and lets through only what the protocol knows. It is the one place for that.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{
@@ -31,11 +32,14 @@ pub struct Limits {
     pub depth: usize,
     /// How many events may come in one `sync`: 10,000.
     pub events: usize,
+    /// How many objects may be in a message: 100,000. An object of three bytes can take several
+    /// hundred where it is read as a [`Value`](crate::Value).
+    pub objects: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { depth: 64, events: 10_000 }
+        Self { depth: 64, events: 10_000, objects: 100_000 }
     }
 }
 
@@ -55,6 +59,13 @@ impl Limits {
         self
     }
 
+    /// Sets how many objects may be in a message.
+    #[must_use]
+    pub const fn objects(mut self, count: usize) -> Self {
+        self.objects = count;
+        self
+    }
+
     /// Reads a message from a format's reader, within these limits: what
     /// [`Codec::decode`](crate::Codec::decode) is made of.
     ///
@@ -68,7 +79,9 @@ impl Limits {
         E: de::Deserialize<'de>,
         D: Deserializer<'de>,
     {
-        let bounded = Bounded { inner: deserializer, depth: self.depth, key: false };
+        let objects = Cell::new(self.objects);
+        let room = Room { depth: self.depth, objects: &objects };
+        let bounded = Bounded { inner: deserializer, room, key: false };
         bounded.deserialize_seq(MessageVisitor::new(self.events))
     }
 }
@@ -76,19 +89,27 @@ impl Limits {
 /// No more than so many items are made room for before they have arrived.
 const MAX_HINT: usize = 64;
 
-/// Something of serde's, within limits: a deserializer, a visitor, or access to parts.
-struct Bounded<T> {
-    inner: T,
-    /// How many more levels may be entered.
+/// What may still come.
+#[derive(Clone, Copy)]
+struct Room<'c> {
+    /// How many more levels may be entered from here.
     depth: usize,
+    /// How many more objects the message may have.
+    objects: &'c Cell<usize>,
+}
+
+/// Something of serde's, within limits: a deserializer, a seed, or access to parts.
+struct Bounded<'c, T> {
+    inner: T,
+    room: Room<'c>,
     /// Whether this reads a key of a map.
     key: bool,
 }
 
 /// A visitor, and what the user's type asked for.
-struct Asking<V> {
+struct Asking<'c, V> {
     visitor: V,
-    depth: usize,
+    room: Room<'c>,
     asked: Asked,
 }
 
@@ -111,12 +132,12 @@ enum Key {
     Float,
 }
 
-impl<T> Bounded<T> {
-    fn asking<V>(&self, visitor: V, asked: Asked) -> Asking<V> {
-        Asking { visitor, depth: self.depth, asked }
+impl<'c, T> Bounded<'c, T> {
+    fn asking<V>(&self, visitor: V, asked: Asked) -> Asking<'c, V> {
+        Asking { visitor, room: self.room, asked }
     }
 
-    fn asking_for_key<V>(&self, visitor: V, key: Key) -> Asking<V> {
+    fn asking_for_key<V>(&self, visitor: V, key: Key) -> Asking<'c, V> {
         self.asking(visitor, if self.key { Asked::Key(key) } else { Asked::Any })
     }
 }
@@ -140,7 +161,7 @@ macro_rules! forward_keys {
     )*};
 }
 
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<D> {
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
     type Error = D::Error;
 
     forward! {
@@ -247,17 +268,22 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<D> {
     }
 }
 
-fn one_level_in<E: de::Error>(depth: usize) -> Result<usize, E> {
-    depth.checked_sub(1).ok_or_else(|| E::custom("arrays and objects nest too deep"))
-}
-
-impl<V> Asking<V> {
-    fn enter<T, E: de::Error>(&self, inner: T) -> Result<Bounded<T>, E> {
-        Ok(Bounded { inner, depth: one_level_in(self.depth)?, key: false })
+impl Room<'_> {
+    /// One level further in.
+    fn enter<E: de::Error>(self) -> Result<Self, E> {
+        match self.depth.checked_sub(1) {
+            Some(depth) => Ok(Self { depth, ..self }),
+            None => Err(E::custom("arrays and objects nest too deep")),
+        }
     }
 
-    fn same_level<T>(&self, inner: T) -> Bounded<T> {
-        Bounded { inner, depth: self.depth, key: false }
+    /// Into an object.
+    fn enter_object<E: de::Error>(self) -> Result<Self, E> {
+        match self.objects.get().checked_sub(1) {
+            Some(left) => self.objects.set(left),
+            None => return Err(E::custom("the message has too many objects")),
+        }
+        self.enter()
     }
 }
 
@@ -291,7 +317,7 @@ macro_rules! visit_bytes {
     )*};
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Asking<V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for Asking<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -317,8 +343,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Asking<V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        let inner = self.same_level(inner);
-        self.visitor.visit_some(inner)
+        self.visitor.visit_some(Bounded { inner, room: self.room, key: false })
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<V::Value, E> {
@@ -330,23 +355,21 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Asking<V> {
             // How readers show types of value that are not JSON's.
             return Err(de::Error::custom("an extension of the format is no value"));
         }
-        let inner = self.same_level(inner);
-        self.visitor.visit_newtype_struct(inner)
+        self.visitor.visit_newtype_struct(Bounded { inner, room: self.room, key: false })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
-        let items = self.enter(items)?;
-        self.visitor.visit_seq(items)
+        let room = self.room.enter()?;
+        self.visitor.visit_seq(Bounded { inner: items, room, key: false })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error> {
-        let entries = self.enter(entries)?;
-        self.visitor.visit_map(entries)
+        let room = self.room.enter_object()?;
+        self.visitor.visit_map(Bounded { inner: entries, room, key: false })
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
-        let variant = self.same_level(variant);
-        self.visitor.visit_enum(variant)
+        self.visitor.visit_enum(Bounded { inner: variant, room: self.room, key: false })
     }
 }
 
@@ -387,22 +410,22 @@ impl Key {
     }
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Bounded<S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Bounded<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
-        self.inner.deserialize(Bounded { inner, depth: self.depth, key: self.key })
+        self.inner.deserialize(Bounded { inner, room: self.room, key: self.key })
     }
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Bounded<A> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Bounded<'_, A> {
     type Error = A::Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.inner.next_element_seed(Bounded { inner: seed, depth: self.depth, key: false })
+        self.inner.next_element_seed(Bounded { inner: seed, room: self.room, key: false })
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -410,18 +433,18 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Bounded<A> {
     }
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Bounded<A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Bounded<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.inner.next_key_seed(Bounded { inner: seed, depth: self.depth, key: true })
+        self.inner.next_key_seed(Bounded { inner: seed, room: self.room, key: true })
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.inner.next_value_seed(Bounded { inner: seed, depth: self.depth, key: false })
+        self.inner.next_value_seed(Bounded { inner: seed, room: self.room, key: false })
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -429,23 +452,23 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Bounded<A> {
     }
 }
 
-impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for Bounded<A> {
+impl<'de, 'c, A: EnumAccess<'de>> EnumAccess<'de> for Bounded<'c, A> {
     type Error = A::Error;
-    type Variant = Bounded<A::Variant>;
+    type Variant = Bounded<'c, A::Variant>;
 
     fn variant_seed<S: DeserializeSeed<'de>>(
         self,
         seed: S,
     ) -> Result<(S::Value, Self::Variant), A::Error> {
-        let depth = self.depth;
-        let seed = Bounded { inner: seed, depth, key: false };
-        let (value, variant) = self.inner.variant_seed(seed)?;
-        Ok((value, Bounded { inner: variant, depth, key: false }))
+        let room = self.room;
+        let (value, variant) =
+            self.inner.variant_seed(Bounded { inner: seed, room, key: false })?;
+        Ok((value, Bounded { inner: variant, room, key: false }))
     }
 }
 
 /// What a variant holds lies in an object under the variant's name: one level more.
-impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Bounded<A> {
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Bounded<'_, A> {
     type Error = A::Error;
 
     fn unit_variant(self) -> Result<(), A::Error> {
@@ -453,13 +476,13 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Bounded<A> {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
-        let depth = one_level_in(self.depth)?;
-        self.inner.newtype_variant_seed(Bounded { inner: seed, depth, key: false })
+        let room = self.room.enter()?;
+        self.inner.newtype_variant_seed(Bounded { inner: seed, room, key: false })
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        let depth = one_level_in(self.depth)?;
-        let visitor = Asking { visitor, depth, asked: Asked::Any };
+        let room = self.room.enter()?;
+        let visitor = Asking { visitor, room, asked: Asked::Any };
         self.inner.tuple_variant(len, visitor)
     }
 
@@ -468,8 +491,8 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Bounded<A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        let depth = one_level_in(self.depth)?;
-        let visitor = Asking { visitor, depth, asked: Asked::Any };
+        let room = self.room.enter()?;
+        let visitor = Asking { visitor, room, asked: Asked::Any };
         self.inner.struct_variant(fields, visitor)
     }
 }

@@ -72,12 +72,22 @@ fn a_sync_has_no_more_events_than_allowed() {
     assert!(!events(10_001));
 }
 
+#[test]
+fn a_message_has_no_more_objects_than_allowed() {
+    let limits = Limits::default().objects(5);
+    // The meta is one of them.
+    assert!(event::<Value>(r#"[{},{"a":{}},{}]"#, limits).is_ok());
+    assert!(
+        event::<Value>(r#"[{},{"a":{}},{},{}]"#, limits).unwrap_err().contains("too many objects")
+    );
+}
+
 /// A format that brings what JSON does not have.
 enum Foreign {
     Bytes,
     Extension,
     Text(&'static str),
-    List(Vec<Foreign>),
+    List(Vec<Self>),
 }
 
 impl<'de> Deserializer<'de> for Foreign {

@@ -348,6 +348,13 @@ impl<E> SyncOptions<E> {
         self
     }
 
+    /// How many objects a message may have, all told: 100,000. It bounds what small objects cost when
+    /// they are read.
+    pub fn max_objects(mut self, count: usize) -> Self {
+        self.limits.objects = count;
+        self
+    }
+
     /// How many events are sent in one message: at most 100. JavaScript nodes fail above some 1,000.
     pub fn batch(mut self, events: usize) -> Self {
         self.batch = Some(events.max(1));

@@ -1,0 +1,84 @@
+use serde::Serialize;
+use serde::de::{Deserialize, DeserializeOwned};
+
+use crate::codec::Codec;
+use crate::limits::Limits;
+use crate::message::Message;
+
+mod key;
+mod write;
+
+/// Messages as MessagePack: the arrays and objects of JSON in fewer bytes.
+///
+/// Maps have texts as keys, structs are maps, enums are written as in JSON. There are no extension
+/// types, and numbers that are not finite are written as nil, as JSON writes them as `null`. Bytes
+/// ([`serialize_bytes`](serde::Serializer::serialize_bytes)) are MessagePack's own, so a node whose
+/// event does not ask for bytes cannot read an event that has them.
+///
+/// ```
+/// use logux_codecs::{Added, Codec, Limits, Message, MessagePack};
+///
+/// let message = Message::<()>::Ping(Added::new(7).unwrap());
+/// let mut frame = Vec::new();
+/// MessagePack.encode(&message, &mut frame).unwrap();
+/// assert_eq!(frame, b"\x92\xa4ping\x07");
+/// assert_eq!(MessagePack.decode(&frame, Limits::default()).unwrap(), message);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MessagePack;
+
+/// Why bytes are no message in MessagePack, or an event cannot be written in it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessagePackError {
+    /// The bytes are no MessagePack, or no message.
+    #[error("the MessagePack is not a message")]
+    Read(#[from] rmp_serde::decode::Error),
+    /// More bytes follow the message.
+    #[error("bytes follow the message")]
+    Trailing,
+    /// An event's own `Serialize` failed, with this text.
+    #[error("the event cannot be written: {0}")]
+    Event(String),
+    /// An integer has more than 64 bits.
+    #[error("an integer of the event has more than 64 bits: write it as a text")]
+    Integer,
+    /// A key of a map is nothing that has one text.
+    #[error("a key of a map in the event is no text, number or boolean")]
+    Key,
+    /// A text, an array or a map is too long for MessagePack.
+    #[error("a part of the message has more than 2^32 - 1 bytes or items")]
+    Length,
+}
+
+impl Codec for MessagePack {
+    const NAME: &'static str = "message-pack";
+    const MEDIA_TYPE: &'static str = "application/vnd.msgpack";
+    const TEXT: bool = false;
+    type Error = MessagePackError;
+
+    fn encode<E: Serialize>(
+        &self,
+        message: &Message<E>,
+        frame: &mut Vec<u8>,
+    ) -> Result<(), MessagePackError> {
+        Ok(message.serialize(write::Writer::new(frame))?)
+    }
+
+    fn decode<E: DeserializeOwned>(
+        &self,
+        frame: &[u8],
+        limits: Limits,
+    ) -> Result<Message<E>, MessagePackError> {
+        // As JSON: a type with a form for humans has that form in every codec.
+        let mut reader = rmp_serde::Deserializer::from_read_ref(frame).with_human_readable();
+        // `limits` refuses what nests too deep; the reader's own limit must not come first.
+        reader.set_max_depth(limits.depth.saturating_add(2));
+        let message = limits.read(&mut reader)?;
+        // The reader does not tell where it stands. What has ended has no further marker.
+        match bool::deserialize(&mut reader) {
+            Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(message),
+            _ => Err(MessagePackError::Trailing),
+        }
+    }
+}
