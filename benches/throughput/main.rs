@@ -6,12 +6,12 @@
 
 mod baseline;
 mod live;
-mod ratio;
 
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use live::{Adding, memory, websocket};
+use logux_benches::ratio;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 

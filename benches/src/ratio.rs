@@ -8,7 +8,9 @@ const ROUNDS: usize = 21;
 /// How long a side of a round takes, about.
 const ROUND: Duration = Duration::from_millis(120);
 
-pub(crate) struct Ratio {
+/// A median, and the interval in which it lies in nine of ten resamplings.
+#[derive(Clone, Copy, Debug)]
+pub struct Ratio {
     median: f64,
     low: f64,
     high: f64,
@@ -21,7 +23,10 @@ impl fmt::Display for Ratio {
 }
 
 /// Events per second of the first by events per second of the second, in turn.
-pub(crate) fn of(first: impl Fn(u64) -> Duration, second: impl Fn(u64) -> Duration) -> Ratio {
+///
+/// # Panics
+/// Where a run does more things than a `u32` counts.
+pub fn of(first: impl Fn(u64) -> Duration, second: impl Fn(u64) -> Duration) -> Ratio {
     let (first_count, second_count) = (count_for(&first), count_for(&second));
     let rate = |count: u64, took: Duration| {
         f64::from(u32::try_from(count).expect("a small count")) / took.as_secs_f64()
