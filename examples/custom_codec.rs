@@ -37,10 +37,10 @@ impl Codec for Cbor {
     ) -> Result<Message<E>, Self::Error> {
         let mut reader = Deserializer::new(frame);
         let message = limits.read(&mut reader)?;
-        match reader.decoder().position() == frame.len() {
-            true => Ok(message),
-            false => Err(Self::Error::custom("bytes follow the message")),
+        if reader.decoder().position() < frame.len() {
+            return Err(Self::Error::custom("bytes follow the message"));
         }
+        Ok(message)
     }
 }
 
