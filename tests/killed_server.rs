@@ -1,8 +1,6 @@
 //! A server that is killed again and again, over real sockets, while two clients keep adding:
 //! nothing is lost, nothing comes twice, and the clients' states tell what is going on.
 
-mod scripted;
-
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -10,14 +8,40 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, ClientSync, Clock, Entry, Format, Json, Link, Log, Memory, MemoryStore, NodeId,
-    Reconnect, Server, Session, State, Store, Transport, Value, WebSocket, WebSocketListener,
+    Added, ClientSync, Clock, Codec, Entry, Format, Link, Log, MemoryStore, NodeId, Reconnect,
+    Server, Session, State, Store, Transport, Value, WebSocket, WebSocketListener,
 };
-use scripted::Peer;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{RwLock, oneshot};
 use tokio::time::{sleep, timeout};
+
+macro_rules! with_every_codec {
+    ($($test:ident),* $(,)?) => { $(
+        mod $test {
+            with! { $test: json Json, message_pack MessagePack, xml Xml }
+        }
+    )* };
+}
+
+macro_rules! with {
+    ($test:ident: $($name:ident $codec:ident),*) => { $(
+        #[tokio::test]
+        async fn $name() {
+            super::$test::<logux_sync::$codec>().await;
+        }
+    )* };
+}
+
+with_every_codec! {
+    a_server_that_is_killed_loses_nothing,
+    a_server_that_is_killed_with_its_store_gets_everything_back,
+}
+
+/// A codec that needs no configuration.
+trait Plain: Codec + Default {}
+
+impl<C: Codec + Default> Plain for C {}
 
 const KILLS: usize = 100;
 
@@ -53,14 +77,14 @@ impl Transport for Dial {
 struct Process(Option<Runtime>);
 
 impl Process {
-    async fn start(store: SharedStore, dial: &Dial) -> Self {
+    async fn start<C: Plain>(store: SharedStore, dial: &Dial) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (tell, address) = oneshot::channel();
         runtime.spawn(async move {
             let log = Log::open_with(name("server"), store, Clock::system()).await.unwrap();
             let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
             tell.send(listener.local_addr().unwrap()).unwrap();
-            Server::new(&log, Json, listener).start().ended().await.unwrap();
+            Server::new(&log, C::default(), listener).start().ended().await.unwrap();
         });
         let address = address.await.unwrap();
         *dial.0.lock().unwrap() = Some(format!("ws://{address}"));
@@ -91,13 +115,13 @@ struct Client {
 }
 
 impl Client {
-    async fn start(node: &str, dial: &Dial, gate: &Arc<RwLock<()>>, seed: u64) -> Self {
+    async fn start<C: Plain>(node: &str, dial: &Dial, gate: &Arc<RwLock<()>>, seed: u64) -> Self {
         let log = Log::open(name(node), MemoryStore::new()).await.unwrap();
         let transport = Reconnect::new(dial.clone())
             .min_delay(Duration::from_millis(2))
             .max_delay(Duration::from_millis(20))
             .seed(seed);
-        let session = ClientSync::new(&log, Json, transport).start();
+        let session = ClientSync::new(&log, C::default(), transport).start();
         let states = Arc::new(Mutex::new(Vec::new()));
         // In the runtime of one thread this task runs whenever the session has taken a step, so
         // it misses only what is over within a step.
@@ -162,15 +186,15 @@ fn may_follow(state: State) -> &'static [State] {
 }
 
 /// Kills the server of two clients; `store` gives each new server its store.
-async fn kill_again_and_again(seed: u64, mut store: impl FnMut() -> SharedStore) {
+async fn kill_again_and_again<C: Plain>(seed: u64, mut store: impl FnMut() -> SharedStore) {
     let mut random = fastrand::Rng::with_seed(seed);
     let dial = Dial::default();
     let gate = Arc::new(RwLock::new(()));
     let mut last_store = store();
-    let mut server = Process::start(Arc::clone(&last_store), &dial).await;
+    let mut server = Process::start::<C>(Arc::clone(&last_store), &dial).await;
     let clients = [
-        Client::start("a", &dial, &gate, seed).await,
-        Client::start("b", &dial, &gate, !seed).await,
+        Client::start::<C>("a", &dial, &gate, seed).await,
+        Client::start::<C>("b", &dial, &gate, !seed).await,
     ];
 
     for _ in 0..KILLS {
@@ -218,7 +242,7 @@ async fn kill_again_and_again(seed: u64, mut store: impl FnMut() -> SharedStore)
         let send = [a.offline_state().await, b.offline_state().await];
         let send = send.map(|state| state == Some(State::Wait));
         last_store = store();
-        server = Process::start(Arc::clone(&last_store), &dial).await;
+        server = Process::start::<C>(Arc::clone(&last_store), &dial).await;
         for ((client, before), sends) in clients.iter().zip(before).zip(send) {
             client.wait_for(State::Synchronized).await;
             let states = client.states.lock().unwrap()[before..].to_vec();
@@ -272,38 +296,17 @@ async fn kill_again_and_again(seed: u64, mut store: impl FnMut() -> SharedStore)
 }
 
 /// Runs with a new seed each time, and tells it if it fails.
-async fn with_a_seed(store: impl FnMut() -> SharedStore) {
+async fn with_a_seed<C: Plain>(store: impl FnMut() -> SharedStore) {
     let seed = fastrand::u64(..);
     eprintln!("the seed is {seed}");
-    kill_again_and_again(seed, store).await;
+    kill_again_and_again::<C>(seed, store).await;
 }
 
-#[tokio::test]
-async fn a_server_that_is_killed_loses_nothing() {
+async fn a_server_that_is_killed_loses_nothing<C: Plain>() {
     let store = new_store();
-    with_a_seed(|| Arc::clone(&store)).await;
+    with_a_seed::<C>(|| Arc::clone(&store)).await;
 }
 
-#[tokio::test]
-async fn a_server_that_is_killed_with_its_store_gets_everything_back() {
-    with_a_seed(new_store).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_came_from_the_server_does_not_wait_for_it() {
-    let log = Log::<Value>::open(name("a"), MemoryStore::new()).await.unwrap();
-    let (transport, mut listener) = Memory::listen();
-    let client = ClientSync::new(&log, Json, Reconnect::new(transport)).start();
-    let mut server = Peer::accept(&mut listener).await;
-    server.next().await.unwrap();
-    server.send(r#"["connected",7,"server",[1000,1000]]"#).await;
-    server.send(r#"["ready",0]"#).await;
-    assert!(client.wait_for(State::Synchronized).await);
-    server.send(r#"["sync",1,{"type":"a"},{"id":"1","time":1}]"#).await;
-    drop((server, listener));
-    let offline = client
-        .states()
-        .filter(|state| std::future::ready(matches!(state, State::Wait | State::Disconnected)));
-    assert_eq!(Box::pin(offline).next().await, Some(State::Disconnected));
-    assert_eq!(log.last_added().value(), 1);
+async fn a_server_that_is_killed_with_its_store_gets_everything_back<C: Plain>() {
+    with_a_seed::<C>(new_store).await;
 }

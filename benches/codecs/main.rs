@@ -140,6 +140,10 @@ fn main() {
         (MessagePack::NAME, frame(&MessagePack, 1), frame(&MessagePack, 64)),
         (Xml::NAME, frame(&Xml, 1), frame(&Xml, 64)),
     ] {
-        println!("{name:29} {:9} {:10.1}", one.len(), f64::from(u32::try_from(many.len()).unwrap_or(u32::MAX)) / 64.0);
+        println!(
+            "{name:29} {:9} {:10.1}",
+            one.len(),
+            f64::from(u32::try_from(many.len()).unwrap_or(u32::MAX)) / 64.0
+        );
     }
 }

@@ -1,6 +1,4 @@
-//! Filters and maps, from the public API, in memory and in paused time.
-
-mod scripted;
+//! Filters and maps, from the public API, in paused time.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,12 +6,27 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use logux_sync::{
-    Added, BaseSync, ClientSync, Draft, Error, Json, Log, Memory, MemoryStore, Reconnect, Role,
-    RunningServer, Server, ServerSync, Session, State, SyncOptions, Value, filters,
+    Added, BaseSync, ClientSync, Draft, Error, Log, MemoryStore, Reconnect, Role, RunningServer,
+    Server, ServerSync, Session, State, SyncOptions, Value, filters,
 };
-use scripted::Peer;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
+
+use crate::cells::Cell;
+use crate::scripted::Peer;
+
+on_every_cell! {
+    filters_decide_in_catch_up_and_live_alike,
+    maps_change_events_and_never_their_names,
+    order_is_kept_however_long_each_answer_takes,
+    at_most_16_events_are_asked_about_at_once,
+    a_slow_filter_delays_its_own_direction_only,
+    a_callback_that_fails_ends_the_session_and_confirms_nothing,
+    a_filter_that_keeps_an_event_is_told_so,
+    ready_made_filters,
+    what_becomes_visible_is_sent_and_nothing_twice,
+    a_review_that_is_cut_goes_on_with_the_next_connection,
+}
 
 async fn log(node: &str) -> Log<Value> {
     Log::open(node.parse().unwrap(), MemoryStore::new()).await.unwrap()
@@ -45,14 +58,14 @@ struct Pair {
     server: RunningServer,
 }
 
-async fn pair(client: SyncOptions<Value>, server: SyncOptions<Value>) -> Pair {
+async fn pair<C: Cell>(client: SyncOptions<Value>, server: SyncOptions<Value>) -> Pair {
     let (client_log, server_log) = (log("10:uuid").await, log("server").await);
     add(&client_log, 0..150).await;
     add(&server_log, 1000..1150).await;
-    let (transport, listener) = Memory::listen();
-    let server = Server::new(&server_log, Json, listener).options(server).start();
+    let (transport, listener) = C::listen();
+    let server = Server::new(&server_log, C::CODEC, listener).options(server).start();
     let client =
-        ClientSync::new(&client_log, Json, Reconnect::new(transport)).options(client).start();
+        ClientSync::new(&client_log, C::CODEC, Reconnect::new(transport)).options(client).start();
     assert!(client.wait_for(State::Synchronized).await);
     Pair { client_log, server_log, client, server }
 }
@@ -72,12 +85,11 @@ impl Pair {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn filters_decide_in_catch_up_and_live_alike() {
+async fn filters_decide_in_catch_up_and_live_alike<C: Cell>() {
     let even = SyncOptions::new()
         .out_filter(async |entry, _| Ok(n(&entry.event).is_multiple_of(2)))
         .in_filter(async |entry, _| Ok(n(&entry.event).is_multiple_of(3)));
-    let pair = pair(even, SyncOptions::new()).await;
+    let pair = pair::<C>(even, SyncOptions::new()).await;
     pair.go_live().await;
     let expected: HashSet<_> = (1000..1200).chain((0..200).step_by(2)).collect();
     let held: HashSet<_> = numbers(&pair.server_log).await.into_iter().collect();
@@ -92,8 +104,7 @@ async fn filters_decide_in_catch_up_and_live_alike() {
     assert_eq!(cursors.sent, pair.client_log.last_added());
 }
 
-#[tokio::test(start_paused = true)]
-async fn maps_change_events_and_never_their_names() {
+async fn maps_change_events_and_never_their_names<C: Cell>() {
     let client = SyncOptions::<Value>::new().out_map(async |entry, _| {
         let mut changed = entry.as_ref().clone();
         changed.event["out"] = true.into();
@@ -108,7 +119,7 @@ async fn maps_change_events_and_never_their_names() {
         entry.meta.indexes.push("mapped".to_owned());
         Ok(entry)
     });
-    let pair = pair(client, server).await;
+    let pair = pair::<C>(client, server).await;
     pair.go_live().await;
     for entry in pair.client_log.entries_after(Added::ZERO, usize::MAX).await.unwrap() {
         assert!(entry.event.get("out").is_none(), "the own log keeps events as they are");
@@ -125,8 +136,7 @@ async fn maps_change_events_and_never_their_names() {
     assert_eq!(pair.client_log.last_added().value(), 400, "nothing went back");
 }
 
-#[tokio::test(start_paused = true)]
-async fn order_is_kept_however_long_each_answer_takes() {
+async fn order_is_kept_however_long_each_answer_takes<C: Cell>() {
     fn wait(n: u64) -> Duration {
         Duration::from_millis((n * 7919) % 100)
     }
@@ -142,7 +152,7 @@ async fn order_is_kept_however_long_each_answer_takes() {
                 Ok(entry)
             })
     };
-    let pair = pair(slow(), slow()).await;
+    let pair = pair::<C>(slow(), slow()).await;
     pair.go_live().await;
     sleep(Duration::from_mins(1)).await;
     for (log, mine, theirs) in
@@ -156,8 +166,7 @@ async fn order_is_kept_however_long_each_answer_takes() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn at_most_16_events_are_asked_about_at_once() {
+async fn at_most_16_events_are_asked_about_at_once<C: Cell>() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let options = {
         let most = Arc::clone(&most);
@@ -171,17 +180,16 @@ async fn at_most_16_events_are_asked_about_at_once() {
             }
         })
     };
-    pair(options, SyncOptions::new()).await;
+    pair::<C>(options, SyncOptions::new()).await;
     assert_eq!(most.load(Ordering::Relaxed), 16);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_slow_filter_delays_its_own_direction_only() {
+async fn a_slow_filter_delays_its_own_direction_only<C: Cell>() {
     let log = log("server").await;
-    let (near, far) = Memory::pair();
+    let (near, far) = C::pair().await;
     let never = SyncOptions::new().out_filter(|_, _| std::future::pending());
-    let _server = ServerSync::new(&log, Json, near).options(never).start();
-    let mut client = Peer::new(far);
+    let _server = ServerSync::new(&log, C::CODEC, near).options(never).start();
+    let mut client = Peer::new::<C>(far);
     client.send(r#"["connect",7,"client",0]"#).await;
     client.next().await.unwrap();
     assert_eq!(client.next().await.unwrap(), r#"["ready",0]"#);
@@ -190,10 +198,10 @@ async fn a_slow_filter_delays_its_own_direction_only() {
     assert_eq!(client.next().await.unwrap(), r#"["synced",1]"#);
 
     let log = self::log("server").await;
-    let (near, far) = Memory::pair();
+    let (near, far) = C::pair().await;
     let never = SyncOptions::new().in_filter(|_, _| std::future::pending());
-    let _server = ServerSync::new(&log, Json, near).options(never).start();
-    let mut client = Peer::new(far);
+    let _server = ServerSync::new(&log, C::CODEC, near).options(never).start();
+    let mut client = Peer::new::<C>(far);
     client.send(r#"["connect",7,"client",0]"#).await;
     client.next().await.unwrap();
     assert_eq!(client.next().await.unwrap(), r#"["ready",0]"#);
@@ -209,8 +217,7 @@ async fn a_slow_filter_delays_its_own_direction_only() {
     assert_eq!((cursors.sent.value(), cursors.received.value()), (9, 0), "and cursors move on");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_callback_that_fails_ends_the_session_and_confirms_nothing() {
+async fn a_callback_that_fails_ends_the_session_and_confirms_nothing<C: Cell>() {
     type Options = SyncOptions<Value>;
 
     fn bad(entry: &logux_sync::Entry<Value>) -> bool {
@@ -261,9 +268,10 @@ async fn a_callback_that_fails_ends_the_session_and_confirms_nothing() {
     ];
     for (name, options) in failing {
         let (near_log, far_log) = (log("near").await, log("far").await);
-        let (near, far) = Memory::pair();
-        let session = BaseSync::new(&near_log, Json, Role::Opener, near).options(options).start();
-        let _other = BaseSync::new(&far_log, Json, Role::Acceptor, far).start();
+        let (near, far) = C::pair().await;
+        let session =
+            BaseSync::new(&near_log, C::CODEC, Role::Opener, near).options(options).start();
+        let _other = BaseSync::new(&far_log, C::CODEC, Role::Acceptor, far).start();
         assert!(session.wait_for(State::Synchronized).await);
         // One by one, so that each is a message of its own.
         for n in 0..10 {
@@ -286,33 +294,31 @@ async fn a_callback_that_fails_ends_the_session_and_confirms_nothing() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_filter_that_keeps_an_event_is_told_so() {
+async fn a_filter_that_keeps_an_event_is_told_so<C: Cell>() {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let options = SyncOptions::new().in_filter(move |entry, _| {
         kept.lock().unwrap().push(entry);
         std::future::ready(Ok(true))
     });
     let log = log("server").await;
-    let (near, far) = Memory::pair();
-    let session = ServerSync::new(&log, Json, near).options(options).start();
-    let mut client = Peer::new(far);
+    let (near, far) = C::pair().await;
+    let session = ServerSync::new(&log, C::CODEC, near).options(options).start();
+    let mut client = Peer::new::<C>(far);
     client.send(r#"["connect",7,"client",0]"#).await;
     client.send(r#"["sync",1,{"type":"a"},{"id":"1","time":1}]"#).await;
     while client.next().await.is_some() {}
-    drop(client);
+    client.hang_up().await;
     let error = session.ended().await.unwrap_err();
     let source = std::error::Error::source(&*error).unwrap().to_string();
     assert_eq!(source, "it still holds an event after its answer");
 }
 
-#[tokio::test(start_paused = true)]
-async fn ready_made_filters() {
+async fn ready_made_filters<C: Cell>() {
     let server = SyncOptions::new()
         .in_filter(filters::own_events())
         .out_filter(filters::with_index(["shared"]));
     let client = SyncOptions::new().out_filter(filters::of_types(["test", "own"]));
-    let pair = pair(client, server).await;
+    let pair = pair::<C>(client, server).await;
     assert_eq!(pair.client_log.last_added().value(), 150, "nothing of the server's has the index");
     let forged =
         Draft::new(json!({ "type": "own", "n": 1 })).id("OzcVoWD 11:other".parse().unwrap());
@@ -331,8 +337,7 @@ async fn ready_made_filters() {
     assert_eq!(numbers(&pair.client_log).await.last(), Some(&4));
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_becomes_visible_is_sent_and_nothing_twice() {
+async fn what_becomes_visible_is_sent_and_nothing_twice<C: Cell>() {
     let visible = Arc::new(AtomicUsize::new(10));
     let options = {
         let visible = Arc::clone(&visible);
@@ -341,7 +346,7 @@ async fn what_becomes_visible_is_sent_and_nothing_twice() {
             std::future::ready(Ok(n(&entry.event).is_multiple_of(modulus)))
         })
     };
-    let pair = pair(SyncOptions::new(), options).await;
+    let pair = pair::<C>(SyncOptions::new(), options).await;
     let received = || pair.client.diagnostics().events_received;
     assert_eq!(received(), 15);
     for (modulus, expected) in [(10, 15), (5, 30), (2, 90), (3, 110), (1, 150)] {
@@ -362,8 +367,7 @@ async fn what_becomes_visible_is_sent_and_nothing_twice() {
     assert_eq!(received(), 160);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_review_that_is_cut_goes_on_with_the_next_connection() {
+async fn a_review_that_is_cut_goes_on_with_the_next_connection<C: Cell>() {
     let visible = Arc::new(AtomicUsize::new(0));
     let options = {
         let visible = Arc::clone(&visible);
@@ -374,9 +378,9 @@ async fn a_review_that_is_cut_goes_on_with_the_next_connection() {
     };
     let log = log("server").await;
     add(&log, 0..10).await;
-    let (transport, listener) = Memory::listen();
-    let server = Server::new(&log, Json, listener).options(options).start();
-    let mut peer = Peer::dial(&transport).await;
+    let (transport, listener) = C::listen();
+    let server = Server::new(&log, C::CODEC, listener).options(options).start();
+    let mut peer = Peer::dial::<C>(&transport).await;
     peer.send(r#"["connect",7,"client",0]"#).await;
     peer.next().await.unwrap();
     assert_eq!(peer.next().await.unwrap(), r#"["ready",10]"#, "nothing is for it");
@@ -386,9 +390,9 @@ async fn a_review_that_is_cut_goes_on_with_the_next_connection() {
     peer.send(r#"["synced",2]"#).await;
     // The second one is never confirmed.
     assert!(peer.next().await.unwrap().starts_with(r#"["sync",4,"#));
-    drop(peer);
+    peer.hang_up().await;
     sleep(Duration::from_secs(1)).await;
-    let mut peer = Peer::dial(&transport).await;
+    let mut peer = Peer::dial::<C>(&transport).await;
     // It claims what it was told by `ready`.
     peer.send(r#"["connect",7,"client",10]"#).await;
     peer.next().await.unwrap();

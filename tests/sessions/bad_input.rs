@@ -2,16 +2,25 @@
 //! documented error is sent, the connection closes, the log and all other connections stay as they
 //! are.
 
-mod scripted;
-
 use std::time::Duration;
 
 use logux_sync::{
-    BaseSync, ClientSync, Error, Json, Log, Memory, MemoryStore, Misbehaviour, Role, Server,
-    Session, State, SyncOptions, Value,
+    BaseSync, ClientSync, Error, Log, MemoryStore, Misbehaviour, Role, Server, Session, State,
+    SyncOptions, Value,
 };
-use scripted::Peer;
 use serde_json::json;
+
+use crate::cells::Cell;
+use crate::scripted::Peer;
+
+on_every_cell! {
+    each_message_in_each_phase_has_its_effect,
+    one_bad_peer_changes_nothing_for_the_others,
+    before_authentication_little_is_taken,
+    a_frame_over_the_limit_is_refused,
+    what_a_peer_sends_is_safe_to_show,
+    who_says_nothing_is_cut_off,
+}
 
 /// Where a connection stands when the message comes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,7 +38,7 @@ enum Phase {
 enum Effect {
     /// The connection goes on, after this answer if there is one.
     Goes(&'static str),
-    /// The connection closes, after this error if there is one.
+    /// The connection closes, after this error if there is one. It quotes the message as JSON has it.
     Ends(&'static str),
     /// It is not read.
     Waits,
@@ -108,14 +117,14 @@ async fn log(node: &str) -> Log<Value> {
 }
 
 /// A session and a peer that does what the test says, in a phase.
-async fn in_phase(log: &Log<Value>, role: Role, phase: Phase) -> (Session, Peer) {
-    let (near, far) = Memory::pair();
+async fn in_phase<C: Cell>(log: &Log<Value>, role: Role, phase: Phase) -> (Session, Peer) {
+    let (near, far) = C::pair().await;
     let mut options = SyncOptions::new().no_ping();
     if phase == Checking {
         options = options.auth(|_| std::future::pending());
     }
-    let session = BaseSync::new(log, Json, role, near).options(options).start();
-    let mut peer = Peer::new(far);
+    let session = BaseSync::new(log, C::CODEC, role, near).options(options).start();
+    let mut peer = Peer::new::<C>(far);
     if role == Opener {
         assert_eq!(peer.next().await.unwrap(), r#"["connect",7,"node",0]"#);
     }
@@ -141,12 +150,11 @@ impl Peer {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn each_message_in_each_phase_has_its_effect() {
+async fn each_message_in_each_phase_has_its_effect<C: Cell>() {
     for (message, role, phase, effect) in table() {
         let cell = format!("{role:?}, {phase:?}, {message}");
         let log = log("node").await;
-        let (session, mut peer) = in_phase(&log, role, phase).await;
+        let (session, mut peer) = in_phase::<C>(&log, role, phase).await;
         peer.send(message).await;
         match effect {
             Goes(answer) => {
@@ -163,16 +171,17 @@ async fn each_message_in_each_phase_has_its_effect() {
             }
             Ends(error) => {
                 if !error.is_empty() {
-                    assert_eq!(peer.next().await.as_deref(), Some(error), "{cell}");
+                    let error = error.replace(&json!(message).to_string(), &peer.quoted(message));
+                    assert_eq!(peer.next().await, Some(error), "{cell}");
                 }
                 assert_eq!(peer.next().await, None, "{cell}");
-                drop(peer);
+                peer.hang_up().await;
                 assert!(session.ended().await.is_err(), "{cell}");
             }
             Waits => {
                 // Nobody answers, and when the time for the handshake is over, it ends.
                 assert_eq!(peer.next().await, None, "{cell}");
-                drop(peer);
+                peer.hang_up().await;
                 let ended = session.ended().await.unwrap_err();
                 assert!(matches!(*ended, Error::Silent(_)), "{cell}: {ended}");
             }
@@ -182,17 +191,16 @@ async fn each_message_in_each_phase_has_its_effect() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn one_bad_peer_changes_nothing_for_the_others() {
+async fn one_bad_peer_changes_nothing_for_the_others<C: Cell>() {
     let server_log = log("node").await;
-    let (transport, listener) = Memory::listen();
-    let server = Server::new(&server_log, Json, listener).start();
+    let (transport, listener) = C::listen();
+    let server = Server::new(&server_log, C::CODEC, listener).start();
     let good_log = log("good").await;
-    let good = ClientSync::new(&good_log, Json, transport.clone()).start();
+    let good = ClientSync::new(&good_log, C::CODEC, transport.clone()).start();
     assert!(good.wait_for(State::Synchronized).await);
     for (message, ..) in table().into_iter().filter(|cell| matches!(cell.3, Ends(_))) {
         for live in [false, true] {
-            let mut peer = Peer::dial(&transport).await;
+            let mut peer = Peer::dial::<C>(&transport).await;
             if live {
                 peer.introduce(Acceptor).await;
                 peer.next().await.unwrap();
@@ -210,65 +218,62 @@ async fn one_bad_peer_changes_nothing_for_the_others() {
     assert_eq!(server.shutdown(Duration::from_secs(10)).await.cut, 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn before_authentication_little_is_taken() {
+async fn before_authentication_little_is_taken<C: Cell>() {
     let log = log("node").await;
-    let (session, mut peer) = in_phase(&log, Acceptor, Opening).await;
+    let (session, mut peer) = in_phase::<C>(&log, Acceptor, Opening).await;
     for _ in 0..16 {
         peer.send(r#"["headers",{}]"#).await;
     }
-    peer.send(r#"["headers",{"seventeenth":1}]"#).await;
+    let seventeenth = r#"["headers",{"seventeenth":1}]"#;
+    peer.send(seventeenth).await;
     let answer = peer.next().await.unwrap();
-    assert_eq!(answer, r#"["error","wrong-format","[\"headers\",{\"seventeenth\":1}]"]"#);
+    assert_eq!(answer, format!(r#"["error","wrong-format",{}]"#, peer.quoted(seventeenth)));
     assert_eq!(peer.next().await, None);
-    drop(peer);
+    peer.hang_up().await;
     let error = session.ended().await.unwrap_err();
     assert!(matches!(*error, Error::Peer(Misbehaviour::TooMuchTooEarly)), "{error}");
 
-    let (session, mut peer) = in_phase(&log, Acceptor, Opening).await;
+    let (session, mut peer) = in_phase::<C>(&log, Acceptor, Opening).await;
     peer.send(&format!(r#"["debug","error","{}"]"#, "a".repeat(64 << 10))).await;
     let answer = peer.next().await.unwrap();
     assert!(answer.starts_with(r#"["error","wrong-format","#), "{answer}");
     assert!(answer.len() < 300, "the whole text is sent back");
-    drop(peer);
+    peer.hang_up().await;
     let error = session.ended().await.unwrap_err();
     assert!(matches!(*error, Error::Frame { .. }), "{error}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_frame_over_the_limit_is_refused() {
+async fn a_frame_over_the_limit_is_refused<C: Cell>() {
     let log = log("node").await;
-    let (near, far) = Memory::pair();
+    let (near, far) = C::pair().await;
     let options = SyncOptions::new().max_frame(1000);
-    let session = BaseSync::new(&log, Json, Acceptor, near).options(options).start();
-    let mut peer = Peer::new(far);
+    let session = BaseSync::new(&log, C::CODEC, Acceptor, near).options(options).start();
+    let mut peer = Peer::new::<C>(far);
     peer.introduce(Acceptor).await;
     peer.finish_handshake(Acceptor).await;
     peer.send(&format!(r#"["debug","error","{}"]"#, "a".repeat(1000))).await;
     assert!(peer.next().await.unwrap().starts_with(r#"["error","wrong-format","#));
     assert_eq!(peer.next().await, None);
-    drop(peer);
+    peer.hang_up().await;
     let error = session.ended().await.unwrap_err();
     let source = std::error::Error::source(&*error).unwrap();
     assert_eq!(source.to_string(), "the frame has more than the 1000 bytes that are allowed");
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_a_peer_sends_is_safe_to_show() {
+async fn what_a_peer_sends_is_safe_to_show<C: Cell>() {
     let log = log("node").await;
-    let (_session, mut peer) = in_phase(&log, Acceptor, Opening).await;
+    let (_session, mut peer) = in_phase::<C>(&log, Acceptor, Opening).await;
     peer.send("\u{1b}[2J\r\n\u{0}").await;
     assert_eq!(peer.next().await.unwrap(), r#"["error","wrong-format","[2J"]"#);
 }
 
-#[tokio::test(start_paused = true)]
-async fn who_says_nothing_is_cut_off() {
+async fn who_says_nothing_is_cut_off<C: Cell>() {
     for role in [Opener, Acceptor] {
         let log = log("node").await;
-        let (session, mut peer) = in_phase(&log, role, Opening).await;
+        let (session, mut peer) = in_phase::<C>(&log, role, Opening).await;
         let start = tokio::time::Instant::now();
         assert_eq!(peer.next().await, None);
-        drop(peer);
+        peer.hang_up().await;
         let error = session.ended().await.unwrap_err();
         assert!(matches!(*error, Error::Silent(_)), "{error}");
         let waited = start.elapsed().as_secs();

@@ -1,6 +1,4 @@
-//! Who is let in, from the public API, in memory and in paused time.
-
-mod scripted;
+//! Who is let in, from the public API, in paused time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,13 +6,34 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    BaseSync, CallbackError, ClientSync, Error, Headers, Json, Log, Login, Memory, MemoryStore,
-    ProtocolError, Reconnect, Role, Server, ServerSync, Session, State, Subprotocol, SyncOptions,
-    Value,
+    BaseSync, CallbackError, ClientSync, Error, Headers, Log, Login, MemoryStore, ProtocolError,
+    Reconnect, Role, Server, ServerSync, Session, State, Subprotocol, SyncOptions, Value,
 };
-use scripted::Peer;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::cells::Cell;
+use crate::scripted::Peer;
+
+on_every_cell! {
+    credentials_are_any_value,
+    credentials_are_made_anew_for_each_connection,
+    credentials_that_cannot_be_made_are_tried_again,
+    credentials_whose_making_panics_are_an_error,
+    auth_is_told_who_it_is,
+    nothing_is_read_while_auth_runs,
+    auth_has_a_time_limit_and_is_dropped_then,
+    who_is_refused_too_often_is_not_asked_for_a_while,
+    limits_on_refusals_can_be_set_and_taken_away,
+    who_was_let_in_is_not_counted,
+    tokens_are_compared_whole,
+    old_applications_are_refused_before_they_are_asked,
+    a_refused_version_is_final_for_the_client,
+    a_check_of_versions_that_panics_ends_its_own_session,
+    a_refused_client_gives_up_but_a_blocked_one_dials_again,
+    a_blocked_client_gets_in_once_the_block_is_over,
+    guesses_at_the_same_time_are_counted_too,
+}
 
 async fn log(node: &str) -> Log<Value> {
     Log::open(node.parse().unwrap(), MemoryStore::new()).await.unwrap()
@@ -29,13 +48,17 @@ fn ok() -> SyncOptions<Value> {
 }
 
 /// What a session answers to this `connect`, up to its `connected` or its refusal.
-async fn answer(log: &Log<Value>, options: &SyncOptions<Value>, connect: &str) -> Option<String> {
-    let (near, far) = Memory::pair();
-    let session = ServerSync::new(log, Json, near).options(options.clone()).start();
-    let mut client = Peer::new(far);
+async fn answer<C: Cell>(
+    log: &Log<Value>,
+    options: &SyncOptions<Value>,
+    connect: &str,
+) -> Option<String> {
+    let (near, far) = C::pair().await;
+    let session = ServerSync::new(log, C::CODEC, near).options(options.clone()).start();
+    let mut client = Peer::new::<C>(far);
     client.send(connect).await;
     let frame = client.next().await;
-    drop(client);
+    client.hang_up().await;
     let _ = session.ended().await;
     frame
 }
@@ -60,8 +83,7 @@ fn connect(node: &str, token: &str) -> String {
 const BRUTEFORCE: &str = r#"["error","bruteforce"]"#;
 const WRONG: &str = r#"["error","wrong-credentials"]"#;
 
-#[tokio::test(start_paused = true)]
-async fn credentials_are_any_value() {
+async fn credentials_are_any_value<C: Cell>() {
     let values = [
         json!("text"),
         json!(""),
@@ -75,14 +97,14 @@ async fn credentials_are_any_value() {
         let (client_log, server_log) = (log("10:uuid").await, log("server").await);
         let seen = Arc::new(Mutex::new(None));
         let noted = Arc::clone(&seen);
-        let (near, far) = Memory::pair();
-        let _server = ServerSync::new(&server_log, Json, near)
+        let (near, far) = C::pair().await;
+        let _server = ServerSync::new(&server_log, C::CODEC, near)
             .options(ok().auth(move |login| {
                 *noted.lock().unwrap() = login.credentials;
                 async { true }
             }))
             .start();
-        let client = BaseSync::new(&client_log, Json, Role::Opener, far)
+        let client = BaseSync::new(&client_log, C::CODEC, Role::Opener, far)
             .options(ok().credentials(value.clone()))
             .start();
         assert!(client.wait_for(State::Synchronized).await);
@@ -90,13 +112,12 @@ async fn credentials_are_any_value() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn credentials_are_made_anew_for_each_connection() {
+async fn credentials_are_made_anew_for_each_connection<C: Cell>() {
     let log = log("client").await;
     let made = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&made);
-    let (transport, mut listener) = Memory::listen();
-    let client = ClientSync::new(&log, Json, quick(transport))
+    let (transport, mut listener) = C::listen();
+    let client = ClientSync::new(&log, C::CODEC, quick(transport))
         .options(ok().credentials_with(move || {
             let n = count.fetch_add(1, Ordering::Relaxed);
             async move {
@@ -106,7 +127,7 @@ async fn credentials_are_made_anew_for_each_connection() {
         }))
         .start();
     for n in 0..3 {
-        let mut server = Peer::accept(&mut listener).await;
+        let mut server = Peer::accept::<C>(&mut listener).await;
         let expected = json!(["connect", 7, "client", 0, { "token": format!("token {n}") }]);
         assert_eq!(server.next().await.unwrap(), expected.to_string());
     }
@@ -115,8 +136,7 @@ async fn credentials_are_made_anew_for_each_connection() {
     assert!(made == 3 || made == 4, "{made} for 3 connections");
 }
 
-#[tokio::test(start_paused = true)]
-async fn credentials_that_cannot_be_made_are_tried_again() {
+async fn credentials_that_cannot_be_made_are_tried_again<C: Cell>() {
     let log = log("client").await;
     let tries = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&tries);
@@ -129,8 +149,8 @@ async fn credentials_that_cannot_be_made_are_tried_again() {
             }
         }
     });
-    let (transport, mut listener) = Memory::listen();
-    let client = ClientSync::new(&log, Json, quick(transport)).options(options.clone()).start();
+    let (transport, mut listener) = C::listen();
+    let client = ClientSync::new(&log, C::CODEC, quick(transport)).options(options.clone()).start();
     let mut errors = client.errors();
     for _ in 0..2 {
         let error = errors.next().await.unwrap();
@@ -139,7 +159,7 @@ async fn credentials_that_cannot_be_made_are_tried_again() {
         let cause = std::error::Error::source(&*error).unwrap();
         assert_eq!(cause.to_string(), "no token today");
     }
-    let mut server = Peer::accept(&mut listener).await;
+    let mut server = Peer::accept::<C>(&mut listener).await;
     let frame = server.next().await.unwrap();
     assert_eq!(frame, r#"["connect",7,"client",0,{"token":"late"}]"#);
     assert_eq!(tries.load(Ordering::Relaxed), 3);
@@ -147,35 +167,33 @@ async fn credentials_that_cannot_be_made_are_tried_again() {
 
     // Without a transport that dials again it is the end.
     tries.store(0, Ordering::Relaxed);
-    let (transport, _listener) = Memory::listen();
-    let error = ClientSync::new(&log, Json, transport).options(options).start().ended().await;
+    let (transport, _listener) = C::listen();
+    let error = ClientSync::new(&log, C::CODEC, transport).options(options).start().ended().await;
     assert!(matches!(*error.unwrap_err(), Error::Credentials(_)));
 }
 
-#[tokio::test(start_paused = true)]
-async fn credentials_whose_making_panics_are_an_error() {
+async fn credentials_whose_making_panics_are_an_error<C: Cell>() {
     let log = log("client").await;
-    let (transport, _listener) = Memory::listen();
-    let client = ClientSync::new(&log, Json, transport)
+    let (transport, _listener) = C::listen();
+    let client = ClientSync::new(&log, C::CODEC, transport)
         .options(ok().credentials_with(async || panic!("a bug of the user's")))
         .start();
     let error = client.ended().await.unwrap_err();
     assert!(matches!(*error, Error::Credentials(_) | Error::Callback { .. }), "{error}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn auth_is_told_who_it_is() {
+async fn auth_is_told_who_it_is<C: Cell>() {
     let server_log = log("server").await;
     let seen = Arc::new(Mutex::new(None::<Login>));
     let noted = Arc::clone(&seen);
-    let (near, far) = Memory::pair();
-    let _server = ServerSync::new(&server_log, Json, near)
+    let (near, far) = C::pair().await;
+    let _server = ServerSync::new(&server_log, C::CODEC, near)
         .options(ok().auth(move |login| {
             *noted.lock().unwrap() = Some(login);
             async { true }
         }))
         .start();
-    let mut client = Peer::new(far);
+    let mut client = Peer::new::<C>(far);
     let epoch = r#"["headers",{"log-epoch":"0123456789abcdef","lang":"de"}]"#;
     client.send(epoch).await;
     client.send(r#"["connect",7,"10:client:uuid",0,{"token":{"a":1},"subprotocol":[2,5]}]"#).await;
@@ -189,22 +207,21 @@ async fn auth_is_told_who_it_is() {
     assert_eq!(login.peer.address, None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn nothing_is_read_while_auth_runs() {
+async fn nothing_is_read_while_auth_runs<C: Cell>() {
     let log = log("server").await;
-    let (near, far) = Memory::pair();
-    let server = ServerSync::new(&log, Json, near)
+    let (near, far) = C::pair().await;
+    let server = ServerSync::new(&log, C::CODEC, near)
         .options(ok().auth(async |_| {
             sleep(Duration::from_mins(1)).await;
             true
         }))
         .start();
-    let mut client = Peer::new(far);
+    let mut client = Peer::new::<C>(far);
     let connect = r#"["connect",7,"client",0]"#;
     client.send(connect).await;
     client.send(r#"["sync",1,{"n":1},{"id":"1","time":1}]"#).await;
     assert!(timeout(Duration::from_secs(59), client.next()).await.is_err());
-    assert_eq!(server.diagnostics().bytes_received, connect.len() as u64);
+    assert_eq!(server.diagnostics().bytes_received, client.frame(connect).len() as u64);
     assert_eq!(log.last_added().value(), 0);
     // It is read once the peer is let in.
     assert!(is_connected(client.next().await.as_deref()));
@@ -212,8 +229,7 @@ async fn nothing_is_read_while_auth_runs() {
     assert_eq!(client.next().await.unwrap(), r#"["synced",1]"#);
 }
 
-#[tokio::test(start_paused = true)]
-async fn auth_has_a_time_limit_and_is_dropped_then() {
+async fn auth_has_a_time_limit_and_is_dropped_then<C: Cell>() {
     struct Dropped(Arc<AtomicUsize>);
     impl Drop for Dropped {
         fn drop(&mut self) {
@@ -232,85 +248,83 @@ async fn auth_has_a_time_limit_and_is_dropped_then() {
         }
     });
     let start = Instant::now();
-    let (near, far) = Memory::pair();
-    let server = ServerSync::new(&log, Json, near).options(options.clone()).start();
-    let mut client = Peer::new(far);
+    let (near, far) = C::pair().await;
+    let server = ServerSync::new(&log, C::CODEC, near).options(options.clone()).start();
+    let mut client = Peer::new::<C>(far);
     client.send(r#"["connect",7,"client",0]"#).await;
     assert_eq!(client.next().await, None);
     assert!(start.elapsed() >= Duration::from_secs(5), "{:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
-    drop(client);
+    client.hang_up().await;
     let error = server.ended().await.unwrap_err();
     assert!(matches!(*error, Error::Silent(_)), "{error}");
     assert_eq!(dropped.load(Ordering::Relaxed), 1);
 
     // Also when the session ends before.
-    let (near, far) = Memory::pair();
-    let server = ServerSync::new(&log, Json, near).options(options).start();
-    let mut client = Peer::new(far);
+    let (near, far) = C::pair().await;
+    let server = ServerSync::new(&log, C::CODEC, near).options(options).start();
+    let mut client = Peer::new::<C>(far);
     client.send(r#"["connect",7,"client",0]"#).await;
     sleep(Duration::from_secs(1)).await;
-    drop(client);
+    client.hang_up().await;
     server.close().await.unwrap();
     assert_eq!(dropped.load(Ordering::Relaxed), 2);
 }
 
-#[tokio::test(start_paused = true)]
-async fn who_is_refused_too_often_is_not_asked_for_a_while() {
+async fn who_is_refused_too_often_is_not_asked_for_a_while<C: Cell>() {
     let log = log("server").await;
     let asked = Arc::new(AtomicUsize::new(0));
     let options = counted(&asked);
     for n in 1..=3 {
         // All nodes of a user count together.
         let node = format!("10:{n}");
-        assert_eq!(answer(&log, &options, &connect(&node, "wrong")).await.unwrap(), WRONG);
+        assert_eq!(answer::<C>(&log, &options, &connect(&node, "wrong")).await.unwrap(), WRONG);
         assert_eq!(asked.load(Ordering::Relaxed), n);
     }
     for token in ["wrong", "right"] {
-        let refused = answer(&log, &options, &connect("10:4", token)).await;
+        let refused = answer::<C>(&log, &options, &connect("10:4", token)).await;
         assert_eq!(refused.unwrap(), BRUTEFORCE);
     }
     assert_eq!(asked.load(Ordering::Relaxed), 3, "nobody was asked");
-    assert!(is_connected(answer(&log, &options, &connect("11:1", "right")).await.as_deref()));
+    assert!(is_connected(answer::<C>(&log, &options, &connect("11:1", "right")).await.as_deref()));
     assert_eq!(asked.load(Ordering::Relaxed), 4, "another user is");
     sleep(Duration::from_millis(2900)).await;
-    assert_eq!(answer(&log, &options, &connect("10:4", "right")).await.unwrap(), BRUTEFORCE);
+    assert_eq!(answer::<C>(&log, &options, &connect("10:4", "right")).await.unwrap(), BRUTEFORCE);
     sleep(Duration::from_millis(101)).await;
-    assert!(is_connected(answer(&log, &options, &connect("10:4", "right")).await.as_deref()));
+    assert!(is_connected(answer::<C>(&log, &options, &connect("10:4", "right")).await.as_deref()));
     assert_eq!(asked.load(Ordering::Relaxed), 5);
 }
 
-#[tokio::test(start_paused = true)]
-async fn limits_on_refusals_can_be_set_and_taken_away() {
+async fn limits_on_refusals_can_be_set_and_taken_away<C: Cell>() {
     let log = log("server").await;
     let asked = Arc::new(AtomicUsize::new(0));
     let options = counted(&asked).bruteforce(1, Duration::from_mins(1));
-    assert_eq!(answer(&log, &options, &connect("10:1", "wrong")).await.unwrap(), WRONG);
+    assert_eq!(answer::<C>(&log, &options, &connect("10:1", "wrong")).await.unwrap(), WRONG);
     sleep(Duration::from_secs(59)).await;
-    assert_eq!(answer(&log, &options, &connect("10:1", "right")).await.unwrap(), BRUTEFORCE);
+    assert_eq!(answer::<C>(&log, &options, &connect("10:1", "right")).await.unwrap(), BRUTEFORCE);
     sleep(Duration::from_secs(2)).await;
-    assert!(is_connected(answer(&log, &options, &connect("10:1", "right")).await.as_deref()));
+    assert!(is_connected(answer::<C>(&log, &options, &connect("10:1", "right")).await.as_deref()));
 
     asked.store(0, Ordering::Relaxed);
     let options = counted(&asked).no_bruteforce();
     for _ in 0..50 {
-        assert_eq!(answer(&log, &options, &connect("10:1", "wrong")).await.unwrap(), WRONG);
+        assert_eq!(answer::<C>(&log, &options, &connect("10:1", "wrong")).await.unwrap(), WRONG);
     }
     assert_eq!(asked.load(Ordering::Relaxed), 50);
-    assert!(is_connected(answer(&log, &options, &connect("10:1", "right")).await.as_deref()));
+    assert!(is_connected(answer::<C>(&log, &options, &connect("10:1", "right")).await.as_deref()));
 }
 
-#[tokio::test(start_paused = true)]
-async fn who_was_let_in_is_not_counted() {
+async fn who_was_let_in_is_not_counted<C: Cell>() {
     let log = log("server").await;
     let options = counted(&Arc::default());
     for _ in 0..10 {
-        assert!(is_connected(answer(&log, &options, &connect("10:1", "right")).await.as_deref()));
+        assert!(is_connected(
+            answer::<C>(&log, &options, &connect("10:1", "right")).await.as_deref()
+        ));
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn tokens_are_compared_whole() {
+async fn tokens_are_compared_whole<C: Cell>() {
     let log = log("server").await;
     let seen = Arc::new(Mutex::new(None::<Login>));
     let noted = Arc::clone(&seen);
@@ -321,7 +335,7 @@ async fn tokens_are_compared_whole() {
     let login = async |brought: Option<Value>| {
         let mut connect = json!(["connect", 7, "10:uuid", 0]);
         connect.as_array_mut().unwrap().extend(brought);
-        answer(&log, &options, &connect.to_string()).await;
+        answer::<C>(&log, &options, &connect.to_string()).await;
         seen.lock().unwrap().take().unwrap()
     };
     let text = login(Some(json!({ "token": "secret" }))).await;
@@ -345,8 +359,7 @@ async fn tokens_are_compared_whole() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn old_applications_are_refused_before_they_are_asked() {
+async fn old_applications_are_refused_before_they_are_asked<C: Cell>() {
     let log = log("server").await;
     let asked = Arc::new(AtomicUsize::new(0));
     let options = counted(&asked).min_subprotocol(Subprotocol::new(3, 1));
@@ -358,12 +371,12 @@ async fn old_applications_are_refused_before_they_are_asked() {
         json!(["connect", 7, "10:uuid", 0, options]).to_string()
     };
     for (used, shown) in [(json!(3), "3"), (json!([3, 0]), "3"), (json!([2, 9]), "[2,9]")] {
-        let refused = answer(&log, &options, &with(Some(used))).await.unwrap();
+        let refused = answer::<C>(&log, &options, &with(Some(used))).await.unwrap();
         let expected =
             format!(r#"["error","wrong-subprotocol",{{"supported":">= 3.1","used":{shown}}}]"#);
         assert_eq!(refused, expected);
     }
-    let refused = answer(&log, &options, &with(None)).await.unwrap();
+    let refused = answer::<C>(&log, &options, &with(None)).await.unwrap();
     let expected = r#"["error","wrong-subprotocol",{"supported":">= 3.1","used":null}]"#;
     assert_eq!(refused, expected);
     assert_eq!(asked.load(Ordering::Relaxed), 0);
@@ -371,19 +384,18 @@ async fn old_applications_are_refused_before_they_are_asked() {
         // Let through to `auth`, which refuses the token.
         let node = format!("{}:uuid", 20 + asked.load(Ordering::Relaxed));
         let connect = with(Some(used)).replace("10:uuid", &node);
-        assert_eq!(answer(&log, &options, &connect).await.unwrap(), WRONG);
+        assert_eq!(answer::<C>(&log, &options, &connect).await.unwrap(), WRONG);
     }
     assert_eq!(asked.load(Ordering::Relaxed), 3);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_refused_version_is_final_for_the_client() {
+async fn a_refused_version_is_final_for_the_client<C: Cell>() {
     let (client_log, server_log) = (log("10:uuid").await, log("server").await);
-    let (transport, listener) = Memory::listen();
-    let _server = Server::new(&server_log, Json, listener)
+    let (transport, listener) = C::listen();
+    let _server = Server::new(&server_log, C::CODEC, listener)
         .options(ok().min_subprotocol(Subprotocol::new(2, 0)))
         .start();
-    let old = ClientSync::new(&client_log, Json, quick(transport.clone()))
+    let old = ClientSync::new(&client_log, C::CODEC, quick(transport.clone()))
         .options(ok().subprotocol(Subprotocol::new(1, 4)))
         .start();
     let status = old.handle();
@@ -394,77 +406,74 @@ async fn a_refused_version_is_final_for_the_client() {
     assert_eq!((supported, used), (&json!(">= 2.0"), &json!([1, 4])));
     assert!(!error.is_transient());
     assert_eq!(status.diagnostics().connections, 1);
-    let new = ClientSync::new(&client_log, Json, quick(transport))
+    let new = ClientSync::new(&client_log, C::CODEC, quick(transport))
         .options(ok().subprotocol(Subprotocol::new(2, 0)))
         .start();
     assert!(new.wait_for(State::Synchronized).await);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_check_of_versions_that_panics_ends_its_own_session() {
+async fn a_check_of_versions_that_panics_ends_its_own_session<C: Cell>() {
     let log = log("server").await;
     let options = ok().subprotocol_check(|used| {
         assert_ne!(used, Some(Subprotocol::new(13, 0)), "a bug of the user's");
         Ok(())
     });
-    let (near, far) = Memory::pair();
-    let server = ServerSync::new(&log, Json, near).options(options.clone()).start();
-    let mut bad = Peer::new(far);
+    let (near, far) = C::pair().await;
+    let server = ServerSync::new(&log, C::CODEC, near).options(options.clone()).start();
+    let mut bad = Peer::new::<C>(far);
     bad.send(r#"["connect",7,"bad",0,{"subprotocol":13}]"#).await;
     assert_eq!(bad.next().await, None);
-    drop(bad);
+    bad.hang_up().await;
     let error = server.ended().await.unwrap_err();
     let Error::Callback { name, .. } = &*error else { panic!("{error}") };
     assert_eq!(*name, "subprotocol_check");
     assert!(!error.is_transient());
 
-    let (transport, listener) = Memory::listen();
-    let _server = Server::new(&log, Json, listener).options(options).start();
-    let mut bad = Peer::dial(&transport).await;
+    let (transport, listener) = C::listen();
+    let _server = Server::new(&log, C::CODEC, listener).options(options).start();
+    let mut bad = Peer::dial::<C>(&transport).await;
     bad.send(r#"["connect",7,"bad",0,{"subprotocol":13}]"#).await;
     assert_eq!(bad.next().await, None);
-    let mut good = Peer::dial(&transport).await;
+    let mut good = Peer::dial::<C>(&transport).await;
     good.send(r#"["connect",7,"good",0,{"subprotocol":14}]"#).await;
     assert!(is_connected(good.next().await.as_deref()));
 }
 
 /// A client that a scripted server refuses, and what dials next within an hour.
-async fn refused(error: &str) -> (Session, Option<Peer>) {
+async fn refused<C: Cell>(error: &str) -> (Session, Option<Peer>) {
     let log = log("client").await;
-    let (transport, mut listener) = Memory::listen();
-    let client = ClientSync::new(&log, Json, quick(transport.clone())).start();
-    let mut server = Peer::accept(&mut listener).await;
+    let (transport, mut listener) = C::listen();
+    let client = ClientSync::new(&log, C::CODEC, quick(transport.clone())).start();
+    let mut server = Peer::accept::<C>(&mut listener).await;
     server.next().await.unwrap();
     server.send(error).await;
-    drop(server);
-    let again = timeout(Duration::from_hours(1), Peer::accept(&mut listener)).await;
+    server.hang_up().await;
+    let again = timeout(Duration::from_hours(1), Peer::accept::<C>(&mut listener)).await;
     (client, again.ok())
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_refused_client_gives_up_but_a_blocked_one_dials_again() {
-    let (client, again) = refused(WRONG).await;
+async fn a_refused_client_gives_up_but_a_blocked_one_dials_again<C: Cell>() {
+    let (client, again) = refused::<C>(WRONG).await;
     assert!(again.is_none());
     let error = client.ended().await.unwrap_err();
     assert!(matches!(*error, Error::Received(ProtocolError::WrongCredentials)), "{error}");
 
-    let (client, again) = refused(BRUTEFORCE).await;
+    let (client, again) = refused::<C>(BRUTEFORCE).await;
     assert_eq!(again.unwrap().next().await.unwrap(), r#"["connect",7,"client",0]"#);
     client.close().await.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_blocked_client_gets_in_once_the_block_is_over() {
+async fn a_blocked_client_gets_in_once_the_block_is_over<C: Cell>() {
     let (client_log, server_log) = (log("10:uuid").await, log("server").await);
     let asked = Arc::new(AtomicUsize::new(0));
     let options = counted(&asked);
     for _ in 0..3 {
-        answer(&server_log, &options, &connect("10:other", "wrong")).await;
+        answer::<C>(&server_log, &options, &connect("10:other", "wrong")).await;
     }
-    let (transport, listener) = Memory::listen();
-    let _server = Server::new(&server_log, Json, listener).options(options).start();
+    let (transport, listener) = C::listen();
+    let _server = Server::new(&server_log, C::CODEC, listener).options(options).start();
     let start = Instant::now();
-    let client = ClientSync::new(&client_log, Json, quick(transport))
+    let client = ClientSync::new(&client_log, C::CODEC, quick(transport))
         .options(ok().credentials("right"))
         .start();
     let mut errors = client.errors();
@@ -476,8 +485,7 @@ async fn a_blocked_client_gets_in_once_the_block_is_over() {
     assert_eq!(asked.load(Ordering::Relaxed), 4);
 }
 
-#[tokio::test(start_paused = true)]
-async fn guesses_at_the_same_time_are_counted_too() {
+async fn guesses_at_the_same_time_are_counted_too<C: Cell>() {
     let log = log("server").await;
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
@@ -491,7 +499,7 @@ async fn guesses_at_the_same_time_are_counted_too() {
     });
     let guesses = (0..100).map(|n| {
         let (log, options) = (&log, &options);
-        async move { answer(log, options, &connect("10:uuid", &format!("guess {n}"))).await }
+        async move { answer::<C>(log, options, &connect("10:uuid", &format!("guess {n}"))).await }
     });
     let answers = futures_util::future::join_all(guesses).await;
     let blocked = answers.iter().flatten().filter(|answer| *answer == BRUTEFORCE).count();

@@ -1,15 +1,21 @@
 //! Protocol 5 beside 7: what differs, from the public API. `tests/interop` has the published peers.
 
-mod scripted;
-
 use std::sync::Arc;
 
 use logux_sync::{
-    Added, ClientSync, Clock, Entry, Error, EventId, Json, Log, Memory, MemoryStore, Misbehaviour,
-    Protocol, Server, ServerSync, State, SyncOptions, Timestamp, Value,
+    Added, ClientSync, Clock, Entry, Error, EventId, Log, MemoryStore, Misbehaviour, Protocol,
+    Server, ServerSync, State, SyncOptions, Timestamp, Value,
 };
-use scripted::Peer;
 use serde_json::json;
+
+use crate::cells::Cell;
+use crate::scripted::Peer;
+
+on_every_cell! {
+    one_server_serves_both_and_they_see_each_others_events,
+    an_opener_speaks_what_is_answered,
+    each_protocol_has_its_own_ids_and_messages,
+}
 
 const NOW: u64 = 1_790_000_000_000;
 
@@ -23,17 +29,16 @@ async fn ids(log: &Log<Value>) -> Vec<String> {
     entries.iter().map(|entry: &Arc<Entry<Value>>| entry.meta.id.to_protocol_5()).collect()
 }
 
-#[tokio::test(start_paused = true)]
-async fn one_server_serves_both_and_they_see_each_others_events() {
+async fn one_server_serves_both_and_they_see_each_others_events<C: Cell>() {
     let server_log = log("server").await;
-    let (transport, listener) = Memory::listen();
-    let _server = Server::new(&server_log, Json, listener).start();
+    let (transport, listener) = C::listen();
+    let _server = Server::new(&server_log, C::CODEC, listener).start();
 
-    let mut old = Peer::dial(&transport).await;
+    let mut old = Peer::dial::<C>(&transport).await;
     old.send(r#"["connect",5,"old",0]"#).await;
     let connected = format!(r#"["connected",5,"server",[{NOW},{NOW}]]"#);
     assert_eq!(old.next().await.unwrap(), connected);
-    let mut new = Peer::dial(&transport).await;
+    let mut new = Peer::dial::<C>(&transport).await;
     new.send(r#"["connect",7,"new",0]"#).await;
     assert_eq!(new.next().await.unwrap(), connected.replace("5,", "7,"));
     assert_eq!(new.next().await.unwrap(), r#"["ready",0]"#);
@@ -74,12 +79,11 @@ async fn one_server_serves_both_and_they_see_each_others_events() {
     assert_eq!(old.next().await.unwrap(), r#"["sync",6,{"type":"f"},{"id":0,"time":0}]"#);
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_opener_speaks_what_is_answered() {
+async fn an_opener_speaks_what_is_answered<C: Cell>() {
     let log = log("node").await;
-    let (transport, mut listener) = Memory::listen();
-    let session = ClientSync::new(&log, Json, transport).start();
-    let mut server = Peer::accept(&mut listener).await;
+    let (transport, mut listener) = C::listen();
+    let session = ClientSync::new(&log, C::CODEC, transport).start();
+    let mut server = Peer::accept::<C>(&mut listener).await;
     assert_eq!(server.next().await.unwrap(), r#"["connect",7,"node",0]"#);
     server.send(&format!(r#"["connected",5,"server",[{NOW},{NOW}]]"#)).await;
     // There is no `ready`: who does not send has nothing to send.
@@ -98,8 +102,7 @@ async fn an_opener_speaks_what_is_answered() {
     assert_eq!(log.last_added().value(), 3);
 }
 
-#[tokio::test(start_paused = true)]
-async fn each_protocol_has_its_own_ids_and_messages() {
+async fn each_protocol_has_its_own_ids_and_messages<C: Cell>() {
     for (protocol, message, expected) in [
         (5, r#"["sync",1,{"type":"a"},{"id":"1","time":0}]"#, Misbehaviour::WrongId),
         (7, r#"["sync",1,{"type":"a"},{"id":1,"time":0}]"#, Misbehaviour::WrongId),
@@ -108,13 +111,13 @@ async fn each_protocol_has_its_own_ids_and_messages() {
         (5, r#"["ready",1]"#, Misbehaviour::UnknownMessage("ready".to_owned())),
     ] {
         let log = log("server").await;
-        let (near, far) = Memory::pair();
-        let session = ServerSync::new(&log, Json, near).options(SyncOptions::new()).start();
-        let mut client = Peer::new(far);
+        let (near, far) = C::pair().await;
+        let session = ServerSync::new(&log, C::CODEC, near).options(SyncOptions::new()).start();
+        let mut client = Peer::new::<C>(far);
         client.send(&format!(r#"["connect",{protocol},"client",0]"#)).await;
         client.send(message).await;
         while client.next().await.is_some() {}
-        drop(client);
+        client.hang_up().await;
         let error = session.ended().await.unwrap_err();
         assert!(matches!(&*error, Error::Peer(found) if *found == expected), "{message}: {error}");
         assert_eq!(log.last_added(), Added::ZERO);

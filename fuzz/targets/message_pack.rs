@@ -1,0 +1,5 @@
+#![no_main]
+
+mod decode;
+
+libfuzzer_sys::fuzz_target!(|frame: &[u8]| decode::decode(&logux_sync::MessagePack, frame));

@@ -1,0 +1,16 @@
+//! What sessions do, from the public API and in paused time: the same suite for each codec over
+//! each transport. A test's path ends in its cell: `synchronization::states_are_the_originals::xml_websocket`.
+
+#[macro_use]
+mod cells;
+mod scripted;
+
+mod auth;
+mod bad_input;
+mod bad_values;
+mod failing_store;
+mod filters;
+mod protocol_5;
+mod synchronization;
+
+mod time;
