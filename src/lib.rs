@@ -23,6 +23,8 @@ pub use logux_codecs::{
 };
 #[cfg(feature = "json")]
 pub use logux_codecs::{Json, JsonError};
+#[cfg(feature = "logux-binary")]
+pub use logux_codecs::{LoguxBinary, LoguxBinaryError};
 #[cfg(feature = "message-pack")]
 pub use logux_codecs::{MessagePack, MessagePackError};
 #[cfg(feature = "xml")]

@@ -19,7 +19,8 @@
 //! - [`Protocol`]: in what the versions of the protocol differ;
 //! - [`Message`] and its parts: what is said; `wire`: how it is laid out;
 //! - [`ProtocolError`]: the errors that nodes send each other;
-//! - [`Codec`], [`Limits`], and [`Json`], [`MessagePack`] and [`Xml`]; [`Codecs`]: several of them.
+//! - [`Codec`], [`Limits`], and [`Json`], `LoguxBinary`, [`MessagePack`] and [`Xml`];
+//!   [`Codecs`]: several of them.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
@@ -32,6 +33,8 @@ mod id;
 #[cfg(feature = "json")]
 mod json;
 mod limits;
+#[cfg(feature = "logux-binary")]
+mod logux_binary;
 mod message;
 #[cfg(feature = "message-pack")]
 mod message_pack;
@@ -49,6 +52,8 @@ pub use id::{EventId, InvalidEventId, InvalidNodeId, NodeId};
 #[cfg(feature = "json")]
 pub use json::{Json, JsonError};
 pub use limits::Limits;
+#[cfg(feature = "logux-binary")]
+pub use logux_binary::{LoguxBinary, LoguxBinaryError};
 pub use message::{
     Connect, Connected, Extra, Headers, Message, Subprotocol, Sync, WireEntry, WireId, WireMeta,
 };

@@ -84,6 +84,22 @@ impl Limits {
         let bounded = Bounded { inner: deserializer, room, key: false };
         bounded.deserialize_seq(MessageVisitor::new(self.events))
     }
+
+    /// Reads one item of a message that is not written as an array; `objects` are left for it and
+    /// for the items after it.
+    #[cfg(feature = "logux-binary")]
+    pub(crate) fn item<'de, T, D>(
+        self,
+        deserializer: D,
+        objects: &Cell<usize>,
+    ) -> Result<T, D::Error>
+    where
+        T: de::Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        let room = Room { depth: self.depth.saturating_sub(1), objects };
+        T::deserialize(Bounded { inner: deserializer, room, key: false })
+    }
 }
 
 /// No more than so many items are made room for before they have arrived.

@@ -94,18 +94,18 @@ fn serialize_options<S: SerializeSeq>(
     credentials: Option<&Value>,
     subprotocol: Option<Subprotocol>,
 ) -> Result<(), S::Error> {
-    #[derive(Serialize)]
-    struct Options<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        token: Option<&'a Value>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        subprotocol: Option<Subprotocol>,
-    }
-
     if credentials.is_none() && subprotocol.is_none() {
         return Ok(());
     }
-    items.serialize_element(&Options { token: credentials, subprotocol })
+    items.serialize_element(&WrittenOptions { token: credentials, subprotocol })
+}
+
+#[derive(Serialize)]
+pub(crate) struct WrittenOptions<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) subprotocol: Option<Subprotocol>,
 }
 
 impl<'de, E: Deserialize<'de>> Deserialize<'de> for Message<E> {
@@ -272,9 +272,9 @@ impl<'de> Deserialize<'de> for Kind {
 
 /// The options of `connect` and `connected`. An object only: serde's derive would take an array.
 #[derive(Default)]
-struct Options {
-    credentials: Option<Value>,
-    subprotocol: Option<Subprotocol>,
+pub(crate) struct Options {
+    pub(crate) credentials: Option<Value>,
+    pub(crate) subprotocol: Option<Subprotocol>,
 }
 
 impl<'de> Deserialize<'de> for Options {

@@ -1,10 +1,16 @@
 //! An event means the same in every codec.
-#![cfg(all(feature = "conformance", feature = "json", feature = "message-pack", feature = "xml"))]
+#![cfg(all(
+    feature = "conformance",
+    feature = "json",
+    feature = "logux-binary",
+    feature = "message-pack",
+    feature = "xml"
+))]
 
 use logux_codecs::conformance::events;
 use logux_codecs::{
-    Added, Codec, Extra, Json, Limits, Message, MessagePack, Sync, Timestamp, Value, WireId,
-    WireMeta, Xml,
+    Added, Codec, Extra, Json, Limits, LoguxBinary, Message, MessagePack, Sync, Timestamp, Value,
+    WireId, WireMeta, Xml,
 };
 
 fn through<C: Codec>(codec: &C, message: &Message<Value>, seed: u64) -> Message<Value> {
@@ -37,5 +43,12 @@ fn a_hundred_thousand_events_are_the_same_in_all_codecs() {
         // And over each other, as through a relay.
         let relayed = through(&Xml, &through(&MessagePack, &message, seed), seed);
         assert_eq!(relayed, message, "seed {seed}, message-pack and then xml");
+        // Which carries no meta of the application.
+        let mut bare = message;
+        if let Message::Sync(sync) = &mut bare {
+            sync.entries.iter_mut().for_each(|(_, meta)| meta.extra.clear());
+        }
+        let binary = through(&LoguxBinary::new(), &bare, seed);
+        assert_eq!(binary, bare, "seed {seed}, logux-binary");
     }
 }

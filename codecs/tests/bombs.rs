@@ -79,6 +79,8 @@ enum Tagged {
 fn bombs_cost_little() {
     #[cfg(feature = "json")]
     defuse(&logux_codecs::Json);
+    #[cfg(feature = "logux-binary")]
+    defuse(&logux_codecs::LoguxBinary::new());
     #[cfg(feature = "message-pack")]
     defuse(&logux_codecs::MessagePack);
     #[cfg(feature = "xml")]

@@ -1,0 +1,224 @@
+//! The binary encoding that `@logux/core` 0.12 speaks over WebSocket.
+//!
+//! A frame is a letter for the type of the message and its parts: whole numbers of 7 bits a byte,
+//! the lowest first, whose highest bit says that another byte follows; times and ids as distances
+//! from the base time of the connection, the sign in the lowest bit; texts and JSON after the count
+//! of their bytes. Source: `ws-binary-connection` of `@logux/core` 0.12.1.
+
+mod read;
+mod write;
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Codec;
+use crate::id::{InvalidNodeId, NodeId};
+use crate::json::{Json, JsonError};
+use crate::limits::Limits;
+use crate::message::{Message, Subprotocol};
+use crate::number::Timestamp;
+
+/// Messages in the binary encoding of JavaScript nodes (`WsBinaryConnection` of `@logux/core` 0.12),
+/// and as JSON text to a peer that speaks JSON.
+///
+/// Each frame is read as what it is; a frame that starts with `[` is JSON. What is sent has the form
+/// in which the peer spoke last, and is binary before that. So a server with this codec serves
+/// binary clients and JSON clients on one address, as a server in JavaScript does. Among several
+/// codecs it comes first, in the place of [`Json`], which would be given all JavaScript clients:
+/// they do not name what they speak.
+///
+/// The bytes depend on `connect` and `connected`: see [`for_connection`](Codec::for_connection).
+/// A clone is of the same connection.
+///
+/// # What binary frames do not carry
+/// - The application's own keys of an event's meta: [`WireMeta::extra`](crate::WireMeta::extra) is
+///   not written. JavaScript nodes leave it out, too.
+/// - The minor number of an event's own subprotocol: the major is written. That of the connection
+///   travels. The own subprotocol 0 of an event that another node than the sender has created
+///   reads as none.
+/// - Messages of an unknown type, and ids of protocol 5: to write them is an error. No JavaScript
+///   node speaks protocol 5 in binary.
+///
+/// # Events
+/// Events are written as JSON, which every JavaScript node reads, but for encrypted ones: an event
+/// whose JSON is `{"type":"0","iv":[…],"d":[…],"compressed":…}` and no more, with 12 bytes under
+/// `iv` and any under `d`, has a form of its own, from which JavaScript nodes make the
+/// `Uint8Array`s that they encrypt to. Reading it gives the same JSON: `iv` and `d` can be a
+/// `Vec<u8>` in the type of an event.
+///
+/// JavaScript nodes have forms of their own for `logux/processed` and `0/clean` as well, in which
+/// keys beyond `id` or `ids` are lost. These are read, and not written.
+#[derive(Clone, Debug, Default)]
+pub struct LoguxBinary {
+    connection: Arc<Mutex<Connection>>,
+}
+
+/// Why bytes are no message, or a message cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoguxBinaryError {
+    /// The frame ends within the message.
+    #[error("the frame ends within the message")]
+    Cut,
+    /// The frame goes on after the message.
+    #[error("bytes follow the message")]
+    Trailing,
+    /// A number is larger than the protocol's, or does not end, or has more bytes than it needs.
+    #[error("a number is too large or not written in the shortest way")]
+    Number,
+    /// A byte that says what follows has no meaning there.
+    #[error("the byte {0:#04x} stands for no kind of message, event, id or meta")]
+    Kind(u8),
+    /// A `sync` without events.
+    #[error("a sync message has at least one event")]
+    NoEvents,
+    /// More events, or ids that events name, than [`Limits::events`].
+    #[error("the message has more than {0} events or names more")]
+    TooManyEvents(usize),
+    /// An id is short for one of the sender, who has not said its name yet.
+    #[error("an event names the sender before the sender has")]
+    Unnamed,
+    /// A debug message that is no error.
+    #[error("a debug message is of the type `error`")]
+    Debug,
+    /// A text is not UTF-8.
+    #[error("a text is not UTF-8")]
+    Text(#[from] std::str::Utf8Error),
+    /// A node id is none.
+    #[error("the message names a node that cannot be")]
+    Node(#[from] InvalidNodeId),
+    /// A part of the message is not the JSON that it should be; or an event's own `Serialize` failed.
+    #[error("a part of the message is not the JSON that belongs there")]
+    Part(#[from] serde_json::Error),
+    /// The frame is text and no message; or an event's own `Serialize` failed.
+    #[error("the text is not a message in JSON")]
+    Json(#[from] JsonError),
+    /// The message can be said in JSON only: see [`LoguxBinary`].
+    #[error("the message has no binary form: {0}")]
+    NoForm(&'static str),
+}
+
+/// What was said on a connection, as far as the bytes of later messages depend on it.
+#[derive(Clone, Debug, Default)]
+struct Connection {
+    /// Whether the peer spoke JSON last.
+    text: bool,
+    base_time: Timestamp,
+    local_subprotocol: u32,
+    remote_subprotocol: u32,
+    remote_node: Option<NodeId>,
+}
+
+/// An encrypted event, exactly.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Encrypted<'a> {
+    r#type: EncryptedType,
+    iv: [u8; IV],
+    d: Cow<'a, [u8]>,
+    compressed: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+enum EncryptedType {
+    #[serde(rename = "0")]
+    Encrypted,
+}
+
+/// How many bytes `iv` has.
+const IV: usize = 12;
+
+impl LoguxBinary {
+    /// A codec that writes binary frames until it is spoken to in JSON.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs something short on what was said. No invariant of it spans two fields, so it is whole
+    /// after a panic, too.
+    fn with<T>(&self, run: impl FnOnce(&mut Connection) -> T) -> T {
+        run(&mut self.connection.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Codec for LoguxBinary {
+    const NAME: &'static str = "logux-binary";
+    const MEDIA_TYPE: &'static str = "application/x-logux-binary";
+    const TEXT: bool = false;
+    type Error = LoguxBinaryError;
+
+    fn encode<E: Serialize>(
+        &self,
+        message: &Message<E>,
+        frame: &mut Vec<u8>,
+    ) -> Result<(), LoguxBinaryError> {
+        let connection = self.with(|connection| {
+            connection.sent(message);
+            connection.clone()
+        });
+        if connection.text {
+            return Ok(Json.encode(message, frame)?);
+        }
+        write::message(&connection, message, frame)
+    }
+
+    fn decode<E: DeserializeOwned>(
+        &self,
+        frame: &[u8],
+        limits: Limits,
+    ) -> Result<Message<E>, LoguxBinaryError> {
+        let connection = self.with(|connection| {
+            connection.text = Self::is_text(frame);
+            connection.clone()
+        });
+        let message = if connection.text {
+            Json.decode(frame, limits)?
+        } else {
+            read::message(&connection, frame, limits)?
+        };
+        self.with(|connection| connection.received(&message));
+        Ok(message)
+    }
+
+    fn for_connection(&self) -> Self {
+        Self::default()
+    }
+
+    fn is_text(frame: &[u8]) -> bool {
+        frame.first() == Some(&b'[')
+    }
+}
+
+impl Connection {
+    fn sent<E>(&mut self, message: &Message<E>) {
+        match message {
+            Message::Connect(connect) => self.local_subprotocol = major(connect.subprotocol),
+            Message::Connected(connected) => {
+                self.local_subprotocol = major(connected.subprotocol);
+                self.base_time = connected.end;
+            }
+            _ => {}
+        }
+    }
+
+    fn received<E>(&mut self, message: &Message<E>) {
+        let (node, subprotocol) = match message {
+            Message::Connect(connect) => (&connect.node_id, connect.subprotocol),
+            Message::Connected(connected) => {
+                self.base_time = connected.end;
+                (&connected.node_id, connected.subprotocol)
+            }
+            _ => return,
+        };
+        self.remote_node = Some(node.clone());
+        self.remote_subprotocol = major(subprotocol);
+    }
+}
+
+/// Who does not tell a subprotocol has 0, for JavaScript nodes.
+fn major(subprotocol: Option<Subprotocol>) -> u32 {
+    subprotocol.map_or(0, |subprotocol| subprotocol.major)
+}
