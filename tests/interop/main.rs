@@ -3,6 +3,7 @@
 mod against_client;
 mod against_core;
 mod against_server;
+mod logux_binary;
 mod pair;
 mod peer;
 mod protocols_together;

@@ -16,11 +16,13 @@ let {
   Reconnect,
   ServerConnection,
   ServerNode,
+  WsBinaryConnection,
   WsConnection
 } = await import(core)
 
 let log = new Log({ nodeId, store: new MemoryStore() })
 let node
+let connection
 let connections = 0
 
 // What was told so far and not asked for. Errors are those of the protocol, of either side.
@@ -37,6 +39,15 @@ log.on('add', (action, meta) => {
   additions.set(meta.id, (additions.get(meta.id) ?? 0) + 1)
   changed()
 })
+
+// Encrypted actions hold bytes, which the lines between the processes do not have.
+function withBytes({ d, iv, ...action }) {
+  return { ...action, d: Uint8Array.from(d), iv: Uint8Array.from(iv) }
+}
+
+function withLists({ d, iv, ...action }) {
+  return { ...action, d: [...d], iv: [...iv] }
+}
 
 function start(Node, connection, { headers = {}, ...options }) {
   node = new Node(nodeId, log, connection, options)
@@ -64,14 +75,14 @@ await serve({
   // Adds events one by one, each in a turn of its own of the event loop.
   async add({ entries }) {
     for (let [action, meta] of entries) {
-      await log.add(action, meta)
+      await log.add(action.type === '0' ? withBytes(action) : action, meta)
       await setImmediate()
     }
   },
 
   // Connects, and again after each loss. `fixTime` would move times by a millisecond now and then.
-  client({ url, ...options }) {
-    let connection = new WsConnection(url, WebSocket)
+  client({ binary, url, ...options }) {
+    connection = new (binary ? WsBinaryConnection : WsConnection)(url, WebSocket)
     tap(connection)
     let reconnect = new Reconnect(connection, { maxDelay: 10, minDelay: 1 })
     start(ClientNode, reconnect, { fixTime: false, ...options })
@@ -108,7 +119,9 @@ await serve({
       if (last && !isFirstOlder(meta, last)) throw new Error(`${meta.id} is out of order`)
       last = meta
       let { added, id, indexes, keepLast, reasons, time, ...rest } = meta
-      created.unshift([id, time, action, rest])
+      // In binary, 0 is none.
+      if (rest.subprotocol === 0) delete rest.subprotocol
+      created.unshift([id, time, action.type === '0' ? withLists(action) : action, rest])
     })
     let added = []
     await log.each({ order: 'added' }, (action, meta) => {
@@ -142,7 +155,7 @@ await serve({
     let server = new WebSocketServer({ host: '127.0.0.1', port: 0 })
     server.on('connection', ws => {
       connections += 1
-      let connection = new ServerConnection(ws)
+      connection = new ServerConnection(ws)
       tap(connection)
       start(ServerNode, connection, options)
     })
@@ -156,7 +169,8 @@ await serve({
     return {
       connections,
       reconnecting: node.connection.reconnecting,
-      remoteSubprotocol: node.remoteSubprotocol
+      remoteSubprotocol: node.remoteSubprotocol,
+      text: connection.textMode
     }
   },
 
