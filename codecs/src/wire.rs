@@ -7,6 +7,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, SerializeMap, SerializeSeq};
 use serde::{Deserialize, Serialize, Serializer};
@@ -16,7 +17,7 @@ use crate::error::ProtocolError;
 use crate::id::{Digits, NodeId, parse_author, parse_digits, write_author};
 use crate::limits::Limits;
 use crate::message::{
-    Connect, Connected, Extra, Message, Subprotocol, Sync, WireEntry, WireId, WireMeta,
+    Connect, Connected, Extra, Headers, Message, Subprotocol, Sync, WireEntry, WireId, WireMeta,
 };
 use crate::number::{Counter, Integer, Timestamp};
 
@@ -162,7 +163,10 @@ impl<'de, E: Deserialize<'de>> Visitor<'de> for MessageVisitor<E> {
             Kind::Ready => Message::Ready(next(items, "a position")?),
             Kind::Ping => Message::Ping(next(items, "a position")?),
             Kind::Pong => Message::Pong(next(items, "a position")?),
-            Kind::Headers => Message::Headers(next(items, "headers")?),
+            Kind::Headers => {
+                let Object(headers) = next(items, "headers")?;
+                Message::Headers(headers)
+            }
             Kind::Error => {
                 let kind: String = next(items, "an error's type")?;
                 let options = items.next_element::<Value>()?.unwrap_or_default();
@@ -267,6 +271,29 @@ impl<'de> Deserialize<'de> for Kind {
         }
 
         deserializer.deserialize_str(KindVisitor)
+    }
+}
+
+/// An object only: the `Map` of `serde_json` takes nothing at all for an empty one.
+struct Object(Headers);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor;
+
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object, A::Error> {
+                Headers::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor)
     }
 }
 

@@ -9,8 +9,8 @@
 
 use logux_codecs::conformance::events;
 use logux_codecs::{
-    Added, Codec, Extra, Json, Limits, LoguxBinary, Message, MessagePack, Sync, Timestamp, Value,
-    WireId, WireMeta, Xml,
+    Added, Codec, Extra, Headers, Json, Limits, LoguxBinary, Message, MessagePack, Sync, Timestamp,
+    Value, WireId, WireMeta, Xml,
 };
 
 fn through<C: Codec>(codec: &C, message: &Message<Value>, seed: u64) -> Message<Value> {
@@ -51,4 +51,23 @@ fn a_hundred_thousand_events_are_the_same_in_all_codecs() {
         let binary = through(&LoguxBinary::new(), &bare, seed);
         assert_eq!(binary, bare, "seed {seed}, logux-binary");
     }
+}
+
+#[test]
+fn headers_are_an_object_and_nothing_else_for_none() {
+    fn headers<C: Codec>(codec: &C, frame: &[u8]) -> Result<Message<Value>, String> {
+        codec.decode(frame, Limits::default()).map_err(|error| error.to_string())
+    }
+
+    let none = Ok(Message::Headers(Headers::new()));
+    assert_eq!(headers(&Json, br#"["headers",{}]"#), none);
+    assert!(headers(&Json, br#"["headers",null]"#).is_err());
+    assert_eq!(headers(&MessagePack, b"\x92\xa7headers\x80"), none);
+    assert!(headers(&MessagePack, b"\x92\xa7headers\xc0").is_err());
+    let xml = |headers| {
+        let namespace = "http://www.w3.org/2005/xpath-functions";
+        format!(r#"<array xmlns="{namespace}"><string>headers</string>{headers}</array>"#)
+    };
+    assert_eq!(headers(&Xml, xml("<map/>").as_bytes()), none);
+    assert!(headers(&Xml, xml("<null/>").as_bytes()).is_err());
 }
