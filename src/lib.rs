@@ -28,7 +28,7 @@ pub use logux_codecs::{LoguxBinary, LoguxBinaryError};
 #[cfg(feature = "message-pack")]
 pub use logux_codecs::{MessagePack, MessagePackError};
 #[cfg(feature = "xml")]
-pub use logux_codecs::{Xml, XmlError};
+pub use logux_codecs::{Xml, XmlError, XmlFault};
 pub use logux_transports::{
     Format, FrameReceiver, FrameSender, Link, Listener, Memory, MemoryLink, MemoryListener, Peer,
     Reconnect, Transport, framed,

@@ -65,4 +65,4 @@ pub use protocol::Protocol;
 pub use serde_json::Value;
 pub use shown::shown;
 #[cfg(feature = "xml")]
-pub use xml::{Xml, XmlError};
+pub use xml::{Xml, XmlError, XmlFault};

@@ -1,7 +1,22 @@
-//! Messages as XML.
+//! Messages as XML: the vocabulary that the W3C gives JSON (XPath and XQuery Functions 3.1, 17.5),
+//! so that any XPath 3.1 processor reads them by `xml-to-json()` and writes them by `json-to-xml()`.
+//!
+//! In reading order:
+//! - `characters`: what XML cannot hold, and how it is written and read all the same;
+//! - `write`: serde's data model as elements; `key`: the keys of maps;
+//! - `tag`, `elements`: a frame as elements; `plain`: the usual spelling of them, read faster;
+//!   `keys`: none twice in a map;
+//! - `number`, `read`: elements as serde's data model.
 
+mod characters;
+mod elements;
+mod error;
+mod key;
+mod keys;
+mod number;
+mod plain;
 mod read;
-mod text;
+mod tag;
 mod write;
 
 use serde::Serialize;
@@ -11,50 +26,38 @@ use crate::codec::Codec;
 use crate::limits::Limits;
 use crate::message::Message;
 
-/// The namespace of the vocabulary.
+pub use error::{XmlError, XmlFault};
+
+/// Source: XPath and XQuery Functions 3.1, 17.4.
 const NAMESPACE: &str = "http://www.w3.org/2005/xpath-functions";
 
-/// Messages as XML, in the vocabulary that the W3C has for JSON (XPath and XQuery Functions 3.1,
-/// section 17.5): any XPath 3.1 processor turns them into JSON with `xml-to-json()`, and back with
-/// `json-to-xml()`.
+/// Messages as XML, in the W3C's vocabulary for JSON (XPath and XQuery Functions 3.1, 17.5).
 ///
-/// UTF-8, without a document type, processing instructions or foreign namespaces. An event may be of
-/// any type that JSON can carry, and means the same: `u64` and `f64` exactly, empty and missing
-/// things apart, control characters too.
+/// A message means the same as in JSON, whatever serde type the events are of; XSLT and XQuery turn
+/// the one into the other by `xml-to-json()` and `json-to-xml()`.
 ///
 /// ```
-/// use logux_codecs::{Added, Codec, Message, Xml};
+/// use logux_codecs::{Added, Codec, Limits, Message, Xml};
 ///
+/// let ping = Message::<()>::Ping(Added::new(7).unwrap());
 /// let mut frame = Vec::new();
-/// Xml.encode(&Message::<()>::Ping(Added::new(7).unwrap()), &mut frame).unwrap();
+/// Xml.encode(&ping, &mut frame).unwrap();
 /// assert_eq!(
-///     String::from_utf8(frame).unwrap(),
-///     "<array xmlns=\"http://www.w3.org/2005/xpath-functions\">\
-///      <string>ping</string><number>7</number></array>"
+///     String::from_utf8(frame.clone()).unwrap(),
+///     concat!(
+///         r#"<array xmlns="http://www.w3.org/2005/xpath-functions">"#,
+///         "<string>ping</string><number>7</number></array>"
+///     )
 /// );
+/// assert_eq!(Xml.decode(&frame, Limits::default()).unwrap(), ping);
 /// ```
+///
+/// Written without a declaration and without whitespace. Read in UTF-8 only, with or without a
+/// declaration, comments, whitespace between elements, and one prefix for the namespace; a document
+/// type, a processing instruction, anything of another namespace, and a key that a map has twice are
+/// refused.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Xml;
-
-/// Why bytes are no message in XML, or an event cannot be written in it.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum XmlError {
-    /// The frame is not UTF-8.
-    #[error("the frame is not UTF-8")]
-    Text(#[from] std::str::Utf8Error),
-    /// The text is no XML, none of this vocabulary, or no message.
-    #[error("the XML is not a message, at byte {position}: {reason}")]
-    Read {
-        /// How far the frame was read, in bytes.
-        position: u64,
-        /// What is wrong there.
-        reason: String,
-    },
-    /// The event's own `Serialize` failed, or asks for what JSON does not have.
-    #[error("the event cannot be written: {0}")]
-    Write(String),
-}
 
 impl Codec for Xml {
     const NAME: &'static str = "xml";
@@ -67,7 +70,7 @@ impl Codec for Xml {
         message: &Message<E>,
         frame: &mut Vec<u8>,
     ) -> Result<(), XmlError> {
-        message.serialize(write::Writer::new(frame)).map_err(|error| XmlError::Write(error.0))
+        Ok(message.serialize(write::Writer::root(frame))?)
     }
 
     fn decode<E: DeserializeOwned>(
@@ -75,9 +78,12 @@ impl Codec for Xml {
         frame: &[u8],
         limits: Limits,
     ) -> Result<Message<E>, XmlError> {
-        let mut reader = read::Reader::new(std::str::from_utf8(frame)?);
-        let message = reader.root().and_then(|root| limits.read(root));
-        let message = message.and_then(|message| reader.end().map(|()| message));
-        message.map_err(|error| XmlError::Read { position: reader.position(), reason: error.0 })
+        let mut elements = elements::Elements::new(std::str::from_utf8(frame)?);
+        let message = read::Root(&mut elements);
+        let message = limits.read(message).and_then(|message| {
+            elements.finish()?;
+            Ok(message)
+        });
+        message.map_err(|fault| fault.at(elements.position()).into())
     }
 }

@@ -1,533 +1,489 @@
-//! serde's data as elements. The tags are constants, so they are written as bytes at once; nothing
-//! is allocated but the frame itself.
+//! serde's data model as elements, in the shapes in which `serde_json` writes it as JSON.
+//!
+//! Tags are constants here, and are copied into the frame as they are: an event of the XML library's
+//! writer would be made for each, and its escaping knows nothing of the characters that XML cannot
+//! hold. Nothing is kept back or allocated on the way.
 
 use std::fmt;
 
-use serde::ser::{self, Impossible, Serialize, Serializer};
+use serde::ser::{self, Serialize, Serializer};
 
 use super::NAMESPACE;
-use super::text::{Needs, needs, write_escapes, write_references};
+use super::characters::{
+    CARRIAGE_RETURN, ILLEGAL, MARKUP, QUOTE, TAB_OR_LINE, classify, push_escaped, push_plain,
+};
+use super::error::XmlFault;
+use super::key::KeyWriter;
 
-/// Why something cannot be written.
-#[derive(Debug)]
-pub(super) struct WriteError(pub(super) String);
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for WriteError {}
-
-impl ser::Error for WriteError {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self(message.to_string())
-    }
-}
-
-type Result<T> = std::result::Result<T, WriteError>;
-
-/// Writes one value as one element.
-pub(super) struct Writer<'a> {
-    out: &'a mut Vec<u8>,
+/// Writes one value.
+pub(super) struct Writer<'f> {
+    frame: &'f mut Vec<u8>,
     place: Place,
 }
 
-/// Where a value stands, which tells the attributes of its element.
+/// Where a value stands, which says what its tag carries besides its name.
 #[derive(Clone, Copy)]
 enum Place {
     Root,
     Item,
-    /// A member of a map, with a key that is known.
-    Member(&'static str),
-    /// A member whose attributes are already written, from this place on: the name of the element,
-    /// which is known only now, has to be put before them.
-    Pending(usize),
+    Field(&'static str),
+    /// In a map, whose key was written before the value, and with it the name of the tag, was
+    /// known: the attributes stand from this byte to the end of the frame.
+    Entry(usize),
 }
 
-impl<'a> Writer<'a> {
-    pub(super) const fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out, place: Place::Root }
+impl<'f> Writer<'f> {
+    /// Writes an element with the namespace.
+    pub(super) fn root(frame: &'f mut Vec<u8>) -> Self {
+        Self { frame, place: Place::Root }
     }
 
-    /// Writes `<name` and the attributes that the place asks for.
-    fn open(&mut self, name: &str) {
+    /// Begins the tag: its name, and the attributes that its place asks for.
+    #[inline]
+    fn tag(&mut self, open: &'static str) {
+        let open = open.as_bytes();
         match self.place {
-            Place::Item => {
-                self.out.push(b'<');
-                self.out.extend_from_slice(name.as_bytes());
+            Place::Item => self.frame.extend_from_slice(open),
+            Place::Field(key) => {
+                self.frame.extend_from_slice(open);
+                push_key(self.frame, key);
+            }
+            Place::Entry(start) => {
+                let end = self.frame.len();
+                self.frame.extend_from_slice(open);
+                self.frame.copy_within(start..end, start + open.len());
+                self.frame[start..start + open.len()].copy_from_slice(open);
             }
             Place::Root => {
-                self.out.push(b'<');
-                self.out.extend_from_slice(name.as_bytes());
-                self.out.extend_from_slice(b" xmlns=\"");
-                self.out.extend_from_slice(NAMESPACE.as_bytes());
-                self.out.push(b'"');
-            }
-            Place::Member(key) => {
-                self.out.push(b'<');
-                self.out.extend_from_slice(name.as_bytes());
-                write_key(key, self.out);
-            }
-            Place::Pending(start) => {
-                let end = self.out.len();
-                let shift = 1 + name.len();
-                self.out.resize(end + shift, 0);
-                self.out.copy_within(start..end, start + shift);
-                self.out[start] = b'<';
-                self.out[start + 1..start + shift].copy_from_slice(name.as_bytes());
+                self.frame.extend_from_slice(open);
+                self.frame.extend_from_slice(b" xmlns=\"");
+                self.frame.extend_from_slice(NAMESPACE.as_bytes());
+                self.frame.push(b'"');
             }
         }
     }
 
-    fn container(mut self, name: &'static str, close: &'static str) -> Container<'a> {
-        self.open(name);
-        self.out.push(b'>');
-        Container { out: self.out, close, key: None }
-    }
-
-    /// What a variant of an enum holds lies in a map under the variant's name.
-    fn variant(mut self, variant: &'static str) -> Self {
-        self.open("map");
-        self.out.push(b'>');
-        Writer { out: self.out, place: Place::Member(variant) }
-    }
-
-    /// A number as JSON has it.
-    fn number<T: Serialize>(mut self, number: &T) -> Result<()> {
-        self.open("number");
-        self.out.push(b'>');
-        write_number(number, self.out)?;
-        self.out.extend_from_slice(b"</number>");
+    fn number<N: Serialize>(mut self, number: N) -> Result<(), XmlFault> {
+        self.tag("<number");
+        self.frame.push(b'>');
+        push_number(self.frame, number)?;
+        self.frame.extend_from_slice(b"</number>");
         Ok(())
     }
+
+    fn array(mut self) -> Parts<'f> {
+        self.tag("<array");
+        self.frame.push(b'>');
+        Parts { start: self.frame.len(), frame: self.frame, kind: Kind::Array }
+    }
+
+    fn map(mut self) -> Parts<'f> {
+        self.tag("<map");
+        self.frame.push(b'>');
+        Parts { start: self.frame.len(), frame: self.frame, kind: Kind::Map }
+    }
+
+    /// The map around what a variant holds; what is returned writes that.
+    fn variant(mut self, variant: &'static str) -> Self {
+        self.tag("<map");
+        self.frame.push(b'>');
+        Self { frame: self.frame, place: Place::Field(variant) }
+    }
 }
 
-fn write_number<T: Serialize>(number: &T, out: &mut Vec<u8>) -> Result<()> {
-    serde_json::to_writer(out, number).map_err(|error| WriteError(error.to_string()))
-}
-
-/// Writes the attributes that tell a member's key.
-fn write_key(key: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b" key=\"");
-    match needs(key) {
-        Needs::Nothing => out.extend_from_slice(key.as_bytes()),
-        Needs::References => write_references(key, out),
-        Needs::Escapes => {
-            write_escapes(key, out);
-            out.extend_from_slice(b"\" escaped-key=\"true");
+/// Appends the attributes of a member.
+#[inline]
+pub(super) fn push_key(frame: &mut Vec<u8>, key: &str) {
+    let classes = classify(key);
+    if classes & (ILLEGAL | CARRIAGE_RETURN) != 0 {
+        frame.extend_from_slice(b" escaped-key=\"true\" key=\"");
+        push_escaped(frame, key);
+    } else {
+        frame.extend_from_slice(b" key=\"");
+        if classes & IN_KEY == 0 {
+            frame.extend_from_slice(key.as_bytes());
+        } else {
+            push_plain(frame, key, IN_KEY);
         }
     }
-    out.push(b'"');
+    frame.push(b'"');
+}
+
+/// What cannot stand for itself in the attribute.
+const IN_KEY: u8 = MARKUP | QUOTE | TAB_OR_LINE;
+
+/// Appends a number as JSON: by the crate that makes the JSON codec's numbers.
+pub(super) fn push_number<N: Serialize>(frame: &mut Vec<u8>, number: N) -> Result<(), XmlFault> {
+    serde_json::to_writer(frame, &number).map_err(ser::Error::custom)
+}
+
+/// Appends what comes after the tag's other attributes.
+fn push_string(frame: &mut Vec<u8>, text: &str) {
+    let classes = classify(text);
+    if text.is_empty() {
+        frame.extend_from_slice(b"/>");
+    } else if classes & (ILLEGAL | CARRIAGE_RETURN) != 0 {
+        frame.extend_from_slice(b" escaped=\"true\">");
+        push_escaped(frame, text);
+        frame.extend_from_slice(b"</string>");
+    } else {
+        frame.push(b'>');
+        if classes & MARKUP == 0 {
+            frame.extend_from_slice(text.as_bytes());
+        } else {
+            push_plain(frame, text, MARKUP);
+        }
+        frame.extend_from_slice(b"</string>");
+    }
+}
+
+/// Appends a text that is known only by how it is shown, and then what `push` makes of it.
+///
+/// It is formatted into the frame, which allocates nothing where it can stay there.
+pub(super) fn push_shown<T: fmt::Display + ?Sized>(
+    frame: &mut Vec<u8>,
+    text: &T,
+    push: impl FnOnce(&mut Vec<u8>, &str),
+) -> Result<(), XmlFault> {
+    let mut shown = Shown { buffer: [0; 64], used: 0, more: String::new() };
+    fmt::write(&mut shown, format_args!("{text}")).map_err(<XmlFault as ser::Error>::custom)?;
+    push(frame, shown.as_str());
+    Ok(())
+}
+
+/// A text of some length on the stack, of any length behind it.
+struct Shown {
+    buffer: [u8; 64],
+    used: usize,
+    /// All of the text, once it is too long.
+    more: String,
+}
+
+impl Shown {
+    fn as_str(&self) -> &str {
+        if self.more.is_empty() {
+            std::str::from_utf8(&self.buffer[..self.used]).unwrap_or_default()
+        } else {
+            &self.more
+        }
+    }
+}
+
+impl fmt::Write for Shown {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let end = self.used + part.len();
+        if self.more.is_empty() {
+            if let Some(room) = self.buffer.get_mut(self.used..end) {
+                room.copy_from_slice(part.as_bytes());
+                self.used = end;
+                return Ok(());
+            }
+            self.more = self.as_str().to_owned();
+        }
+        self.more.push_str(part);
+        Ok(())
+    }
 }
 
 macro_rules! numbers {
     ($($method:ident $type:ty)*) => {$(
-        fn $method(self, number: $type) -> Result<()> {
-            self.number(&number)
+        #[inline]
+        fn $method(self, number: $type) -> Result<(), XmlFault> {
+            self.number(number)
         }
     )*};
 }
 
-impl<'a> Serializer for Writer<'a> {
+impl<'f> Serializer for Writer<'f> {
     type Ok = ();
-    type Error = WriteError;
-    type SerializeSeq = Container<'a>;
-    type SerializeTuple = Container<'a>;
-    type SerializeTupleStruct = Container<'a>;
-    type SerializeTupleVariant = Container<'a>;
-    type SerializeMap = Container<'a>;
-    type SerializeStruct = Container<'a>;
-    type SerializeStructVariant = Container<'a>;
+    type Error = XmlFault;
+    type SerializeSeq = Parts<'f>;
+    type SerializeTuple = Parts<'f>;
+    type SerializeTupleStruct = Parts<'f>;
+    type SerializeTupleVariant = Parts<'f>;
+    type SerializeMap = Parts<'f>;
+    type SerializeStruct = Parts<'f>;
+    type SerializeStructVariant = Parts<'f>;
 
     numbers! {
         serialize_i8 i8 serialize_i16 i16 serialize_i32 i32 serialize_i64 i64 serialize_i128 i128
         serialize_u8 u8 serialize_u16 u16 serialize_u32 u32 serialize_u64 u64 serialize_u128 u128
     }
 
-    fn serialize_f32(self, number: f32) -> Result<()> {
-        // As in JSON, which has no such numbers.
-        if number.is_finite() { self.number(&number) } else { self.serialize_unit() }
+    fn serialize_f32(self, number: f32) -> Result<(), XmlFault> {
+        if number.is_finite() { self.number(number) } else { self.serialize_unit() }
     }
 
-    fn serialize_f64(self, number: f64) -> Result<()> {
-        if number.is_finite() { self.number(&number) } else { self.serialize_unit() }
+    fn serialize_f64(self, number: f64) -> Result<(), XmlFault> {
+        if number.is_finite() { self.number(number) } else { self.serialize_unit() }
     }
 
-    fn serialize_bool(mut self, value: bool) -> Result<()> {
-        self.open("boolean");
+    fn serialize_bool(mut self, value: bool) -> Result<(), XmlFault> {
+        self.tag("<boolean");
         let rest: &[u8] = if value { b">true</boolean>" } else { b">false</boolean>" };
-        self.out.extend_from_slice(rest);
+        self.frame.extend_from_slice(rest);
         Ok(())
     }
 
-    fn serialize_char(self, c: char) -> Result<()> {
-        self.serialize_str(c.encode_utf8(&mut [0; 4]))
+    fn serialize_char(self, character: char) -> Result<(), XmlFault> {
+        self.serialize_str(character.encode_utf8(&mut [0; 4]))
     }
 
-    fn serialize_str(mut self, text: &str) -> Result<()> {
-        self.open("string");
-        match needs(text) {
-            Needs::Nothing => {
-                self.out.push(b'>');
-                self.out.extend_from_slice(text.as_bytes());
-            }
-            Needs::References => {
-                self.out.push(b'>');
-                write_references(text, self.out);
-            }
-            Needs::Escapes => {
-                self.out.extend_from_slice(b" escaped=\"true\">");
-                write_escapes(text, self.out);
-            }
-        }
-        self.out.extend_from_slice(b"</string>");
+    #[inline]
+    fn serialize_str(mut self, text: &str) -> Result<(), XmlFault> {
+        self.tag("<string");
+        push_string(self.frame, text);
         Ok(())
     }
 
-    fn collect_str<T: fmt::Display + ?Sized>(mut self, value: &T) -> Result<()> {
-        use std::io::Write as _;
-
-        // Most texts need nothing, and are written where they belong.
-        let start = self.out.len();
-        self.open("string");
-        self.out.push(b'>');
-        let text = self.out.len();
-        write!(self.out, "{value}").map_err(|error| WriteError(error.to_string()))?;
-        let plain =
-            std::str::from_utf8(&self.out[text..]).map(|text| needs(text) == Needs::Nothing);
-        if plain == Ok(true) {
-            self.out.extend_from_slice(b"</string>");
-            return Ok(());
-        }
-        // The attributes of a member that waited for its name are in what is taken back.
-        let place = match self.place {
-            Place::Pending(pending) => {
-                let key = self.out[pending + "<string".len()..text - 1].to_vec();
-                self.out.truncate(pending);
-                self.out.extend_from_slice(&key);
-                Place::Pending(pending)
-            }
-            place => {
-                self.out.truncate(start);
-                place
-            }
-        };
-        Writer { out: self.out, place }.serialize_str(&value.to_string())
+    fn collect_str<T: fmt::Display + ?Sized>(mut self, text: &T) -> Result<(), XmlFault> {
+        self.tag("<string");
+        push_shown(self.frame, text, push_string)
     }
 
-    fn serialize_bytes(self, bytes: &[u8]) -> Result<()> {
+    fn serialize_bytes(self, bytes: &[u8]) -> Result<(), XmlFault> {
         self.collect_seq(bytes)
     }
 
-    fn serialize_none(self) -> Result<()> {
+    fn serialize_none(self) -> Result<(), XmlFault> {
         self.serialize_unit()
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<()> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), XmlFault> {
         value.serialize(self)
     }
 
-    fn serialize_unit(mut self) -> Result<()> {
-        self.open("null");
-        self.out.extend_from_slice(b"/>");
+    fn serialize_unit(mut self) -> Result<(), XmlFault> {
+        self.tag("<null");
+        self.frame.extend_from_slice(b"/>");
         Ok(())
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<()> {
+    fn serialize_unit_struct(self, _name: &'static str) -> Result<(), XmlFault> {
         self.serialize_unit()
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<()> {
+    fn serialize_unit_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+    ) -> Result<(), XmlFault> {
         self.serialize_str(variant)
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
-        _: &'static str,
+        _name: &'static str,
         value: &T,
-    ) -> Result<()> {
+    ) -> Result<(), XmlFault> {
         value.serialize(self)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
-        _: &'static str,
-        _: u32,
+        _name: &'static str,
+        _index: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<()> {
-        let inner = self.variant(variant);
-        value.serialize(Writer { out: &mut *inner.out, place: inner.place })?;
-        inner.out.extend_from_slice(b"</map>");
+    ) -> Result<(), XmlFault> {
+        let Writer { frame, place } = self.variant(variant);
+        value.serialize(Writer { frame: &mut *frame, place })?;
+        frame.extend_from_slice(b"</map>");
         Ok(())
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Container<'a>> {
-        Ok(self.container("array", "</array>"))
+    fn serialize_seq(self, _len: Option<usize>) -> Result<Parts<'f>, XmlFault> {
+        Ok(self.array())
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Container<'a>> {
-        Ok(self.container("array", "</array>"))
-    }
-
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Container<'a>> {
-        Ok(self.container("array", "</array>"))
-    }
-
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-        _: usize,
-    ) -> Result<Container<'a>> {
-        Ok(self.variant(variant).container("array", "</array></map>"))
-    }
-
-    fn serialize_map(self, _: Option<usize>) -> Result<Container<'a>> {
-        Ok(self.container("map", "</map>"))
-    }
-
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Container<'a>> {
-        Ok(self.container("map", "</map>"))
-    }
-
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-        _: usize,
-    ) -> Result<Container<'a>> {
-        Ok(self.variant(variant).container("map", "</map></map>"))
-    }
-}
-
-/// An element that holds others.
-pub(super) struct Container<'a> {
-    out: &'a mut Vec<u8>,
-    close: &'static str,
-    /// Where the attributes of a member begin whose value comes next.
-    key: Option<usize>,
-}
-
-impl Container<'_> {
-    fn write<T: Serialize + ?Sized>(&mut self, place: Place, value: &T) -> Result<()> {
-        value.serialize(Writer { out: self.out, place })
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "serde's traits ask for it")]
-    fn close(self) -> Result<()> {
-        self.out.extend_from_slice(self.close.as_bytes());
-        Ok(())
-    }
-}
-
-macro_rules! items {
-    ($($trait:ident $method:ident)*) => {$(
-        impl ser::$trait for Container<'_> {
-            type Ok = ();
-            type Error = WriteError;
-
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-                self.write(Place::Item, value)
-            }
-
-            fn end(self) -> Result<()> {
-                self.close()
-            }
-        }
-    )*};
-}
-
-items! {
-    SerializeSeq serialize_element
-    SerializeTuple serialize_element
-    SerializeTupleStruct serialize_field
-    SerializeTupleVariant serialize_field
-}
-
-macro_rules! fields {
-    ($($trait:ident)*) => {$(
-        impl ser::$trait for Container<'_> {
-            type Ok = ();
-            type Error = WriteError;
-
-            fn serialize_field<T: Serialize + ?Sized>(
-                &mut self,
-                key: &'static str,
-                value: &T,
-            ) -> Result<()> {
-                self.write(Place::Member(key), value)
-            }
-
-            fn end(self) -> Result<()> {
-                self.close()
-            }
-        }
-    )*};
-}
-
-fields! { SerializeStruct SerializeStructVariant }
-
-impl ser::SerializeMap for Container<'_> {
-    type Ok = ();
-    type Error = WriteError;
-
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<()> {
-        self.key = Some(self.out.len());
-        key.serialize(KeyWriter { out: self.out })
-    }
-
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        match self.key.take() {
-            Some(start) => self.write(Place::Pending(start), value),
-            None => Err(ser::Error::custom("a value of a map comes before its key")),
-        }
-    }
-
-    fn end(self) -> Result<()> {
-        self.close()
-    }
-}
-
-/// Writes a key. Keys are texts; what is none is written as JSON writes it as a key.
-struct KeyWriter<'a> {
-    out: &'a mut Vec<u8>,
-}
-
-impl KeyWriter<'_> {
-    fn number<T: Serialize>(self, number: &T) -> Result<()> {
-        self.out.extend_from_slice(b" key=\"");
-        write_number(number, self.out)?;
-        self.out.push(b'"');
-        Ok(())
-    }
-}
-
-fn no_key<T>() -> Result<T> {
-    Err(ser::Error::custom("the key of a map has to be a text, or a number or boolean"))
-}
-
-impl Serializer for KeyWriter<'_> {
-    type Ok = ();
-    type Error = WriteError;
-    type SerializeSeq = Impossible<(), WriteError>;
-    type SerializeTuple = Impossible<(), WriteError>;
-    type SerializeTupleStruct = Impossible<(), WriteError>;
-    type SerializeTupleVariant = Impossible<(), WriteError>;
-    type SerializeMap = Impossible<(), WriteError>;
-    type SerializeStruct = Impossible<(), WriteError>;
-    type SerializeStructVariant = Impossible<(), WriteError>;
-
-    numbers! {
-        serialize_i8 i8 serialize_i16 i16 serialize_i32 i32 serialize_i64 i64 serialize_i128 i128
-        serialize_u8 u8 serialize_u16 u16 serialize_u32 u32 serialize_u64 u64 serialize_u128 u128
-        serialize_bool bool
-    }
-
-    fn serialize_f32(self, number: f32) -> Result<()> {
-        if number.is_finite() { self.number(&number) } else { no_key() }
-    }
-
-    fn serialize_f64(self, number: f64) -> Result<()> {
-        if number.is_finite() { self.number(&number) } else { no_key() }
-    }
-
-    fn serialize_char(self, c: char) -> Result<()> {
-        self.serialize_str(c.encode_utf8(&mut [0; 4]))
-    }
-
-    fn serialize_str(self, text: &str) -> Result<()> {
-        write_key(text, self.out);
-        Ok(())
-    }
-
-    fn serialize_bytes(self, _: &[u8]) -> Result<()> {
-        no_key()
-    }
-
-    fn serialize_none(self) -> Result<()> {
-        no_key()
-    }
-
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<()> {
-        value.serialize(self)
-    }
-
-    fn serialize_unit(self) -> Result<()> {
-        no_key()
-    }
-
-    fn serialize_unit_struct(self, _: &'static str) -> Result<()> {
-        no_key()
-    }
-
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<()> {
-        self.serialize_str(variant)
-    }
-
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        value: &T,
-    ) -> Result<()> {
-        value.serialize(self)
-    }
-
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: &T,
-    ) -> Result<()> {
-        no_key()
-    }
-
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq> {
-        no_key()
-    }
-
-    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple> {
-        no_key()
+    fn serialize_tuple(self, _len: usize) -> Result<Parts<'f>, XmlFault> {
+        Ok(self.array())
     }
 
     fn serialize_tuple_struct(
         self,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleStruct> {
-        no_key()
+        _name: &'static str,
+        _len: usize,
+    ) -> Result<Parts<'f>, XmlFault> {
+        Ok(self.array())
     }
 
     fn serialize_tuple_variant(
         self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleVariant> {
-        no_key()
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _len: usize,
+    ) -> Result<Parts<'f>, XmlFault> {
+        Ok(Parts { kind: Kind::ArrayInVariant, ..self.variant(variant).array() })
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap> {
-        no_key()
+    fn serialize_map(self, _len: Option<usize>) -> Result<Parts<'f>, XmlFault> {
+        Ok(self.map())
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct> {
-        no_key()
+    fn serialize_struct(self, _name: &'static str, _len: usize) -> Result<Parts<'f>, XmlFault> {
+        Ok(self.map())
     }
 
     fn serialize_struct_variant(
         self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeStructVariant> {
-        no_key()
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _len: usize,
+    ) -> Result<Parts<'f>, XmlFault> {
+        Ok(Parts { kind: Kind::MapInVariant, ..self.variant(variant).map() })
+    }
+}
+
+/// Writes the items of an array or the members of a map.
+pub(super) struct Parts<'f> {
+    frame: &'f mut Vec<u8>,
+    /// Where what lies in the element begins; in a map, later, where a member's attributes do.
+    start: usize,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Array,
+    Map,
+    ArrayInVariant,
+    MapInVariant,
+}
+
+impl Parts<'_> {
+    #[inline]
+    fn part<T: Serialize + ?Sized>(&mut self, place: Place, value: &T) -> Result<(), XmlFault> {
+        value.serialize(Writer { frame: &mut *self.frame, place })
+    }
+
+    #[inline]
+    fn close(self) {
+        let end: &[u8] = match self.kind {
+            Kind::Array => b"</array>",
+            Kind::Map => b"</map>",
+            Kind::ArrayInVariant => b"</array></map>",
+            Kind::MapInVariant => b"</map></map>",
+        };
+        self.frame.extend_from_slice(end);
+    }
+}
+
+impl ser::SerializeSeq for Parts<'_> {
+    type Ok = ();
+    type Error = XmlFault;
+
+    #[inline]
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), XmlFault> {
+        self.part(Place::Item, value)
+    }
+
+    fn end(self) -> Result<(), XmlFault> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl ser::SerializeTuple for Parts<'_> {
+    type Ok = ();
+    type Error = XmlFault;
+
+    #[inline]
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), XmlFault> {
+        self.part(Place::Item, value)
+    }
+
+    fn end(self) -> Result<(), XmlFault> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl ser::SerializeTupleStruct for Parts<'_> {
+    type Ok = ();
+    type Error = XmlFault;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), XmlFault> {
+        self.part(Place::Item, value)
+    }
+
+    fn end(self) -> Result<(), XmlFault> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl ser::SerializeTupleVariant for Parts<'_> {
+    type Ok = ();
+    type Error = XmlFault;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), XmlFault> {
+        self.part(Place::Item, value)
+    }
+
+    fn end(self) -> Result<(), XmlFault> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl ser::SerializeMap for Parts<'_> {
+    type Ok = ();
+    type Error = XmlFault;
+
+    #[inline]
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), XmlFault> {
+        self.start = self.frame.len();
+        key.serialize(KeyWriter(&mut *self.frame))
+    }
+
+    #[inline]
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), XmlFault> {
+        self.part(Place::Entry(self.start), value)
+    }
+
+    fn end(self) -> Result<(), XmlFault> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl ser::SerializeStruct for Parts<'_> {
+    type Ok = ();
+    type Error = XmlFault;
+
+    #[inline]
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), XmlFault> {
+        self.part(Place::Field(key), value)
+    }
+
+    fn end(self) -> Result<(), XmlFault> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl ser::SerializeStructVariant for Parts<'_> {
+    type Ok = ();
+    type Error = XmlFault;
+
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), XmlFault> {
+        self.part(Place::Field(key), value)
+    }
+
+    fn end(self) -> Result<(), XmlFault> {
+        self.close();
+        Ok(())
     }
 }
