@@ -8,6 +8,7 @@
 //! `SIMULATION_SEED=7 cargo test --test simulation` runs one seed and prints what happens;
 //! `SIMULATION_SEEDS=100000` runs so many.
 
+mod any_codec;
 mod network;
 #[cfg(planted)]
 mod planted;

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use logux_sync::{
-    Added, ClientSync, Clock, Codec, Entry, EventId, Json, Limits, Log, Message, NodeId, Protocol,
+    Added, ClientSync, Clock, Codec, Entry, EventId, Limits, Log, Message, NodeId, Protocol,
     Reconnect, RunningServer, Server, Session, State, Store, SyncOptions, Timestamp,
 };
 use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use crate::any_codec::AnyCodec;
 
 use crate::network::{Network, Tap};
 use crate::store::{Disk, SlowStore, is_private};
@@ -39,6 +41,7 @@ const SHAPES: [&[(usize, usize)]; 5] = [
 /// What a seed switches on, each with a chance of its own.
 #[derive(Clone, Debug, Default)]
 struct Features {
+    codec: AnyCodec,
     /// `auth` that takes up to so many milliseconds.
     auth: Option<u64>,
     /// Filters and maps that take up to so many milliseconds.
@@ -56,6 +59,7 @@ impl Features {
     fn draw(random: &mut Rng) -> Self {
         let callbacks = random.bool().then(|| [0, 3, 300][random.usize(..3)]);
         Self {
+            codec: AnyCodec::default(),
             auth: random.bool().then(|| [0, 50, 2_000][random.usize(..3)]),
             callbacks,
             private: (callbacks.is_some() && random.bool()).then(Arc::default),
@@ -194,10 +198,11 @@ pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
         ),
         Script::CutAfter(_) => (SHAPES[0], 2, 5),
     };
-    let features = match script {
+    let mut features = match script {
         Script::Anything => Features::draw(&mut random),
         Script::CutAfter(_) => Features::default(),
     };
+    features.codec = AnyCodec::of(seed);
     let max_store_delay = Duration::from_millis(max_store_delay);
     let max_delay = Duration::from_millis(max_delay);
     let names = ["server", "10:a", "11:b:tab", "12:c"];
@@ -447,7 +452,9 @@ impl Node {
         let log = Log::open_with(self.id.clone(), dyn_store, clock).await.unwrap();
         let options = self.features.options(random);
         let server = self.accepts.then(|| {
-            Server::new(&log, Json, network.listener(&self.id)).options(options.clone()).start()
+            Server::new(&log, self.features.codec, network.listener(&self.id))
+                .options(options.clone())
+                .start()
         });
         let client = self.dials.as_ref().map(|to| {
             let transport = network.transport(&self.id, to);
@@ -455,7 +462,7 @@ impl Node {
                 .min_delay(Duration::from_millis(100))
                 .max_delay(Duration::from_secs(5))
                 .seed(random.u64(..));
-            ClientSync::new(&log, Json, transport).options(options).start()
+            ClientSync::new(&log, self.features.codec, transport).options(options).start()
         });
         self.running = Some(Running { store, log, server, client });
     }
@@ -498,7 +505,7 @@ impl Checks {
             let text = String::from_utf8_lossy(&frame[..frame.len().min(100)]);
             println!("{at:>8} ms  #{link} {from} -> {to}  {text}");
         }
-        let message: Message<u64> = Json.decode(frame, Limits::default()).unwrap();
+        let message: Message<u64> = self.features.codec.decode(frame, Limits::default()).unwrap();
         match message {
             Message::Sync(sync) => {
                 let waiting = self.waiting.entry((link, from.clone())).or_default();
