@@ -4,6 +4,7 @@ mod against_client;
 mod against_core;
 mod against_server;
 mod logux_binary;
+mod message_pack;
 mod pair;
 mod peer;
 mod protocols_together;

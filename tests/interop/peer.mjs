@@ -5,6 +5,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { WebSocket, WebSocketServer } from 'ws'
 
+import { overMessagePack } from './message-pack.mjs'
 import { changed, serve, tap, until } from './requests.mjs'
 
 let [, , core, nodeId] = process.argv
@@ -81,8 +82,10 @@ await serve({
   },
 
   // Connects, and again after each loss. `fixTime` would move times by a millisecond now and then.
-  client({ binary, url, ...options }) {
-    connection = new (binary ? WsBinaryConnection : WsConnection)(url, WebSocket)
+  client({ binary, messagePack, url, ...options }) {
+    let Connection = binary ? WsBinaryConnection : WsConnection
+    if (messagePack) Connection = overMessagePack(Connection)
+    connection = new Connection(url, WebSocket)
     tap(connection)
     let reconnect = new Reconnect(connection, { maxDelay: 10, minDelay: 1 })
     start(ClientNode, reconnect, { fixTime: false, ...options })
@@ -150,12 +153,13 @@ await serve({
   },
 
   // Listens on a free port, and answers which one it is.
-  server({ token: expected, ...options }) {
+  server({ messagePack, token: expected, ...options }) {
+    let Connection = messagePack ? overMessagePack(ServerConnection) : ServerConnection
     if (expected) options.auth = async (_, token) => token === expected
     let server = new WebSocketServer({ host: '127.0.0.1', port: 0 })
     server.on('connection', ws => {
       connections += 1
-      connection = new ServerConnection(ws)
+      connection = new Connection(ws)
       tap(connection)
       start(ServerNode, connection, options)
     })
