@@ -1,7 +1,7 @@
 //! Names of nodes and of events.
 
 use std::cmp::Ordering;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -267,11 +267,10 @@ pub(crate) fn write_author(
     counter: Counter,
 ) -> fmt::Result {
     f.write_str(node.as_str())?;
-    if counter != Counter::ZERO {
-        let digits = counter.to_string();
+    if let Some(tens) = counter.value().checked_ilog10() {
         // At most 16 digits: the letter exists.
-        let letter = char::from(b'a' + u8::try_from(digits.len() - 1).unwrap_or(25));
-        write!(f, "!{letter}{digits}")?;
+        let letter = char::from(b'a' + u8::try_from(tens).unwrap_or(25));
+        write!(f, "!{letter}{counter}")?;
     }
     Ok(())
 }
@@ -331,6 +330,43 @@ impl Digits {
     }
 }
 
+/// An id as text, where there is no heap: longer than any id is.
+pub(crate) struct IdText {
+    bytes: [u8; Self::MAX_BYTES],
+    len: usize,
+}
+
+impl IdText {
+    /// The time, a space, the node, and `!`, a letter and the 16 digits of the largest counter.
+    const MAX_BYTES: usize = MAX_DIGITS + 1 + NodeId::MAX_BYTES + 18;
+
+    pub(crate) fn new(
+        time: Timestamp,
+        node: &NodeId,
+        counter: Counter,
+    ) -> Result<Self, fmt::Error> {
+        let mut text = Self { bytes: [0; Self::MAX_BYTES], len: 0 };
+        text.write_str(Digits::new(time).as_str())?;
+        text.write_char(' ')?;
+        write_author(&mut text, node, counter)?;
+        Ok(text)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        // Cannot fail: it is made of whole texts.
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for IdText {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let end = self.len + part.len();
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(part.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
 /// Reads what [`Digits`] writes. One number has one spelling, or one event could have two ids.
 pub(crate) fn parse_digits(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
@@ -381,6 +417,21 @@ mod tests {
         }
         assert_eq!(NodeId::new(""), Err(InvalidNodeId::Empty));
         assert_eq!(NodeId::new(&"x".repeat(257)), Err(InvalidNodeId::TooLong));
+    }
+
+    #[test]
+    fn the_longest_id_fits() {
+        let node = NodeId::new(&"x".repeat(NodeId::MAX_BYTES)).unwrap();
+        let time = Timestamp::new(MAX_SAFE_INTEGER).unwrap();
+        for number in [0, 1, 9, 10, 99, 100, MAX_SAFE_INTEGER] {
+            let counter = Counter::new(number).unwrap();
+            let text = IdText::new(time, &node, counter).unwrap();
+            assert_eq!(
+                text.as_str(),
+                EventId::with_counter(time, node.clone(), counter).to_string()
+            );
+            assert_eq!(text.as_str().len() == IdText::MAX_BYTES, number == MAX_SAFE_INTEGER);
+        }
     }
 
     #[test]

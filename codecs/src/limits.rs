@@ -8,9 +8,8 @@
 use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{
-    self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
-};
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::message::Message;
 use crate::wire::MessageVisitor;
@@ -71,9 +70,9 @@ impl Limits {
     ///
     /// The reader has to describe itself what it reads, as those of JSON, MessagePack and CBOR do.
     /// Beyond what its format brings, this refuses what nests too deep, types of value that JSON
-    /// does not have (bytes where none are asked for, extensions), and keys that are no text; it
-    /// reads numbers and booleans that are keys from their text, as JSON writes them; and it
-    /// allocates for what has arrived, not for what a length promises.
+    /// does not have (bytes where none are asked for, extensions), and keys and names of variants
+    /// that are no text; it reads numbers and booleans that are keys from their text, as JSON writes
+    /// them; and it allocates for what has arrived, not for what a length promises.
     pub fn read<'de, E, D>(self, deserializer: D) -> Result<Message<E>, D::Error>
     where
         E: de::Deserialize<'de>,
@@ -127,6 +126,8 @@ struct Asking<'c, V> {
     visitor: V,
     room: Room<'c>,
     asked: Asked,
+    /// Whether what comes is a key of an object.
+    key: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -136,6 +137,9 @@ enum Asked {
     Bytes,
     Newtype,
     Option,
+    /// The name of a field or a variant. Types that serde derives would take its number, too.
+    Name,
+    Enum,
     /// The key of a map that is no text to the user's type.
     Key(Key),
 }
@@ -150,7 +154,7 @@ enum Key {
 
 impl<'c, T> Bounded<'c, T> {
     fn asking<V>(&self, visitor: V, asked: Asked) -> Asking<'c, V> {
-        Asking { visitor, room: self.room, asked }
+        Asking { visitor, room: self.room, asked, key: self.key }
     }
 
     fn asking_for_key<V>(&self, visitor: V, key: Key) -> Asking<'c, V> {
@@ -182,8 +186,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
 
     forward! {
         deserialize_any deserialize_char deserialize_str deserialize_string
-        deserialize_seq deserialize_map deserialize_identifier
-        deserialize_ignored_any
+        deserialize_map deserialize_ignored_any
     }
 
     forward_keys! {
@@ -202,6 +205,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
         }
         let visitor = self.asking(visitor, Asked::Option);
         self.inner.deserialize_option(visitor)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.asking(visitor, Asked::Name);
+        self.inner.deserialize_identifier(visitor)
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -240,43 +248,46 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
         self.inner.deserialize_newtype_struct(name, visitor)
     }
 
+    /// As any value, and so the next: readers differ in what they take for items, bytes or less.
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.deserialize_any(visitor)
+    }
+
     fn deserialize_tuple<V: Visitor<'de>>(
         self,
-        len: usize,
+        _: usize,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let visitor = self.asking(visitor, Asked::Any);
-        self.inner.deserialize_tuple(len, visitor)
+        self.deserialize_any(visitor)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
         self,
-        name: &'static str,
-        len: usize,
+        _: &'static str,
+        _: usize,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let visitor = self.asking(visitor, Asked::Any);
-        self.inner.deserialize_tuple_struct(name, len, visitor)
+        self.deserialize_any(visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        name: &'static str,
-        fields: &'static [&'static str],
+        _: &'static str,
+        _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let visitor = self.asking(visitor, Asked::Any);
-        self.inner.deserialize_struct(name, fields, visitor)
+        self.deserialize_any(visitor)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
-        variants: &'static [&'static str],
+        _: &'static str,
+        _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let visitor = self.asking(visitor, Asked::Any);
-        self.inner.deserialize_enum(name, variants, visitor)
+        // Readers differ in what else they take for an enum: numbers of variants, arrays.
+        let visitor = self.asking(visitor, Asked::Enum);
+        self.inner.deserialize_any(visitor)
     }
 
     fn is_human_readable(&self) -> bool {
@@ -303,9 +314,23 @@ impl Room<'_> {
     }
 }
 
+impl<V> Asking<'_, V> {
+    /// Refuses what is no text where a text has to come.
+    fn refuse_where_a_text_is_due<E: de::Error>(&self) -> Result<(), E> {
+        match self.asked {
+            _ if self.key => Err(E::custom("a key of an object is no text")),
+            Asked::Name | Asked::Enum => {
+                Err(E::custom("the name of a field or variant is no text"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 macro_rules! visit {
     ($($method:ident $type:ty)*) => {$(
         fn $method<E: de::Error>(self, value: $type) -> Result<V::Value, E> {
+            self.refuse_where_a_text_is_due()?;
             self.visitor.$method(value)
         }
     )*};
@@ -316,6 +341,7 @@ macro_rules! visit_text {
         fn $method<E: de::Error>(self, text: $type) -> Result<V::Value, E> {
             match self.asked {
                 Asked::Key(key) => key.visit(&text, self.visitor),
+                Asked::Enum => self.visitor.visit_enum(StrDeserializer::new(&text)),
                 _ => self.visitor.$method(text),
             }
         }
@@ -352,6 +378,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Asking<'_, V> {
     visit_bytes! { visit_bytes &[u8] visit_borrowed_bytes &'de [u8] visit_byte_buf Vec<u8> }
 
     fn visit_none<E: de::Error>(self) -> Result<V::Value, E> {
+        self.refuse_where_a_text_is_due()?;
         match self.asked {
             Asked::Option => self.visitor.visit_none(),
             _ => self.visitor.visit_unit(),
@@ -359,10 +386,11 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Asking<'_, V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        self.visitor.visit_some(Bounded { inner, room: self.room, key: false })
+        self.visitor.visit_some(Bounded { inner, room: self.room, key: self.key })
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<V::Value, E> {
+        self.refuse_where_a_text_is_due()?;
         self.visitor.visit_unit()
     }
 
@@ -371,21 +399,25 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Asking<'_, V> {
             // How readers show types of value that are not JSON's.
             return Err(de::Error::custom("an extension of the format is no value"));
         }
-        self.visitor.visit_newtype_struct(Bounded { inner, room: self.room, key: false })
+        self.visitor.visit_newtype_struct(Bounded { inner, room: self.room, key: self.key })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
+        self.refuse_where_a_text_is_due()?;
         let room = self.room.enter()?;
         self.visitor.visit_seq(Bounded { inner: items, room, key: false })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error> {
+        if self.key {
+            self.refuse_where_a_text_is_due()?;
+        }
         let room = self.room.enter_object()?;
-        self.visitor.visit_map(Bounded { inner: entries, room, key: false })
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
-        self.visitor.visit_enum(Bounded { inner: variant, room: self.room, key: false })
+        let entries = Bounded { inner: entries, room, key: false };
+        match self.asked {
+            Asked::Enum => self.visitor.visit_enum(MapAccessDeserializer::new(entries)),
+            _ => self.visitor.visit_map(entries),
+        }
     }
 }
 
@@ -465,50 +497,5 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Bounded<'_, A> {
 
     fn size_hint(&self) -> Option<usize> {
         self.inner.size_hint().map(|hint| hint.min(MAX_HINT))
-    }
-}
-
-impl<'de, 'c, A: EnumAccess<'de>> EnumAccess<'de> for Bounded<'c, A> {
-    type Error = A::Error;
-    type Variant = Bounded<'c, A::Variant>;
-
-    fn variant_seed<S: DeserializeSeed<'de>>(
-        self,
-        seed: S,
-    ) -> Result<(S::Value, Self::Variant), A::Error> {
-        let room = self.room;
-        let (value, variant) =
-            self.inner.variant_seed(Bounded { inner: seed, room, key: false })?;
-        Ok((value, Bounded { inner: variant, room, key: false }))
-    }
-}
-
-/// What a variant holds lies in an object under the variant's name: one level more.
-impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Bounded<'_, A> {
-    type Error = A::Error;
-
-    fn unit_variant(self) -> Result<(), A::Error> {
-        self.inner.unit_variant()
-    }
-
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
-        let room = self.room.enter()?;
-        self.inner.newtype_variant_seed(Bounded { inner: seed, room, key: false })
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        let room = self.room.enter()?;
-        let visitor = Asking { visitor, room, asked: Asked::Any };
-        self.inner.tuple_variant(len, visitor)
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, A::Error> {
-        let room = self.room.enter()?;
-        let visitor = Asking { visitor, room, asked: Asked::Any };
-        self.inner.struct_variant(fields, visitor)
     }
 }

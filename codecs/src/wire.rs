@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::error::ProtocolError;
-use crate::id::{Digits, NodeId, parse_author, parse_digits, write_author};
+use crate::id::{Digits, IdText, NodeId, parse_author, parse_digits};
 use crate::limits::Limits;
 use crate::message::{
     Connect, Connected, Extra, Headers, Message, Subprotocol, Sync, WireEntry, WireId, WireMeta,
@@ -454,13 +454,8 @@ impl Serialize for WireId {
                 serializer.serialize_str(Digits::new(*time).as_str())
             }
             Self::Absolute { time, author: Some((node, counter)) } => {
-                let digits = Digits::new(*time);
-                let mut text =
-                    String::with_capacity(digits.as_str().len() + 1 + node.as_str().len());
-                text.push_str(digits.as_str());
-                text.push(' ');
-                write_author(&mut text, node, *counter).map_err(S::Error::custom)?;
-                serializer.serialize_str(&text)
+                let text = IdText::new(*time, node, *counter).map_err(S::Error::custom)?;
+                serializer.serialize_str(text.as_str())
             }
             Self::Shifted { shift, node: None, counter: Counter::ZERO } => {
                 serializer.serialize_i64(*shift)
