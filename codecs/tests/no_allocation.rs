@@ -1,0 +1,81 @@
+//! Writing a message takes no memory but that of the frame.
+#![cfg(feature = "conformance")]
+
+use allocation_counter::measure;
+use logux_codecs::conformance::messages;
+use logux_codecs::{Codec, Json, Message, Value};
+use serde::Serialize;
+
+/// What `message` allocates on its way into a frame that has room for it.
+fn allocations<C: Codec, E: Serialize>(codec: &C, message: &Message<E>) -> u64 {
+    let mut frame = Vec::with_capacity(1 << 20);
+    let used = measure(|| assert!(codec.encode(message, &mut frame).is_ok()));
+    assert!(frame.len() < 1 << 20, "the frame had to grow");
+    used.count_total
+}
+
+fn allocates_nothing<C: Codec>(codec: &C) {
+    let messages: Vec<Message<Value>> = messages()
+        .into_iter()
+        // Errors are rare, and most are the last message of a connection: the options of one are
+        // made when they are asked for.
+        .filter(|message| !matches!(message, Message::Error(_)))
+        .collect();
+    assert!(messages.len() > 50);
+    for message in &messages {
+        assert_eq!(allocations(codec, message), 0, "{} writes {message:?}", C::NAME);
+    }
+}
+
+#[test]
+fn the_measure_sees_an_allocation() {
+    assert_eq!(measure(|| drop(std::hint::black_box(Box::new(1)))).count_total, 1);
+}
+
+#[test]
+fn json_allocates_nothing() {
+    allocates_nothing(&Json);
+}
+
+#[cfg(feature = "message-pack")]
+mod message_pack {
+    use std::collections::BTreeMap;
+
+    use logux_codecs::{Added, Extra, MessagePack, Sync, Timestamp, WireId, WireMeta};
+    use serde::Serialize;
+
+    use super::*;
+
+    #[test]
+    fn message_pack_allocates_nothing() {
+        allocates_nothing(&MessagePack);
+    }
+
+    /// Nor where lengths are not known, keys are no texts, or texts are displayed.
+    #[test]
+    fn message_pack_allocates_nothing_for_what_it_has_to_put_right() {
+        #[derive(Serialize)]
+        struct Event {
+            address: std::net::IpAddr,
+            #[serde(flatten)]
+            rest: BTreeMap<String, Value>,
+            keys: BTreeMap<i64, Vec<f64>>,
+            float: f64,
+        }
+
+        let event = Event {
+            address: "2001:db8::1234:5678:9abc".parse().unwrap(),
+            rest: (0..300).map(|n| (n.to_string(), n.into())).collect(),
+            keys: [(i64::MIN, vec![0.5, f64::NAN]), (7, vec![])].into(),
+            float: 0.1,
+        };
+        let meta = WireMeta {
+            id: WireId::Absolute { time: Timestamp::ZERO, author: None },
+            time: 0,
+            subprotocol: None,
+            extra: Extra::new(),
+        };
+        let sync = Sync { added: Added::ZERO, entries: vec![(event, meta)] };
+        assert_eq!(allocations(&MessagePack, &Message::Sync(sync)), 0);
+    }
+}
