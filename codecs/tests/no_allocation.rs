@@ -37,6 +37,12 @@ fn json_allocates_nothing() {
     allocates_nothing(&Json);
 }
 
+#[cfg(feature = "xml")]
+#[test]
+fn xml_allocates_nothing() {
+    allocates_nothing(&logux_codecs::Xml);
+}
+
 #[cfg(feature = "message-pack")]
 mod message_pack {
     use std::collections::BTreeMap;
