@@ -18,6 +18,7 @@ on_every_cell! {
     one_bad_peer_changes_nothing_for_the_others,
     before_authentication_little_is_taken,
     a_frame_over_the_limit_is_refused,
+    the_limits_of_a_session_are_its_options,
     what_a_peer_sends_is_safe_to_show,
     who_says_nothing_is_cut_off,
 }
@@ -258,6 +259,43 @@ async fn a_frame_over_the_limit_is_refused<C: Cell>() {
     let error = session.ended().await.unwrap_err();
     let source = std::error::Error::source(&*error).unwrap();
     assert_eq!(source.to_string(), "the frame has more than the 1000 bytes that are allowed");
+}
+
+async fn the_limits_of_a_session_are_its_options<C: Cell>() {
+    let options = SyncOptions::new;
+    let events = json!(["sync", 1, {}, { "id": "1", "time": 1 }, [], { "id": "2", "time": 1 }]);
+    let headers = json!(["headers", { "a": "x".repeat(2000) }]);
+    for (options, message, phase) in [
+        (options().max_depth(2), json!(["headers", { "a": [[]] }]), Live),
+        (options().max_events(1), events.clone(), Live),
+        (options().max_objects(2), events.clone(), Live),
+        (options().max_frame(1000), headers.clone(), Live),
+        (options().max_frame_before_auth(1000), headers.clone(), Opening),
+    ] {
+        let message = message.to_string();
+        for (options, taken) in [(SyncOptions::new(), true), (options, false)] {
+            let log = log("node").await;
+            let (near, far) = C::pair().await;
+            let session = BaseSync::new(&log, C::CODEC, Acceptor, near).options(options).start();
+            let mut peer = Peer::new::<C>(far);
+            if phase == Live {
+                peer.introduce(Acceptor).await;
+                peer.finish_handshake(Acceptor).await;
+            }
+            peer.send(&message).await;
+            if phase == Opening {
+                peer.introduce(Acceptor).await;
+            }
+            let (mut answer, mut refused) = (peer.next().await, false);
+            while let Some(frame) = answer {
+                refused |= frame.starts_with(r#"["error","wrong-format","#);
+                let next = tokio::time::timeout(Duration::from_secs(1), peer.next()).await;
+                answer = next.unwrap_or_default();
+            }
+            assert_eq!(refused, !taken, "{message:.80}");
+            drop((peer, session));
+        }
+    }
 }
 
 async fn what_a_peer_sends_is_safe_to_show<C: Cell>() {

@@ -11,6 +11,6 @@ mod bad_values;
 mod failing_store;
 mod filters;
 mod protocol_5;
+mod several_codecs;
 mod synchronization;
-
 mod time;
