@@ -261,6 +261,7 @@ impl<'de> Deserialize<'de> for EventId {
 }
 
 /// Writes what stands after the time in protocol 7.
+#[inline]
 pub(crate) fn write_author(
     f: &mut impl fmt::Write,
     node: &NodeId,
@@ -340,16 +341,16 @@ impl IdText {
     /// The time, a space, the node, and `!`, a letter and the 16 digits of the largest counter.
     const MAX_BYTES: usize = MAX_DIGITS + 1 + NodeId::MAX_BYTES + 18;
 
-    pub(crate) fn new(
-        time: Timestamp,
-        node: &NodeId,
-        counter: Counter,
-    ) -> Result<Self, fmt::Error> {
-        let mut text = Self { bytes: [0; Self::MAX_BYTES], len: 0 };
-        text.write_str(Digits::new(time).as_str())?;
-        text.write_char(' ')?;
-        write_author(&mut text, node, counter)?;
-        Ok(text)
+    pub(crate) const fn new() -> Self {
+        Self { bytes: [0; Self::MAX_BYTES], len: 0 }
+    }
+
+    /// Writes one id, in place: it is too large to move for nothing.
+    pub(crate) fn set(&mut self, time: Timestamp, node: &NodeId, counter: Counter) -> fmt::Result {
+        self.len = 0;
+        self.write_str(Digits::new(time).as_str())?;
+        self.write_str(" ")?;
+        write_author(self, node, counter)
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -359,6 +360,7 @@ impl IdText {
 }
 
 impl fmt::Write for IdText {
+    #[inline]
     fn write_str(&mut self, part: &str) -> fmt::Result {
         let end = self.len + part.len();
         self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(part.as_bytes());
@@ -425,7 +427,8 @@ mod tests {
         let time = Timestamp::new(MAX_SAFE_INTEGER).unwrap();
         for number in [0, 1, 9, 10, 99, 100, MAX_SAFE_INTEGER] {
             let counter = Counter::new(number).unwrap();
-            let text = IdText::new(time, &node, counter).unwrap();
+            let mut text = IdText::new();
+            text.set(time, &node, counter).unwrap();
             assert_eq!(
                 text.as_str(),
                 EventId::with_counter(time, node.clone(), counter).to_string()

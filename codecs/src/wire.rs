@@ -454,7 +454,8 @@ impl Serialize for WireId {
                 serializer.serialize_str(Digits::new(*time).as_str())
             }
             Self::Absolute { time, author: Some((node, counter)) } => {
-                let text = IdText::new(*time, node, *counter).map_err(S::Error::custom)?;
+                let mut text = IdText::new();
+                text.set(*time, node, *counter).map_err(S::Error::custom)?;
                 serializer.serialize_str(text.as_str())
             }
             Self::Shifted { shift, node: None, counter: Counter::ZERO } => {
