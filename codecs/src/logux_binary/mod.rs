@@ -5,14 +5,14 @@
 //! from the base time of the connection, the sign in the lowest bit; texts and JSON after the count
 //! of their bytes. Source: `ws-binary-connection` of `@logux/core` 0.12.1.
 
+mod encrypted;
 mod read;
 mod write;
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::codec::Codec;
 use crate::id::{InvalidNodeId, NodeId};
@@ -111,25 +111,6 @@ struct Connection {
     remote_subprotocol: u32,
     remote_node: Option<NodeId>,
 }
-
-/// An encrypted event, exactly.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Encrypted<'a> {
-    r#type: EncryptedType,
-    iv: [u8; IV],
-    d: Cow<'a, [u8]>,
-    compressed: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-enum EncryptedType {
-    #[serde(rename = "0")]
-    Encrypted,
-}
-
-/// How many bytes `iv` has.
-const IV: usize = 12;
 
 impl LoguxBinary {
     /// A codec that writes binary frames until it is spoken to in JSON.

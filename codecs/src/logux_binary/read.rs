@@ -1,13 +1,13 @@
 //! Binary frames to messages. All of it is a peer's word: nothing is made room for before it is there.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::{Connection, Encrypted, EncryptedType, IV, LoguxBinaryError};
+use super::encrypted::Encrypted;
+use super::{Connection, LoguxBinaryError};
 use crate::error::ProtocolError;
 use crate::id::{Digits, NodeId, parse_author};
 use crate::limits::Limits;
@@ -99,14 +99,13 @@ impl<'a> Reader<'a> {
         }
         let mut entries = Vec::new();
         for _ in 0..count {
-            let event = self.event()?;
-            entries.push((self.json(&event)?, self.meta()?));
+            entries.push((self.event()?, self.meta()?));
         }
         Ok(entries)
     }
 
-    /// The JSON of an event, whatever form it comes in.
-    fn event(&mut self) -> Read<Cow<'a, [u8]>> {
+    /// An event, from its JSON or from what stands for it.
+    fn event<E: DeserializeOwned>(&mut self) -> Read<E> {
         #[derive(Serialize)]
         struct Clean {
             r#type: &'static str,
@@ -114,7 +113,10 @@ impl<'a> Reader<'a> {
         }
 
         let json = match self.byte()? {
-            b'j' => return Ok(Cow::Borrowed(self.part()?)),
+            b'j' => {
+                let json = self.part()?;
+                return self.json(json);
+            }
             b'p' => json!({ "type": "logux/processed", "id": self.name()? }).to_string(),
             b'c' => json!({ "type": "0/clean", "id": self.name()? }).to_string(),
             b'C' => {
@@ -126,20 +128,14 @@ impl<'a> Reader<'a> {
                 serde_json::to_string(&Clean { r#type: "0/clean", ids })?
             }
             kind @ (b'Z' | b'z') => {
-                let (iv, rest) =
-                    self.rest.split_first_chunk::<IV>().ok_or(LoguxBinaryError::Cut)?;
+                let (iv, rest) = self.rest.split_first_chunk().ok_or(LoguxBinaryError::Cut)?;
                 self.rest = rest;
-                let d = self.part()?;
-                // At most three digits and a comma for each byte.
-                let mut json = Vec::with_capacity(4 * d.len() + 128);
-                let compressed = kind == b'Z';
-                let (r#type, iv, d) = (EncryptedType::Encrypted, *iv, Cow::Borrowed(d));
-                serde_json::to_writer(&mut json, &Encrypted { r#type, iv, d, compressed })?;
-                return Ok(Cow::Owned(json));
+                let event = Encrypted::new(*iv, self.part()?, kind == b'Z');
+                return Ok(self.limits.item(event.deserializer(), &self.objects)?);
             }
             other => return Err(LoguxBinaryError::Kind(other)),
         };
-        Ok(Cow::Owned(json.into_bytes()))
+        self.json(json.as_bytes())
     }
 
     /// The id of another event, as text.

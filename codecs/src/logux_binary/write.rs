@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Connection, Encrypted, LoguxBinaryError, major};
+use super::encrypted::Encrypted;
+use super::{Connection, LoguxBinaryError, major};
 use crate::id::write_author;
 use crate::message::{Message, Subprotocol, WireId, WireMeta};
 use crate::wire::WrittenOptions;
@@ -92,7 +93,7 @@ fn write_event<E: Serialize>(frame: &mut Vec<u8>, event: &E) -> Written {
     frame.push(b'j');
     let start = frame.len();
     serde_json::to_writer(&mut *frame, event)?;
-    let Some(encrypted) = as_encrypted(&frame[start..]) else {
+    let Some(encrypted) = Encrypted::from_json(&frame[start..]) else {
         put_length_before(frame, start);
         return Ok(());
     };
@@ -102,18 +103,6 @@ fn write_event<E: Serialize>(frame: &mut Vec<u8>, event: &E) -> Written {
     number(frame, encrypted.d.len() as u64);
     frame.extend_from_slice(&encrypted.d);
     Ok(())
-}
-
-/// The event's JSON as what has a form of its own. Only what starts like it is read again.
-fn as_encrypted(json: &[u8]) -> Option<Encrypted<'static>> {
-    const STARTS: [&[u8]; 4] =
-        [br#"{"type":"0""#, br#"{"iv":["#, br#"{"d":["#, br#"{"compressed":"#];
-
-    if STARTS.iter().any(|start| json.starts_with(start)) {
-        serde_json::from_slice(json).ok()
-    } else {
-        None
-    }
 }
 
 /// Four fields name the creator, and then have a subprotocol in any case: the sender's own stands
