@@ -33,6 +33,8 @@ pub use logux_transports::{
     Format, FrameReceiver, FrameSender, Link, Listener, Memory, MemoryLink, MemoryListener, Peer,
     Reconnect, Transport, framed,
 };
+#[cfg(feature = "long-poll")]
+pub use logux_transports::{HttpListener, HttpOptions, HttpService, LongPoll};
 #[cfg(feature = "websocket")]
 pub use logux_transports::{WebSocket, WebSocketLink, WebSocketListener};
 

@@ -28,17 +28,35 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "websocket")]
+mod dial;
 mod framed;
+#[cfg(feature = "long-poll")]
+mod http;
 mod link;
+#[cfg(feature = "long-poll")]
+mod long_poll;
 mod memory;
 mod reconnect;
+#[cfg(feature = "websocket")]
+mod stream;
 #[cfg(feature = "websocket")]
 mod websocket;
 
 pub use framed::{SinkSender, StreamReceiver, framed};
+#[cfg(feature = "long-poll")]
+pub use http::{
+    HttpBody, HttpLink, HttpListener, HttpOptions, HttpReceiver, HttpSender, HttpService,
+};
 pub use link::{Format, FrameReceiver, FrameSender, Link, Listener, Peer, Transport};
+#[cfg(feature = "long-poll")]
+pub use long_poll::{
+    HttpClient, HttpConnection, LongPoll, LongPollLink, LongPollReceiver, LongPollSender,
+};
 pub use memory::{Memory, MemoryLink, MemoryListener, MemoryReceiver, MemorySender};
 pub use reconnect::Reconnect;
+#[cfg(feature = "websocket")]
+pub use stream::Stream;
 #[cfg(feature = "websocket")]
 pub use websocket::{
     ByteStream, WebSocket, WebSocketLink, WebSocketListener, WebSocketReceiver, WebSocketSender,

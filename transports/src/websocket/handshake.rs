@@ -71,10 +71,11 @@ impl Policy {
         #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
         let check = |request: &Request, mut response: Response| {
             peer.headers.clone_from(request.headers());
-            if !self.allows(request.headers()) {
+            if !allows(self.origins.as_deref(), request.headers()) {
                 return Err(refusal(StatusCode::FORBIDDEN, "this origin may not connect".into()));
             }
-            let choice = choose(formats, request.headers())?;
+            let choice = choose(formats, request.headers())
+                .map_err(|why| refusal(StatusCode::BAD_REQUEST, why))?;
             if let Some(name) = choice.named {
                 response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
             }
@@ -91,29 +92,30 @@ impl Policy {
             None => Err(io::Error::other("the handshake ended without a request")),
         }
     }
+}
 
-    /// A request with two origins, or with one that is no text, has no origin that could be allowed.
-    fn allows(&self, headers: &HeaderMap) -> bool {
-        let Some(allowed) = &self.origins else { return true };
-        let mut origins = headers.get_all(header::ORIGIN).iter();
-        match (origins.next(), origins.next()) {
-            (None, _) => true,
-            (Some(origin), None) => allowed.iter().any(|allowed| allowed.as_bytes() == origin),
-            (Some(_), Some(_)) => false,
-        }
+/// Whether a request comes from where it may come from, where that is told. One with two origins,
+/// or with one that is no text, has no origin that could be allowed.
+pub(crate) fn allows(origins: Option<&[String]>, headers: &HeaderMap) -> bool {
+    let Some(allowed) = origins else { return true };
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    match (origins.next(), origins.next()) {
+        (None, _) => true,
+        (Some(origin), None) => allowed.iter().any(|allowed| allowed.as_bytes() == origin),
+        (Some(_), Some(_)) => false,
     }
 }
 
-struct Choice {
-    format: Format,
+/// What is spoken.
+pub(crate) struct Choice {
+    pub(crate) format: Format,
     /// The subprotocol to answer, if one was chosen by name.
-    named: Option<HeaderValue>,
+    pub(crate) named: Option<HeaderValue>,
 }
 
 /// The first format that is asked for and there is. Who names none of ours, or a subprotocol of
 /// somebody else's, takes what all take.
-#[expect(clippy::result_large_err, reason = "the type is tungstenite's")]
-fn choose(formats: &[Format], headers: &HeaderMap) -> Result<Choice, ErrorResponse> {
+pub(crate) fn choose(formats: &[Format], headers: &HeaderMap) -> Result<Choice, String> {
     let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let names = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
     let mut asked = names.filter_map(|name| name.trim().strip_prefix(PREFIX)).peekable();
@@ -127,9 +129,9 @@ fn choose(formats: &[Format], headers: &HeaderMap) -> Result<Choice, ErrorRespon
     Ok(Choice { format, named })
 }
 
-fn unsupported(formats: &[Format]) -> ErrorResponse {
+fn unsupported(formats: &[Format]) -> String {
     let names: Vec<_> = formats.iter().map(|format| format!("{PREFIX}{}", format.name)).collect();
-    refusal(StatusCode::BAD_REQUEST, format!("the subprotocols here are {}", names.join(", ")))
+    format!("the subprotocols here are {}", names.join(", "))
 }
 
 fn refusal(status: StatusCode, why: String) -> ErrorResponse {

@@ -16,6 +16,8 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
+#[cfg(feature = "long-poll")]
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
@@ -23,6 +25,8 @@ use crate::link::{Format, FrameReceiver, FrameSender, Link, Peer, check_length, 
 use meter::{Allowance, Metered};
 
 pub use client::WebSocket;
+#[cfg(feature = "long-poll")]
+pub(crate) use handshake::{Choice, allows, choose};
 pub use listener::WebSocketListener;
 
 /// Any byte stream that WebSocket can be spoken over.
@@ -32,9 +36,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ByteStream for S {}
 
 /// Sizes of one connection, in bytes.
 #[derive(Clone, Copy, Debug)]
-struct Sizes {
+pub(crate) struct Sizes {
     /// Allocated for each connection as soon as it opens.
-    read_buffer: usize,
+    pub(crate) read_buffer: usize,
 }
 
 impl Default for Sizes {
@@ -83,6 +87,24 @@ pub struct WebSocketReceiver<S = TcpStream> {
 
 /// A WebSocket link over a byte stream.
 pub type WebSocketLink<S = TcpStream> = Link<WebSocketSender<S>, WebSocketReceiver<S>>;
+
+/// The server's end of a link whose handshake was answered; `read` came after it already.
+#[cfg(feature = "long-poll")]
+pub(crate) async fn accepted<S: ByteStream>(
+    stream: S,
+    read: Bytes,
+    format: Format,
+    max_frame: usize,
+    peer: Peer,
+    sizes: Sizes,
+) -> WebSocketLink<S> {
+    let allowance = Allowance::new(Sizes::HANDSHAKE);
+    let metered = Metered::new(stream, allowance.clone());
+    let config = Some(sizes.config(max_frame));
+    let stream =
+        WebSocketStream::from_partially_read(metered, read.into(), Role::Server, config).await;
+    link(stream, format, peer, allowance, sizes)
+}
 
 fn link<S: ByteStream>(
     stream: WebSocketStream<Metered<S>>,

@@ -1,0 +1,83 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::sync::mpsc;
+
+use super::link::{HttpLink, HttpReceiver, HttpSender};
+use super::options::HttpOptions;
+use super::registry::Registry;
+use super::serve::serve;
+use super::service::HttpService;
+use crate::link::{Format, Listener};
+
+/// Accepts WebSocket and long-poll clients on one port.
+///
+/// ```no_run
+/// # use logux_transports::{HttpListener, HttpOptions};
+/// # async fn run() -> std::io::Result<()> {
+/// let options = HttpOptions::new().origins(["https://example.com"]);
+/// let listener = HttpListener::bind("0.0.0.0:31337", options).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// When it is dropped, no new links are made, and those that there are go on. Once the last one has
+/// ended, its port is free.
+#[derive(Debug)]
+pub struct HttpListener {
+    registry: Arc<Registry>,
+    links: mpsc::Receiver<HttpLink>,
+    /// The port of its own; served from when links are accepted.
+    tcp: Option<TcpListener>,
+    address: Option<SocketAddr>,
+}
+
+impl HttpListener {
+    /// Listens on an address; port 0 takes a free one, which [`local_addr`](Self::local_addr) tells.
+    pub async fn bind(address: impl ToSocketAddrs, options: HttpOptions) -> io::Result<Self> {
+        Self::from_tcp(TcpListener::bind(address).await?, options)
+    }
+
+    /// Listens on a socket that is already bound.
+    pub fn from_tcp(tcp: TcpListener, options: HttpOptions) -> io::Result<Self> {
+        let address = Some(tcp.local_addr()?);
+        let (registry, links) = Registry::new(options);
+        Ok(Self { registry, links, tcp: Some(tcp), address })
+    }
+
+    /// A service for a program's own HTTP server, and the listener for the links that come of it.
+    ///
+    /// ```
+    /// # use logux_transports::{HttpListener, HttpOptions};
+    /// let (service, listener) = HttpListener::mounted(HttpOptions::new());
+    /// ```
+    pub fn mounted(options: HttpOptions) -> (HttpService, Self) {
+        let (registry, links) = Registry::new(options);
+        let service = HttpService::new(Arc::clone(&registry));
+        (service, Self { registry, links, tcp: None, address: None })
+    }
+
+    /// The address that it listens on. Where it is mounted it has none of its own, which is an error.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.address.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::Unsupported, "a mounted listener has no address")
+        })
+    }
+}
+
+impl Listener for HttpListener {
+    type Sender = HttpSender;
+    type Receiver = HttpReceiver;
+
+    async fn accept(&mut self, formats: &[Format], max_frame: usize) -> io::Result<HttpLink> {
+        self.registry.accept(formats, max_frame);
+        if let Some(tcp) = self.tcp.take() {
+            tokio::spawn(serve(tcp, Arc::clone(&self.registry)));
+        }
+        // The registry, which this holds, has the other end.
+        let gone = || io::Error::new(io::ErrorKind::NotConnected, "nobody can connect any more");
+        self.links.recv().await.ok_or_else(gone)
+    }
+}

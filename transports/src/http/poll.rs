@@ -1,0 +1,259 @@
+//! Long-poll requests. The numbers refer to `LONG_POLL.md`.
+
+use std::fmt;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use data_encoding::BASE64URL_NOPAD;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::link;
+use super::registry::{Entry, Nonce, NotAccepting, Registry, TooMany};
+use super::service::{HttpBody, Refusal, address};
+use crate::link::{Format, Peer};
+use crate::long_poll::body;
+use crate::long_poll::head;
+use crate::long_poll::session::{Answer, MIN_BODY, Refused, Room, Session};
+
+/// How much of a body that is refused is read, and for how long, so that the client reads the
+/// answer: a connection that is closed with something unread is reset, and the answer with it.
+const DRAINED: u64 = 4 << 20;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest session id that is looked for.
+const MAX_ID: usize = 64;
+
+type Answered = Result<Response<HttpBody>, Refusal>;
+
+pub(super) async fn answer<B>(registry: &Arc<Registry>, request: Request<B>) -> Answered
+where
+    B: Body<Data: Buf, Error: fmt::Display>,
+{
+    let address = address(&request);
+    let (parts, body) = request.into_parts();
+    let mut body = pin!(body);
+    let headers = parts.headers;
+    let answered = match format_name(&headers) {
+        Err(refusal) => Err(refusal),
+        Ok(name) if headers.contains_key(head::SESSION) => {
+            in_session(registry, name, &headers, body.as_mut()).await
+        }
+        Ok(name) => {
+            let peer = Peer { address, headers: headers.clone(), format: None };
+            create(registry, name, &headers, peer).await
+        }
+    };
+    if answered.is_err() && !body.is_end_stream() {
+        let _ = timeout(DRAIN_TIMEOUT, drain(body)).await;
+    }
+    answered
+}
+
+/// The format of the frames. A media type that no form can send makes browsers ask first.
+fn format_name(headers: &HeaderMap) -> Result<&str, Refusal> {
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        let message = "a body is not compressed here";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    let media_type = head::only(headers, &header::CONTENT_TYPE);
+    media_type.and_then(|media_type| media_type.strip_prefix(head::MEDIA_TYPE)).ok_or_else(|| {
+        let message = format!("the media type of a body is {} and a format", head::MEDIA_TYPE);
+        Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
+    })
+}
+
+/// Opens a session, or gives the one that was opened by the same request before.
+async fn create(
+    registry: &Arc<Registry>,
+    name: &str,
+    headers: &HeaderMap,
+    mut peer: Peer,
+) -> Answered {
+    let nonce = head::only(headers, &head::NONCE)
+        .and_then(|nonce| BASE64URL_NOPAD.decode(nonce.as_bytes()).ok())
+        .and_then(|nonce| Nonce::try_from(nonce).ok())
+        .ok_or_else(|| wrong(&head::NONCE, "16 bytes in base64url"))?;
+    let accepting = registry.accepting().await?;
+    let format = Format::named(&accepting.formats, name).ok_or_else(|| {
+        let names: Vec<_> = accepting.formats.iter().map(|format| format.name).collect();
+        let message = format!("the formats here are {}", names.join(", "));
+        Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
+    })?;
+    let origin = headers.get(header::ORIGIN).cloned();
+    let opened = registry.opened(nonce).filter(|(_, opened)| opened.origin == origin);
+    let id = if let Some((id, _)) = opened {
+        id
+    } else {
+        let place = registry.place(peer.address.map(|address| address.ip()))?;
+        let permit = registry.reserve().await?;
+        let session = Session::new(registry.options.times(), accepting.max_frame);
+        let entry = Entry { session: Arc::clone(&session), format, origin };
+        let id = registry
+            .enter(nonce, entry)
+            .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+        peer.format = Some(format.name);
+        let leaving = Arc::clone(registry);
+        let halves = session.halves(move || leaving.leave(nonce));
+        permit.send(link::long_poll(halves, peer, place));
+        id
+    };
+    let id = HeaderValue::from_str(&id)
+        .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let max_body = accepting.max_frame.saturating_add(body::PREFIX).max(MIN_BODY);
+    let mut response = Response::new(HttpBody::default());
+    let headers = response.headers_mut();
+    headers.insert(head::SESSION, id);
+    let times = registry.options.times();
+    head::set_number(headers, head::WAIT, milliseconds(times.wait));
+    head::set_number(headers, head::INACTIVITY, milliseconds(times.inactivity));
+    head::set_number(headers, head::MAX_BODY, max_body as u64);
+    Ok(response)
+}
+
+/// A request of a session. Ids that are unknown, gone, another page's or no ids are answered alike.
+async fn in_session<B>(
+    registry: &Registry,
+    name: &str,
+    headers: &HeaderMap,
+    body: Pin<&mut B>,
+) -> Answered
+where
+    B: Body<Data: Buf, Error: fmt::Display>,
+{
+    let id = head::only(headers, &head::SESSION).filter(|id| id.len() <= MAX_ID);
+    let entry = id.and_then(|id| registry.find(id.as_bytes()));
+    let entry = entry.filter(|entry| {
+        entry.origin.as_ref() == headers.get(header::ORIGIN) && entry.format.name == name
+    });
+    let Entry { session, format, .. } = entry.ok_or(Refused::Gone)?;
+    let number =
+        |name: HeaderName| head::number(headers, &name).ok_or_else(|| wrong(&name, "a number"));
+    let optional = |name: HeaderName| headers.contains_key(&name).then(|| number(name)).transpose();
+    let ack = number(head::ACK)?;
+    let answer = if head::flag(headers, &head::POLL) {
+        if !body.is_end_stream() {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "a poll has no body"));
+        }
+        let wait = optional(head::WAIT)?.map(Duration::from_millis);
+        session.poll(number(head::REQUEST)?, ack, wait).await?
+    } else {
+        let (first, close) = (optional(head::FIRST)?, head::flag(headers, &head::CLOSE));
+        let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+        let length = length.ok_or_else(|| {
+            Refusal::new(StatusCode::LENGTH_REQUIRED, "the head of a request tells its length")
+        })?;
+        match session.room(length).await? {
+            Room::Later(answer) => answer,
+            Room::Now(_sending) => {
+                let body = read(body, length, registry.options.body_timeout).await?;
+                let frames = body::read(body).map_err(|_| {
+                    let message = "the body is no row of frames after their lengths";
+                    Refusal::new(StatusCode::BAD_REQUEST, message)
+                })?;
+                session.accept(first, ack, frames, close)?
+            }
+        }
+    };
+    let Answer { state, ack, first, body } = answer;
+    let mut response = Response::new(Full::from(body));
+    let headers = response.headers_mut();
+    headers.insert(head::STATE, HeaderValue::from_static(state.as_str()));
+    head::set_number(headers, head::ACK, ack);
+    if let Some(first) = first {
+        head::set_number(headers, head::FIRST, first);
+        let media_type = HeaderValue::from_str(&format!("{}{}", head::MEDIA_TYPE, format.name));
+        if let Ok(media_type) = media_type {
+            headers.insert(header::CONTENT_TYPE, media_type);
+        }
+    }
+    // Asks proxies to pass it on as it comes.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// A whole body. What its head promises is not made room for.
+async fn read<B>(mut body: Pin<&mut B>, length: usize, pause: Duration) -> Result<Bytes, Refusal>
+where
+    B: Body<Data: Buf, Error: fmt::Display>,
+{
+    const BYTES_PER_SECOND: usize = 1 << 10;
+
+    let start = Instant::now();
+    let mut whole = BytesMut::new();
+    while whole.len() < length {
+        let earned = Duration::from_secs((whole.len() / BYTES_PER_SECOND) as u64);
+        let due = (start + pause + earned).min(Instant::now() + pause);
+        let next = timeout_at(due, body.frame()).await.map_err(|_| {
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come")
+        })?;
+        match next {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    whole.put(data);
+                }
+            }
+            Some(Err(error)) => {
+                let message = format!("the body ended early: {error}");
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+            }
+            None => break,
+        }
+    }
+    if whole.len() == length {
+        Ok(whole.freeze())
+    } else {
+        Err(Refusal::new(StatusCode::BAD_REQUEST, "the body is not as long as its head says"))
+    }
+}
+
+async fn drain<B: Body<Data: Buf>>(mut body: Pin<&mut B>) {
+    let mut drained = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        drained += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+        if drained > DRAINED {
+            return;
+        }
+    }
+}
+
+fn wrong(header: &HeaderName, what: &str) -> Refusal {
+    let message = format!("the header {header} is needed once, and is {what}");
+    Refusal::new(StatusCode::BAD_REQUEST, message)
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Gone => Self::new(StatusCode::NOT_FOUND, "there is no such session"),
+            Refused::Busy => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "the session sends too much at once")
+            }
+            Refused::TooLong => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than it may be")
+            }
+        }
+    }
+}
+
+impl From<NotAccepting> for Refusal {
+    fn from(NotAccepting: NotAccepting) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "nobody takes new connections now")
+    }
+}
+
+impl From<TooMany> for Refusal {
+    fn from(TooMany: TooMany) -> Self {
+        let message = "there are too many connections from this address";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, message)
+    }
+}
+
+/// Of at most 49 days: more than that nobody waits.
+fn milliseconds(duration: Duration) -> u64 {
+    u64::from(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,207 @@
+//! Who is there: the sessions by what their clients know them by, and how many links an address has.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+use http::HeaderValue;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::timeout;
+
+use super::link::HttpLink;
+use super::options::HttpOptions;
+use crate::link::Format;
+use crate::long_poll::session::Session;
+
+/// How long a client waits for somebody to accept it.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
+/// All that requests have in common.
+#[derive(Debug)]
+pub(super) struct Registry {
+    pub(super) options: HttpOptions,
+    /// What [`Listener::accept`](crate::Listener::accept) was told.
+    accepting: watch::Sender<Option<Accepting>>,
+    /// New links, for who accepts.
+    links: mpsc::Sender<HttpLink>,
+    entries: Mutex<Entries>,
+    /// Tells that an address has one link less.
+    left: Notify,
+}
+
+/// What is accepted.
+#[derive(Clone, Debug)]
+pub(super) struct Accepting {
+    pub(super) formats: Arc<[Format]>,
+    pub(super) max_frame: usize,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    /// By the digest of the session's id, so that how long a look-up takes tells nothing of an id.
+    sessions: HashMap<Digested, Entry>,
+    /// Of sessions, by what their clients asked with, so that who missed the answer asks again.
+    nonces: HashMap<Nonce, String>,
+    /// How many links there are.
+    links: usize,
+    addresses: HashMap<IpAddr, usize>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) session: Arc<Session>,
+    pub(super) format: Format,
+    /// The page that opened it: no other may use it.
+    pub(super) origin: Option<HeaderValue>,
+}
+
+type Digested = [u8; 32];
+pub(super) type Nonce = [u8; 16];
+
+/// A link's place among those of its address; given up when dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    _held: Arc<HeldPlace>,
+}
+
+#[derive(Debug)]
+struct HeldPlace {
+    registry: Arc<Registry>,
+    address: Option<IpAddr>,
+}
+
+/// Nobody accepts links (any more).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NotAccepting;
+
+/// The address has as many links as it may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TooMany;
+
+impl Registry {
+    /// A registry, and what gives the links.
+    pub(super) fn new(options: HttpOptions) -> (Arc<Self>, mpsc::Receiver<HttpLink>) {
+        let (links, accepted) = mpsc::channel(64);
+        let registry = Self {
+            options,
+            accepting: watch::Sender::new(None),
+            links,
+            entries: Mutex::default(),
+            left: Notify::new(),
+        };
+        (Arc::new(registry), accepted)
+    }
+
+    pub(super) fn accept(&self, formats: &[Format], max_frame: usize) {
+        self.accepting.send_if_modified(|accepting| {
+            let is_new = accepting.is_none();
+            if is_new {
+                *accepting = Some(Accepting { formats: formats.into(), max_frame });
+            }
+            is_new
+        });
+    }
+
+    /// What is accepted; once somebody accepts.
+    pub(super) async fn accepting(&self) -> Result<Accepting, NotAccepting> {
+        let mut accepting = self.accepting.subscribe();
+        let waiting = accepting.wait_for(Option::is_some);
+        match timeout(MAX_WAIT, waiting).await {
+            Ok(Ok(accepting)) => accepting.clone().ok_or(NotAccepting),
+            _ => Err(NotAccepting),
+        }
+    }
+
+    /// Room to hand a link over.
+    pub(super) async fn reserve(&self) -> Result<mpsc::OwnedPermit<HttpLink>, NotAccepting> {
+        match timeout(MAX_WAIT, self.links.clone().reserve_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(NotAccepting),
+        }
+    }
+
+    pub(super) fn place(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, TooMany> {
+        let mut entries = self.lock();
+        if let Some(address) = address {
+            let links = entries.addresses.entry(address).or_default();
+            if *links >= self.options.max_sessions_per_address {
+                return Err(TooMany);
+            }
+            *links += 1;
+        }
+        entries.links += 1;
+        Ok(Place { _held: Arc::new(HeldPlace { registry: Arc::clone(self), address }) })
+    }
+
+    /// Waits until there is no link left and nobody accepts more.
+    pub(super) async fn idle(&self) {
+        self.links.closed().await;
+        loop {
+            let left = self.left.notified();
+            if self.lock().links == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// Enters a session, under an id that nobody can guess.
+    pub(super) fn enter(&self, nonce: Nonce, entry: Entry) -> io::Result<String> {
+        let mut id = [0; 32];
+        getrandom::fill(&mut id).map_err(io::Error::other)?;
+        let id = BASE64URL_NOPAD.encode(&id);
+        let mut entries = self.lock();
+        entries.sessions.insert(digest(&id), entry);
+        entries.nonces.insert(nonce, id.clone());
+        Ok(id)
+    }
+
+    pub(super) fn leave(&self, nonce: Nonce) {
+        let mut entries = self.lock();
+        if let Some(id) = entries.nonces.remove(&nonce) {
+            entries.sessions.remove(&digest(&id));
+        }
+    }
+
+    /// A session of which a client has missed that it was opened.
+    pub(super) fn opened(&self, nonce: Nonce) -> Option<(String, Entry)> {
+        let entries = self.lock();
+        let id = entries.nonces.get(&nonce)?;
+        let entry = entries.sessions.get(&digest(id))?;
+        Some((id.clone(), entry.clone()))
+    }
+
+    pub(super) fn find(&self, id: &[u8]) -> Option<Entry> {
+        self.lock().sessions.get(&digest(id)).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        // Nothing panics while the lock is held.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for HeldPlace {
+    fn drop(&mut self) {
+        let mut entries = self.registry.lock();
+        entries.links -= 1;
+        if let Some(address) = self.address
+            && let Some(links) = entries.addresses.get_mut(&address)
+        {
+            *links -= 1;
+            if *links == 0 {
+                entries.addresses.remove(&address);
+            }
+        }
+        drop(entries);
+        self.registry.left.notify_waiters();
+    }
+}
+
+fn digest(id: impl AsRef<[u8]>) -> Digested {
+    Sha256::digest(id).into()
+}

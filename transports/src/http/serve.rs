@@ -1,0 +1,109 @@
+//! A port of our own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tower_service::Service;
+
+use super::registry::Registry;
+use super::service::HttpService;
+use super::stalled::WriteTimeout;
+use crate::stream::Stream;
+
+/// How much of a head is read, in bytes and in headers.
+const MAX_HEAD: usize = 16 << 10;
+const MAX_HEADERS: usize = 64;
+
+/// How long the last answers may take once the last link has ended.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// What a connection is that hyper serves.
+type Connection = TokioIo<WriteTimeout<Stream>>;
+
+/// Serves until nobody accepts links any more and the last one has ended.
+pub(super) async fn serve(tcp: TcpListener, registry: Arc<Registry>) {
+    let mut connections = JoinSet::new();
+    let mut idle = pin!(registry.idle());
+    loop {
+        tokio::select! {
+            () = &mut idle => break,
+            Some(done) = connections.join_next() => {
+                if let Err(error) = done && error.is_panic() {
+                    tracing::error!(%error, "a connection panicked; the others go on");
+                }
+            }
+            accepted = tcp.accept(), if connections.len() < registry.options.max_connections => {
+                match accepted {
+                    Ok((tcp, address)) => {
+                        let registry = Arc::clone(&registry);
+                        connections.spawn(async move {
+                            if let Err(error) = connection(tcp, address, registry).await {
+                                tracing::debug!(%error, "an HTTP connection failed");
+                            }
+                        });
+                    }
+                    // The connection was gone at once, or no file descriptor is free: both pass.
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        }
+    }
+    drop(tcp);
+    let last = async { while connections.join_next().await.is_some() {} };
+    let _ = timeout(LAST_ANSWERS, last).await;
+}
+
+async fn connection(
+    tcp: TcpStream,
+    address: SocketAddr,
+    registry: Arc<Registry>,
+) -> io::Result<()> {
+    let options = registry.options.clone();
+    tcp.set_nodelay(true)?;
+    let stream: Connection =
+        TokioIo::new(WriteTimeout::new(Stream::from(tcp), options.write_timeout));
+    let service = HttpService::new(Arc::clone(&registry));
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(address);
+        service.clone().call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.head_timeout)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(stream, service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = &mut connection => served,
+        () = registry.idle() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    served.map_err(io::Error::other)
+}
+
+/// The bytes of an upgraded connection, and what of them was read already. One of our own is a
+/// stream like others again; another program's stays in what its server made of it.
+pub(super) fn stream(upgraded: Upgraded) -> (Stream, Bytes) {
+    match upgraded.downcast::<Connection>() {
+        Ok(parts) => (parts.io.into_inner().into_inner(), parts.read_buf),
+        Err(upgraded) => (Stream::from(upgraded), Bytes::new()),
+    }
+}

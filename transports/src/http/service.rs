@@ -1,0 +1,144 @@
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::Full;
+
+use super::registry::Registry;
+use super::{cors, poll, upgrade};
+use crate::websocket::allows;
+
+/// The body of an answer.
+pub type HttpBody = Full<Bytes>;
+
+/// Answers the requests of WebSocket and long-poll clients: a `tower` service, to be mounted in a
+/// program's own router or served by hyper. [`HttpListener::mounted`](crate::HttpListener::mounted)
+/// makes one, and gives the links that come of it.
+///
+/// It takes any path. The program that serves it lets HTTP/1.1 connections be upgraded and sets the
+/// time limits of heads and answers. It may tell the client's address by an extension of the
+/// request, a [`SocketAddr`], which is then the link's [`Peer::address`](crate::Peer::address) and
+/// what the limit of links per address counts.
+#[derive(Clone)]
+pub struct HttpService {
+    registry: Arc<Registry>,
+}
+
+/// Why a request is not answered as it wishes.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    fn into_response(self) -> Response<HttpBody> {
+        let Self { status, message } = self;
+        let mut response = Response::new(Full::from(format!("{message}\n")));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        headers.insert(header::CONTENT_TYPE, text);
+        match status {
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"));
+            }
+            StatusCode::UPGRADE_REQUIRED => {
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(
+                    header::SEC_WEBSOCKET_VERSION,
+                    HeaderValue::from_static(upgrade::VERSION),
+                );
+            }
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl HttpService {
+    pub(super) const fn new(registry: Arc<Registry>) -> Self {
+        Self { registry }
+    }
+
+    async fn answer<B>(self, request: Request<B>) -> Response<HttpBody>
+    where
+        B: Body<Data: Buf + Send, Error: fmt::Display> + Send + 'static,
+    {
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let method = request.method().clone();
+        let origins = self.registry.options.origins.clone();
+        let mut response = if !allows(origins.as_deref(), request.headers()) {
+            Err(Refusal::new(StatusCode::FORBIDDEN, "this origin may not connect"))
+        } else if method == Method::POST {
+            poll::answer(&self.registry, request).await
+        } else if method == Method::GET {
+            upgrade::answer(&self.registry, request).await
+        } else if method == Method::OPTIONS {
+            let mut response = Response::new(HttpBody::default());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            if origins.is_some() && origin.is_some() {
+                cors::let_ask(response.headers_mut());
+            }
+            Ok(response)
+        } else {
+            Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "GET a WebSocket, or POST"))
+        }
+        .unwrap_or_else(Refusal::into_response);
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if origins.is_some() {
+            headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        }
+        let allowed = response.status() != StatusCode::FORBIDDEN;
+        if let (Some(origin), true, true) = (origin, origins.is_some(), allowed) {
+            cors::let_read(response.headers_mut(), &origin);
+        }
+        response
+    }
+}
+
+/// The client's address, as who serves the request tells it.
+pub(super) fn address<B>(request: &Request<B>) -> Option<SocketAddr> {
+    request.extensions().get::<SocketAddr>().copied()
+}
+
+impl<B> tower_service::Service<Request<B>> for HttpService
+where
+    B: Body<Data: Buf + Send, Error: fmt::Display> + Send + 'static,
+{
+    type Response = Response<HttpBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<HttpBody>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.answer(request).await) })
+    }
+}
+
+impl fmt::Debug for HttpService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpService").finish_non_exhaustive()
+    }
+}

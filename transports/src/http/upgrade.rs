@@ -1,0 +1,86 @@
+//! WebSocket handshakes that come as HTTP requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use hyper::upgrade::OnUpgrade;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::registry::Registry;
+use super::service::{HttpBody, Refusal, address};
+use super::{link, serve};
+use crate::link::Peer;
+use crate::long_poll::head::only;
+use crate::websocket::{self, Choice, choose};
+
+/// The version of WebSocket (RFC 6455).
+pub(super) const VERSION: &str = "13";
+
+/// How long the server that the request came to may take to hand the connection over.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+pub(super) async fn answer<B>(
+    registry: &Arc<Registry>,
+    mut request: Request<B>,
+) -> Result<Response<HttpBody>, Refusal> {
+    let key = key(request.headers())?.to_owned();
+    let peer = address(&request);
+    let upgrade = request
+        .extensions_mut()
+        .remove::<OnUpgrade>()
+        .ok_or_else(|| Refusal::new(StatusCode::UPGRADE_REQUIRED, "this cannot be upgraded"))?;
+    let accepting = registry.accepting().await?;
+    let Choice { format, named } = choose(&accepting.formats, request.headers())
+        .map_err(|message| Refusal::new(StatusCode::BAD_REQUEST, message))?;
+    let place = registry.place(peer.map(|address| address.ip()))?;
+    let permit = registry.reserve().await?;
+    let link_peer = Peer {
+        address: peer,
+        headers: std::mem::take(request.headers_mut()),
+        format: Some(format.name),
+    };
+    let sizes = registry.options.sizes;
+    tokio::spawn(async move {
+        let upgraded = match timeout(MAX_WAIT, upgrade).await {
+            Ok(Ok(upgraded)) => upgraded,
+            Ok(Err(error)) => return tracing::debug!(%error, "an upgrade failed"),
+            Err(_) => return tracing::debug!("an upgrade took too long"),
+        };
+        let (stream, read) = serve::stream(upgraded);
+        let link =
+            websocket::accepted(stream, read, format, accepting.max_frame, link_peer, sizes).await;
+        permit.send(link::websocket(link, place));
+    });
+    let mut response = Response::new(HttpBody::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
+        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(name) = named {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+    }
+    Ok(response)
+}
+
+/// The key of a request that asks for a WebSocket (RFC 6455, 4.2.1).
+fn key(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let has = |name, token: &str| {
+        let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+        lines.flat_map(|line| line.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+    };
+    if !has(header::UPGRADE, "websocket") || !has(header::CONNECTION, "upgrade") {
+        let message = "here are WebSockets, and POST requests of long-poll";
+        return Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, message));
+    }
+    if only(headers, &header::SEC_WEBSOCKET_VERSION) != Some(VERSION) {
+        let message = format!("the version of WebSocket here is {VERSION}");
+        return Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, message));
+    }
+    only(headers, &header::SEC_WEBSOCKET_KEY)
+        .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "a request for a WebSocket has a key"))
+}

@@ -1,0 +1,513 @@
+use std::fmt;
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use data_encoding::BASE64URL_NOPAD;
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::head::{self, State};
+use super::http_client::{HttpClient, HttpConnection};
+use super::numbered::{Inbox, Outbox};
+use super::{MAX_BATCH, body};
+use crate::dial::{self, Address, invalid};
+use crate::link::{Format, FrameReceiver, FrameSender, Link, Peer, Transport, check_length};
+
+/// Dials a server by HTTP long-poll, where WebSocket is blocked.
+///
+/// It keeps what a [`Link`] promises over requests that may be lost, cut, repeated or late: see its
+/// specification, `LONG_POLL.md`. A session of it uses two connections, one for polls and one to
+/// send, and dials them again without the link's being lost, as long as the server can be reached
+/// again before it forgets the session.
+///
+/// ```
+/// # use logux_transports::LongPoll;
+/// let transport = LongPoll::new("http://127.0.0.1:31337/")?.header("cookie", "session=1")?;
+/// assert!(LongPoll::new("ws://127.0.0.1/").is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct LongPoll<H = HttpConnection> {
+    uri: Uri,
+    headers: HeaderMap,
+    client: H,
+    open_timeout: Duration,
+}
+
+/// A link of [`LongPoll`].
+pub type LongPollLink<H = HttpConnection> = Link<LongPollSender<H>, LongPollReceiver<H>>;
+
+/// The sending half of a [`LongPollLink`]. What it has sent, the server has.
+#[derive(Debug)]
+pub struct LongPollSender<H = HttpConnection> {
+    session: Arc<Session>,
+    client: H,
+    outbox: Outbox,
+}
+
+/// The receiving half of a [`LongPollLink`].
+pub struct LongPollReceiver<H = HttpConnection> {
+    session: Arc<Session>,
+    inbox: Inbox,
+    lane: Lane<H>,
+    trouble: Trouble,
+    /// How long the server is asked to hold a poll: less where something on the way does not let it.
+    wait: Duration,
+    /// How many polls in a row broke before their time was over.
+    broken: u32,
+    closed: bool,
+}
+
+/// What the two halves have in common.
+#[derive(Debug)]
+struct Session {
+    uri: Uri,
+    headers: HeaderMap,
+    id: HeaderValue,
+    media_type: HeaderValue,
+    /// How long the server holds a poll, and how long it keeps a session without one.
+    wait: Duration,
+    inactivity: Duration,
+    /// How many bytes a body to the server may have.
+    max_body: usize,
+    /// How many an answer may have.
+    max_answer: usize,
+    /// The number of the last request.
+    requests: AtomicU64,
+    /// The number of the last frame that was received.
+    received: AtomicU64,
+}
+
+type Answer = io::Result<Response<Bytes>>;
+
+/// The lane of the polls. A request on its way outlives the `receive` that began it.
+enum Lane<H> {
+    Free(H),
+    Asking(Pin<Box<dyn Future<Output = Answered<H>> + Send>>),
+    Answered(Answered<H>),
+    /// Taken, in the midst of a change.
+    Gone,
+}
+
+struct Answered<H> {
+    client: H,
+    answer: Answer,
+    after: Duration,
+}
+
+/// What has not gone well on a lane since something last did.
+#[derive(Debug, Default)]
+struct Trouble {
+    since: Option<Instant>,
+    failures: u32,
+    retry_at: Option<Instant>,
+}
+
+impl LongPoll {
+    /// A transport to an `http://` or `https://` address. An address that is none, or of another
+    /// scheme, is an error of the kind [`InvalidInput`](io::ErrorKind::InvalidInput).
+    pub fn new(url: &str) -> io::Result<Self> {
+        let address = Address::parse(url, "http", "https")?;
+        Ok(Self::with(address.uri().clone(), HttpConnection::new(address)))
+    }
+}
+
+impl<H: HttpClient> LongPoll<H> {
+    /// A transport that sends its requests by an HTTP client of one's own, which decides what the
+    /// address is good for.
+    pub fn over(url: &str, client: H) -> io::Result<Self> {
+        let uri = url.parse().map_err(|error| invalid(format!("{url:?} is no URL: {error}")))?;
+        Ok(Self::with(uri, client))
+    }
+
+    fn with(uri: Uri, client: H) -> Self {
+        let open_timeout = Duration::from_secs(10);
+        Self { uri, headers: HeaderMap::new(), client, open_timeout }
+    }
+
+    /// Sends a header, such as a cookie, with every request.
+    pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
+        let (name, value) = dial::header(name, value)?;
+        self.headers.append(name, value);
+        Ok(self)
+    }
+
+    /// How long it may take until the server has answered the first request: 10 seconds.
+    pub fn open_timeout(mut self, limit: Duration) -> Self {
+        self.open_timeout = limit;
+        self
+    }
+
+    async fn create(&self, format: Format, max_frame: usize) -> io::Result<LongPollLink<H>> {
+        let mut nonce = [0; 16];
+        getrandom::fill(&mut nonce).map_err(io::Error::other)?;
+        let nonce = header_value(&BASE64URL_NOPAD.encode(&nonce))?;
+        let media_type = header_value(&format!("{}{}", head::MEDIA_TYPE, format.name))?;
+        let mut client = self.client.clone();
+        let response = loop {
+            let mut request = Request::new(Bytes::new());
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = self.uri.clone();
+            request.headers_mut().extend(self.headers.clone());
+            request.headers_mut().insert(header::CONTENT_TYPE, media_type.clone());
+            request.headers_mut().insert(head::NONCE, nonce.clone());
+            match client.request(request, body::PREFIX + max_frame).await {
+                // The answer may have been lost; the nonce lets the server give it again.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    sleep(Trouble::FIRST_DELAY).await;
+                }
+                other => break other?,
+            }
+        };
+        if response.status() != StatusCode::OK {
+            return Err(refused(&response));
+        }
+        let headers = response.headers();
+        let milliseconds = |name| head::number(headers, &name).map(Duration::from_millis);
+        let (Some(id), Some(wait), Some(inactivity), Some(max_body)) = (
+            headers.get(head::SESSION),
+            milliseconds(head::WAIT),
+            milliseconds(head::INACTIVITY),
+            head::number(headers, &head::MAX_BODY),
+        ) else {
+            return Err(wrong("the server does not answer as one of long-poll does"));
+        };
+        let session = Arc::new(Session {
+            uri: self.uri.clone(),
+            headers: self.headers.clone(),
+            id: id.clone(),
+            media_type,
+            wait,
+            inactivity,
+            max_body: usize::try_from(max_body).unwrap_or(usize::MAX),
+            max_answer: MAX_BATCH.max(body::PREFIX + max_frame),
+            requests: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+        });
+        Ok(Link {
+            sender: LongPollSender {
+                session: Arc::clone(&session),
+                client: self.client.clone(),
+                outbox: Outbox::default(),
+            },
+            receiver: LongPollReceiver {
+                wait,
+                session,
+                inbox: Inbox::default(),
+                lane: Lane::Free(client),
+                trouble: Trouble::default(),
+                broken: 0,
+                closed: false,
+            },
+            peer: Peer { format: Some(format.name), ..Peer::default() },
+        })
+    }
+}
+
+impl<H: HttpClient> Transport for LongPoll<H> {
+    type Sender = LongPollSender<H>;
+    type Receiver = LongPollReceiver<H>;
+
+    async fn open(&mut self, format: Format, max_frame: usize) -> io::Result<LongPollLink<H>> {
+        timeout(self.open_timeout, self.create(format, max_frame)).await.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the server took too long to answer"))
+        })
+    }
+}
+
+impl Session {
+    fn request(&self, body: Bytes) -> Request<Bytes> {
+        let mut request = Request::new(body);
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        let headers = request.headers_mut();
+        headers.extend(self.headers.clone());
+        headers.insert(header::CONTENT_TYPE, self.media_type.clone());
+        headers.insert(head::SESSION, self.id.clone());
+        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        head::set_number(headers, head::REQUEST, number);
+        head::set_number(headers, head::ACK, self.received.load(Ordering::Relaxed));
+        request
+    }
+
+    /// How long an answer may take that the server may hold for so long.
+    fn patience(wait: Duration) -> Duration {
+        wait + Duration::from_secs(10)
+    }
+}
+
+impl<H: HttpClient> LongPollSender<H> {
+    /// Sends requests until the server has all that waits; the last one may say that nothing
+    /// follows.
+    async fn deliver(&mut self, close: bool) -> io::Result<()> {
+        let mut trouble = Trouble::default();
+        let mut told = !close;
+        while !self.outbox.is_empty() || !told {
+            trouble.pause().await;
+            let (body, count) = self.outbox.batch(MAX_BATCH.min(self.session.max_body));
+            let is_last = close && count == self.outbox.len();
+            let mut request = self.session.request(body);
+            head::set_number(request.headers_mut(), head::FIRST, self.outbox.first());
+            if is_last {
+                request.headers_mut().insert(head::CLOSE, HeaderValue::from_static("1"));
+            }
+            let asking = self.client.request(request, self.session.max_answer);
+            let answer = timeout(Session::patience(self.session.wait), asking).await;
+            match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(answer) if answer.status() == StatusCode::OK => {
+                    let ack = head::number(answer.headers(), &head::ACK)
+                        .ok_or_else(|| wrong("the server's answer acknowledges nothing"))?;
+                    let progress = self
+                        .outbox
+                        .acknowledge(ack)
+                        .map_err(|_| wrong("the server acknowledges what was never sent to it"))?;
+                    told |= is_last && self.outbox.is_empty();
+                    // A server that has no room yet says so by taking nothing.
+                    trouble = if progress { Trouble::default() } else { Trouble::passed() };
+                }
+                answer => trouble.fail(self.session.inactivity, answer)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<H: HttpClient> FrameSender for LongPollSender<H> {
+    async fn send(&mut self, frame: Bytes) -> io::Result<()> {
+        let most = self.session.max_body.saturating_sub(body::PREFIX);
+        if frame.len() > most || u32::try_from(frame.len()).is_err() {
+            return Err(invalid(format!(
+                "the frame has {} bytes, and the server takes {most} at most",
+                frame.len()
+            )));
+        }
+        self.outbox.push(frame);
+        if self.outbox.bytes() >= MAX_BATCH || self.outbox.len() >= body::MAX_FRAMES {
+            self.deliver(false).await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.deliver(false).await
+    }
+
+    async fn close(mut self) -> io::Result<()> {
+        self.deliver(true).await
+    }
+}
+
+impl<H: HttpClient> LongPollReceiver<H> {
+    /// Asks for what comes next, unless that was asked.
+    fn ask(&mut self) {
+        self.lane = match mem::replace(&mut self.lane, Lane::Gone) {
+            Lane::Free(mut client) => {
+                let mut request = self.session.request(Bytes::new());
+                let headers = request.headers_mut();
+                let wait = if self.closed {
+                    // The server may forget the session now.
+                    headers.insert(head::CLOSE, HeaderValue::from_static("1"));
+                    Duration::ZERO
+                } else {
+                    headers.insert(head::POLL, HeaderValue::from_static("1"));
+                    head::set_number(headers, head::WAIT, milliseconds(self.wait));
+                    self.wait
+                };
+                let max_answer = self.session.max_answer;
+                Lane::Asking(Box::pin(async move {
+                    let asked = Instant::now();
+                    let asking = client.request(request, max_answer);
+                    let answer = timeout(Session::patience(wait), asking).await;
+                    let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                    Answered { client, answer, after: asked.elapsed() }
+                }))
+            }
+            other => other,
+        };
+    }
+
+    /// Asks, without waiting for the answer.
+    fn ask_ahead(&mut self) {
+        self.ask();
+        if let Lane::Asking(asking) = &mut self.lane
+            && let Some(answered) = asking.now_or_never()
+        {
+            self.lane = Lane::Answered(answered);
+        }
+    }
+
+    /// The answer to what was asked, and after how long it came. Cancel-safe.
+    async fn answer(&mut self) -> (Answer, Duration) {
+        self.trouble.pause().await;
+        self.ask();
+        if let Lane::Asking(asking) = &mut self.lane {
+            self.lane = Lane::Answered(asking.await);
+        }
+        match mem::replace(&mut self.lane, Lane::Gone) {
+            Lane::Answered(Answered { client, answer, after }) => {
+                self.lane = Lane::Free(client);
+                (answer, after)
+            }
+            _ => (Err(io::Error::other("a link that failed was used again")), Duration::ZERO),
+        }
+    }
+
+    fn take(&mut self, answer: Answer, after: Duration) -> io::Result<()> {
+        let answer = match answer {
+            Ok(answer) if answer.status() == StatusCode::OK => answer,
+            answer => {
+                if after < self.wait {
+                    self.shorten();
+                }
+                return self.trouble.fail(self.session.inactivity, answer);
+            }
+        };
+        let headers = answer.headers();
+        let state = State::read(headers)
+            .ok_or_else(|| wrong("the server's answer does not tell the session's state"))?;
+        if !answer.body().is_empty() {
+            let first = head::number(headers, &head::FIRST)
+                .ok_or_else(|| wrong("the server's answer does not number its frames"))?;
+            if first > self.inbox.last() + 1 {
+                return Err(wrong("the server left out a frame"));
+            }
+            let frames = body::read(answer.into_body())
+                .map_err(|_| wrong("the server's answer is no row of frames"))?;
+            self.inbox.accept(first, frames);
+            self.session.received.store(self.inbox.last(), Ordering::Relaxed);
+        }
+        self.closed = state == State::Closed;
+        // A poll that a later one took the place of, but there is none: something repeats requests.
+        let passed = state == State::Superseded;
+        self.trouble = if passed { Trouble::passed() } else { Trouble::default() };
+        self.broken = 0;
+        Ok(())
+    }
+
+    /// Where polls break again and again before the server answers them, something on the way does
+    /// not wait that long.
+    fn shorten(&mut self) {
+        const TIMES: u32 = 3;
+        const SHORTEST: Duration = Duration::from_secs(5);
+
+        self.broken += 1;
+        if self.broken == TIMES {
+            self.broken = 0;
+            self.wait = (self.wait / 2).max(SHORTEST.min(self.session.wait));
+        }
+    }
+}
+
+impl<H: HttpClient> FrameReceiver for LongPollReceiver<H> {
+    async fn receive(&mut self, max_frame: usize) -> io::Result<Option<Bytes>> {
+        loop {
+            if let Some(frame) = self.inbox.pop() {
+                return check_length(frame, max_frame).map(Some);
+            }
+            let was_closed = self.closed;
+            let (answer, after) = self.answer().await;
+            if was_closed {
+                // Whatever the server said to the last request: all that it sent is here.
+                return Ok(None);
+            }
+            self.take(answer, after)?;
+            if self.closed || !self.inbox.is_empty() {
+                // The next request is on its way while what came is worked on.
+                self.ask_ahead();
+            }
+        }
+    }
+}
+
+impl<H> fmt::Debug for LongPollReceiver<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LongPollReceiver").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+impl Trouble {
+    const FIRST_DELAY: Duration = Duration::from_millis(100);
+    const MAX_DELAY: Duration = Duration::from_secs(5);
+
+    /// No trouble, and no progress either.
+    fn passed() -> Self {
+        Self { retry_at: Some(Instant::now() + Self::FIRST_DELAY), ..Self::default() }
+    }
+
+    /// Counts an answer that is none. An error ends the link: if the server's answer says that it
+    /// cannot go on, or nothing went well for so long that the server has forgotten the session.
+    fn fail(&mut self, inactivity: Duration, answer: Answer) -> io::Result<()> {
+        let cause = match answer {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
+            Err(error) => error,
+            Ok(answer) if is_passing(answer.status()) => refused(&answer),
+            Ok(answer) => return Err(refused(&answer)),
+        };
+        let now = Instant::now();
+        if now - *self.since.get_or_insert(now) >= inactivity {
+            return Err(cause);
+        }
+        // The first time at once: what is most likely is that a connection was kept too long.
+        self.retry_at = self.failures.checked_sub(1).map(|failures| {
+            let doubled = Self::FIRST_DELAY.saturating_mul(2_u32.saturating_pow(failures.min(31)));
+            now + doubled.min(Self::MAX_DELAY)
+        });
+        self.failures += 1;
+        Ok(())
+    }
+
+    /// Waits as long as is right before the next attempt. Cancel-safe.
+    async fn pause(&mut self) {
+        if let Some(retry_at) = self.retry_at {
+            sleep_until(retry_at).await;
+            self.retry_at = None;
+        }
+    }
+}
+
+/// Whether something on the way, or the server, asks to try again.
+fn is_passing(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// What an answer that is not 200 means for the link.
+fn refused(answer: &Response<Bytes>) -> io::Error {
+    const SHOWN: usize = 200;
+
+    let status = answer.status();
+    let kind = match status {
+        StatusCode::NOT_FOUND => io::ErrorKind::ConnectionReset,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => io::ErrorKind::PermissionDenied,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => io::ErrorKind::Unsupported,
+        StatusCode::PAYLOAD_TOO_LARGE => io::ErrorKind::InvalidInput,
+        _ => io::ErrorKind::Other,
+    };
+    let text = String::from_utf8_lossy(answer.body());
+    let text: String = text.chars().take(SHOWN).collect();
+    io::Error::new(kind, format!("the server answers {status}: {:?}", text.trim_end()))
+}
+
+fn wrong(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+fn header_value(text: &str) -> io::Result<HeaderValue> {
+    HeaderValue::from_str(text).map_err(|_| invalid(format!("{text:?} cannot be in a header")))
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

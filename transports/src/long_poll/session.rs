@@ -1,0 +1,471 @@
+//! The server's side of a link: requests put frames in and take frames out, and the link's two
+//! halves do the same from the other end.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::head::State as Told;
+use super::numbered::{Inbox, Outbox};
+use super::{MAX_BATCH, body};
+use crate::link::{FrameReceiver, FrameSender, check_length, too_long};
+
+/// How much waits for the client to fetch it before `send` waits.
+const MAX_OUTBOX_BYTES: usize = 1 << 20;
+const MAX_OUTBOX_FRAMES: usize = 1024;
+
+/// How much that waits to be fetched is told at once, without a flush.
+const TOLD_AT_ONCE: usize = 64 << 10;
+
+/// What a body may have in any case, however short the frames must be.
+pub(crate) const MIN_BODY: usize = 64 << 10;
+
+/// How often in a row the client may fetch the same frames, none of them acknowledged.
+const MAX_REPEATS: u32 = 100;
+
+/// How many requests that send may go on at once: one, and one that repeats it.
+const MAX_SENDS: usize = 2;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// How long a poll is held.
+    pub(crate) wait: Duration,
+    /// How long a session lasts without a request.
+    pub(crate) inactivity: Duration,
+}
+
+/// A link whose frames come and go by requests.
+#[derive(Debug)]
+pub(crate) struct Session {
+    times: Times,
+    state: Mutex<State>,
+    /// Wakes requests that are held.
+    requests: Notify,
+    /// Wakes the halves of the link.
+    halves: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    outbox: Outbox,
+    inbox: Inbox,
+    /// The number of the last poll.
+    poll: u64,
+    /// Tells polls of the same number apart: the last to come is the one that counts.
+    polls: u64,
+    /// How many requests are being answered.
+    held: usize,
+    sends: usize,
+    /// How many answers gave frames since the last one was acknowledged.
+    repeats: u32,
+    last_seen: Instant,
+    /// How long a frame may be that is received now.
+    max_frame: usize,
+    /// Nothing follows from us; from the client.
+    closing: bool,
+    peer_closed: bool,
+    /// Why the link is no more, until its halves were told.
+    failed: Option<Failed>,
+    /// Nobody holds the link any more.
+    dropped: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Failed {
+    /// There was no request for so long.
+    Silent,
+    /// The client acknowledged what it was never sent.
+    NeverSent,
+    /// The client fetches and acknowledges nothing.
+    Unacknowledged,
+}
+
+/// What a request is answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) state: Told,
+    /// The number of the last frame that was taken from the client.
+    pub(crate) ack: u64,
+    /// The number of the first frame in the body, if there is one.
+    pub(crate) first: Option<u64>,
+    pub(crate) body: Bytes,
+}
+
+/// Whether there is room for what a request sends.
+#[derive(Debug)]
+pub(crate) enum Room<'s> {
+    /// For as long as this is held.
+    Now(Sending<'s>),
+    /// Not yet: the client is to send it again.
+    Later(Answer),
+}
+
+/// Why a request is not answered so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The session has ended.
+    Gone,
+    /// There are too many requests at once.
+    Busy,
+    /// The body is longer than what may be received.
+    TooLong,
+}
+
+/// The half of a session's link that sends.
+#[derive(Debug)]
+pub(crate) struct SessionSender {
+    link: Arc<LinkEnd>,
+}
+
+/// The half that receives.
+#[derive(Debug)]
+pub(crate) struct SessionReceiver {
+    link: Arc<LinkEnd>,
+}
+
+/// Held by both halves; the session ends with it.
+struct LinkEnd {
+    session: Arc<Session>,
+    on_end: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+impl Session {
+    pub(crate) fn new(times: Times, max_frame: usize) -> Arc<Self> {
+        let state = State {
+            outbox: Outbox::default(),
+            inbox: Inbox::default(),
+            poll: 0,
+            polls: 0,
+            held: 0,
+            sends: 0,
+            repeats: 0,
+            last_seen: Instant::now(),
+            max_frame,
+            closing: false,
+            peer_closed: false,
+            failed: None,
+            dropped: false,
+        };
+        let (requests, halves) = (Notify::new(), Notify::new());
+        Arc::new(Self { times, state: Mutex::new(state), requests, halves })
+    }
+
+    /// The two halves of the session's link; `on_end` runs when both are dropped.
+    pub(crate) fn halves(
+        self: Arc<Self>,
+        on_end: impl FnOnce() + Send + Sync + 'static,
+    ) -> (SessionSender, SessionReceiver) {
+        let link = Arc::new(LinkEnd { session: self, on_end: Some(Box::new(on_end)) });
+        (SessionSender { link: Arc::clone(&link) }, SessionReceiver { link })
+    }
+
+    /// Answers a poll: with what is there, or as soon as there is something.
+    pub(crate) async fn poll(
+        &self,
+        number: u64,
+        ack: u64,
+        wait: Option<Duration>,
+    ) -> Result<Answer, Refused> {
+        let _held = Held::new(self);
+        let poll = self.lock().begin_poll(number, ack);
+        // Who holds an earlier poll makes room for this one; who waits for room has it now.
+        self.requests.notify_waiters();
+        self.halves.notify_waiters();
+        let poll = poll?;
+        let wait = wait.map_or(self.times.wait, |wait| wait.min(self.times.wait));
+        let deadline = Instant::now() + wait;
+        loop {
+            let woken = self.requests.notified();
+            if let Some(answer) = self.lock().answer(poll) {
+                return answer;
+            }
+            if timeout_at(deadline, woken).await.is_err() {
+                return Ok(self.lock().told(Told::Open));
+            }
+        }
+    }
+
+    /// Waits until there is room for the body of a request that sends, and it may be as long as it
+    /// says.
+    pub(crate) async fn room(&self, length: usize) -> Result<Room<'_>, Refused> {
+        let sending = Sending::new(self)?;
+        let deadline = Instant::now() + self.times.wait;
+        loop {
+            let woken = self.requests.notified();
+            let is_too_long = {
+                let state = self.lock();
+                state.check()?;
+                let max_body = state.max_frame.saturating_add(body::PREFIX).max(MIN_BODY);
+                if length == 0 || state.inbox.is_empty() && length <= max_body {
+                    return Ok(Room::Now(sending));
+                }
+                length > max_body
+            };
+            if timeout_at(deadline, woken).await.is_err() {
+                let answer = || self.lock().told(Told::Open);
+                return if is_too_long { Err(Refused::TooLong) } else { Ok(Room::Later(answer())) };
+            }
+        }
+    }
+
+    /// Takes the frames of a request; `first` is the number of the first of them, or of the next one
+    /// if there are none.
+    pub(crate) fn accept(
+        &self,
+        first: Option<u64>,
+        ack: u64,
+        frames: Vec<Bytes>,
+        close: bool,
+    ) -> Result<Answer, Refused> {
+        let mut state = self.lock();
+        state.check()?;
+        state.acknowledge(ack)?;
+        let first = first.unwrap_or_else(|| state.inbox.last() + 1);
+        let next = first + frames.len() as u64;
+        state.inbox.accept(first, frames);
+        state.peer_closed |= close && state.inbox.last() + 1 == next;
+        let answer = state.told(if state.closing { Told::Closed } else { Told::Open });
+        drop(state);
+        self.halves.notify_waiters();
+        Ok(answer)
+    }
+
+    /// Waits on a half's behalf; as long as there are requests.
+    async fn until<T>(&self, mut ready: impl FnMut(&mut State) -> Option<T>) -> io::Result<T> {
+        loop {
+            let woken = self.halves.notified();
+            let expiry = {
+                let mut state = self.lock();
+                if let Some(value) = ready(&mut state) {
+                    return Ok(value);
+                }
+                if let Err(error) = state.fail_if_due(self.times) {
+                    self.requests.notify_waiters();
+                    return Err(error);
+                }
+                state.expiry(self.times)
+            };
+            tokio::select! {
+                () = woken => {}
+                () = sleep_until(expiry) => {}
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while the lock is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn check(&self) -> Result<(), Refused> {
+        if self.failed.is_some() || self.dropped { Err(Refused::Gone) } else { Ok(()) }
+    }
+
+    fn acknowledge(&mut self, number: u64) -> Result<(), Refused> {
+        let Ok(progress) = self.outbox.acknowledge(number) else {
+            self.failed = Some(Failed::NeverSent);
+            return Err(Refused::Gone);
+        };
+        if progress {
+            self.repeats = 0;
+        }
+        Ok(())
+    }
+
+    /// Makes a poll the current one, and gives what to know it by. `None` if there was a later one.
+    fn begin_poll(&mut self, number: u64, ack: u64) -> Result<Option<u64>, Refused> {
+        // A session that was closed in order answers until the client knows.
+        if !self.closing {
+            self.check()?;
+        }
+        if number < self.poll {
+            return Ok(None);
+        }
+        self.acknowledge(ack)?;
+        self.poll = number;
+        self.polls += 1;
+        Ok(Some(self.polls))
+    }
+
+    /// The answer to a poll, once there is one.
+    fn answer(&mut self, poll: Option<u64>) -> Option<Result<Answer, Refused>> {
+        if poll != Some(self.polls) {
+            return Some(Ok(self.told(Told::Superseded)));
+        }
+        if self.outbox.is_empty() {
+            return if self.closing {
+                Some(Ok(self.told(Told::Closed)))
+            } else {
+                self.check().err().map(Err)
+            };
+        }
+        if self.repeats == MAX_REPEATS {
+            self.failed = Some(Failed::Unacknowledged);
+            return Some(Err(Refused::Gone));
+        }
+        self.repeats += 1;
+        let (body, count) = self.outbox.batch(MAX_BATCH);
+        let is_last = self.closing && count == self.outbox.len();
+        let told = self.told(if is_last { Told::Closed } else { Told::Open });
+        Some(Ok(Answer { first: Some(self.outbox.first()), body, ..told }))
+    }
+
+    /// An answer without frames.
+    fn told(&self, state: Told) -> Answer {
+        Answer { state, ack: self.inbox.last(), first: None, body: Bytes::new() }
+    }
+
+    /// When the session ends if nothing more is heard of the client.
+    fn expiry(&self, times: Times) -> Instant {
+        let since = if self.held > 0 { Instant::now() } else { self.last_seen };
+        since + times.inactivity
+    }
+
+    /// Ends a session that is silent for too long, and tells why a session has ended.
+    fn fail_if_due(&mut self, times: Times) -> io::Result<()> {
+        if self.failed.is_none() && self.expiry(times) <= Instant::now() {
+            self.failed = Some(Failed::Silent);
+        }
+        let (kind, message) = match self.failed {
+            None => return Ok(()),
+            Some(Failed::Silent) => {
+                (io::ErrorKind::TimedOut, "the client asks for nothing any more")
+            }
+            Some(Failed::NeverSent) => {
+                (io::ErrorKind::InvalidData, "the client acknowledges what was never sent to it")
+            }
+            Some(Failed::Unacknowledged) => {
+                (io::ErrorKind::InvalidData, "the client fetches the same again and again")
+            }
+        };
+        Err(io::Error::new(kind, message))
+    }
+}
+
+impl FrameSender for SessionSender {
+    async fn send(&mut self, frame: Bytes) -> io::Result<()> {
+        if u32::try_from(frame.len()).is_err() {
+            return Err(too_long(u32::MAX as usize));
+        }
+        let session = &self.link.session;
+        session
+            .until(|state| {
+                let has_room = state.outbox.bytes() < MAX_OUTBOX_BYTES
+                    && state.outbox.len() < MAX_OUTBOX_FRAMES;
+                (has_room && state.failed.is_none()).then_some(())
+            })
+            .await?;
+        let waiting = {
+            let mut state = session.lock();
+            state.outbox.push(frame);
+            state.outbox.bytes()
+        };
+        if waiting >= TOLD_AT_ONCE {
+            session.requests.notify_waiters();
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.link.session.requests.notify_waiters();
+        Ok(())
+    }
+
+    /// Waits until the client has fetched all and closes, too.
+    async fn close(self) -> io::Result<()> {
+        let session = &self.link.session;
+        session.lock().closing = true;
+        session.requests.notify_waiters();
+        session.until(|state| (state.peer_closed && state.outbox.is_empty()).then_some(())).await
+    }
+}
+
+impl FrameReceiver for SessionReceiver {
+    async fn receive(&mut self, max_frame: usize) -> io::Result<Option<Bytes>> {
+        let session = &self.link.session;
+        if std::mem::replace(&mut session.lock().max_frame, max_frame) != max_frame {
+            session.requests.notify_waiters();
+        }
+        let frame = session
+            .until(|state| {
+                let frame = state.inbox.pop();
+                if state.inbox.is_empty() && state.sends > 0 {
+                    // There is room for what waits.
+                    session.requests.notify_waiters();
+                }
+                (frame.is_some() || state.peer_closed).then_some(frame)
+            })
+            .await?;
+        frame.map(|frame| check_length(frame, max_frame)).transpose()
+    }
+}
+
+/// Counts a request that is being answered.
+#[derive(Debug)]
+struct Held<'s> {
+    session: &'s Session,
+}
+
+impl<'s> Held<'s> {
+    fn new(session: &'s Session) -> Self {
+        session.lock().held += 1;
+        Self { session }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut state = self.session.lock();
+        state.held -= 1;
+        state.last_seen = Instant::now();
+    }
+}
+
+/// Counts a request that sends.
+#[derive(Debug)]
+pub(crate) struct Sending<'s> {
+    held: Held<'s>,
+}
+
+impl<'s> Sending<'s> {
+    fn new(session: &'s Session) -> Result<Self, Refused> {
+        let held = Held::new(session);
+        let mut state = session.lock();
+        if state.sends == MAX_SENDS {
+            return Err(Refused::Busy);
+        }
+        state.sends += 1;
+        drop(state);
+        Ok(Self { held })
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.held.session.lock().sends -= 1;
+    }
+}
+
+impl Drop for LinkEnd {
+    fn drop(&mut self) {
+        self.session.lock().dropped = true;
+        self.session.requests.notify_waiters();
+        if let Some(on_end) = self.on_end.take() {
+            on_end();
+        }
+    }
+}
+
+impl fmt::Debug for LinkEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkEnd").field("session", &self.session).finish_non_exhaustive()
+    }
+}
