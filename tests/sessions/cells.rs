@@ -3,15 +3,22 @@
 use std::io;
 use std::marker::PhantomData;
 
-use logux_sync::transports::{MemoryReceiver, MemorySender, WebSocketReceiver, WebSocketSender};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use logux_sync::transports::{
+    HttpClient, HttpReceiver, HttpSender, LongPollReceiver, LongPollSender, MemoryReceiver,
+    MemorySender, WebSocketReceiver, WebSocketSender,
+};
 use logux_sync::{
-    Codec, Format, FrameReceiver, FrameSender, Json, Link, Listener, Memory, MemoryLink,
-    MemoryListener, MessagePack, Transport, WebSocket, WebSocketLink, WebSocketListener, Xml,
-    format,
+    Codec, Format, FrameReceiver, FrameSender, HttpListener, HttpOptions, HttpService, Json, Link,
+    Listener, LongPoll, Memory, MemoryLink, MemoryListener, MessagePack, Transport, WebSocket,
+    WebSocketLink, WebSocketListener, Xml, format,
 };
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tower_service::Service;
 
 /// Runs tests on every cell, each in a module of its name.
 macro_rules! on_every_cell {
@@ -19,6 +26,7 @@ macro_rules! on_every_cell {
         mod $test {
             over_memory!($test);
             over_websocket!($test);
+            over_long_poll!($test);
         }
     )* };
 }
@@ -48,6 +56,16 @@ macro_rules! over_websocket {
             json_websocket: Json, OverWebSocket;
             message_pack_websocket: MessagePack, OverWebSocket;
             xml_websocket: Xml, OverWebSocket;
+        }
+    };
+}
+
+macro_rules! over_long_poll {
+    ($test:ident) => {
+        run_on! { $test:
+            json_long_poll: Json, OverLongPoll;
+            message_pack_long_poll: MessagePack, OverLongPoll;
+            xml_long_poll: Xml, OverLongPoll;
         }
     };
 }
@@ -247,5 +265,111 @@ impl Listener for DuplexListener {
                 }
             }
         }
+    }
+}
+
+/// Long-poll, whose requests reach the service without a network.
+pub(crate) struct OverLongPoll;
+
+impl Wire for OverLongPoll {
+    type Sender = LongPollHalf<LongPollSender<InProcess>, HttpSender>;
+    type Receiver = LongPollHalf<LongPollReceiver<InProcess>, HttpReceiver>;
+    type Transport = LongPollTransport;
+    type Listener = LongPollListener;
+
+    async fn pair(format: Format) -> (LinkOf<Self>, LinkOf<Self>) {
+        let (mut transport, mut listener) = Self::listen();
+        let accepted = listener.accept(std::slice::from_ref(&format), MAX_FRAME);
+        tokio::try_join!(accepted, transport.open(format, MAX_FRAME)).unwrap()
+    }
+
+    fn listen() -> (LongPollTransport, LongPollListener) {
+        let (service, listener) = HttpListener::mounted(HttpOptions::new());
+        let transport = LongPoll::over("http://localhost/", InProcess { service }).unwrap();
+        (LongPollTransport(transport), LongPollListener(listener))
+    }
+}
+
+/// Sends requests to a service that is in the same process.
+#[derive(Clone)]
+pub(crate) struct InProcess {
+    service: HttpService,
+}
+
+impl HttpClient for InProcess {
+    async fn request(&mut self, request: Request<Bytes>, _: usize) -> io::Result<Response<Bytes>> {
+        let Ok(response) = self.service.call(request.map(Full::new)).await;
+        let (head, body) = response.into_parts();
+        let Ok(body) = body.collect().await;
+        Ok(Response::from_parts(head, body.to_bytes()))
+    }
+}
+
+/// A half of the one who dialled, or of the one who accepted.
+pub(crate) enum LongPollHalf<N, F> {
+    Near(N),
+    Far(F),
+}
+
+impl<N: FrameSender, F: FrameSender> FrameSender for LongPollHalf<N, F> {
+    async fn send(&mut self, frame: Bytes) -> io::Result<()> {
+        match self {
+            Self::Near(near) => near.send(frame).await,
+            Self::Far(far) => far.send(frame).await,
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Near(near) => near.flush().await,
+            Self::Far(far) => far.flush().await,
+        }
+    }
+
+    async fn close(self) -> io::Result<()> {
+        match self {
+            Self::Near(near) => near.close().await,
+            Self::Far(far) => far.close().await,
+        }
+    }
+}
+
+impl<N: FrameReceiver, F: FrameReceiver> FrameReceiver for LongPollHalf<N, F> {
+    async fn receive(&mut self, max_frame: usize) -> io::Result<Option<Bytes>> {
+        match self {
+            Self::Near(near) => near.receive(max_frame).await,
+            Self::Far(far) => far.receive(max_frame).await,
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct LongPollTransport(LongPoll<InProcess>);
+
+impl Transport for LongPollTransport {
+    type Sender = <OverLongPoll as Wire>::Sender;
+    type Receiver = <OverLongPoll as Wire>::Receiver;
+
+    async fn open(&mut self, format: Format, max_frame: usize) -> io::Result<LinkOf<OverLongPoll>> {
+        let Link { sender, receiver, peer } = self.0.open(format, max_frame).await?;
+        let (sender, receiver) = (LongPollHalf::Near(sender), LongPollHalf::Near(receiver));
+        Ok(Link { sender, receiver, peer })
+    }
+}
+
+pub(crate) struct LongPollListener(HttpListener);
+
+impl Listener for LongPollListener {
+    type Sender = <OverLongPoll as Wire>::Sender;
+    type Receiver = <OverLongPoll as Wire>::Receiver;
+
+    async fn accept(
+        &mut self,
+        formats: &[Format],
+        max_frame: usize,
+    ) -> io::Result<LinkOf<OverLongPoll>> {
+        let Link { sender, receiver, peer } = self.0.accept(formats, max_frame).await?;
+        let (sender, receiver) = (LongPollHalf::Far(sender), LongPollHalf::Far(receiver));
+        Ok(Link { sender, receiver, peer })
     }
 }

@@ -777,7 +777,8 @@ async fn a_client_without_reconnect_tells_why_it_ended<C: Cell>() {
     let client = ClientSync::new(&client_log, C::CODEC, transport).start();
     let error = client.ended().await.unwrap_err();
     assert!(matches!(*error, Error::Link(_)), "{error}");
-    assert_eq!(std::error::Error::source(&*error).unwrap().to_string(), "nobody listens");
+    let why = std::error::Error::source(&*error).unwrap().to_string();
+    assert!(why.contains("nobody"), "{why}");
 }
 
 async fn a_server_takes_no_more_connections_than_it_may<C: Cell>() {

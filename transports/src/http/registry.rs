@@ -109,10 +109,14 @@ impl Registry {
     /// What is accepted; once somebody accepts.
     pub(super) async fn accepting(&self) -> Result<Accepting, NotAccepting> {
         let mut accepting = self.accepting.subscribe();
-        let waiting = accepting.wait_for(Option::is_some);
-        match timeout(MAX_WAIT, waiting).await {
-            Ok(Ok(accepting)) => accepting.clone().ok_or(NotAccepting),
-            _ => Err(NotAccepting),
+        let waiting = timeout(MAX_WAIT, accepting.wait_for(Option::is_some));
+        tokio::select! {
+            biased;
+            () = self.links.closed() => Err(NotAccepting),
+            found = waiting => match found {
+                Ok(Ok(accepting)) => accepting.clone().ok_or(NotAccepting),
+                _ => Err(NotAccepting),
+            },
         }
     }
 
