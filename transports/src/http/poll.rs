@@ -155,6 +155,9 @@ where
                     let message = "the body is no row of frames after their lengths";
                     Refusal::new(StatusCode::BAD_REQUEST, message)
                 })?;
+                if first.is_none() && (close || !frames.is_empty()) {
+                    return Err(wrong(&head::FIRST, "a number"));
+                }
                 session.accept(first, ack, frames, close)?
             }
         }

@@ -61,7 +61,6 @@ pub struct LongPollReceiver<H = HttpConnection> {
     wait: Duration,
     /// How many polls in a row broke before their time was over.
     broken: u32,
-    closed: bool,
 }
 
 /// What the two halves have in common.
@@ -203,7 +202,6 @@ impl<H: HttpClient> LongPoll<H> {
                 lane: Lane::Free(client),
                 trouble: Trouble::default(),
                 broken: 0,
-                closed: false,
             },
             peer: Peer { format: Some(format.name), ..Peer::default() },
         })
@@ -243,18 +241,15 @@ impl Session {
 }
 
 impl<H: HttpClient> LongPollSender<H> {
-    /// Sends requests until the server has all that waits; the last one may say that nothing
-    /// follows.
-    async fn deliver(&mut self, close: bool) -> io::Result<()> {
+    /// Sends requests until the server has all that waits.
+    async fn deliver(&mut self) -> io::Result<()> {
         let mut trouble = Trouble::default();
-        let mut told = !close;
-        while !self.outbox.is_empty() || !told {
+        while !self.outbox.is_done() {
             trouble.pause().await;
-            let (body, count) = self.outbox.batch(MAX_BATCH.min(self.session.max_body));
-            let is_last = close && count == self.outbox.len();
+            let (body, ends) = self.outbox.batch(MAX_BATCH.min(self.session.max_body));
             let mut request = self.session.request(body);
             head::set_number(request.headers_mut(), head::FIRST, self.outbox.first());
-            if is_last {
+            if ends {
                 request.headers_mut().insert(head::CLOSE, HeaderValue::from_static("1"));
             }
             let asking = self.client.request(request, self.session.max_answer);
@@ -267,7 +262,6 @@ impl<H: HttpClient> LongPollSender<H> {
                         .outbox
                         .acknowledge(ack)
                         .map_err(|_| wrong("the server acknowledges what was never sent to it"))?;
-                    told |= is_last && self.outbox.is_empty();
                     // A server that has no room yet says so by taking nothing.
                     trouble = if progress { Trouble::default() } else { Trouble::passed() };
                 }
@@ -289,17 +283,18 @@ impl<H: HttpClient> FrameSender for LongPollSender<H> {
         }
         self.outbox.push(frame);
         if self.outbox.bytes() >= MAX_BATCH || self.outbox.len() >= body::MAX_FRAMES {
-            self.deliver(false).await?;
+            self.deliver().await?;
         }
         Ok(())
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        self.deliver(false).await
+        self.deliver().await
     }
 
     async fn close(mut self) -> io::Result<()> {
-        self.deliver(true).await
+        self.outbox.end();
+        self.deliver().await
     }
 }
 
@@ -310,9 +305,8 @@ impl<H: HttpClient> LongPollReceiver<H> {
             Lane::Free(mut client) => {
                 let mut request = self.session.request(Bytes::new());
                 let headers = request.headers_mut();
-                let wait = if self.closed {
-                    // The server may forget the session now.
-                    headers.insert(head::CLOSE, HeaderValue::from_static("1"));
+                let wait = if self.inbox.ended() {
+                    // An acknowledgement alone: the server may forget what it sent.
                     Duration::ZERO
                 } else {
                     headers.insert(head::POLL, HeaderValue::from_static("1"));
@@ -371,7 +365,8 @@ impl<H: HttpClient> LongPollReceiver<H> {
         let headers = answer.headers();
         let state = State::read(headers)
             .ok_or_else(|| wrong("the server's answer does not tell the session's state"))?;
-        if !answer.body().is_empty() {
+        let ends = state == State::Closed;
+        if ends || !answer.body().is_empty() {
             let first = head::number(headers, &head::FIRST)
                 .ok_or_else(|| wrong("the server's answer does not number its frames"))?;
             if first > self.inbox.last() + 1 {
@@ -379,10 +374,9 @@ impl<H: HttpClient> LongPollReceiver<H> {
             }
             let frames = body::read(answer.into_body())
                 .map_err(|_| wrong("the server's answer is no row of frames"))?;
-            self.inbox.accept(first, frames);
+            self.inbox.accept(first, frames, ends);
             self.session.received.store(self.inbox.last(), Ordering::Relaxed);
         }
-        self.closed = state == State::Closed;
         // A poll that a later one took the place of, but there is none: something repeats requests.
         let passed = state == State::Superseded;
         self.trouble = if passed { Trouble::passed() } else { Trouble::default() };
@@ -410,14 +404,14 @@ impl<H: HttpClient> FrameReceiver for LongPollReceiver<H> {
             if let Some(frame) = self.inbox.pop() {
                 return check_length(frame, max_frame).map(Some);
             }
-            let was_closed = self.closed;
+            let had_ended = self.inbox.ended();
             let (answer, after) = self.answer().await;
-            if was_closed {
+            if had_ended {
                 // Whatever the server said to the last request: all that it sent is here.
                 return Ok(None);
             }
             self.take(answer, after)?;
-            if self.closed || !self.inbox.is_empty() {
+            if self.inbox.ended() || !self.inbox.is_empty() {
                 // The next request is on its way while what came is worked on.
                 self.ask_ahead();
             }

@@ -1,5 +1,6 @@
-//! What makes a row of requests a link: frames have numbers, from 1 on in each direction. Who sends
-//! keeps a frame until its number is acknowledged; who receives takes only the number that is next.
+//! What makes a row of requests a link: frames have numbers, from 1 on in each direction, and so has
+//! the end. Who sends keeps a frame until its number is acknowledged; who receives takes only the
+//! number that is next.
 //!
 //! So a request or an answer that is lost, cut, repeated or late changes nothing but the time.
 
@@ -17,6 +18,17 @@ pub(crate) struct Outbox {
     /// How many bytes they take in a body.
     bytes: usize,
     acknowledged: u64,
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum End {
+    /// More frames may come.
+    #[default]
+    Open,
+    /// None come after those that there are.
+    Told,
+    Acknowledged,
 }
 
 /// Frames that came in.
@@ -24,9 +36,10 @@ pub(crate) struct Outbox {
 pub(crate) struct Inbox {
     frames: VecDeque<Bytes>,
     last: u64,
+    ended: bool,
 }
 
-/// An acknowledgement of a frame that was never sent.
+/// An acknowledgement of what was never sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NeverSent;
 
@@ -36,10 +49,24 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+    /// Tells that no frame follows.
+    pub(crate) fn end(&mut self) {
+        if self.end == End::Open {
+            self.end = End::Told;
+        }
     }
 
+    /// Whether no frame follows.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.end != End::Open
+    }
+
+    /// Whether all is acknowledged, the end as well if there is one.
+    pub(crate) fn is_done(&self) -> bool {
+        self.frames.is_empty() && self.end != End::Told
+    }
+
+    /// How many frames are not acknowledged.
     pub(crate) fn len(&self) -> usize {
         self.frames.len()
     }
@@ -48,26 +75,23 @@ impl Outbox {
         self.bytes
     }
 
-    /// The number of the first frame that is not acknowledged, or will be.
+    /// The number of the first frame, or end, that is not acknowledged.
     pub(crate) fn first(&self) -> u64 {
         self.acknowledged + 1
     }
 
-    /// The number of the last frame.
-    fn last(&self) -> u64 {
-        self.acknowledged + self.frames.len() as u64
-    }
-
-    /// Forgets the frames up to a number. Tells whether there were any: an older number than one
+    /// Forgets what comes up to a number. Tells whether there was anything: an older number than one
     /// before says nothing.
     pub(crate) fn acknowledge(&mut self, number: u64) -> Result<bool, NeverSent> {
-        if number > self.last() {
+        let end = u64::from(self.end == End::Told);
+        if number > self.acknowledged + self.frames.len() as u64 + end {
             return Err(NeverSent);
         }
         let mut progress = false;
         while self.acknowledged < number {
-            if let Some(frame) = self.frames.pop_front() {
-                self.bytes -= body::length(&frame);
+            match self.frames.pop_front() {
+                Some(frame) => self.bytes -= body::length(&frame),
+                None => self.end = End::Acknowledged,
             }
             self.acknowledged += 1;
             progress = true;
@@ -75,8 +99,8 @@ impl Outbox {
         Ok(progress)
     }
 
-    /// A body of the first frames, and how many they are: as many as fit, and one at least.
-    pub(crate) fn batch(&self, max_bytes: usize) -> (Bytes, usize) {
+    /// A body of the first frames, as many as fit and one at least; and whether the end is next.
+    pub(crate) fn batch(&self, max_bytes: usize) -> (Bytes, bool) {
         let (mut count, mut bytes) = (0, 0);
         for frame in self.frames.iter().take(body::MAX_FRAMES) {
             let more = bytes + body::length(frame);
@@ -85,23 +109,35 @@ impl Outbox {
             }
             (count, bytes) = (count + 1, more);
         }
-        (body::write(bytes, self.frames.iter().take(count)), count)
+        let ends = self.is_ending() && count == self.frames.len();
+        (body::write(bytes, self.frames.iter().take(count)), ends)
     }
 }
 
 impl Inbox {
-    /// Takes those of the frames that are next; `first` is the number of the first of them. Those
-    /// before have been taken already, and after a gap come those that will be sent again.
-    pub(crate) fn accept(&mut self, first: u64, frames: Vec<Bytes>) {
+    /// Takes those of the frames that are next; `first` is the number of the first of them, and
+    /// perhaps the end comes after them. Those before have been taken already, and after a gap come
+    /// those that will be sent again.
+    pub(crate) fn accept(&mut self, first: u64, frames: Vec<Bytes>, end: bool) {
+        let after = first.saturating_add(frames.len() as u64);
         for (number, frame) in (first..).zip(frames) {
-            if number == self.last + 1 {
+            if number == self.last + 1 && !self.ended {
                 self.last = number;
                 self.frames.push_back(frame);
             }
         }
+        if end && after == self.last + 1 && !self.ended {
+            self.last = after;
+            self.ended = true;
+        }
     }
 
-    /// The number of the last frame that was taken.
+    /// Whether the end has come.
+    pub(crate) fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The number of the last frame that was taken, or of the end.
     pub(crate) fn last(&self) -> u64 {
         self.last
     }

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::head::State as Told;
 use super::numbered::{Inbox, Outbox};
@@ -27,6 +28,9 @@ pub(crate) const MIN_BODY: usize = 64 << 10;
 
 /// How often in a row the client may fetch the same frames, none of them acknowledged.
 const MAX_REPEATS: u32 = 100;
+
+/// How long a client that has ended, and has all frames, can ask whether more follow.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// How many requests that send may go on at once: one, and one that repeats it.
 const MAX_SENDS: usize = 2;
@@ -67,9 +71,6 @@ struct State {
     last_seen: Instant,
     /// How long a frame may be that is received now.
     max_frame: usize,
-    /// Nothing follows from us; from the client.
-    closing: bool,
-    peer_closed: bool,
     /// Why the link is no more, until its halves were told.
     failed: Option<Failed>,
     /// Nobody holds the link any more.
@@ -92,7 +93,7 @@ pub(crate) struct Answer {
     pub(crate) state: Told,
     /// The number of the last frame that was taken from the client.
     pub(crate) ack: u64,
-    /// The number of the first frame in the body, if there is one.
+    /// The number of the first frame in the body, or of the end, if there is one.
     pub(crate) first: Option<u64>,
     pub(crate) body: Bytes,
 }
@@ -147,8 +148,6 @@ impl Session {
             repeats: 0,
             last_seen: Instant::now(),
             max_frame,
-            closing: false,
-            peer_closed: false,
             failed: None,
             dropped: false,
         };
@@ -214,23 +213,22 @@ impl Session {
         }
     }
 
-    /// Takes the frames of a request; `first` is the number of the first of them, or of the next one
-    /// if there are none.
+    /// Takes the frames of a request, and the end if that comes after them; `first` is the number of
+    /// the first. Without it, there are none.
     pub(crate) fn accept(
         &self,
         first: Option<u64>,
         ack: u64,
         frames: Vec<Bytes>,
-        close: bool,
+        end: bool,
     ) -> Result<Answer, Refused> {
         let mut state = self.lock();
         state.check()?;
         state.acknowledge(ack)?;
-        let first = first.unwrap_or_else(|| state.inbox.last() + 1);
-        let next = first + frames.len() as u64;
-        state.inbox.accept(first, frames);
-        state.peer_closed |= close && state.inbox.last() + 1 == next;
-        let answer = state.told(if state.closing { Told::Closed } else { Told::Open });
+        if let Some(first) = first {
+            state.inbox.accept(first, frames, end);
+        }
+        let answer = state.told(Told::Open);
         drop(state);
         self.halves.notify_waiters();
         Ok(answer)
@@ -282,8 +280,8 @@ impl State {
 
     /// Makes a poll the current one, and gives what to know it by. `None` if there was a later one.
     fn begin_poll(&mut self, number: u64, ack: u64) -> Result<Option<u64>, Refused> {
-        // A session that was closed in order answers until the client knows.
-        if !self.closing {
+        // A session that ends in order answers until the client knows.
+        if !self.outbox.is_ending() {
             self.check()?;
         }
         if number < self.poll {
@@ -300,27 +298,27 @@ impl State {
         if poll != Some(self.polls) {
             return Some(Ok(self.told(Told::Superseded)));
         }
-        if self.outbox.is_empty() {
-            return if self.closing {
-                Some(Ok(self.told(Told::Closed)))
-            } else {
-                self.check().err().map(Err)
-            };
+        if self.outbox.len() == 0 && !self.outbox.is_ending() {
+            return self.check().err().map(Err);
         }
         if self.repeats == MAX_REPEATS {
             self.failed = Some(Failed::Unacknowledged);
             return Some(Err(Refused::Gone));
         }
         self.repeats += 1;
-        let (body, count) = self.outbox.batch(MAX_BATCH);
-        let is_last = self.closing && count == self.outbox.len();
-        let told = self.told(if is_last { Told::Closed } else { Told::Open });
+        let (body, ends) = self.outbox.batch(MAX_BATCH);
+        let told = self.told(if ends { Told::Closed } else { Told::Open });
         Some(Ok(Answer { first: Some(self.outbox.first()), body, ..told }))
     }
 
     /// An answer without frames.
     fn told(&self, state: Told) -> Answer {
         Answer { state, ack: self.inbox.last(), first: None, body: Bytes::new() }
+    }
+
+    /// Whether both sides have ended, and the client lacks nothing but to know that we have.
+    fn is_over(&self) -> bool {
+        self.inbox.ended() && self.outbox.is_ending() && self.outbox.len() == 0
     }
 
     /// When the session ends if nothing more is heard of the client.
@@ -379,12 +377,12 @@ impl FrameSender for SessionSender {
         Ok(())
     }
 
-    /// Waits until the client has fetched all and closes, too.
+    /// Waits until the client has fetched all, and has ended, too, or knows that this was all.
     async fn close(self) -> io::Result<()> {
         let session = &self.link.session;
-        session.lock().closing = true;
+        session.lock().outbox.end();
         session.requests.notify_waiters();
-        session.until(|state| (state.peer_closed && state.outbox.is_empty()).then_some(())).await
+        session.until(|state| (state.outbox.is_done() || state.is_over()).then_some(())).await
     }
 }
 
@@ -401,7 +399,7 @@ impl FrameReceiver for SessionReceiver {
                     // There is room for what waits.
                     session.requests.notify_waiters();
                 }
-                (frame.is_some() || state.peer_closed).then_some(frame)
+                (frame.is_some() || state.inbox.ended()).then_some(frame)
             })
             .await?;
         frame.map(|frame| check_length(frame, max_frame)).transpose()
@@ -456,10 +454,21 @@ impl Drop for Sending<'_> {
 
 impl Drop for LinkEnd {
     fn drop(&mut self) {
-        self.session.lock().dropped = true;
+        let is_asked_about = {
+            let mut state = self.session.lock();
+            state.dropped = true;
+            state.is_over() && !state.outbox.is_done()
+        };
         self.session.requests.notify_waiters();
-        if let Some(on_end) = self.on_end.take() {
-            on_end();
+        let Some(on_end) = self.on_end.take() else { return };
+        match Handle::try_current() {
+            Ok(runtime) if is_asked_about => {
+                runtime.spawn(async move {
+                    sleep(LINGER).await;
+                    on_end();
+                });
+            }
+            _ => on_end(),
         }
     }
 }
