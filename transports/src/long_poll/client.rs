@@ -156,7 +156,7 @@ impl<H: HttpClient> LongPoll<H> {
             request.headers_mut().extend(self.headers.clone());
             request.headers_mut().insert(header::CONTENT_TYPE, media_type.clone());
             request.headers_mut().insert(head::NONCE, nonce.clone());
-            match client.request(request, body::PREFIX + max_frame).await {
+            match client.request(request, max_frame.saturating_add(body::PREFIX)).await {
                 // The answer may have been lost; the nonce lets the server give it again.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     sleep(Trouble::FIRST_DELAY).await;
@@ -185,7 +185,7 @@ impl<H: HttpClient> LongPoll<H> {
             wait,
             inactivity,
             max_body: usize::try_from(max_body).unwrap_or(usize::MAX),
-            max_answer: MAX_BATCH.max(body::PREFIX + max_frame),
+            max_answer: MAX_BATCH.max(max_frame.saturating_add(body::PREFIX)),
             requests: AtomicU64::new(0),
             received: AtomicU64::new(0),
         });
