@@ -327,6 +327,41 @@ mod section_4_to_open_a_session {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_same_nonce_twice_at_once_opens_one_session() {
+        let mut server = Server::new();
+        let headers = owned(&[MEDIA_TYPE, NONCE]);
+        let create = || call(server.service.clone(), Method::POST, headers.clone(), Bytes::new());
+        let (formats, first, second) = ([FORMAT], create(), create());
+        let (first, second, link) =
+            tokio::join!(first, second, server.listener.accept(&formats, MAX_FRAME));
+        assert_eq!(first.header("logux-session"), second.header("logux-session"));
+        let another = timeout(WAIT, server.listener.accept(&formats, MAX_FRAME)).await;
+        assert!(another.is_err(), "there are two links");
+        drop(link);
+        let session = Session {
+            service: server.service.clone(),
+            id: first.header("logux-session").to_owned(),
+        };
+        assert_eq!(session.poll("1", "0").await.status, 404);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_nonce_from_another_origin_opens_another_session_that_lives_longer() {
+        let mut server = Server::new();
+        let (page, other) = (("origin", "https://a.example"), ("origin", "https://b.example"));
+        let (first, link) = server.create(&[MEDIA_TYPE, NONCE, page]).await;
+        let (second, _link) = server.create(&[MEDIA_TYPE, NONCE, other]).await;
+        assert_ne!(first.header("logux-session"), second.header("logux-session"));
+        drop(link);
+        for (answer, origin, status) in [(first, page, 404), (second, other, 200)] {
+            let id = answer.header("logux-session").to_owned();
+            let session = Session { service: server.service.clone(), id };
+            let answer = session.post(&[("logux-ack", "0"), origin], Bytes::new()).await;
+            assert_eq!(answer.status, status);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn ids_cannot_be_guessed() {
         let mut server = Server::new();
         let mut ids = BTreeSet::new();

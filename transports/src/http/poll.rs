@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::link;
-use super::registry::{Entry, Nonce, NotAccepting, Registry, TooMany};
+use super::registry::{Asked, Entry, NotAccepting, Registry, TooMany};
 use super::service::{HttpBody, Refusal, address};
 use crate::link::{Format, Peer};
 use crate::long_poll::body;
@@ -76,7 +76,7 @@ async fn create(
 ) -> Answered {
     let nonce = head::only(headers, &head::NONCE)
         .and_then(|nonce| BASE64URL_NOPAD.decode(nonce.as_bytes()).ok())
-        .and_then(|nonce| Nonce::try_from(nonce).ok())
+        .and_then(|nonce| nonce.try_into().ok())
         .ok_or_else(|| wrong(&head::NONCE, "16 bytes in base64url"))?;
     let accepting = registry.accepting().await?;
     let format = Format::named(&accepting.formats, name).ok_or_else(|| {
@@ -84,22 +84,23 @@ async fn create(
         let message = format!("the formats here are {}", names.join(", "));
         Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
     })?;
-    let origin = headers.get(header::ORIGIN).cloned();
-    let opened = registry.opened(nonce).filter(|(_, opened)| opened.origin == origin);
-    let id = if let Some((id, _)) = opened {
+    let asked = Asked { nonce, origin: headers.get(header::ORIGIN).cloned() };
+    let id = if let Some(id) = registry.opened(&asked) {
         id
     } else {
         let place = registry.place(peer.address.map(|address| address.ip()))?;
         let permit = registry.reserve().await?;
         let session = Session::new(registry.options.times(), accepting.max_frame);
-        let entry = Entry { session: Arc::clone(&session), format, origin };
-        let id = registry
-            .enter(nonce, entry)
+        let entry = Entry { session: Arc::clone(&session), format, origin: asked.origin.clone() };
+        let (id, is_new) = registry
+            .enter(asked.clone(), entry)
             .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-        peer.format = Some(format.name);
-        let leaving = Arc::clone(registry);
-        let halves = session.halves(move || leaving.leave(nonce));
-        permit.send(link::long_poll(halves, peer, place));
+        if is_new {
+            peer.format = Some(format.name);
+            let leaving = Arc::clone(registry);
+            let halves = session.halves(move || leaving.leave(&asked));
+            permit.send(link::long_poll(halves, peer, place));
+        }
         id
     };
     let id = HeaderValue::from_str(&id)

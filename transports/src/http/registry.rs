@@ -29,8 +29,8 @@ pub(super) struct Registry {
     /// New links, for who accepts.
     links: mpsc::Sender<HttpLink>,
     entries: Mutex<Entries>,
-    /// Tells that an address has one link less.
-    left: Notify,
+    /// Tells that the last link has ended.
+    empty: Notify,
 }
 
 /// What is accepted.
@@ -44,8 +44,8 @@ pub(super) struct Accepting {
 struct Entries {
     /// By the digest of the session's id, so that how long a look-up takes tells nothing of an id.
     sessions: HashMap<Digested, Entry>,
-    /// Of sessions, by what their clients asked with, so that who missed the answer asks again.
-    nonces: HashMap<Nonce, String>,
+    /// The ids of sessions, by what asked for them, so that who missed the answer asks again.
+    asked: HashMap<Asked, String>,
     /// How many links there are.
     links: usize,
     addresses: HashMap<IpAddr, usize>,
@@ -59,8 +59,14 @@ pub(super) struct Entry {
     pub(super) origin: Option<HeaderValue>,
 }
 
+/// What a client asks with for a session: a nonce, and the page that it is, if it is one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Asked {
+    pub(super) nonce: [u8; 16],
+    pub(super) origin: Option<HeaderValue>,
+}
+
 type Digested = [u8; 32];
-pub(super) type Nonce = [u8; 16];
 
 /// A link's place among those of its address; given up when dropped.
 #[derive(Clone, Debug)]
@@ -91,7 +97,7 @@ impl Registry {
             accepting: watch::Sender::new(None),
             links,
             entries: Mutex::default(),
-            left: Notify::new(),
+            empty: Notify::new(),
         };
         (Arc::new(registry), accepted)
     }
@@ -145,38 +151,39 @@ impl Registry {
     pub(super) async fn idle(&self) {
         self.links.closed().await;
         loop {
-            let left = self.left.notified();
+            let empty = self.empty.notified();
             if self.lock().links == 0 {
                 return;
             }
-            left.await;
+            empty.await;
         }
     }
 
-    /// Enters a session, under an id that nobody can guess.
-    pub(super) fn enter(&self, nonce: Nonce, entry: Entry) -> io::Result<String> {
+    /// The session that was opened for this before.
+    pub(super) fn opened(&self, asked: &Asked) -> Option<String> {
+        self.lock().asked.get(asked).cloned()
+    }
+
+    /// Enters a session, under an id that nobody can guess. Not if one is there that was opened for
+    /// this, whose id it gives then, and `false`.
+    pub(super) fn enter(&self, asked: Asked, entry: Entry) -> io::Result<(String, bool)> {
         let mut id = [0; 32];
         getrandom::fill(&mut id).map_err(io::Error::other)?;
         let id = BASE64URL_NOPAD.encode(&id);
         let mut entries = self.lock();
+        if let Some(id) = entries.asked.get(&asked) {
+            return Ok((id.clone(), false));
+        }
         entries.sessions.insert(digest(&id), entry);
-        entries.nonces.insert(nonce, id.clone());
-        Ok(id)
+        entries.asked.insert(asked, id.clone());
+        Ok((id, true))
     }
 
-    pub(super) fn leave(&self, nonce: Nonce) {
+    pub(super) fn leave(&self, asked: &Asked) {
         let mut entries = self.lock();
-        if let Some(id) = entries.nonces.remove(&nonce) {
+        if let Some(id) = entries.asked.remove(asked) {
             entries.sessions.remove(&digest(&id));
         }
-    }
-
-    /// A session of which a client has missed that it was opened.
-    pub(super) fn opened(&self, nonce: Nonce) -> Option<(String, Entry)> {
-        let entries = self.lock();
-        let id = entries.nonces.get(&nonce)?;
-        let entry = entries.sessions.get(&digest(id))?;
-        Some((id.clone(), entry.clone()))
     }
 
     pub(super) fn find(&self, id: &[u8]) -> Option<Entry> {
@@ -193,6 +200,7 @@ impl Drop for HeldPlace {
     fn drop(&mut self) {
         let mut entries = self.registry.lock();
         entries.links -= 1;
+        let was_last = entries.links == 0;
         if let Some(address) = self.address
             && let Some(links) = entries.addresses.get_mut(&address)
         {
@@ -202,7 +210,9 @@ impl Drop for HeldPlace {
             }
         }
         drop(entries);
-        self.registry.left.notify_waiters();
+        if was_last {
+            self.registry.empty.notify_waiters();
+        }
     }
 }
 
