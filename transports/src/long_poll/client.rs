@@ -358,6 +358,8 @@ impl<H: HttpClient> LongPollReceiver<H> {
             answer => {
                 if after < self.wait {
                     self.shorten();
+                    // The server has known all the time that somebody asks.
+                    self.trouble.forgive(after);
                 }
                 return self.trouble.fail(self.session.inactivity, answer);
             }
@@ -366,7 +368,8 @@ impl<H: HttpClient> LongPollReceiver<H> {
         let state = State::read(headers)
             .ok_or_else(|| wrong("the server's answer does not tell the session's state"))?;
         let ends = state == State::Closed;
-        if ends || !answer.body().is_empty() {
+        let has_frames = !answer.body().is_empty();
+        if ends || has_frames {
             let first = head::number(headers, &head::FIRST)
                 .ok_or_else(|| wrong("the server's answer does not number its frames"))?;
             if first > self.inbox.last() + 1 {
@@ -378,7 +381,9 @@ impl<H: HttpClient> LongPollReceiver<H> {
             self.session.received.store(self.inbox.last(), Ordering::Relaxed);
         }
         // A poll that a later one took the place of, but there is none: something repeats requests.
-        let passed = state == State::Superseded;
+        // Or a server that holds none: it is not asked without a pause.
+        let is_hasty = !has_frames && after < Trouble::FIRST_DELAY;
+        let passed = state == State::Superseded || is_hasty;
         self.trouble = if passed { Trouble::passed() } else { Trouble::default() };
         self.broken = 0;
         Ok(())
@@ -432,6 +437,11 @@ impl Trouble {
     /// No trouble, and no progress either.
     fn passed() -> Self {
         Self { retry_at: Some(Instant::now() + Self::FIRST_DELAY), ..Self::default() }
+    }
+
+    /// Does not count a time.
+    fn forgive(&mut self, time: Duration) {
+        self.since = self.since.map(|since| since + time);
     }
 
     /// Counts an answer that is none. An error ends the link: if the server's answer says that it

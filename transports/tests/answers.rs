@@ -1,0 +1,207 @@
+//! The client's side of long-poll, against servers that answer what they should not.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use logux_transports::{
+    Format, FrameReceiver, FrameSender, HttpClient, LongPoll, LongPollLink, Transport,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep, timeout};
+
+const FORMAT: Format = Format { name: "kit", media_type: "text/plain", is_text: |_| true };
+const MAX_FRAME: usize = 1 << 20;
+
+type Answer = io::Result<Response<Bytes>>;
+
+/// What answers the requests of a session.
+trait Script: Fn(&Request<Bytes>) -> Answer + Send + Sync + 'static {}
+impl<S: Fn(&Request<Bytes>) -> Answer + Send + Sync + 'static> Script for S {}
+
+/// A server that opens a session as it should, and then does as its script says, each time after
+/// a moment.
+struct Scripted<S> {
+    script: Arc<S>,
+    delay: Duration,
+    /// All requests of the session.
+    requests: Arc<Mutex<Vec<Request<Bytes>>>>,
+}
+
+impl<S> Clone for Scripted<S> {
+    fn clone(&self) -> Self {
+        let Self { script, delay, requests } = self;
+        Self { script: Arc::clone(script), delay: *delay, requests: Arc::clone(requests) }
+    }
+}
+
+impl<S: Script> HttpClient for Scripted<S> {
+    async fn request(&mut self, request: Request<Bytes>, _: usize) -> Answer {
+        if !request.headers().contains_key("logux-session") {
+            let created = Response::builder()
+                .header("logux-session", "id")
+                .header("logux-wait", "25000")
+                .header("logux-inactivity", "30000")
+                .header("logux-max-body", "65536");
+            return Ok(created.body(Bytes::new()).unwrap());
+        }
+        self.requests.lock().unwrap().push(request.clone());
+        sleep(self.delay).await;
+        (self.script)(&request)
+    }
+}
+
+fn scripted<S: Script>(delay: Duration, script: S) -> Scripted<S> {
+    Scripted { script: Arc::new(script), delay, requests: Arc::default() }
+}
+
+async fn open<S: Script>(server: &Scripted<S>) -> LongPollLink<Scripted<S>> {
+    LongPoll::over("http://localhost/", server.clone())
+        .unwrap()
+        .open(FORMAT, MAX_FRAME)
+        .await
+        .unwrap()
+}
+
+fn answer(headers: &[(&str, &str)], body: &'static [u8]) -> Response<Bytes> {
+    let mut response = Response::builder();
+    for &(name, value) in headers {
+        response = response.header(name, value);
+    }
+    response.body(Bytes::from_static(body)).unwrap()
+}
+
+fn status(code: u16, reason: &'static str) -> Response<Bytes> {
+    Response::builder().status(code).body(Bytes::from_static(reason.as_bytes())).unwrap()
+}
+
+const MOMENT: Duration = Duration::from_millis(10);
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_breaks_the_protocol_is_left_with_the_reason() {
+    type Case = (&'static [(&'static str, &'static str)], &'static [u8], &'static str);
+    const OPEN: (&str, &str) = ("logux-state", "open");
+    const A: &[u8] = b"\0\0\0\x01a";
+    let cases: [Case; 8] = [
+        (&[], b"", "state"),
+        (&[("logux-state", "OPEN")], b"", "state"),
+        (&[OPEN], A, "does not number"),
+        (&[OPEN, ("logux-first", "-1")], A, "does not number"),
+        (&[OPEN, ("logux-first", "2")], A, "left out a frame"),
+        (&[("logux-state", "closed"), ("logux-first", "2")], b"", "left out a frame"),
+        (&[OPEN, ("logux-first", "1")], b"\0\0\0\x02a", "no row of frames"),
+        (&[OPEN, ("logux-first", "1")], b"\0\0\0", "no row of frames"),
+    ];
+    for (headers, body, reason) in cases {
+        let server = scripted(MOMENT, move |_| Ok(answer(headers, body)));
+        let error = open(&server).await.receiver.receive(MAX_FRAME).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        assert!(error.to_string().contains(reason), "{headers:?} {body:?}: {error}");
+    }
+    for (headers, reason) in [
+        (&[][..], "acknowledges nothing"),
+        (&[("logux-ack", "x")], "acknowledges nothing"),
+        (&[("logux-ack", "2")], "never sent"),
+    ] {
+        let server = scripted(MOMENT, move |_| Ok(answer(headers, b"")));
+        let mut sender = open(&server).await.sender;
+        sender.send(Bytes::from_static(b"a")).await.unwrap();
+        let error = sender.flush().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        assert!(error.to_string().contains(reason), "{headers:?}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_will_not_pass_ends_the_link_with_its_reason() {
+    let cases = [
+        (400, io::ErrorKind::Other),
+        (401, io::ErrorKind::PermissionDenied),
+        (403, io::ErrorKind::PermissionDenied),
+        (404, io::ErrorKind::ConnectionReset),
+        (413, io::ErrorKind::InvalidInput),
+        (415, io::ErrorKind::Unsupported),
+        (500, io::ErrorKind::Other),
+    ];
+    for (code, kind) in cases {
+        let server = scripted(MOMENT, move |_| Ok(status(code, "because\u{1b}[2J of this")));
+        let error = open(&server).await.receiver.receive(MAX_FRAME).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{code}");
+        let text = error.to_string();
+        assert!(text.contains(&code.to_string()) && text.contains("of this"), "{text}");
+        assert!(!text.contains('\u{1b}'), "a terminal would do as it says: {text:?}");
+        assert_eq!(server.requests.lock().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_may_pass_is_tried_again_until_the_session_is_forgotten() {
+    for code in [408, 429, 502, 503, 504] {
+        let server = scripted(MOMENT, move |_| Ok(status(code, "")));
+        let start = Instant::now();
+        let error = open(&server).await.receiver.receive(MAX_FRAME).await.unwrap_err();
+        assert!(error.to_string().contains(&code.to_string()), "{error}");
+        let waited = start.elapsed().as_secs();
+        assert!((30..40).contains(&waited), "{code}: gave up after {waited} s");
+        // At once, then less and less often.
+        let requests = server.requests.lock().unwrap();
+        assert!((8..16).contains(&requests.len()), "{code}: {} requests", requests.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_holds_no_poll_is_not_asked_without_a_pause() {
+    let server = scripted(Duration::ZERO, |_| Ok(answer(&[("logux-state", "open")], b"")));
+    let mut receiver = open(&server).await.receiver;
+    assert!(timeout(Duration::from_secs(10), receiver.receive(MAX_FRAME)).await.is_err());
+    let requests = server.requests.lock().unwrap();
+    assert!((50..=101).contains(&requests.len()), "{} requests", requests.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_polls_break_it_asks_for_less_time() {
+    // As something on the way that ends what is silent for eight seconds.
+    let delay = Duration::from_secs(8);
+    let server = scripted(delay, |request| {
+        let wait: u64 = request.headers()["logux-wait"].to_str().unwrap().parse().unwrap();
+        match wait {
+            ..8000 => Ok(answer(&[("logux-state", "open")], b"")),
+            _ => Err(io::ErrorKind::ConnectionReset.into()),
+        }
+    });
+    let mut receiver = open(&server).await.receiver;
+    let received = timeout(Duration::from_mins(10), receiver.receive(MAX_FRAME)).await;
+    assert!(received.is_err(), "the link ended: {received:?}");
+    let requests = server.requests.lock().unwrap();
+    let mut waits: Vec<_> =
+        requests.iter().map(|request| request.headers()["logux-wait"].clone()).collect();
+    waits.dedup();
+    assert_eq!(waits, ["25000", "12500", "6250"]);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_collected() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+        let chunk = [b"10000\r\n", &vec![b'x'; 0x1_0000][..], b"\r\n"].concat();
+        let mut sent = 0;
+        // Until it is cut.
+        while stream.write_all(&chunk).await.is_ok() {
+            sent += chunk.len();
+        }
+        sent
+    });
+    let error = LongPoll::new(&url).unwrap().open(FORMAT, MAX_FRAME).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    assert!(error.to_string().contains("more than"), "{error}");
+    let sent = server.await.unwrap();
+    assert!(sent < 64 << 20, "{sent} bytes were taken");
+}
