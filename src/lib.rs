@@ -35,6 +35,8 @@ pub use logux_transports::{
 };
 #[cfg(feature = "long-poll")]
 pub use logux_transports::{HttpListener, HttpOptions, HttpService, LongPoll};
+#[cfg(feature = "tls")]
+pub use logux_transports::{TlsClient, TlsServer};
 #[cfg(feature = "websocket")]
 pub use logux_transports::{WebSocket, WebSocketLink, WebSocketListener};
 

@@ -20,7 +20,8 @@
 //!
 //! In reading order:
 //! - [`Link`], [`FrameSender`], [`FrameReceiver`], [`Transport`], [`Listener`]: the promises;
-//! - [`Memory`]: inside one process; [`WebSocket`], [`WebSocketListener`]: over the network;
+//! - [`Memory`]: inside one process; [`WebSocket`], [`WebSocketListener`]: over the network, by
+//!   [`TlsClient`] and [`TlsServer`] where others could listen in;
 //! - [`framed`]: any `Stream` and `Sink` of frames as a link;
 //! - [`Reconnect`]: when to dial again.
 
@@ -40,6 +41,11 @@ mod memory;
 mod reconnect;
 #[cfg(feature = "websocket")]
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(all(feature = "websocket", not(feature = "tls")))]
+#[path = "no_tls.rs"]
+mod tls;
 #[cfg(feature = "websocket")]
 mod websocket;
 
@@ -57,7 +63,14 @@ pub use memory::{Memory, MemoryLink, MemoryListener, MemoryReceiver, MemorySende
 pub use reconnect::Reconnect;
 #[cfg(feature = "websocket")]
 pub use stream::Stream;
+#[cfg(feature = "tls")]
+pub use tls::{TlsClient, TlsServer};
 #[cfg(feature = "websocket")]
 pub use websocket::{
     ByteStream, WebSocket, WebSocketLink, WebSocketListener, WebSocketReceiver, WebSocketSender,
 };
+
+/// The crate that speaks TLS, for configurations of one's own: see [`TlsClient::with_config`] and
+/// [`TlsServer::with_config`].
+#[cfg(feature = "tls")]
+pub use rustls;

@@ -5,16 +5,38 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// The bytes of a connection over the network, whatever they go through.
+use crate::tls::TlsServer;
+
+/// The bytes of a connection over the network, whatever they go through: TCP, TLS, somebody's HTTP
+/// server.
 #[derive(Debug)]
 pub struct Stream(Kind);
 
 #[derive(Debug)]
 enum Kind {
     Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
     /// Of somebody's HTTP server.
     #[cfg(feature = "long-poll")]
     Upgraded(hyper_util::rt::TokioIo<hyper::upgrade::Upgraded>),
+}
+
+impl Stream {
+    /// The bytes of a connection that was accepted: within TLS, where the server speaks it.
+    pub(crate) async fn accept(tcp: TcpStream, tls: Option<&TlsServer>) -> io::Result<Self> {
+        // A batch is written at once, and its last packet must not wait for an acknowledgement.
+        tcp.set_nodelay(true)?;
+        match tls {
+            Some(tls) => tls.accept(tcp).await,
+            None => Ok(tcp.into()),
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(stream: tokio_rustls::TlsStream<TcpStream>) -> Self {
+        Self(Kind::Tls(Box::new(stream)))
+    }
 }
 
 impl From<TcpStream> for Stream {
@@ -31,9 +53,11 @@ impl From<hyper::upgrade::Upgraded> for Stream {
 }
 
 macro_rules! each {
-    ($self:ident, $stream:ident => $call:expr) => {
-        match &mut $self.get_mut().0 {
+    ($kind:expr, $stream:ident => $call:expr) => {
+        match $kind {
             Kind::Plain($stream) => $call,
+            #[cfg(feature = "tls")]
+            Kind::Tls($stream) => $call,
             #[cfg(feature = "long-poll")]
             Kind::Upgraded($stream) => $call,
         }
@@ -46,7 +70,13 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_read(context, buffer))
+        let read =
+            each!(&mut self.get_mut().0, stream => Pin::new(stream).poll_read(context, buffer));
+        read.map_err(|error| match error.kind() {
+            // TLS was broken, by whoever is on the way: that is no frame of the peer's that is wrong.
+            io::ErrorKind::InvalidData => io::Error::new(io::ErrorKind::ConnectionAborted, error),
+            _ => error,
+        })
     }
 }
 
@@ -56,15 +86,15 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        each!(self, stream => Pin::new(stream).poll_write(context, bytes))
+        each!(&mut self.get_mut().0, stream => Pin::new(stream).poll_write(context, bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_flush(context))
+        each!(&mut self.get_mut().0, stream => Pin::new(stream).poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_shutdown(context))
+        each!(&mut self.get_mut().0, stream => Pin::new(stream).poll_shutdown(context))
     }
 
     fn poll_write_vectored(
@@ -72,14 +102,10 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each!(self, stream => Pin::new(stream).poll_write_vectored(context, buffers))
+        each!(&mut self.get_mut().0, stream => Pin::new(stream).poll_write_vectored(context, buffers))
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.0 {
-            Kind::Plain(stream) => stream.is_write_vectored(),
-            #[cfg(feature = "long-poll")]
-            Kind::Upgraded(stream) => stream.is_write_vectored(),
-        }
+        each!(&self.0, stream => stream.is_write_vectored())
     }
 }

@@ -50,7 +50,7 @@ async fn addresses_that_cannot_be_dialled_are_refused_with_the_reason() {
         ("ws:///path", "is no URL"),
         ("127.0.0.1:1", "does not start with ws://"),
         ("http://127.0.0.1", "does not start with ws://"),
-        ("wss://example.com", "asks for TLS"),
+        ("https://example.com", "does not start with ws:// or wss://"),
         ("/path", "does not start with ws://"),
     ] {
         let error = WebSocket::new(url).unwrap_err();

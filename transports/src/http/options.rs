@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::long_poll::session::Times;
+use crate::tls::TlsServer;
 use crate::websocket::Sizes;
 
 /// How an [`HttpListener`](crate::HttpListener) behaves. The defaults are right for a server on the
@@ -15,6 +16,7 @@ use crate::websocket::Sizes;
 /// ```
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
+    pub(super) tls: Option<TlsServer>,
     pub(super) origins: Option<Arc<[String]>>,
     pub(super) wait: Duration,
     pub(super) inactivity: Duration,
@@ -36,6 +38,7 @@ impl HttpOptions {
     /// The defaults, as given with each method.
     pub fn new() -> Self {
         Self {
+            tls: None,
             origins: None,
             wait: Duration::from_secs(25),
             inactivity: Duration::from_secs(30),
@@ -46,6 +49,13 @@ impl HttpOptions {
             max_sessions_per_address: 1000,
             sizes: Sizes::default(),
         }
+    }
+
+    /// Takes only connections by TLS, to `https://` and `wss://`. On a port of its own only.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, server: TlsServer) -> Self {
+        self.tls = Some(server);
+        self
     }
 
     /// Takes browsers only from pages of these origins (`https://example.com`), compared whole;
@@ -73,8 +83,8 @@ impl HttpOptions {
         self
     }
 
-    /// How long the head of a request may take, and a connection be idle: 10 seconds. On a port of
-    /// its own only; a program that serves requests itself sets its own.
+    /// How long the head of a request may take, before it the handshake of TLS, and how long a
+    /// connection may be idle: 10 seconds each. On a port of its own only; a program that serves requests itself sets its own.
     pub fn head_timeout(mut self, limit: Duration) -> Self {
         self.head_timeout = limit;
         self

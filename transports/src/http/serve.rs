@@ -73,9 +73,9 @@ async fn connection(
     registry: Arc<Registry>,
 ) -> io::Result<()> {
     let options = registry.options.clone();
-    tcp.set_nodelay(true)?;
-    let stream: Connection =
-        TokioIo::new(WriteTimeout::new(Stream::from(tcp), options.write_timeout));
+    let accepting = Stream::accept(tcp, options.tls.as_ref());
+    let stream = timeout(options.head_timeout, accepting).await??;
+    let stream: Connection = TokioIo::new(WriteTimeout::new(stream, options.write_timeout));
     let service = HttpService::new(Arc::clone(&registry));
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(address);

@@ -18,6 +18,8 @@ use super::numbered::{Inbox, Outbox};
 use super::{MAX_BATCH, body};
 use crate::dial::{self, Address, invalid};
 use crate::link::{Format, FrameReceiver, FrameSender, Link, Peer, Transport, check_length};
+#[cfg(feature = "tls")]
+use crate::tls::TlsClient;
 
 /// Dials a server by HTTP long-poll, where WebSocket is blocked.
 ///
@@ -109,11 +111,20 @@ struct Trouble {
 }
 
 impl LongPoll {
-    /// A transport to an `http://` or `https://` address. An address that is none, or of another
-    /// scheme, is an error of the kind [`InvalidInput`](io::ErrorKind::InvalidInput).
+    /// A transport to an `http://` address, or by TLS (feature `tls`) to an `https://` one. An address
+    /// that is none, or of another scheme, is an error of the kind
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput).
     pub fn new(url: &str) -> io::Result<Self> {
         let address = Address::parse(url, "http", "https")?;
         Ok(Self::with(address.uri().clone(), HttpConnection::new(address)))
+    }
+
+    /// Speaks TLS to an `https://` address otherwise than [`TlsClient::new`] does. An `http://`
+    /// address stays without.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, client: TlsClient) -> Self {
+        self.client.set_tls(client);
+        self
     }
 }
 

@@ -9,6 +9,8 @@ use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 
 use crate::dial::Address;
+#[cfg(feature = "tls")]
+use crate::tls::TlsClient;
 
 /// Sends HTTP requests: what a [`LongPoll`](crate::LongPoll) needs of an HTTP client. Implement it to
 /// take a way of your own, such as a proxy's.
@@ -53,6 +55,11 @@ impl Drop for Open {
 impl HttpConnection {
     pub(super) const fn new(address: Address) -> Self {
         Self { address, open: None }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn set_tls(&mut self, client: TlsClient) {
+        self.address.set_tls(client);
     }
 
     async fn connect(&self) -> io::Result<Open> {

@@ -1,12 +1,14 @@
 use std::io;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use tokio::net::TcpStream;
+use http::HeaderMap;
 use tokio::time::timeout;
 
 use super::{ByteStream, Sizes, WebSocketLink, WebSocketReceiver, WebSocketSender, handshake};
+use crate::dial::{self, Address};
 use crate::link::{Format, Peer, Transport};
+#[cfg(feature = "tls")]
+use crate::tls::TlsClient;
 
 /// Dials a WebSocket server.
 ///
@@ -18,33 +20,19 @@ use crate::link::{Format, Peer, Transport};
 /// ```
 #[derive(Clone, Debug)]
 pub struct WebSocket {
-    uri: Uri,
-    host: String,
+    address: Address,
     headers: HeaderMap,
     open_timeout: Duration,
     sizes: Sizes,
 }
 
 impl WebSocket {
-    /// A transport to a `ws://` address. An address that is none, or of another scheme, is an
-    /// error of the kind [`InvalidInput`](io::ErrorKind::InvalidInput).
+    /// A transport to a `ws://` address, or by TLS (feature `tls`) to a `wss://` one. An address that
+    /// is none, or of another scheme, is an error of the kind
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput).
     pub fn new(url: &str) -> io::Result<Self> {
-        let uri: Uri =
-            url.parse().map_err(|error| invalid(format!("{url:?} is no URL: {error}")))?;
-        match uri.scheme_str() {
-            Some("ws") => {}
-            Some("wss") => {
-                return Err(invalid(format!("{url:?} asks for TLS, which is not there yet")));
-            }
-            _ => return Err(invalid(format!("{url:?} does not start with ws://"))),
-        }
-        let host = match uri.host() {
-            None | Some("") => return Err(invalid(format!("{url:?} names no host"))),
-            Some(host) => host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-        };
         Ok(Self {
-            uri,
-            host,
+            address: Address::parse(url, "ws", "wss")?,
             headers: HeaderMap::new(),
             open_timeout: Duration::from_secs(10),
             sizes: Sizes::default(),
@@ -53,18 +41,12 @@ impl WebSocket {
 
     /// Sends a header, such as a cookie, with the request that opens the connection.
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
-        let name: HeaderName =
-            name.parse().map_err(|_| invalid(format!("{name:?} is no name of a header")))?;
-        let value: HeaderValue = value.parse().map_err(|_| {
-            invalid(format!(
-                "the value of the header {name} has a character that HTTP does not allow"
-            ))
-        })?;
+        let (name, value) = dial::header(name, value)?;
         self.headers.append(name, value);
         Ok(self)
     }
 
-    /// How long connecting and the WebSocket handshake may take together: 10 seconds.
+    /// How long connecting and the handshakes, of TLS and WebSocket, may take together: 10 seconds.
     pub fn open_timeout(mut self, limit: Duration) -> Self {
         self.open_timeout = limit;
         self
@@ -76,7 +58,16 @@ impl WebSocket {
         self
     }
 
-    /// Opens a WebSocket over a byte stream that reaches the server: a Unix socket, a tunnel.
+    /// Speaks TLS to a `wss://` address otherwise than [`TlsClient::new`] does. A `ws://` address
+    /// stays without.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, client: TlsClient) -> Self {
+        self.address.set_tls(client);
+        self
+    }
+
+    /// Opens a WebSocket over a byte stream that reaches the server: a Unix socket, a tunnel. TLS,
+    /// if any, is in that stream already.
     pub async fn open_over<S: ByteStream>(
         &self,
         stream: S,
@@ -87,12 +78,9 @@ impl WebSocket {
     }
 
     async fn dial(&self, format: Format, max_frame: usize) -> io::Result<WebSocketLink> {
-        let port = self.uri.port_u16().unwrap_or(80);
-        let tcp = TcpStream::connect((self.host.as_str(), port)).await?;
-        // A batch is written at once, and its last packet must not wait for an acknowledgement.
-        tcp.set_nodelay(true)?;
-        let peer = Peer { address: tcp.peer_addr().ok(), ..Peer::default() };
-        self.ask(tcp, format, max_frame, peer).await
+        let (stream, address) = self.address.dial().await?;
+        let peer = Peer { address: Some(address), ..Peer::default() };
+        self.ask(stream, format, max_frame, peer).await
     }
 
     async fn ask<S: ByteStream>(
@@ -102,8 +90,8 @@ impl WebSocket {
         max_frame: usize,
         peer: Peer,
     ) -> io::Result<WebSocketLink<S>> {
-        let Self { uri, headers, sizes, .. } = self;
-        handshake::dial(stream, uri, headers, format, max_frame, peer, *sizes).await
+        let Self { address, headers, sizes, .. } = self;
+        handshake::dial(stream, address.uri(), headers, format, max_frame, peer, *sizes).await
     }
 
     async fn within_time<T>(&self, opening: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -120,8 +108,4 @@ impl Transport for WebSocket {
     async fn open(&mut self, format: Format, max_frame: usize) -> io::Result<WebSocketLink> {
         self.within_time(self.dial(format, max_frame)).await
     }
-}
-
-fn invalid(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, message)
 }

@@ -10,6 +10,8 @@ use tokio::time::{sleep, timeout};
 use super::handshake::Policy;
 use super::{ByteStream, WebSocketLink, WebSocketReceiver, WebSocketSender};
 use crate::link::{Format, Listener, Peer};
+use crate::stream::Stream;
+use crate::tls::TlsServer;
 
 /// Accepts WebSocket connections on a TCP port.
 ///
@@ -17,6 +19,7 @@ use crate::link::{Format, Listener, Peer};
 #[derive(Debug)]
 pub struct WebSocketListener {
     tcp: TcpListener,
+    tls: Option<TlsServer>,
     policy: Policy,
     handshake_timeout: Duration,
     max_handshakes: usize,
@@ -33,6 +36,7 @@ impl WebSocketListener {
     pub fn from_tcp(tcp: TcpListener) -> Self {
         Self {
             tcp,
+            tls: None,
             policy: Policy::default(),
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 1024,
@@ -55,6 +59,13 @@ impl WebSocketListener {
         self.tcp.local_addr()
     }
 
+    /// Takes only connections by TLS, to `wss://`.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, server: TlsServer) -> Self {
+        self.tls = Some(server);
+        self
+    }
+
     /// Takes browsers only from pages of these origins (`https://example.com`), compared whole;
     /// others are refused with 403. Programs that send no `Origin` are not browsers, and are taken.
     ///
@@ -64,7 +75,7 @@ impl WebSocketListener {
         self
     }
 
-    /// How long a handshake may take: 10 seconds.
+    /// How long a handshake may take, that of TLS included: 10 seconds.
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
         self.handshake_timeout = limit;
         self
@@ -99,7 +110,7 @@ impl Listener for WebSocketListener {
                     match accepted {
                         Ok((tcp, address)) => {
                             let handshake =
-                                handshake(self.policy.clone(), tcp, address, formats.into(), max_frame);
+                                handshake(self.tls.clone(), self.policy.clone(), tcp, address, formats.into(), max_frame);
                             let limit = self.handshake_timeout;
                             self.handshakes.spawn(async move {
                                 timeout(limit, handshake).await.map_err(|_| too_slow())?
@@ -119,15 +130,16 @@ impl Listener for WebSocketListener {
 }
 
 async fn handshake(
+    tls: Option<TlsServer>,
     policy: Policy,
     tcp: TcpStream,
     address: SocketAddr,
     formats: Arc<[Format]>,
     max_frame: usize,
 ) -> io::Result<WebSocketLink> {
-    tcp.set_nodelay(true)?;
+    let stream = Stream::accept(tcp, tls.as_ref()).await?;
     let peer = Peer { address: Some(address), ..Peer::default() };
-    policy.accept(tcp, &formats, max_frame, peer).await
+    policy.accept(stream, &formats, max_frame, peer).await
 }
 
 fn too_slow() -> io::Error {

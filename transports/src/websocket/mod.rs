@@ -14,7 +14,6 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 #[cfg(feature = "long-poll")]
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -22,6 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use crate::link::{Format, FrameReceiver, FrameSender, Link, Peer, check_length, too_long};
+use crate::stream::Stream;
 use meter::{Allowance, Metered};
 
 pub use client::WebSocket;
@@ -70,14 +70,14 @@ impl Sizes {
 
 /// The sending half of a WebSocket link.
 #[derive(Debug)]
-pub struct WebSocketSender<S = TcpStream> {
+pub struct WebSocketSender<S = Stream> {
     sink: SplitSink<WebSocketStream<Metered<S>>, Message>,
     is_text: fn(&[u8]) -> bool,
 }
 
 /// The receiving half of a WebSocket link. Takes text frames and binary ones alike, as JavaScript servers do.
 #[derive(Debug)]
-pub struct WebSocketReceiver<S = TcpStream> {
+pub struct WebSocketReceiver<S = Stream> {
     stream: SplitStream<WebSocketStream<Metered<S>>>,
     allowance: Allowance,
     sizes: Sizes,
@@ -86,7 +86,7 @@ pub struct WebSocketReceiver<S = TcpStream> {
 }
 
 /// A WebSocket link over a byte stream.
-pub type WebSocketLink<S = TcpStream> = Link<WebSocketSender<S>, WebSocketReceiver<S>>;
+pub type WebSocketLink<S = Stream> = Link<WebSocketSender<S>, WebSocketReceiver<S>>;
 
 /// The server's end of a link whose handshake was answered; `read` came after it already.
 #[cfg(feature = "long-poll")]
