@@ -50,5 +50,5 @@ pub use logux_transports as transports;
 pub mod conformance {
     pub use crate::store::conformance::*;
     pub use logux_codecs::conformance::codec;
-    pub use logux_transports::conformance::{link, transport};
+    pub use logux_transports::conformance::{cut, link, transport};
 }

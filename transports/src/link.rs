@@ -44,10 +44,16 @@ impl Format {
 /// 4. `closing_flushes`: after `close` the peer receives all frames sent, then `None`.
 /// 5. `a_cut_is_noticed`: when one side is dropped without `close`, the other's `receive` ends
 ///    with `None` or an error, and its `send` fails sooner or later.
-/// 6. `too_long_a_frame_is_refused`: a frame above the limit that `receive` is given is an error
+/// 6. `a_cut_leaves_whole_frames`: what arrives before is the beginning of what was sent, no part of
+///    a frame, and the end is not of the kind that is the peer's fault.
+/// 7. `too_long_a_frame_is_refused`: a frame above the limit that `receive` is given is an error
 ///    of the kind [`InvalidData`](io::ErrorKind::InvalidData).
+/// 8. `no_frame_is_lost_for_its_length`: a frame above the limit of the link is an error of `send` or
+///    of `receive`.
+/// 9. `a_half_sends_without_the_other`, `a_half_receives_without_the_other`: a half that is dropped
+///    takes nothing from the other one; with both, the link is dropped.
 ///
-/// A frame is lost only together with the link.
+/// A frame, which may be empty, is lost only together with the link.
 #[derive(Debug)]
 pub struct Link<S, R> {
     /// The half that sends.
@@ -119,7 +125,7 @@ pub trait FrameReceiver: Send + 'static {
     ///
     /// Cancel-safe. An error of the kind [`InvalidData`](io::ErrorKind::InvalidData) says that
     /// what arrived is no frame or too long a frame, which is the peer's fault; any other, that the link is lost.
-    /// Nothing is asked of `receive` after an error or `None`.
+    /// After an error or `None` there is no further frame: it ends again, if it is asked at all.
     fn receive(
         &mut self,
         max_frame: usize,
@@ -127,6 +133,10 @@ pub trait FrameReceiver: Send + 'static {
 }
 
 /// Opens links: the side that dials.
+///
+/// Of it and its listener, `conformance::transport` (feature `conformance`) checks two more lines than
+/// those of a [`Link`]: `a_lost_link_is_dialled_anew`, and `many_links_are_open_at_once`, none of
+/// which has frames of another's.
 ///
 /// The doc comment of [`framed`](crate::framed()) has a whole transport in a dozen lines.
 pub trait Transport: Send + 'static {
@@ -163,7 +173,7 @@ pub trait Listener: Send + 'static {
     type Receiver: FrameReceiver;
 
     /// The next link, ready for use, in one of the formats given, on which frames of at most
-    /// `max_frame` bytes will be received. Cancel-safe.
+    /// `max_frame` bytes will be received; both are the same at each call. Cancel-safe.
     ///
     /// A peer that fails in the middle of opening, or takes its time over it, neither ends nor
     /// delays this; an error says that the listener itself is gone.

@@ -316,12 +316,13 @@ async fn a_server_that_does_not_take_the_format_is_an_error() {
 
 #[tokio::test]
 async fn a_websocket_goes_over_any_byte_stream() {
-    logux_transports::conformance::link(async || {
+    logux_transports::conformance::link(async |format| {
         let (near, far) = tokio::io::duplex(64 << 10);
         let transport = WebSocket::new("ws://localhost/").unwrap();
+        let formats = [format];
         let (near, far) = tokio::join!(
-            transport.open_over(near, BINARY, MAX),
-            WebSocketListener::accept_over(far, &[BINARY], MAX),
+            transport.open_over(near, format, MAX),
+            WebSocketListener::accept_over(far, &formats, MAX),
         );
         (near.unwrap(), far.unwrap())
     })

@@ -83,6 +83,8 @@ pub struct WebSocketReceiver<S = Stream> {
     sizes: Sizes,
     /// The limit under which the frame that is waited for began to come.
     limit: Option<usize>,
+    /// The peer has closed; the connection may be open until it hears that we know.
+    ended: bool,
 }
 
 /// A WebSocket link over a byte stream.
@@ -117,7 +119,7 @@ fn link<S: ByteStream>(
     let (sink, stream) = stream.split();
     Link {
         sender: WebSocketSender { sink, is_text: format.is_text },
-        receiver: WebSocketReceiver { stream, allowance, sizes, limit: None },
+        receiver: WebSocketReceiver { stream, allowance, sizes, limit: None, ended: false },
         peer,
     }
 }
@@ -148,7 +150,7 @@ impl<S: ByteStream> FrameSender for WebSocketSender<S> {
 
 impl<S: ByteStream> FrameReceiver for WebSocketReceiver<S> {
     async fn receive(&mut self, max_frame: usize) -> io::Result<Option<Bytes>> {
-        loop {
+        while !self.ended {
             if self.limit != Some(max_frame) {
                 self.limit = Some(max_frame);
                 self.allowance.set(self.sizes.allowance(max_frame));
@@ -163,12 +165,16 @@ impl<S: ByteStream> FrameReceiver for WebSocketReceiver<S> {
             let frame = match message {
                 Some(Message::Text(text)) => text.into(),
                 Some(Message::Binary(bytes)) => bytes,
-                Some(Message::Close(_)) | None => return Ok(None),
+                Some(Message::Close(_)) | None => {
+                    self.ended = true;
+                    break;
+                }
                 // tungstenite answers pings by itself.
                 Some(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
             };
             return check_length(frame, max_frame).map(Some);
         }
+        Ok(None)
     }
 }
 
