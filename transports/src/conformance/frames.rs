@@ -111,6 +111,7 @@ pub(super) fn is_next(frames: &[Bytes], number: usize, frame: &Bytes) -> Checked
     let length = frame.len();
     Err(match frames.iter().position(|sent| sent == frame) {
         Some(other) => format!("frame {other} came in place of frame {number}"),
+        None if number >= frames.len() => format!("after the last frame came {length} bytes"),
         None => format!("in place of frame {number} came {length} bytes that nobody sent so"),
     })
 }

@@ -40,7 +40,7 @@ pub(super) async fn a_lost_link_is_dialled_anew<T: Transport, L: Listener>(
 ) -> Checked {
     for number in 0..4 {
         let (mut near, mut far) = connect(transport, listener, BINARY).await?;
-        let frames = [bytes(number, 10)];
+        let frames = [Bytes::from(format!("link {number}"))];
         try_join(send(&mut near.sender, &frames), receive(&mut far.receiver, &frames)).await?;
         try_join(send(&mut far.sender, &frames), receive(&mut near.receiver, &frames)).await?;
         match number {
