@@ -29,6 +29,8 @@ pub use logux_codecs::{LoguxBinary, LoguxBinaryError};
 pub use logux_codecs::{MessagePack, MessagePackError};
 #[cfg(feature = "xml")]
 pub use logux_codecs::{Xml, XmlError, XmlFault};
+#[cfg(feature = "conformance")]
+pub use logux_transports::Faulty;
 pub use logux_transports::{
     Format, FrameReceiver, FrameSender, Link, Listener, Memory, MemoryLink, MemoryListener, Peer,
     Reconnect, Transport, framed,

@@ -23,7 +23,9 @@
 //! - [`Memory`]: inside one process; [`WebSocket`], [`WebSocketListener`]: over the network, by
 //!   [`TlsClient`] and [`TlsServer`] where others could listen in;
 //! - [`framed`]: any `Stream` and `Sink` of frames as a link;
-//! - [`Reconnect`]: when to dial again.
+//! - [`Reconnect`]: when to dial again;
+//! - with the feature `conformance`, for tests: the kit that checks the promises, and `Faulty`, a bad
+//!   network around any transport.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
@@ -31,6 +33,8 @@
 pub mod conformance;
 #[cfg(feature = "websocket")]
 mod dial;
+#[cfg(feature = "conformance")]
+mod faulty;
 mod framed;
 #[cfg(feature = "long-poll")]
 mod http;
@@ -49,6 +53,8 @@ mod tls;
 #[cfg(feature = "websocket")]
 mod websocket;
 
+#[cfg(feature = "conformance")]
+pub use faulty::{Faulty, FaultyReceiver, FaultySender};
 pub use framed::{SinkSender, StreamReceiver, framed};
 #[cfg(feature = "long-poll")]
 pub use http::{
