@@ -33,7 +33,7 @@ pub use logux_codecs::{Xml, XmlError, XmlFault};
 pub use logux_transports::Faulty;
 pub use logux_transports::{
     Format, FrameReceiver, FrameSender, Link, Listener, Memory, MemoryLink, MemoryListener, Peer,
-    Reconnect, Transport, framed,
+    Reconnect, SinkSender, StreamReceiver, Transport, framed,
 };
 #[cfg(feature = "long-poll")]
 pub use logux_transports::{HttpListener, HttpOptions, HttpService, LongPoll};
