@@ -64,7 +64,8 @@ impl Address {
         tcp.set_nodelay(true)?;
         let peer = tcp.peer_addr()?;
         let stream = match &self.tls {
-            Some(tls) => tls.connect(tcp, &self.host).await?,
+            // In a box, as in `Stream::accept`.
+            Some(tls) => Box::pin(tls.connect(tcp, &self.host)).await?,
             None => tcp.into(),
         };
         Ok((stream, peer))

@@ -28,7 +28,8 @@ impl Stream {
         // A batch is written at once, and its last packet must not wait for an acknowledgement.
         tcp.set_nodelay(true)?;
         match tls {
-            Some(tls) => tls.accept(tcp).await,
+            // In a box: it is large, and soon over, and all would have room for it as long as they last.
+            Some(tls) => Box::pin(tls.accept(tcp)).await,
             None => Ok(tcp.into()),
         }
     }

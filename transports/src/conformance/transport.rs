@@ -24,7 +24,8 @@ pub(super) async fn connect<T: Transport, L: Listener>(
         let accepted = listener.accept(&FORMATS, MAX_FRAME).await;
         accepted.map_err(|error| format!("no link was accepted: {error}"))
     };
-    let (near, far) = within(try_join(opening, accepting)).await??;
+    // In a box: transports may need much to open a link, and users' tests should be small futures.
+    let (near, far) = within(Box::pin(try_join(opening, accepting))).await??;
     for peer in [&near.peer, &far.peer] {
         if peer.format.is_some_and(|name| name != format.name) {
             return Err(format!("{} was asked for, and {:?} agreed on", format.name, peer.format));
