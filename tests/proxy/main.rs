@@ -1,0 +1,285 @@
+//! Sessions through a reverse proxy, nginx, as it is by default: `tests/proxy/run` installs it and
+//! runs this.
+
+mod nginx;
+
+use std::collections::HashSet;
+use std::env;
+use std::error::Error as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use futures_util::{StreamExt, TryStreamExt};
+use logux_sync::{
+    Added, ClientSync, Entry, Error, HttpListener, HttpOptions, Json, Log, LongPoll, MemoryStore,
+    NodeId, Reconnect, RunningServer, Server, Session, State, Transport, Value, WebSocket,
+};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use nginx::Nginx;
+
+/// Far above what it takes until events are everywhere.
+const LIMIT: Duration = Duration::from_secs(30);
+
+const RELOADS: u32 = 3;
+
+/// How long a load lasts before, between and after reloads.
+const PAUSE: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+#[ignore = "needs nginx: run tests/proxy/run"]
+async fn sessions_survive_idleness_and_reloads() {
+    let idle = env::var("IDLE_SECONDS").map_or(300, |seconds| seconds.parse().unwrap());
+    let world = World::start("by-default", "").await;
+    let mut added = world.add_to_all().await;
+    world.settle(added).await;
+
+    sleep(Duration::from_secs(idle)).await;
+    for client in &world.clients {
+        let states = client.states.lock().unwrap().clone();
+        let [before @ .., State::Synchronized] = &states[..] else { panic!("{states:?}") };
+        assert!(!before.contains(&State::Synchronized), "{}: {states:?}", client.name());
+    }
+    added += world.add_to_all().await;
+    world.settle(added).await;
+    for client in &world.clients {
+        client.never_left();
+    }
+    println!("{idle} s idle: {} sessions went on as they were", world.clients.len());
+
+    added += world.reload_under_load().await;
+    world.settle(added).await;
+    for client in world.clients.iter().filter(|client| client.is_long_poll()) {
+        client.never_left();
+    }
+    world.report(added);
+    world.stop().await;
+}
+
+/// By default nginx leaves old connections to its old workers. Here they close them.
+#[tokio::test]
+#[ignore = "needs nginx: run tests/proxy/run"]
+async fn a_reload_that_cuts_connections_loses_nothing() {
+    let world = World::start("cutting", "worker_shutdown_timeout 200ms;").await;
+    let added = world.reload_under_load().await;
+    world.settle(added).await;
+    for client in &world.clients {
+        if client.is_long_poll() {
+            client.never_left();
+        } else {
+            assert!(client.session.diagnostics().connections > 1, "nothing was cut");
+        }
+    }
+    world.report(added);
+    world.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs nginx: run tests/proxy/run"]
+async fn a_websocket_says_that_the_proxy_does_not_let_it_through() {
+    let world = World::start("plain", "").await;
+    let log = open("9:websocket-plain").await;
+    let transport = WebSocket::new(&world.nginx.url("ws", "/plain")).unwrap();
+    let session = ClientSync::new(&log, Json, transport).start();
+    let error = timeout(LIMIT, session.ended()).await.unwrap().unwrap_err();
+    assert!(matches!(*error, Error::Link(_)), "{error}");
+    let cause = error.source().unwrap().to_string();
+    assert!(cause.contains("426 Upgrade Required"), "{cause}");
+    println!("a WebSocket where nginx upgrades nothing: {error}: {cause}");
+    world.stop().await;
+}
+
+/// A server, a proxy before it, and clients that have only the proxy's address.
+struct World {
+    log: Log<Value>,
+    server: RunningServer,
+    nginx: Nginx,
+    clients: Vec<Client>,
+}
+
+struct Client {
+    log: Log<Value>,
+    session: Session,
+    /// All states so far.
+    states: Arc<Mutex<Vec<State>>>,
+}
+
+impl World {
+    async fn start(name: &str, settings: &str) -> Self {
+        let log = open("server").await;
+        let listener = HttpListener::bind("127.0.0.1:0", HttpOptions::new()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::new(&log, Json, listener).start();
+        let nginx = Nginx::start(name, settings, address).await;
+        let websocket = |path| WebSocket::new(&nginx.url("ws", path)).unwrap();
+        let long_poll = |path| LongPoll::new(&nginx.url("http", path)).unwrap();
+        let clients = vec![
+            Client::start("1:websocket-mapped", websocket("/mapped")).await,
+            Client::start("2:websocket-short", websocket("/short")).await,
+            Client::start("3:long-poll-mapped", long_poll("/mapped")).await,
+            Client::start("4:long-poll-short", long_poll("/short")).await,
+            Client::start("5:long-poll-plain", long_poll("/plain")).await,
+        ];
+        Self { log, server, nginx, clients }
+    }
+
+    fn logs(&self) -> impl Iterator<Item = &Log<Value>> {
+        self.clients.iter().map(|client| &client.log).chain([&self.log])
+    }
+
+    /// An event of each node. Answers how many that makes.
+    async fn add_to_all(&self) -> usize {
+        for log in self.logs() {
+            log.add(event(0)).await.unwrap();
+        }
+        self.logs().count()
+    }
+
+    /// Reloads the proxy while all nodes add events. Answers how many they added.
+    async fn reload_under_load(&self) -> usize {
+        let done = watch::Sender::new(false);
+        let adding = join_all(self.logs().map(|log| add_until(log, done.subscribe())));
+        let waiting = join_all(self.logs().map(|log| longest_wait(log, done.subscribe())));
+        let reloading = async {
+            sleep(PAUSE).await;
+            for _ in 0..RELOADS {
+                self.nginx.reload().await;
+                sleep(PAUSE).await;
+            }
+            done.send_replace(true);
+        };
+        let ((added, waited), ()) = join(join(adding, waiting), reloading).await;
+        let waited = waited.into_iter().max().unwrap();
+        println!("{RELOADS} reloads: no node waited for an event longer than {waited:?}");
+        assert!(waited < LIMIT);
+        added.into_iter().sum()
+    }
+
+    /// Waits until all that was added is everywhere, and nothing else.
+    async fn settle(&self, added: usize) {
+        for client in &self.clients {
+            let synchronized = client.session.wait_for(State::Synchronized);
+            assert!(timeout(LIMIT, synchronized).await.unwrap());
+        }
+        for log in self.logs() {
+            let all = log.follow(Added::ZERO).take(added).try_collect::<Vec<_>>();
+            let node = log.node_id();
+            let all = timeout(LIMIT, all).await;
+            assert!(all.is_ok(), "{node} has {} events of {added}", log.last_added());
+        }
+        let expected = self.log.entries_created_after(None, usize::MAX).await.unwrap();
+        assert_eq!(expected.len(), added);
+        for log in self.logs() {
+            let entries = log.entries_created_after(None, usize::MAX).await.unwrap();
+            let ids: HashSet<_> = entries.iter().map(|entry| &entry.meta.id).collect();
+            assert_eq!(ids.len(), added);
+            let same = |(a, b): (&Arc<Entry<Value>>, &Arc<Entry<Value>>)| {
+                a.meta.id == b.meta.id && a.event == b.event
+            };
+            assert_eq!(entries.len(), added);
+            assert!(entries.iter().zip(&expected).all(same), "{} differs", log.node_id());
+        }
+        for client in &self.clients {
+            client.had_each_once().await;
+        }
+    }
+
+    fn report(&self, added: usize) {
+        for client in &self.clients {
+            let connections = client.session.diagnostics().connections;
+            println!("{}: all of {added} events, sessions: {connections}", client.name());
+        }
+    }
+
+    async fn stop(self) {
+        for client in self.clients {
+            client.session.close().await.unwrap();
+        }
+        self.server.shutdown(LIMIT).await;
+    }
+}
+
+impl Client {
+    async fn start(name: &str, transport: impl Transport) -> Self {
+        let log = open(name).await;
+        let transport = Reconnect::new(transport).min_delay(Duration::from_millis(100));
+        let session = ClientSync::new(&log, Json, transport).start();
+        let states = Arc::<Mutex<Vec<_>>>::default();
+        let (mut changes, seen) = (session.states(), Arc::clone(&states));
+        tokio::spawn(async move {
+            while let Some(state) = changes.next().await {
+                seen.lock().unwrap().push(state);
+            }
+        });
+        Self { log, session, states }
+    }
+
+    fn name(&self) -> &NodeId {
+        self.log.node_id()
+    }
+
+    fn is_long_poll(&self) -> bool {
+        self.name().as_str().contains("long-poll")
+    }
+
+    /// Whether the first link is the one that there is still.
+    fn never_left(&self) {
+        assert_eq!(self.session.diagnostics().connections, 1, "{}", self.name());
+        let states = self.states.lock().unwrap();
+        let connected = states.iter().skip_while(|state| **state != State::Synchronized);
+        for state in connected {
+            let is_connected = matches!(state, State::Sending | State::Synchronized);
+            assert!(is_connected, "{}: {states:?}", self.name());
+        }
+    }
+
+    /// On a single link, each event travelled once.
+    async fn had_each_once(&self) {
+        let diagnostics = self.session.diagnostics();
+        if diagnostics.connections == 1 {
+            let entries = self.log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
+            let (own, others): (Vec<_>, Vec<_>) =
+                entries.iter().partition(|entry| entry.meta.id.node() == self.name());
+            let sent = (diagnostics.events_sent, diagnostics.events_received);
+            assert_eq!(sent, (own.len() as u64, others.len() as u64), "{}", self.name());
+        }
+    }
+}
+
+async fn open(name: &str) -> Log<Value> {
+    Log::open(name.parse().unwrap(), MemoryStore::new()).await.unwrap()
+}
+
+fn event(number: usize) -> Value {
+    json!({ "type": "note", "number": number })
+}
+
+async fn add_until(log: &Log<Value>, done: watch::Receiver<bool>) -> usize {
+    let mut added = 0;
+    while !*done.borrow() {
+        added += 1;
+        log.add(event(added)).await.unwrap();
+        sleep(Duration::from_millis(20)).await;
+    }
+    added
+}
+
+/// The longest time in which no event of another node came.
+async fn longest_wait(log: &Log<Value>, mut done: watch::Receiver<bool>) -> Duration {
+    let others = |entry: &Arc<Entry<Value>>| entry.meta.id.node() != log.node_id();
+    let mut entries = log.follow(log.last_added());
+    let mut longest = Duration::ZERO;
+    let mut last = Instant::now();
+    loop {
+        tokio::select! {
+            entry = entries.next() => if others(&entry.unwrap().unwrap()) {
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            },
+            _ = done.wait_for(|done| *done) => return longest.max(last.elapsed()),
+        }
+    }
+}
