@@ -15,9 +15,9 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 const MAX_FRAME: usize = 1 << 20;
 
-/// Sessions of long-poll that are left without a word end after a second.
+/// Sessions of long-poll that are left without a word end after two seconds.
 async fn http_listener() -> HttpListener {
-    let options = HttpOptions::new().inactivity(Duration::from_secs(1));
+    let options = HttpOptions::new().inactivity(Duration::from_secs(2));
     HttpListener::bind("127.0.0.1:0", options).await.unwrap()
 }
 
