@@ -1,0 +1,267 @@
+//! A thousand clients of each kind at once on one port, and the memory of a server per idle client.
+//!
+//! The server is a process of its own, so that its memory is its own. `CLIENTS=200` takes 200 clients
+//! of each kind instead; `--nocapture` shows the memory.
+#![cfg(target_os = "linux")]
+
+use std::collections::HashMap;
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use logux_sync::{
+    Added, ClientSync, HttpListener, HttpOptions, Json, Log, LongPoll, MemoryStore, NodeId, Server,
+    Session, State, SyncOptions, WebSocket,
+};
+use tokio::io::AsyncBufReadExt;
+use tokio::time::{sleep, timeout};
+
+/// How many events each client sends, and receives.
+const EVENTS: u64 = 100;
+
+/// How long all may take.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Far above what an idle session takes, for that differs from system to system.
+const MAX_BYTES_PER_SESSION: usize = 64 << 10;
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    WebSocket,
+    LongPoll,
+}
+
+#[tokio::test]
+async fn clients_of_both_kinds_at_once_on_one_port_send_and_receive_all() {
+    const NAME: &str = "clients_of_both_kinds_at_once_on_one_port_send_and_receive_all";
+
+    if runs_elsewhere(NAME) {
+        return;
+    }
+    let mut server = ServerProcess::start();
+    let all = async {
+        let kinds = (0..clients()).flat_map(|_| [Kind::WebSocket, Kind::LongPoll]);
+        let connecting = kinds.enumerate().map(|(n, kind)| Client::connect(n, kind, &server.url));
+        let clients = join_all(connecting).await;
+        server.tell(&format!("add {EVENTS}"));
+        join_all(clients.iter().map(|client| client.add(EVENTS))).await;
+        join_all(clients.iter().map(|client| client.receive(EVENTS))).await;
+        assert_eq!(server.ask("count"), format!("{} events", clients.len() as u64 * EVENTS));
+    };
+    timeout(LIMIT, all).await.expect("not all has arrived in time");
+}
+
+#[tokio::test]
+async fn an_idle_session_takes_little_memory() {
+    if runs_elsewhere("an_idle_session_takes_little_memory") {
+        return;
+    }
+    for kind in [Kind::WebSocket, Kind::LongPoll] {
+        let mut server = ServerProcess::start();
+        server.tell("add 1");
+        let connect = async |n| {
+            let client = Client::connect(n, kind, &server.url).await;
+            client.add(1).await;
+            client.receive(1).await;
+            client
+        };
+        // What the first one makes the server load is no session's.
+        let first = connect(0).await;
+        let before = server.memory_when_quiet().await;
+        let more = timeout(LIMIT, join_all((1..=clients()).map(connect))).await.unwrap();
+        let after = server.memory_when_quiet().await;
+        let bytes = after.saturating_sub(before) / more.len();
+        println!("{kind:?}: {bytes} bytes of the server's memory per idle session");
+        assert!(bytes < MAX_BYTES_PER_SESSION);
+        drop(first);
+    }
+}
+
+/// How many clients there are of each kind.
+fn clients() -> usize {
+    env::var("CLIENTS").map_or(1000, |text| text.parse().expect("CLIENTS is a number"))
+}
+
+/// Whether the test has run in another process, as this one may not have enough descriptors: each
+/// WebSocket is one in the client's process and one in the server's, each long-poll session two.
+fn runs_elsewhere(test: &str) -> bool {
+    let needed = 3 * clients() + 100;
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let mut limits = line.split_whitespace().skip(3);
+    let mut enough = || match limits.next().unwrap() {
+        "unlimited" => true,
+        limit => limit.parse::<usize>().unwrap() >= needed,
+    };
+    if enough() {
+        return false;
+    }
+    assert!(
+        enough(),
+        "{needed} descriptors are needed, and `ulimit -Hn` does not allow them; CLIENTS=100 takes less"
+    );
+    let script = format!("ulimit -n {needed} && exec \"$0\" \"$@\"");
+    let this = env::current_exe().unwrap();
+    let status = Command::new("sh")
+        .args(["-c", &script])
+        .arg(this)
+        .args(["--exact", test, "--nocapture"])
+        .status()
+        .unwrap();
+    assert!(status.success(), "see above");
+    true
+}
+
+struct Client {
+    log: Log<u64>,
+    session: Session,
+}
+
+impl Client {
+    async fn connect(n: usize, kind: Kind, url: &str) -> Self {
+        let log = Log::open(node(&format!("client{n}")), MemoryStore::new()).await.unwrap();
+        let session = match kind {
+            Kind::WebSocket => {
+                let transport = WebSocket::new(&format!("ws://{url}/")).unwrap();
+                ClientSync::new(&log, Json, transport).start()
+            }
+            Kind::LongPoll => {
+                let transport = LongPoll::new(&format!("http://{url}/")).unwrap();
+                ClientSync::new(&log, Json, transport).start()
+            }
+        };
+        if !session.wait_for(State::Synchronized).await {
+            panic!("client {n}, {kind:?}: {:?}", session.ended().await);
+        }
+        Self { log, session }
+    }
+
+    /// Adds events, now and then; until the server has confirmed them.
+    async fn add(&self, count: u64) {
+        let mut random = fastrand::Rng::with_seed(self.log.node_id().as_str().len() as u64);
+        for event in 0..count {
+            self.log.add(event).await.unwrap();
+            if random.u32(0..10) == 0 {
+                sleep(Duration::from_millis(random.u64(0..50))).await;
+            }
+        }
+        assert!(self.session.wait_for(State::Synchronized).await);
+    }
+
+    /// Waits for the server's events: each once, and in their order.
+    async fn receive(&self, count: u64) {
+        let entries = self.log.follow(Added::ZERO);
+        let foreign = entries.map(Result::unwrap).filter(|entry| {
+            let is_foreign = entry.meta.source.is_some();
+            async move { is_foreign }
+        });
+        let events = foreign.take(count as usize).map(|entry| entry.event);
+        assert!(events.collect::<Vec<_>>().await.into_iter().eq(0..count));
+        let all = self.log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
+        assert_eq!(all.len() as u64, 2 * count);
+    }
+}
+
+/// The test named [`server`], run in another process. It ends with this one.
+struct ServerProcess {
+    process: Child,
+    said: Box<dyn Iterator<Item = String>>,
+    url: String,
+}
+
+impl ServerProcess {
+    fn start() -> Self {
+        let mut process = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "server", "--ignored", "--nocapture"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let said = output.lines().map(Result::unwrap);
+        let said = said.filter_map(|line| Some(line.split_once("SERVER: ")?.1.to_owned()));
+        let mut server = Self { process, said: Box::new(said), url: String::new() };
+        server.url = server.said.next().expect("the server tells its address");
+        server
+    }
+
+    fn tell(&mut self, command: &str) {
+        writeln!(self.process.stdin.as_mut().unwrap(), "{command}").unwrap();
+    }
+
+    fn ask(&mut self, command: &str) -> String {
+        self.tell(command);
+        self.said.next().expect("the server answers")
+    }
+
+    /// How much memory it has, once it does nothing.
+    async fn memory_when_quiet(&self) -> usize {
+        let read =
+            |file| fs::read_to_string(format!("/proc/{}/{file}", self.process.id())).unwrap();
+        // What it has computed so far, in the system's and its own time.
+        let time =
+            || read("stat").split(' ').skip(13).take(2).map(str::to_owned).collect::<Vec<_>>();
+        let mut last = time();
+        loop {
+            sleep(Duration::from_millis(500)).await;
+            let now = time();
+            if now == last {
+                break;
+            }
+            last = now;
+        }
+        let status = read("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Serves until its standard input ends.
+#[ignore = "the other tests run it, in a process of its own"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server() {
+    let log = Log::open(node("server"), MemoryStore::new()).await.unwrap();
+    let http = HttpOptions::new().max_sessions_per_address(usize::MAX);
+    let listener = HttpListener::bind("127.0.0.1:0", http).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // What clients send is counted and not kept, or it would all go to all of them.
+    let counted = Arc::new(Mutex::new(HashMap::<NodeId, u64>::new()));
+    let counts = Arc::clone(&counted);
+    let options = SyncOptions::new().in_filter(move |entry, remote| {
+        let mut counts = counts.lock().unwrap();
+        let next = counts.entry(remote.node_id.clone()).or_default();
+        assert_eq!(entry.event, *next, "an event is missing or comes twice");
+        *next += 1;
+        std::future::ready(Ok(false))
+    });
+    let _server = Server::new(&log, Json, listener).options(options).start();
+    println!("SERVER: {address}");
+    let mut commands = tokio::io::BufReader::new(tokio::io::stdin()).lines();
+    while let Some(command) = commands.next_line().await.unwrap() {
+        if let Some(count) = command.strip_prefix("add ") {
+            for event in 0..count.parse().unwrap() {
+                log.add(event).await.unwrap();
+                // So that they do not all go in one batch.
+                sleep(Duration::from_millis(1)).await;
+            }
+        } else {
+            println!("SERVER: {} events", counted.lock().unwrap().values().sum::<u64>());
+        }
+    }
+}
+
+fn node(name: &str) -> NodeId {
+    name.parse().unwrap()
+}
