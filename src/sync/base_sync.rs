@@ -61,28 +61,31 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
         })
     }
 
-    pub(crate) async fn run(
+    /// No `async fn`, which would hold what it is given twice, for as long as the connection lasts.
+    pub(crate) fn run(
         self,
         mut commands: mpsc::Receiver<Command>,
         reporter: Reporter,
-    ) -> Result<(), Arc<Error>> {
+    ) -> impl Future<Output = Result<(), Arc<Error>>> + Send {
         let Self { log, codec, role, link, options } = self;
-        reporter.state(State::Connecting);
-        let credentials = match &options.credentials {
-            Some(credentials) => {
-                credentials.produce().await.map_err(|error| reporter.error(error))?.into()
-            }
-            None => None,
-        };
-        // Who will answer is not known, so nothing is claimed to be received from it.
-        let synced = options.other_synced.unwrap_or(Added::ZERO);
-        let config = options.config(role, &log, credentials, synced);
-        let mut lasting = Lasting::default();
-        let driver =
-            Driver::new(&log, &codec, &options, &reporter, &mut commands, &mut lasting, config);
-        let ended = driver.run(link).await;
-        reporter.state(State::Disconnected);
-        ended.result.map_err(|error| reporter.error(error))
+        async move {
+            reporter.state(State::Connecting);
+            let credentials = match &options.credentials {
+                Some(credentials) => {
+                    credentials.produce().await.map_err(|error| reporter.error(error))?.into()
+                }
+                None => None,
+            };
+            // Who will answer is not known, so nothing is claimed to be received from it.
+            let synced = options.other_synced.unwrap_or(Added::ZERO);
+            let config = options.config(role, &log, credentials, synced);
+            let mut lasting = Lasting::default();
+            let driver =
+                Driver::new(&log, &codec, &options, &reporter, &mut commands, &mut lasting, config);
+            let ended = driver.run(link).await;
+            reporter.state(State::Disconnected);
+            ended.result.map_err(|error| reporter.error(error))
+        }
     }
 }
 

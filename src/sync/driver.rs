@@ -139,38 +139,43 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
     }
 
     /// Runs the connection to its end.
-    pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(self, link: Link<S, R>) -> Ended {
+    ///
+    /// No `async fn`, which would hold what it is given twice, for as long as the connection lasts.
+    pub(crate) fn run<S: FrameSender, R: FrameReceiver>(
+        mut self,
+        link: Link<S, R>,
+    ) -> impl Future<Output = Ended> + Send {
+        let Link { sender, mut receiver, peer } = link;
         let span = tracing::info_span!(
             "connection",
             node = %self.log.node_id(),
             codec = C::NAME,
-            address = link.peer.address.map(tracing::field::display),
+            address = peer.address.map(tracing::field::display),
             peer = tracing::field::Empty,
         );
-        self.run_to_the_end(link).instrument(span).await
-    }
-
-    async fn run_to_the_end<S: FrameSender, R: FrameReceiver>(mut self, link: Link<S, R>) -> Ended {
-        let Link { sender, mut receiver, peer } = link;
         self.peer = peer;
-        self.lasting.connections += 1;
-        let connections = self.lasting.connections;
-        self.reporter.update(|status| status.connections = connections);
         let mut writer = Writer { idle: Some(sender), busy: None };
-        let mut result = self.converse(&mut receiver, &mut writer).await;
-        // What arrived whole is kept, whatever became of the connection.
-        if !matches!(result, Err(Error::Store(_))) {
-            let stored = self.intake.finish(self.log, self.storing.take()).await;
-            result = result.and(stored.map_err(Error::from));
-        }
-        if !matches!(result, Err(Error::Link(_))) {
-            let outbox = std::mem::take(&mut self.outbox);
-            let receiver = (!self.peer_ended).then_some(receiver);
-            // Who does not take the last frames, or does not close, has had its time.
-            let goodbye = say_goodbye(outbox, receiver, self.options.max_frame, writer);
-            let _ = timeout(FAREWELL, goodbye).await;
-        }
-        Ended { result, closed_here: self.closed_here, synchronized: self.rules.was_synchronized() }
+        let running = async move {
+            self.lasting.connections += 1;
+            let connections = self.lasting.connections;
+            self.reporter.update(|status| status.connections = connections);
+            let mut result = self.converse(&mut receiver, &mut writer).await;
+            // What arrived whole is kept, whatever became of the connection.
+            if !matches!(result, Err(Error::Store(_))) {
+                let stored = self.intake.finish(self.log, self.storing.take()).await;
+                result = result.and(stored.map_err(Error::from));
+            }
+            if !matches!(result, Err(Error::Link(_))) {
+                let outbox = std::mem::take(&mut self.outbox);
+                let receiver = (!self.peer_ended).then_some(receiver);
+                // Who does not take the last frames, or does not close, has had its time.
+                let goodbye = say_goodbye(outbox, receiver, self.options.max_frame, writer);
+                let _ = timeout(FAREWELL, goodbye).await;
+            }
+            let synchronized = self.rules.was_synchronized();
+            Ended { result, closed_here: self.closed_here, synchronized }
+        };
+        running.instrument(span)
     }
 
     /// Hands the rules one input after the other, and does what they say.
@@ -443,7 +448,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
 
     /// Asks the user, then the store. Who answered is noted before anything of its log is stored.
     fn check(
-        &self,
+        &mut self,
         claim: Claim,
     ) -> BoxFuture<'static, Result<Result<Cursors, ProtocolError>, Error>> {
         let log = self.log.clone();
@@ -455,7 +460,8 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             credentials: claim.credentials,
             subprotocol: claim.subprotocol,
             headers: self.headers.clone(),
-            peer: self.peer.clone(),
+            // It connects once.
+            peer: std::mem::take(&mut self.peer),
         };
         async move {
             let node_id = login.node_id.clone();

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use logux_codecs::{Codec, CodecVisitor, Codecs, Event};
 use logux_transports::{Format, FrameReceiver, FrameSender, Link, Listener};
 use tokio::sync::{mpsc, oneshot};
@@ -203,11 +204,8 @@ impl<E: Event, S: FrameSender, R: FrameReceiver> CodecVisitor for Serve<'_, E, S
         let (link, commands, reporter) = self.parts.take()?;
         let sync = BaseSync::new(self.log, codec.clone(), Role::Acceptor, link)
             .options(self.options.clone());
-        let task = self.tasks.spawn(async move {
-            // The error is in the program's log; the connection's end is all that the server has
-            // to know.
-            let _ = sync.run(commands, reporter).await;
-        });
+        // The error is in the program's log; the connection's end is all that the server has to know.
+        let task = self.tasks.spawn(sync.run(commands, reporter).map(drop));
         Some(task.id())
     }
 }
