@@ -14,7 +14,7 @@ type Socket = WebSocketStream<TcpStream>;
 
 /// The sizes that the WebSocket transport of logux-sync has.
 fn config() -> WebSocketConfig {
-    WebSocketConfig::default().read_buffer_size(8 << 10).write_buffer_size(16 << 10)
+    WebSocketConfig::default().read_buffer_size(4 << 10).write_buffer_size(16 << 10)
 }
 
 async fn pair() -> (Socket, Socket) {

@@ -120,7 +120,7 @@ impl HttpOptions {
     }
 
     /// The size of the buffer that a WebSocket is read into, in bytes, allocated for the life of a
-    /// connection: 8 KiB.
+    /// connection: 4 KiB.
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.sizes.read_buffer = bytes;
         self

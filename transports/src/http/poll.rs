@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::link;
 use super::registry::{Asked, Entry, NotAccepting, Registry, TooMany};
-use super::service::{HttpBody, Refusal, address};
+use super::service::{HttpBody, Refusal, address, origin};
 use crate::link::{Format, Peer};
 use crate::long_poll::body;
 use crate::long_poll::head;
@@ -41,7 +41,14 @@ where
     let answered = match format_name(&headers) {
         Err(refusal) => Err(refusal),
         Ok(name) if headers.contains_key(head::SESSION) => {
-            in_session(registry, name, &headers, body.as_mut()).await
+            match Asking::read(registry, name, &headers) {
+                Ok(asking) => {
+                    // A poll is held for long, and headers keep all that was read with them.
+                    drop(headers);
+                    in_session(asking, registry, body.as_mut()).await
+                }
+                Err(refusal) => Err(refusal),
+            }
         }
         Ok(name) => {
             let peer = Peer { address, headers: headers.clone(), format: None };
@@ -84,7 +91,7 @@ async fn create(
         let message = format!("the formats here are {}", names.join(", "));
         Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
     })?;
-    let asked = Asked { nonce, origin: headers.get(header::ORIGIN).cloned() };
+    let asked = Asked { nonce, origin: origin(headers) };
     let id = if let Some(id) = registry.opened(&asked) {
         id
     } else {
@@ -116,50 +123,71 @@ async fn create(
     Ok(response)
 }
 
-/// A request of a session. Ids that are unknown, gone, another page's or no ids are answered alike.
-async fn in_session<B>(
-    registry: &Registry,
-    name: &str,
-    headers: &HeaderMap,
-    body: Pin<&mut B>,
-) -> Answered
+/// A request of a session.
+struct Asking {
+    session: Arc<Session>,
+    format: Format,
+    ack: u64,
+    wish: Wish,
+}
+
+enum Wish {
+    Poll { number: u64, wait: Option<Duration> },
+    Send { first: Option<u64>, end: bool },
+}
+
+impl Asking {
+    /// Ids that are unknown, gone, another page's or no ids are answered alike.
+    fn read(registry: &Registry, name: &str, headers: &HeaderMap) -> Result<Self, Refusal> {
+        let id = head::only(headers, &head::SESSION).filter(|id| id.len() <= MAX_ID);
+        let entry = id.and_then(|id| registry.find(id.as_bytes()));
+        let entry = entry.filter(|entry| {
+            entry.origin.as_ref() == headers.get(header::ORIGIN) && entry.format.name == name
+        });
+        let Entry { session, format, .. } = entry.ok_or(Refused::Gone)?;
+        let number =
+            |name: HeaderName| head::number(headers, &name).ok_or_else(|| wrong(&name, "a number"));
+        let optional =
+            |name: HeaderName| headers.contains_key(&name).then(|| number(name)).transpose();
+        let ack = number(head::ACK)?;
+        let wish = if head::flag(headers, &head::POLL) {
+            let wait = optional(head::WAIT)?.map(Duration::from_millis);
+            Wish::Poll { number: number(head::REQUEST)?, wait }
+        } else {
+            Wish::Send { first: optional(head::FIRST)?, end: head::flag(headers, &head::CLOSE) }
+        };
+        Ok(Self { session, format, ack, wish })
+    }
+}
+
+async fn in_session<B>(asking: Asking, registry: &Registry, body: Pin<&mut B>) -> Answered
 where
     B: Body<Data: Buf, Error: fmt::Display>,
 {
-    let id = head::only(headers, &head::SESSION).filter(|id| id.len() <= MAX_ID);
-    let entry = id.and_then(|id| registry.find(id.as_bytes()));
-    let entry = entry.filter(|entry| {
-        entry.origin.as_ref() == headers.get(header::ORIGIN) && entry.format.name == name
-    });
-    let Entry { session, format, .. } = entry.ok_or(Refused::Gone)?;
-    let number =
-        |name: HeaderName| head::number(headers, &name).ok_or_else(|| wrong(&name, "a number"));
-    let optional = |name: HeaderName| headers.contains_key(&name).then(|| number(name)).transpose();
-    let ack = number(head::ACK)?;
-    let answer = if head::flag(headers, &head::POLL) {
-        if !body.is_end_stream() {
+    let Asking { session, format, ack, wish } = asking;
+    let answer = match wish {
+        Wish::Poll { .. } if !body.is_end_stream() => {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "a poll has no body"));
         }
-        let wait = optional(head::WAIT)?.map(Duration::from_millis);
-        session.poll(number(head::REQUEST)?, ack, wait).await?
-    } else {
-        let (first, close) = (optional(head::FIRST)?, head::flag(headers, &head::CLOSE));
-        let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
-        let length = length.ok_or_else(|| {
-            Refusal::new(StatusCode::LENGTH_REQUIRED, "the head of a request tells its length")
-        })?;
-        match session.room(length).await? {
-            Room::Later(answer) => answer,
-            Room::Now(_sending) => {
-                let body = read(body, length, registry.options.body_timeout).await?;
-                let frames = body::read(body).map_err(|_| {
-                    let message = "the body is no row of frames after their lengths";
-                    Refusal::new(StatusCode::BAD_REQUEST, message)
-                })?;
-                if first.is_none() && (close || !frames.is_empty()) {
-                    return Err(wrong(&head::FIRST, "a number"));
+        Wish::Poll { number, wait } => session.poll(number, ack, wait).await?,
+        Wish::Send { first, end } => {
+            let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+            let length = length.ok_or_else(|| {
+                Refusal::new(StatusCode::LENGTH_REQUIRED, "the head of a request tells its length")
+            })?;
+            match session.room(length).await? {
+                Room::Later(answer) => answer,
+                Room::Now(_sending) => {
+                    let body = read(body, length, registry.options.body_timeout).await?;
+                    let frames = body::read(body).map_err(|_| {
+                        let message = "the body is no row of frames after their lengths";
+                        Refusal::new(StatusCode::BAD_REQUEST, message)
+                    })?;
+                    if first.is_none() && (end || !frames.is_empty()) {
+                        return Err(wrong(&head::FIRST, "a number"));
+                    }
+                    session.accept(first, ack, frames, end)?
                 }
-                session.accept(first, ack, frames, close)?
             }
         }
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::Full;
 
@@ -81,7 +81,7 @@ impl HttpService {
     where
         B: Body<Data: Buf + Send, Error: fmt::Display> + Send + 'static,
     {
-        let origin = request.headers().get(header::ORIGIN).cloned();
+        let origin = origin(request.headers());
         let method = request.method().clone();
         let origins = self.registry.options.origins.clone();
         let mut response = if !allows(origins.as_deref(), request.headers()) {
@@ -113,6 +113,12 @@ impl HttpService {
         }
         response
     }
+}
+
+/// The page that a request comes from. A copy: a slice would keep all that was read with it, for as
+/// long as a poll is held or a session lasts.
+pub(super) fn origin(headers: &HeaderMap) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(headers.get(header::ORIGIN)?.as_bytes()).ok()
 }
 
 /// The client's address, as who serves the request tells it.

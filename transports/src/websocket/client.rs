@@ -52,7 +52,7 @@ impl WebSocket {
         self
     }
 
-    /// The size of the buffer that is read into, in bytes, allocated for the life of a connection: 8 KiB.
+    /// The size of the buffer that is read into, in bytes, allocated for the life of a connection: 4 KiB.
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.sizes.read_buffer = bytes;
         self

@@ -43,7 +43,7 @@ pub(crate) struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { read_buffer: 8 << 10 }
+        Self { read_buffer: 4 << 10 }
     }
 }
 
@@ -103,8 +103,9 @@ pub(crate) async fn accepted<S: ByteStream>(
     let allowance = Allowance::new(Sizes::HANDSHAKE);
     let metered = Metered::new(stream, allowance.clone());
     let config = Some(sizes.config(max_frame));
-    let stream =
-        WebSocketStream::from_partially_read(metered, read.into(), Role::Server, config).await;
+    // Nothing may be an empty buffer, which would be kept.
+    let read = if read.is_empty() { Vec::new() } else { read.into() };
+    let stream = WebSocketStream::from_partially_read(metered, read, Role::Server, config).await;
     link(stream, format, peer, allowance, sizes)
 }
 
