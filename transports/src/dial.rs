@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue, StatusCode, Uri};
 use tokio::net::TcpStream;
 
 use crate::stream::Stream;
@@ -84,4 +84,20 @@ pub(crate) fn header(name: &str, value: &str) -> io::Result<(HeaderName, HeaderV
         invalid(format!("the value of the header {name} has a character that HTTP does not allow"))
     })?;
     Ok((name, value))
+}
+
+/// What it means for a link that the server answers otherwise than was hoped.
+pub(crate) fn refused(status: StatusCode, body: &[u8]) -> io::Error {
+    const SHOWN: usize = 200;
+
+    let kind = match status {
+        StatusCode::NOT_FOUND => io::ErrorKind::ConnectionReset,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => io::ErrorKind::PermissionDenied,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => io::ErrorKind::Unsupported,
+        StatusCode::PAYLOAD_TOO_LARGE => io::ErrorKind::InvalidInput,
+        _ => io::ErrorKind::Other,
+    };
+    let text = String::from_utf8_lossy(body);
+    let text: String = text.chars().take(SHOWN).collect();
+    io::Error::new(kind, format!("the server answers {status}: {:?}", text.trim_end()))
 }

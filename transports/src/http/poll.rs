@@ -128,6 +128,8 @@ struct Asking {
     session: Arc<Session>,
     format: Format,
     ack: u64,
+    /// How long the body is, as the head has it.
+    length: Option<u64>,
     wish: Wish,
 }
 
@@ -156,7 +158,8 @@ impl Asking {
         } else {
             Wish::Send { first: optional(head::FIRST)?, end: head::flag(headers, &head::CLOSE) }
         };
-        Ok(Self { session, format, ack, wish })
+        let length = head::number(headers, &header::CONTENT_LENGTH);
+        Ok(Self { session, format, ack, length, wish })
     }
 }
 
@@ -164,14 +167,16 @@ async fn in_session<B>(asking: Asking, registry: &Registry, body: Pin<&mut B>) -
 where
     B: Body<Data: Buf, Error: fmt::Display>,
 {
-    let Asking { session, format, ack, wish } = asking;
+    let Asking { session, format, ack, length, wish } = asking;
+    // Where a layer of the program's has hidden the length from the body's type, the head tells.
+    let length = body.size_hint().exact().or(length);
     let answer = match wish {
-        Wish::Poll { .. } if !body.is_end_stream() => {
+        Wish::Poll { .. } if length != Some(0) => {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "a poll has no body"));
         }
         Wish::Poll { number, wait } => session.poll(number, ack, wait).await?,
         Wish::Send { first, end } => {
-            let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+            let length = length.and_then(|length| usize::try_from(length).ok());
             let length = length.ok_or_else(|| {
                 Refusal::new(StatusCode::LENGTH_REQUIRED, "the head of a request tells its length")
             })?;

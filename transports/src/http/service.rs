@@ -27,6 +27,12 @@ pub type HttpBody = Full<Bytes>;
 /// request, a [`SocketAddr`], which is then the link's [`Peer::address`](crate::Peer::address) and
 /// what the limit of links per address counts. The repository's `examples/axum.rs` is such a program,
 /// with an axum router.
+///
+/// ```
+/// # use logux_transports::{HttpListener, HttpOptions};
+/// let (service, listener) = HttpListener::mounted(HttpOptions::new());
+/// let router: axum::Router = axum::Router::new().route_service("/logux", service);
+/// ```
 #[derive(Clone)]
 pub struct HttpService {
     registry: Arc<Registry>,

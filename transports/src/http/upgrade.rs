@@ -27,10 +27,9 @@ pub(super) async fn answer<B>(
 ) -> Result<Response<HttpBody>, Refusal> {
     let key = key(request.headers())?.to_owned();
     let peer = address(&request);
-    let upgrade = request
-        .extensions_mut()
-        .remove::<OnUpgrade>()
-        .ok_or_else(|| Refusal::new(StatusCode::UPGRADE_REQUIRED, "this cannot be upgraded"))?;
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or_else(|| {
+        Refusal::new(StatusCode::UPGRADE_REQUIRED, "this server upgrades no connections")
+    })?;
     let accepting = registry.accepting().await?;
     let Choice { format, named } = choose(&accepting.formats, request.headers())
         .map_err(|message| Refusal::new(StatusCode::BAD_REQUEST, message))?;
@@ -74,7 +73,11 @@ fn key(headers: &HeaderMap) -> Result<&str, Refusal> {
         lines.flat_map(|line| line.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
     };
     if !has(header::UPGRADE, "websocket") || !has(header::CONNECTION, "upgrade") {
-        let message = "here are WebSockets, and POST requests of long-poll";
+        let message = if headers.contains_key(header::SEC_WEBSOCKET_KEY) {
+            "something on the way, such as a proxy, keeps the headers Upgrade and Connection back"
+        } else {
+            "here are WebSockets, and POST requests of long-poll"
+        };
         return Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, message));
     }
     if only(headers, &header::SEC_WEBSOCKET_VERSION) != Some(VERSION) {

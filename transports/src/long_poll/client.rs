@@ -498,21 +498,8 @@ fn is_passing(status: StatusCode) -> bool {
     )
 }
 
-/// What an answer that is not 200 means for the link.
 fn refused(answer: &Response<Bytes>) -> io::Error {
-    const SHOWN: usize = 200;
-
-    let status = answer.status();
-    let kind = match status {
-        StatusCode::NOT_FOUND => io::ErrorKind::ConnectionReset,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => io::ErrorKind::PermissionDenied,
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => io::ErrorKind::Unsupported,
-        StatusCode::PAYLOAD_TOO_LARGE => io::ErrorKind::InvalidInput,
-        _ => io::ErrorKind::Other,
-    };
-    let text = String::from_utf8_lossy(answer.body());
-    let text: String = text.chars().take(SHOWN).collect();
-    io::Error::new(kind, format!("the server answers {status}: {:?}", text.trim_end()))
+    dial::refused(answer.status(), answer.body())
 }
 
 fn wrong(message: &str) -> io::Error {

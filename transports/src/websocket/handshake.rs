@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::{Error, http::Uri};
 use tokio_tungstenite::{accept_hdr_async_with_config, client_async_with_config};
 
 use super::{Allowance, ByteStream, Metered, Sizes, WebSocketLink, io_error, link};
+use crate::dial::refused;
 use crate::link::{Format, Peer};
 
 /// Begins the names of subprotocols that name a format.
@@ -45,6 +46,9 @@ pub(super) async fn dial<S: ByteStream>(
         )) => {
             let message = format!("the server does not say that it takes {}", format.name);
             io::Error::new(io::ErrorKind::Unsupported, message)
+        }
+        Error::Http(answer) => {
+            refused(answer.status(), answer.body().as_deref().unwrap_or_default())
         }
         error => io_error(error),
     })?;
