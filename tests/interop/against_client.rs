@@ -1,12 +1,14 @@
-//! `@logux/client` 0.23.2, as an application's pages run it, with our server.
+//! `@logux/client` 0.23.2, as an application's pages run it, with our server: over WebSocket, and over
+//! the long-poll of `examples/web/long-poll-connection.js`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, Entry, EventId, Headers, Json, Log, MemoryStore, NodeId, RunningServer, Server,
-    Subprotocol, SyncOptions, Value, WebSocketListener,
+    Added, Entry, EventId, Headers, HttpListener, HttpOptions, Json, Log, MemoryStore, NodeId,
+    RunningServer, Server, Subprotocol, SyncOptions, Value,
 };
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -15,12 +17,35 @@ use crate::in_time;
 use crate::peer::Peer;
 use crate::proxy::Proxy;
 
-#[tokio::test]
-#[ignore = "needs Node.js: tests/interop/run"]
-async fn a_client_subscribes_adds_and_hears_what_became_of_it() {
+macro_rules! over_each {
+    ($($test:ident)*) => {
+        mod over_websocket { over! { "ws": $($test)* } }
+        mod over_long_poll { over! { "http": $($test)* } }
+    };
+}
+
+macro_rules! over {
+    ($scheme:literal: $($test:ident)*) => {
+        $(
+            #[tokio::test]
+            #[ignore = "needs Node.js: tests/interop/run"]
+            async fn $test() {
+                super::$test($scheme).await;
+            }
+        )*
+    };
+}
+
+over_each! {
+    a_client_subscribes_adds_and_hears_what_became_of_it
+    an_idle_client_pings_and_is_answered
+    a_client_that_was_away_subscribes_since_then_and_catches_up
+}
+
+async fn a_client_subscribes_adds_and_hears_what_became_of_it(scheme: &str) {
     in_time(async {
         let app = App::start().await;
-        let mut client = app.client("10").await;
+        let mut client = app.client(scheme, "10").await;
         let subscription = json!({ "type": "logux/subscribe", "channel": "todos" });
         let id = sync(&mut client, &subscription).await;
         assert_eq!(outcome(&mut client, &id).await, Value::Null);
@@ -42,12 +67,10 @@ async fn a_client_subscribes_adds_and_hears_what_became_of_it() {
     .await;
 }
 
-#[tokio::test]
-#[ignore = "needs Node.js: tests/interop/run"]
-async fn an_idle_client_pings_and_is_answered() {
+async fn an_idle_client_pings_and_is_answered(scheme: &str) {
     in_time(async {
         let app = App::start().await;
-        let mut client = app.client("10").await;
+        let mut client = app.client(scheme, "10").await;
         client.ask("hear", json!({ "type": "pong" })).await;
         let wire = client.wire().await;
         assert_eq!(wire.messages("ping", "js")[0], &json!(["ping", 0]));
@@ -61,12 +84,10 @@ async fn an_idle_client_pings_and_is_answered() {
     .await;
 }
 
-#[tokio::test]
-#[ignore = "needs Node.js: tests/interop/run"]
-async fn a_client_that_was_away_subscribes_since_then_and_catches_up() {
+async fn a_client_that_was_away_subscribes_since_then_and_catches_up(scheme: &str) {
     in_time(async {
         let app = App::start().await;
-        let mut client = app.client("10").await;
+        let mut client = app.client(scheme, "10").await;
         let subscription = json!({ "type": "logux/subscribe", "channel": "todos" });
         let subscribed = sync(&mut client, &subscription).await;
         assert_eq!(outcome(&mut client, &subscribed).await, Value::Null);
@@ -103,7 +124,7 @@ async fn a_client_that_was_away_subscribes_since_then_and_catches_up() {
 async fn clients_see_each_others_events_and_only_their_own_answers() {
     in_time(async {
         let app = App::start().await;
-        let mut clients = [app.client("10").await, app.client("11").await];
+        let mut clients = [app.client("ws", "10").await, app.client("http", "11").await];
         for n in 0..20 {
             let id = sync(&mut clients[n % 2], &json!({ "type": "todo/add", "n": n })).await;
             assert_eq!(outcome(&mut clients[n % 2], &id).await, Value::Null);
@@ -128,7 +149,9 @@ struct App {
 impl App {
     async fn start() -> Self {
         let log = Log::open("server:rust".parse().unwrap(), MemoryStore::new()).await.unwrap();
-        let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
+        // A wire that was cut is noticed over long-poll when the session is silent for so long.
+        let http = HttpOptions::new().inactivity(Duration::from_secs(2));
+        let listener = HttpListener::bind("127.0.0.1:0", http).await.unwrap();
         let address = listener.local_addr().unwrap();
         // Without it a client that is not told `allowDangerousProtocol` gives up where there is no
         // TLS.
@@ -145,8 +168,9 @@ impl App {
         Self { log, proxy, address, answers, _running: running }
     }
 
-    async fn client(&self, user: &str) -> Peer {
-        let url = format!("ws://{}", self.proxy.address);
+    /// A client over WebSocket, or over long-poll if the scheme is `http`.
+    async fn client(&self, scheme: &str, user: &str) -> Peer {
+        let url = format!("{scheme}://{}", self.proxy.address);
         let mut client = Peer::start(["app-client.mjs", &url, user]);
         client.wait("synchronized").await;
         client

@@ -10,21 +10,25 @@ use logux_sync::{
 };
 use serde_json::json;
 
-use crate::pair::{MAX_FRAME, Ours, Pair, Side, Theirs, text};
+use crate::pair::{MAX_FRAME, Ours, Pair, Side, Theirs, Way, text};
 use crate::peer::Peer;
 use crate::proxy::Cut;
 use crate::{event, in_time, seed};
 
 macro_rules! against {
     ($protocol:ident $side:ident: $($test:ident)*) => {
+        against! { $protocol $side WebSocket: $($test)* }
+    };
+    ($protocol:ident $side:ident $way:ident: $($test:ident)*) => {
         $(
             #[tokio::test]
             #[ignore = "needs Node.js: tests/interop/run"]
             async fn $test() {
-                use crate::pair::{Side, Theirs};
+                use crate::pair::{Side, Theirs, Way};
                 let theirs = Theirs {
                     protocol: logux_sync::Protocol::$protocol,
                     side: Side::$side,
+                    way: Way::$way,
                 };
                 crate::in_time(crate::against_core::$test(theirs)).await;
             }
@@ -75,6 +79,21 @@ against_each! {
     events_carry_a_subprotocol_other_than_the_connections
     headers_and_debug_texts_arrive
     the_opener_fixes_times_and_nobody_fixes_ids
+}
+
+/// The connection of `examples/web/long-poll-connection.js`.
+mod their_long_poll_client {
+    against! { V7 Client LongPoll:
+        both_logs_hold_the_same_in_the_same_order
+        each_side_catches_up_with_5000_events
+        a_backlog_of_megabytes_arrives
+        connections_cut_within_a_batch_lose_and_repeat_nothing
+        a_wrong_token_is_refused_and_not_tried_again
+        a_subprotocol_that_is_too_old_is_refused_and_not_tried_again
+        a_new_connection_carries_only_what_is_missing
+        ten_thousand_live_events_of_theirs_are_stored_and_confirmed
+        ten_thousand_live_events_of_ours_are_stored_and_confirmed
+    }
 }
 
 async fn both_logs_hold_the_same_in_the_same_order(theirs: Theirs) {
@@ -410,7 +429,7 @@ async fn the_opener_fixes_times_and_nobody_fixes_ids(theirs: Theirs) {
 #[ignore = "needs Node.js: tests/interop/run"]
 async fn a_protocol_that_is_not_spoken_is_refused_and_told_which_one_is() {
     in_time(async {
-        let theirs = Theirs { protocol: Protocol::V7, side: Side::Client };
+        let theirs = Theirs { protocol: Protocol::V7, side: Side::Client, way: Way::WebSocket };
         let mut pair = Pair::new(theirs, []).await;
         pair.serve(SyncOptions::new()).await;
         for (used, supported) in [(4, 5), (6, 7)] {

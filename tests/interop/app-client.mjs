@@ -1,22 +1,26 @@
 // A client of an application, on `@logux/client`.
 //
 //     node app-client.mjs <url> <user id>
+//
+// Over WebSocket (`ws:`) or long-poll (`http:`).
 
 import { Client } from '@logux/client'
+import { Reconnect } from 'core-5'
 import { WebSocket } from 'ws'
 
+import { LongPollConnection } from '../../examples/web/long-poll-connection.js'
 import { changed, serve, tap, until } from './requests.mjs'
 
 let [, , url, userId] = process.argv
+let delays = { maxDelay: 10, minDelay: 1 }
 
 // It looks for a browser's. Only with an address, and not with a connection of ours, does it also
 // insist on the header `env` where there is no TLS.
 globalThis.WebSocket = WebSocket
 let client = new Client({
-  maxDelay: 10,
-  minDelay: 1,
+  ...delays,
   ping: 50,
-  server: url,
+  server: url.startsWith('http') ? new Reconnect(new LongPollConnection(url), delays) : url,
   subprotocol: 1,
   timeout: 10_000,
   token: 'right',

@@ -4,6 +4,7 @@ mod against_client;
 mod against_core;
 mod against_server;
 mod logux_binary;
+mod long_poll;
 mod message_pack;
 mod pair;
 mod peer;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, ClientSync, Counter, Draft, Entry, EventId, Json, Log, MemoryStore, NodeId, Protocol,
-    Reconnect, RunningServer, Server, Session, State, Subprotocol, SyncOptions, Value, WebSocket,
-    WebSocketListener,
+    Added, ClientSync, Counter, Draft, Entry, EventId, HttpListener, HttpOptions, Json, Log,
+    MemoryStore, NodeId, Protocol, Reconnect, RunningServer, Server, Session, State, Subprotocol,
+    SyncOptions, Value, WebSocket, WebSocketListener,
 };
 use serde_json::json;
 
@@ -25,12 +25,20 @@ pub(crate) const MAX_FRAME: usize = 8 << 20;
 pub(crate) struct Theirs {
     pub(crate) protocol: Protocol,
     pub(crate) side: Side,
+    /// A client dials so; servers take WebSockets.
+    pub(crate) way: Way,
 }
 
 #[derive(Clone, Copy)]
 pub(crate) enum Side {
     Client,
     Server,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    WebSocket,
+    LongPoll,
 }
 
 impl Theirs {
@@ -103,11 +111,22 @@ impl Pair {
 
     /// Starts our server.
     pub(crate) async fn serve(&mut self, options: SyncOptions<Value>) {
-        let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
-        self.target = listener.local_addr().unwrap();
+        let running = match self.theirs.way {
+            Way::WebSocket => {
+                let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
+                self.target = listener.local_addr().unwrap();
+                Server::new(&self.log, Json, listener).options(options).start()
+            }
+            Way::LongPoll => {
+                // A wire that was cut is noticed when the session is silent for so long.
+                let http = HttpOptions::new().inactivity(Duration::from_secs(2));
+                let listener = HttpListener::bind("127.0.0.1:0", http).await.unwrap();
+                self.target = listener.local_addr().unwrap();
+                Server::new(&self.log, Json, listener).options(options).start()
+            }
+        };
         self.reconnect();
-        let server = Server::new(&self.log, Json, listener).options(options);
-        self.ours = Some(Ours::Server { _running: server.start() });
+        self.ours = Some(Ours::Server { _running: running });
     }
 
     /// Starts our client.
@@ -122,6 +141,7 @@ impl Pair {
     /// Starts the JavaScript client.
     pub(crate) async fn call(&mut self, mut details: Value) {
         details["url"] = json!(self.url());
+        details["longPoll"] = json!(self.theirs.way == Way::LongPoll);
         self.js.ask("client", details).await;
     }
 

@@ -5,6 +5,8 @@
 import { setImmediate } from 'node:timers/promises'
 import { WebSocket, WebSocketServer } from 'ws'
 
+import { LongPollConnection } from '../../examples/web/long-poll-connection.js'
+import { FaultyNetwork } from './faulty-network.mjs'
 import { overMessagePack } from './message-pack.mjs'
 import { changed, serve, tap, until } from './requests.mjs'
 
@@ -25,9 +27,12 @@ let log = new Log({ nodeId, store: new MemoryStore() })
 let node
 let connection
 let connections = 0
+// A network that loses requests, if that was asked for.
+let network
 
-// What was told so far and not asked for. Errors are those of the protocol, of either side.
-let told = { debug: [], error: [], headers: [] }
+// What was told so far and not asked for. Errors are those of the protocol, of either side; losses
+// are those of connections.
+let told = { debug: [], error: [], headers: [], loss: [] }
 
 // How often the log said that it got an event, by id.
 let additions = new Map()
@@ -54,9 +59,11 @@ function start(Node, connection, { headers = {}, ...options }) {
   node = new Node(nodeId, log, connection, options)
   node.setLocalHeaders(headers)
   let tell = error => {
-    // Others are of sockets: a cut is one.
-    if (error.name !== 'LoguxError') return
-    told.error.push({ options: error.options, type: error.type })
+    if (error.name === 'LoguxError') {
+      told.error.push({ options: error.options, type: error.type })
+    } else {
+      told.loss.push(error.message)
+    }
     changed()
   }
   node.catch(tell)
@@ -82,10 +89,16 @@ await serve({
   },
 
   // Connects, and again after each loss. `fixTime` would move times by a millisecond now and then.
-  client({ binary, messagePack, url, ...options }) {
-    let Connection = binary ? WsBinaryConnection : WsConnection
-    if (messagePack) Connection = overMessagePack(Connection)
-    connection = new Connection(url, WebSocket)
+  // With `faults`, a seed, requests of long-poll get lost and repeated.
+  client({ binary, faults, longPoll, messagePack, url, ...options }) {
+    if (longPoll) {
+      if (faults) network = new FaultyNetwork(faults)
+      connection = new LongPollConnection(url, network)
+    } else {
+      let Connection = binary ? WsBinaryConnection : WsConnection
+      if (messagePack) Connection = overMessagePack(Connection)
+      connection = new Connection(url, WebSocket)
+    }
     tap(connection)
     let reconnect = new Reconnect(connection, { maxDelay: 10, minDelay: 1 })
     start(ClientNode, reconnect, { fixTime: false, ...options })
@@ -114,6 +127,12 @@ await serve({
     return until(() => additions.size >= count)
   },
 
+  // Says something, and leaves before anybody has heard it.
+  leave({ text }) {
+    node.sendDebug('error', text)
+    node.connection.disconnect('destroy')
+  },
+
   // The whole log, in the order of creation; the ids in the order of adding; and what went wrong.
   async log() {
     let created = []
@@ -134,7 +153,7 @@ await serve({
     return { added, created, errors: told.error, twice }
   },
 
-  // The next `debug` or `headers` of the other side, or `error` of either.
+  // The next `debug` or `headers` of the other side, `error` of either, or `loss`.
   async next({ kind }) {
     await until(() => told[kind].length > 0)
     return told[kind].shift()
@@ -172,6 +191,8 @@ await serve({
   status() {
     return {
       connections,
+      faults: network?.faults,
+      losses: told.loss,
       reconnecting: node.connection.reconnecting,
       remoteSubprotocol: node.remoteSubprotocol,
       text: connection.textMode

@@ -48,7 +48,7 @@ impl Proxy {
         self.target.send_replace(target);
     }
 
-    /// How many connections were cut as planned.
+    /// How many connections were cut as planned, or ended before.
     pub(crate) fn cuts(&self) -> usize {
         *self.cuts.borrow()
     }
@@ -69,15 +69,17 @@ async fn serve(
         let (mut targets, count) = (targets.clone(), count.clone());
         connections.spawn(async move {
             tokio::select! {
-                was_cut = pass(near, far, cut) => count.send_modify(|count| *count += usize::from(was_cut)),
+                () = pass(near, far, cut) => {
+                    count.send_modify(|count| *count += usize::from(cut.is_some()));
+                }
                 _ = targets.wait_for(|now| *now != Some(target)) => {}
             }
         });
     }
 }
 
-/// Passes bytes on in both directions; `true` if that ended by the planned cut.
-async fn pass(near: TcpStream, far: TcpStream, cut: Option<Cut>) -> bool {
+/// Passes bytes on in both directions, up to the planned cut.
+async fn pass(near: TcpStream, far: TcpStream, cut: Option<Cut>) {
     let left = Arc::new(AtomicU64::new(cut.map_or(u64::MAX, |cut| cut.after)));
     for stream in [&near, &far] {
         stream.set_nodelay(true).unwrap();
@@ -88,7 +90,6 @@ async fn pass(near: TcpStream, far: TcpStream, cut: Option<Cut>) -> bool {
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = far.into_split();
     let _ = tokio::try_join!(pump(near_in, far_out, &left), pump(far_in, near_out, &left));
-    left.load(Ordering::Relaxed) == 0
 }
 
 /// Passes one direction on to its end; an error ends the other direction, too.
