@@ -1,5 +1,5 @@
 //! A list that everybody with the page open edits, also without a connection: this server, and
-//! pages with the published `@logux/client`.
+//! pages with the published `@logux/client`, over WebSocket or, where that is blocked, long-poll.
 //!
 //! ```sh
 //! (cd examples/web && npm ci && npm run build)
@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, Draft, Entry, Headers, Json, Log, MemoryStore, NodeId, Remote, Server, SyncOptions,
-    WebSocketListener,
+    Added, Draft, Entry, Headers, HttpListener, HttpOptions, Json, Log, MemoryStore, NodeId,
+    Remote, Server, SyncOptions,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -34,14 +34,16 @@ async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let mut address = || arguments.next().unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let pages = TcpListener::bind(address()).await?;
-    let listener = WebSocketListener::bind(address()).await?;
     let origin = format!("http://{}", pages.local_addr()?);
+    // Any page in the world could dial a server on this machine; only ours is let in.
+    let http = HttpOptions::new().origins([&origin]);
+    // WebSocket and, where that is blocked, long-poll.
+    let listener = HttpListener::bind(address(), http).await?;
     let sync = format!("ws://{}", listener.local_addr()?);
 
     // The program does not know all that clients may send, so it takes any JSON.
     let log = Log::<Value>::open("server".parse()?, MemoryStore::new()).await?;
-    // Any page in the world could dial a server on this machine; only ours is let in.
-    let server = Server::new(&log, Json, listener.origins([&origin])).options(options()).start();
+    let server = Server::new(&log, Json, listener).options(options()).start();
     println!("{origin}/");
 
     tokio::select! {
@@ -54,7 +56,7 @@ async fn main() -> Result<(), Failure> {
 }
 
 fn options() -> SyncOptions<Value> {
-    // Without this header, or TLS, `@logux/client` leaves.
+    // Without this header, or TLS, a `@logux/client` that is given an address leaves.
     let headers = Headers::from_iter([("env".to_owned(), json!("development"))]);
     SyncOptions::new()
         .headers(headers)

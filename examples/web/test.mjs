@@ -1,6 +1,6 @@
 // Edits one list in Chromium from three tabs: two of one browser, one of another; with cut
-// connections, a reloaded page and a restarted server. Arguments: the server's program and a
-// folder for the screenshot.
+// connections, a reloaded page and a restarted server; over WebSocket, and where that is blocked.
+// Arguments: the server's program and a folder for the screenshot.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -14,7 +14,8 @@ import { chromium } from 'playwright-core'
 import { addItem, itemsOf } from './page/items.js'
 
 const [program, folder] = process.argv.slice(2)
-const LIMIT = 30_000
+// Over long-poll a browser takes half a minute to notice that it is cut off.
+const LIMIT = 60_000
 
 /** Waits until `look` gives what is expected, and otherwise tells what it gave last. */
 async function until(what, look, expected) {
@@ -33,6 +34,8 @@ class Server {
 
   async start() {
     this.process = spawn(program, this.addresses, { stdio: ['ignore', 'pipe', 'inherit'] })
+    // However this ends.
+    process.once('exit', () => this.process.kill())
     const line = once(createInterface(this.process.stdout), 'line')
     const [url] = await Promise.race([line, once(this.process, 'exit')])
     assert.match(String(url), /^http:/, 'the server did not start')
@@ -53,15 +56,25 @@ class Server {
   }
 }
 
+/** What becomes of WebSockets between a browser and the server: requests of others are `POST`. */
+const webSockets = {
+  pass: () => 'pass',
+  end: head => (head.startsWith('GET ') ? 'end' : 'pass'),
+  hang: head => (head.startsWith('GET ') ? 'hang' : 'pass')
+}
+
 /** A browser of its own, whose way to the server can be cut. */
 class Person {
   sockets = new Set()
   told = []
   failures = []
   cut = false
+  /** How often the server let it in since its way was last cut, and over what. */
+  logins = []
 
-  static async arrive(browser, server) {
+  static async arrive(browser, server, treatment) {
     const person = new Person()
+    person.treatment = treatment
     person.proxy = net.createServer(near => person.pass(near, server.port))
     await once(person.proxy.listen(0, '127.0.0.1'), 'listening')
     person.url = server.url
@@ -81,11 +94,18 @@ class Person {
       this.sockets.delete(near)
     }
     for (const socket of [near, far]) socket.on('error', end).on('close', end)
-    near.pipe(far).pipe(near)
+    near.once('data', head => {
+      const treated = this.treatment(head.toString('latin1'))
+      if (treated === 'hang') return
+      if (treated === 'end') return end()
+      far.write(head)
+      near.pipe(far).pipe(near)
+    })
   }
 
   goOffline() {
     this.cut = true
+    this.logins = []
     for (const socket of this.sockets) socket.destroy()
   }
 
@@ -98,7 +118,14 @@ class Person {
     page.on('pageerror', error => this.failures.push(error.stack))
     page.on('websocket', socket => {
       socket.on('framesent', ({ payload }) => this.sends(JSON.parse(payload)))
-      socket.on('framereceived', ({ payload }) => this.hears(JSON.parse(payload)))
+      socket.on('framereceived', ({ payload }) => this.hears(JSON.parse(payload), 'WebSocket'))
+    })
+    page.on('request', request => messages(request.postDataBuffer()).forEach(one => this.sends(one)))
+    page.on('response', async response => {
+      if (response.request().method() !== 'POST') return
+      // Of a page that is gone there is none any more.
+      const body = await response.body().catch(() => undefined)
+      if (response.ok()) messages(body).forEach(one => this.hears(one, 'long-poll'))
     })
     await page.goto(this.url)
     return page
@@ -110,7 +137,8 @@ class Person {
     this.name = nodeId.split(':').slice(0, 2).join(':')
   }
 
-  hears([type, , ...items]) {
+  hears([type, , ...items], way) {
+    if (type === 'connected') this.logins.push(way)
     if (type === 'sync') this.told.push(...items.filter((_, index) => index % 2 === 0))
   }
 
@@ -124,6 +152,17 @@ class Person {
       }
     }
   }
+}
+
+/** The messages of a body of long-poll: see transports/LONG_POLL.md. */
+function messages(body) {
+  const found = []
+  for (let at = 0; at < (body?.length ?? 0); ) {
+    const end = at + 4 + body.readUInt32BE(at)
+    found.push(JSON.parse(body.subarray(at + 4, end)))
+    at = end
+  }
+  return found
 }
 
 const list = page => page.locator('li span').allTextContents()
@@ -171,26 +210,18 @@ function step(text) {
   console.log(`- ${text}`)
 }
 
-const server = new Server()
-// However this ends.
-process.on('exit', () => server.process?.kill())
-await server.start()
-const browser = await chromium.launch({
-  args: [
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync'
-  ],
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium'
-})
-try {
-  const ann = await Person.arrive(browser, server)
-  const bob = await Person.arrive(browser, server)
+/** Two people edit the list, one of them in two tabs. */
+async function edit(browser, way, treatments) {
+  console.log(`${way}:`)
+  const server = new Server()
+  await server.start()
+  const [ann, bob] = await Promise.all(
+    treatments.map(treatment => Person.arrive(browser, server, treatment))
+  )
+  // Two tabs of a browser have one.
+  const areConnected = async () => {
+    for (const { logins } of [ann, bob]) await until(`connections over ${way}`, () => logins, [way])
+  }
   const ann1 = await ann.openTab()
   await be('synchronized', ann1)
   const ann2 = await ann.openTab()
@@ -199,7 +230,7 @@ try {
 
   step('what one adds, all see')
   await be('synchronized', ...everywhere)
-  assert.equal(ann.sockets.size, 1, 'two tabs of a browser have one connection')
+  await areConnected()
   await add(ann1, 'milk')
   await show(everywhere, ['milk'])
   await add(bob1, 'bread')
@@ -240,10 +271,10 @@ try {
   const merged = ['eggs', 'salt', 'jam', 'tea', 'rice']
   await show(everywhere, merged)
   await be('synchronized', ...everywhere)
-  assert.equal(ann.sockets.size, 1, 'two tabs of a browser have one connection')
+  await until('two tabs of a browser have one connection', () => ann.logins, [way])
   await has(server, [...before, 'jam', 'tea'], merged)
 
-  const screenshot = join(folder, 'web-example.png')
+  const screenshot = join(folder, `web-example-${way.toLowerCase()}.png`)
   await ann1.screenshot({ path: screenshot })
   console.log(`  ${screenshot}`)
 
@@ -260,7 +291,50 @@ try {
   for (const person of [ann, bob]) {
     person.isToldNoMore()
     assert.deepEqual(person.failures, [], 'errors in the page')
+    await person.context.close()
   }
+  await server.stop()
+}
+
+/** A page of another origin than the server was told of. */
+async function intrude(browser) {
+  console.log('another origin:')
+  const server = new Server()
+  await server.start()
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  const said = []
+  page.on('console', message => said.push(message.text()))
+  const { port } = new URL(server.url)
+  await page.goto(`http://localhost:${port}/`)
+
+  step('is let in neither way')
+  await add(page, 'spam')
+  const refusals = [/WebSocket connection .* failed: .*403/, /from origin .* blocked by CORS policy/]
+  const look = () => refusals.map(refusal => said.some(text => refusal.test(text)))
+  await until(`the refusals in ${said}`, look, [true, true])
+  await has(server, [], [])
+  await context.close()
+  await server.stop()
+}
+
+const browser = await chromium.launch({
+  args: [
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync'
+  ],
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium'
+})
+try {
+  await edit(browser, 'WebSocket', [webSockets.pass, webSockets.pass])
+  await edit(browser, 'long-poll', [webSockets.end, webSockets.hang])
+  await intrude(browser)
   console.log(`${steps} passed, 0 failed`)
 } finally {
   await browser.close()

@@ -1,15 +1,22 @@
 import { loguxSubscribe } from '@logux/actions'
 import { CrossTabClient, IndexedStore, status } from '@logux/client'
+import { Reconnect, WsConnection } from '@logux/core'
 
+import { LongPollConnection } from '../long-poll-connection.js'
+import { Fallback } from './fallback.js'
 import { addItem, itemsOf, matters, removeItem } from './items.js'
 
 const form = document.querySelector('form')
 const list = document.querySelector('ul')
 const output = document.querySelector('output')
 
+// One address for both ways. Something on the way may let nothing but plain requests through.
+const address = await (await fetch('/sync')).text()
+const connection = new Fallback(new WsConnection(address), new LongPollConnection(address), 5_000)
+
 // The tabs of one browser share one log and one connection.
 const client = new CrossTabClient({
-  server: await (await fetch('/sync')).text(),
+  server: new Reconnect(connection),
   store: new IndexedStore(),
   subprotocol: 1,
   userId: 'anonymous'
