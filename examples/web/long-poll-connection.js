@@ -205,7 +205,6 @@ class Session {
 
   /** Sends what waits, and the end (7.1); nothing comes in any more. */
   close() {
-    if (this.#closing.signal.aborted) return
     this.#closing.abort()
     if (!this.#id) return
     this.#outbox.push(END)
