@@ -344,6 +344,7 @@ class Session {
    * hold it.
    */
   async #ask(headers = {}, { body, hold = 0, signal } = {}) {
+    signal?.throwIfAborted()
     const limit = hold + PATIENCE
     const controller = new AbortController()
     const stop = () => controller.abort(signal.reason)

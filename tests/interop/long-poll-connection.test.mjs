@@ -62,6 +62,11 @@ class Rig {
       else this.#requests.push(request)
     })
 
+  // How many requests the test has not looked at.
+  get waiting() {
+    return this.#requests.length
+  }
+
   next() {
     let request = this.#requests.shift()
     return request ?? new Promise(resolve => this.#waiting.push(resolve))
@@ -175,6 +180,20 @@ test('a poll that another took the place of is asked again, after a moment', asy
   poll = await rig.next()
   assert.ok(performance.now() - start > 90)
   assert.equal(rig.connection.connected, true)
+})
+
+test('who leaves during a pause polls no more', async t => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  let rig = await Rig.open()
+  let poll = await rig.next()
+  poll.answer({ Ack: 0, State: 'superseded' })
+  await new Promise(setImmediate)
+  rig.connection.disconnect('destroy')
+  let end = await rig.next()
+  assert.equal(end.headers['Logux-Close'], 1)
+  t.mock.timers.tick(100)
+  await new Promise(setImmediate)
+  assert.equal(rig.waiting, 0)
 })
 
 test('where polls break, the server is asked to hold them for less', async () => {
