@@ -443,8 +443,10 @@ mod section_5_to_send {
         let mut server = Server::new();
         let (session, mut link) = server.session().await;
         let long = "x".repeat(MAX_FRAME + 1);
+        let start = Instant::now();
         let answer = session.send("1", &[&long]).await;
         assert_eq!(answer.status, 413);
+        assert_eq!(start.elapsed(), Duration::ZERO);
         assert_eq!(session.send("1", &[&long[1..]]).await.ack(), "1");
         assert_eq!(received(&mut link.receiver).await[0].len(), MAX_FRAME);
     }
@@ -555,6 +557,23 @@ mod section_7_to_end {
         closing.await.unwrap().unwrap();
         drop(link.receiver);
         assert_eq!(session.poll("4", "2").await.status, 404);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_both_have_ended_is_forgotten_as_soon_as_the_client_knows() {
+        let mut server = Server::new();
+        let (session, link) = server.session().await;
+        let end = [("logux-ack", "0"), ("logux-first", "1"), ("logux-close", "1")];
+        assert_eq!(session.post(&end, Bytes::new()).await.ack(), "1");
+        link.sender.close().await.unwrap();
+        drop(link.receiver);
+        // What is late changes nothing.
+        assert_eq!(session.send("1", &["late"]).await.ack(), "1");
+        assert_eq!(session.poll("1", "0").await.told(), ("closed", "1", vec![]));
+        let start = Instant::now();
+        assert_eq!(session.post(&[("logux-ack", "1")], Bytes::new()).await.ack(), "1");
+        assert_eq!(session.poll("2", "1").await.status, 404);
+        assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ use super::service::{HttpBody, Refusal, address, origin};
 use crate::link::{Format, Peer};
 use crate::long_poll::body;
 use crate::long_poll::head;
-use crate::long_poll::session::{Answer, MIN_BODY, Refused, Room, Session};
+use crate::long_poll::session::{Answer, Refused, Room, Session, max_body};
 
 /// How much of a body that is refused is read, and for how long, so that the client reads the
 /// answer: a connection that is closed with something unread is reset, and the answer with it.
@@ -112,14 +112,13 @@ async fn create(
     };
     let id = HeaderValue::from_str(&id)
         .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let max_body = accepting.max_frame.saturating_add(body::PREFIX).max(MIN_BODY);
     let mut response = Response::new(HttpBody::default());
     let headers = response.headers_mut();
     headers.insert(head::SESSION, id);
     let times = registry.options.times();
     head::set_number(headers, head::WAIT, milliseconds(times.wait));
     head::set_number(headers, head::INACTIVITY, milliseconds(times.inactivity));
-    head::set_number(headers, head::MAX_BODY, max_body as u64);
+    head::set_number(headers, head::MAX_BODY, max_body(accepting.max_frame) as u64);
     Ok(response)
 }
 

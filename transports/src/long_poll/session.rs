@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::head::State as Told;
 use super::numbered::{Inbox, Outbox};
@@ -24,7 +24,7 @@ const MAX_OUTBOX_FRAMES: usize = 1024;
 const TOLD_AT_ONCE: usize = 64 << 10;
 
 /// What a body may have in any case, however short the frames must be.
-pub(crate) const MIN_BODY: usize = 64 << 10;
+const MIN_BODY: usize = 64 << 10;
 
 /// How often in a row the client may fetch the same frames, none of them acknowledged.
 const MAX_REPEATS: u32 = 100;
@@ -48,6 +48,8 @@ pub(crate) struct Times {
 #[derive(Debug)]
 pub(crate) struct Session {
     times: Times,
+    /// How long a body may ever be.
+    max_body: usize,
     state: Mutex<State>,
     /// Wakes requests that are held.
     requests: Notify,
@@ -152,7 +154,13 @@ impl Session {
             dropped: false,
         };
         let (requests, halves) = (Notify::new(), Notify::new());
-        Arc::new(Self { times, state: Mutex::new(state), requests, halves })
+        Arc::new(Self {
+            times,
+            max_body: max_body(max_frame),
+            state: Mutex::new(state),
+            requests,
+            halves,
+        })
     }
 
     /// The two halves of the session's link; `on_end` runs when both are dropped.
@@ -193,6 +201,9 @@ impl Session {
     /// Waits until there is room for the body of a request that sends, and it may be as long as it
     /// says.
     pub(crate) async fn room(&self, length: usize) -> Result<Room<'_>, Refused> {
+        if length > self.max_body {
+            return Err(Refused::TooLong);
+        }
         let sending = Sending::new(self)?;
         let deadline = Instant::now() + self.times.wait;
         loop {
@@ -200,7 +211,7 @@ impl Session {
             let is_too_long = {
                 let state = self.lock();
                 state.check()?;
-                let max_body = state.max_frame.saturating_add(body::PREFIX).max(MIN_BODY);
+                let max_body = max_body(state.max_frame);
                 if length == 0 || state.inbox.is_empty() && length <= max_body {
                     return Ok(Room::Now(sending));
                 }
@@ -262,9 +273,16 @@ impl Session {
     }
 }
 
+/// How long a body may be where a frame may be so long.
+pub(crate) fn max_body(max_frame: usize) -> usize {
+    max_frame.saturating_add(body::PREFIX).max(MIN_BODY)
+}
+
 impl State {
+    /// Whether requests are answered.
     fn check(&self) -> Result<(), Refused> {
-        if self.failed.is_some() || self.dropped { Err(Refused::Gone) } else { Ok(()) }
+        let is_gone = self.dropped && !self.is_asked_about();
+        if self.failed.is_some() || is_gone { Err(Refused::Gone) } else { Ok(()) }
     }
 
     fn acknowledge(&mut self, number: u64) -> Result<(), Refused> {
@@ -280,10 +298,7 @@ impl State {
 
     /// Makes a poll the current one, and gives what to know it by. `None` if there was a later one.
     fn begin_poll(&mut self, number: u64, ack: u64) -> Result<Option<u64>, Refused> {
-        // A session that ends in order answers until the client knows.
-        if !self.outbox.is_ending() {
-            self.check()?;
-        }
+        self.check()?;
         if number < self.poll {
             return Ok(None);
         }
@@ -319,6 +334,11 @@ impl State {
     /// Whether both sides have ended, and the client lacks nothing but to know that we have.
     fn is_over(&self) -> bool {
         self.inbox.ended() && self.outbox.is_ending() && self.outbox.len() == 0
+    }
+
+    /// Whether only this is left: that the client comes to know of our end.
+    fn is_asked_about(&self) -> bool {
+        self.is_over() && !self.outbox.is_done()
     }
 
     /// When the session ends if nothing more is heard of the client.
@@ -457,14 +477,16 @@ impl Drop for LinkEnd {
         let is_asked_about = {
             let mut state = self.session.lock();
             state.dropped = true;
-            state.is_over() && !state.outbox.is_done()
+            state.is_asked_about()
         };
         self.session.requests.notify_waiters();
         let Some(on_end) = self.on_end.take() else { return };
         match Handle::try_current() {
             Ok(runtime) if is_asked_about => {
+                let session = Arc::clone(&self.session);
                 runtime.spawn(async move {
-                    sleep(LINGER).await;
+                    let known = session.until(|state| state.outbox.is_done().then_some(()));
+                    let _ = timeout(LINGER, known).await;
                     on_end();
                 });
             }
