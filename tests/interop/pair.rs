@@ -25,7 +25,7 @@ pub(crate) const MAX_FRAME: usize = 8 << 20;
 pub(crate) struct Theirs {
     pub(crate) protocol: Protocol,
     pub(crate) side: Side,
-    /// A client dials so; servers take WebSockets.
+    /// A client dials so; a server takes WebSocket.
     pub(crate) way: Way,
 }
 
