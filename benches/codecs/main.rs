@@ -10,22 +10,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use logux_benches::ratio;
+use logux_benches::{Counter, ratio};
 use logux_sync::codecs::{Sync, WireId, WireMeta};
 use logux_sync::{Added, Codec, Extra, Json, Limits, Message, MessagePack, Timestamp, Xml};
-use serde::{Deserialize, Serialize};
-
-/// The event of all runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type")]
-enum Counter {
-    /// `{"type":"counter/inc","value":1}`
-    #[serde(rename = "counter/inc")]
-    Inc {
-        /// By how much.
-        value: u64,
-    },
-}
 
 /// One way to write or read so many messages: how long it takes, one after the other.
 struct Run {

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use logux_benches::Counter;
 use logux_sync::{
     Added, ClientSync, Codec, Json, Listener, Log, Memory, MemoryStore, Server, State, SyncOptions,
     Transport, WebSocket, WebSocketListener,
 };
-
-use crate::Counter;
 
 /// How the program adds.
 #[derive(Clone, Copy)]

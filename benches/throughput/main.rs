@@ -12,20 +12,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput};
 use live::{Adding, memory, websocket};
 use logux_benches::ratio;
-use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
-
-/// The event of all runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type")]
-pub(crate) enum Counter {
-    /// `{"type":"counter/inc","value":1}`
-    #[serde(rename = "counter/inc")]
-    Inc {
-        /// By how much.
-        value: u64,
-    },
-}
 
 /// One way to move events from here to there: how long so many take, delivery and confirmation
 /// included, set-up not. Panics where one is missing.
