@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use logux_benches::{Counter, ratio};
+use logux_benches::{Asked, Counter, ratio};
 use logux_sync::codecs::{Sync, WireId, WireMeta};
 use logux_sync::{Added, Codec, Extra, Json, Limits, Message, MessagePack, Timestamp, Xml};
 
@@ -96,7 +96,8 @@ fn pairs() -> Vec<Pair> {
 }
 
 fn main() {
-    if !std::env::args().any(|argument| argument == "--ratios") {
+    let asked = Asked::of_command_line();
+    if asked.criterion() {
         let mut criterion = Criterion::default().configure_from_args();
         let mut group = criterion.benchmark_group("codecs");
         group
@@ -116,10 +117,16 @@ fn main() {
         group.finish();
         criterion.final_summary();
     }
+    if !asked.numbers() {
+        return;
+    }
     println!("\nmessages per second of ours by the baseline's: median, 90 % interval, goal");
     for Pair { ours, baseline, goal } in pairs() {
-        let ratio = ratio::of(&ours.run, &baseline.run);
-        println!("{:24} / {:40} {ratio}  {goal}", ours.name, baseline.name);
+        let name = format!("{:24} / {:40}", ours.name, baseline.name);
+        if asked.means(&name) {
+            let ratio = ratio::of(&ours.run, &baseline.run);
+            println!("{name} {ratio}  {goal}");
+        }
     }
     println!("\nbytes per event in a frame of  1 event  64 events");
     for (name, one, many) in [

@@ -4,34 +4,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use logux_benches::Counter;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
-use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_with_config};
 
-type Socket = WebSocketStream<TcpStream>;
-
-/// The sizes that the WebSocket transport of logux-sync has.
-fn config() -> WebSocketConfig {
-    WebSocketConfig::default().read_buffer_size(4 << 10).write_buffer_size(16 << 10)
-}
-
-async fn pair() -> (Socket, Socket) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let dial = async {
-        let stream = TcpStream::connect(address).await.expect("a connection");
-        stream.set_nodelay(true).expect("an option");
-        let url = format!("ws://{address}");
-        client_async_with_config(url, stream, Some(config())).await.expect("a handshake").0
-    };
-    let accept = async {
-        let (stream, _) = listener.accept().await.expect("a connection");
-        stream.set_nodelay(true).expect("an option");
-        accept_async_with_config(stream, Some(config())).await.expect("a handshake")
-    };
-    tokio::join!(dial, accept)
-}
+use crate::raw_websocket::{Socket, pair};
 
 /// Sends from a task, receives in another, and waits for one answer to all.
 async fn run<F: Future<Output = ()> + Send + 'static>(

@@ -6,12 +6,14 @@
 
 mod baseline;
 mod live;
+#[path = "../raw_websocket.rs"]
+mod raw_websocket;
 
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use live::{Adding, memory, websocket};
-use logux_benches::ratio;
+use logux_benches::{Asked, ratio};
 use tokio::runtime::{Builder, Runtime};
 
 /// One way to move events from here to there: how long so many take, delivery and confirmation
@@ -32,7 +34,8 @@ fn main() {
     let two_threads = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let two_threads = two_threads.expect("a runtime");
     let one_thread = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    if !std::env::args().any(|argument| argument == "--ratios") {
+    let asked = Asked::of_command_line();
+    if asked.criterion() {
         let mut criterion = Criterion::default().configure_from_args();
         let mut group = criterion.benchmark_group("live");
         group
@@ -48,12 +51,18 @@ fn main() {
         group.finish();
         criterion.final_summary();
     }
+    if !asked.numbers() {
+        return;
+    }
     for (threads, runtime) in [("two threads", &two_threads), ("one thread", &one_thread)] {
         println!("\nevents per second of ours by the baseline's, {threads}: median, 90 % interval");
         for ours in &RUNS[1..3] {
             for baseline in &RUNS[3..] {
-                let ratio = ratio::of(|n| (ours.1)(runtime, n), |n| (baseline.1)(runtime, n));
-                println!("{:31} / {:30} {ratio}", ours.0, baseline.0);
+                let name = format!("{:31} / {:30}", ours.0, baseline.0);
+                if asked.means(&name) {
+                    let ratio = ratio::of(|n| (ours.1)(runtime, n), |n| (baseline.1)(runtime, n));
+                    println!("{name} {ratio}");
+                }
             }
         }
     }

@@ -1,0 +1,183 @@
+//! What the two nodes do, and the proof that all has arrived.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use logux_sync::{
+    Added, ClientSync, Codec, Entry, EventId, Listener, Log, MemoryStore, RunningServer, Server,
+    Session, State, Transport,
+};
+
+use super::wire::Wire;
+use crate::counter::Counter;
+
+/// What is measured: see [`Matrix`](crate::Matrix).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Workload {
+    OneWay,
+    BothWays,
+    Confirmation,
+    CatchUp,
+}
+
+/// What a run took, set-up and proof left out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) took: Duration,
+    /// Both ways: those of the wire, or of the frames if the wire counts none.
+    pub(super) bytes: u64,
+}
+
+/// A client and a server, each with its log, on one connection.
+struct Nodes {
+    near: Log<Counter>,
+    far: Log<Counter>,
+    client: Session,
+    server: RunningServer,
+}
+
+impl Workload {
+    pub(super) const ALL: [Self; 4] =
+        [Self::OneWay, Self::BothWays, Self::Confirmation, Self::CatchUp];
+
+    /// The last part of an id.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::OneWay => "one-way",
+            Self::BothWays => "both-ways",
+            Self::Confirmation => "confirmation",
+            Self::CatchUp => "catch-up",
+        }
+    }
+
+    /// How many events travel.
+    pub(super) fn events(self) -> u64 {
+        let (by_client, by_server) = self.events_by();
+        by_client + by_server
+    }
+
+    /// How many the client makes, and how many the server.
+    fn events_by(self) -> (u64, u64) {
+        match self {
+            Self::OneWay => (20_000, 0),
+            Self::BothWays => (10_000, 10_000),
+            Self::Confirmation => (200, 0),
+            Self::CatchUp => (0, 10_000),
+        }
+    }
+
+    /// The one function for all codecs and transports.
+    ///
+    /// # Panics
+    /// Where an event is missing afterwards, is there twice or out of order, or is not what was added.
+    pub(super) async fn run<C: Codec>(
+        self,
+        codec: &C,
+        transport: impl Transport,
+        listener: impl Listener,
+        wire: &Wire,
+    ) -> Run {
+        let (by_client, by_server) = self.events_by();
+        let (near, far) = (log("client").await, log("server").await);
+        if self == Self::CatchUp {
+            far.add_batch((0..by_server).map(event)).await.expect("added");
+        }
+        let mut start = Instant::now();
+        let server = Server::new(&far, codec.clone(), listener).start();
+        let client = ClientSync::new(&near, codec.clone(), transport).start();
+        let nodes = Nodes { near, far, client, server };
+        let mut bytes_before = 0;
+        if self != Self::CatchUp {
+            nodes.in_step().await;
+            bytes_before = nodes.bytes(wire);
+            start = Instant::now();
+        }
+        match self {
+            Self::OneWay => add(&nodes.near, by_client).await,
+            Self::BothWays => {
+                tokio::join!(add(&nodes.near, by_client), add(&nodes.far, by_server));
+            }
+            Self::Confirmation => {
+                for value in 0..by_client {
+                    nodes.near.add(event(value)).await.expect("added");
+                    assert!(nodes.client.wait_for(State::Synchronized).await);
+                }
+            }
+            Self::CatchUp => {}
+        }
+        nodes.in_step().await;
+        let took = start.elapsed();
+        let bytes = nodes.bytes(wire) - bytes_before;
+        nodes.prove(by_client, by_server).await;
+        Run { took, bytes }
+    }
+}
+
+impl Nodes {
+    /// Waits until each node knows that the other has all its events.
+    async fn in_step(&self) {
+        assert!(self.client.wait_for(State::Synchronized).await);
+        let session = loop {
+            match self.server.sessions().pop() {
+                Some(session) => break session,
+                // The client was quicker than the server's list.
+                None => tokio::task::yield_now().await,
+            }
+        };
+        assert!(session.wait_for(State::Synchronized).await);
+    }
+
+    fn bytes(&self, wire: &Wire) -> u64 {
+        wire.bytes().unwrap_or_else(|| {
+            let diagnostics = self.client.diagnostics();
+            diagnostics.bytes_sent + diagnostics.bytes_received
+        })
+    }
+
+    /// Closes the connection, and compares the logs with each other and with what was added.
+    async fn prove(self, by_client: u64, by_server: u64) {
+        self.client.close().await.expect("closed");
+        self.server.shutdown(Duration::from_secs(5)).await;
+        let (near, far) = (entries(&self.near).await, entries(&self.far).await);
+        for (node, count) in [(&self.near, by_client), (&self.far, by_server)] {
+            let (here, there) = (made_by(node, &near), made_by(node, &far));
+            assert!(here == there, "the logs differ");
+            assert!(here.is_sorted_by(|(a, _), (b, _)| a < b), "events are out of order or twice");
+            let added = (0..count).map(event);
+            assert!(
+                here.iter().map(|(_, event)| (*event).clone()).eq(added),
+                "events are missing or changed"
+            );
+        }
+    }
+}
+
+async fn log(node: &str) -> Log<Counter> {
+    Log::open(node.parse().expect("a node id"), MemoryStore::new()).await.expect("a log")
+}
+
+fn event(value: u64) -> Counter {
+    Counter::Inc { value }
+}
+
+/// Adds events as most programs do: one by one.
+async fn add(log: &Log<Counter>, count: u64) {
+    for value in 0..count {
+        log.add(event(value)).await.expect("added");
+        // A store in memory never waits: let the sessions run, where they have no thread of their own.
+        tokio::task::consume_budget().await;
+    }
+}
+
+async fn entries(log: &Log<Counter>) -> Vec<Arc<Entry<Counter>>> {
+    log.entries_after(Added::ZERO, usize::MAX).await.expect("read")
+}
+
+/// The events that a node has made, in the order in which they came to a log.
+fn made_by<'a>(
+    node: &Log<Counter>,
+    entries: &'a [Arc<Entry<Counter>>],
+) -> Vec<(&'a EventId, &'a Counter)> {
+    let own = entries.iter().filter(|entry| entry.meta.id.node() == node.node_id());
+    own.map(|entry| (&entry.meta.id, &entry.event)).collect()
+}
