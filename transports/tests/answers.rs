@@ -162,6 +162,17 @@ async fn a_server_that_holds_no_poll_is_not_asked_without_a_pause() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_is_acknowledged_without_a_pause() {
+    let closed =
+        |_: &Request<Bytes>| Ok(answer(&[("logux-state", "closed"), ("logux-first", "1")], b""));
+    let server = scripted(MOMENT, closed);
+    let mut receiver = open(&server).await.receiver;
+    let start = Instant::now();
+    assert_eq!(receiver.receive(MAX_FRAME).await.unwrap(), None);
+    assert_eq!(start.elapsed(), 2 * MOMENT, "a poll, and the acknowledgement");
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_polls_break_it_asks_for_less_time() {
     // As something on the way that ends what is silent for eight seconds.
     let delay = Duration::from_secs(8);

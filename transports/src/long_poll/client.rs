@@ -393,7 +393,7 @@ impl<H: HttpClient> LongPollReceiver<H> {
         }
         // A poll that a later one took the place of, but there is none: something repeats requests.
         // Or a server that holds none: it is not asked without a pause.
-        let is_hasty = !has_frames && after < Trouble::FIRST_DELAY;
+        let is_hasty = !has_frames && !ends && after < Trouble::FIRST_DELAY;
         let passed = state == State::Superseded || is_hasty;
         self.trouble = if passed { Trouble::passed() } else { Trouble::default() };
         self.broken = 0;
