@@ -7,11 +7,11 @@ mod cors;
 mod link;
 mod listener;
 mod options;
+mod patient;
 mod poll;
 mod registry;
 mod serve;
 mod service;
-mod stalled;
 mod upgrade;
 
 pub use link::{HttpLink, HttpReceiver, HttpSender};

@@ -16,9 +16,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
+use super::patient::Patient;
 use super::registry::Registry;
 use super::service::HttpService;
-use super::stalled::WriteTimeout;
 use crate::stream::Stream;
 
 /// How much of a head is read, in bytes and in headers.
@@ -29,7 +29,7 @@ const MAX_HEADERS: usize = 64;
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What a connection is that hyper serves.
-type Connection = TokioIo<WriteTimeout<Stream>>;
+type Connection = TokioIo<Patient<Stream>>;
 
 /// Serves until nobody accepts links any more and the last one has ended.
 pub(super) async fn serve(tcp: TcpListener, registry: Arc<Registry>) {
@@ -75,7 +75,7 @@ async fn connection(
     let options = registry.options.clone();
     let accepting = Stream::accept(tcp, options.tls.as_ref());
     let stream = timeout(options.head_timeout, accepting).await??;
-    let stream: Connection = TokioIo::new(WriteTimeout::new(stream, options.write_timeout));
+    let stream: Connection = TokioIo::new(Patient::new(stream, options.write_timeout));
     let service = HttpService::new(Arc::clone(&registry));
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(address);

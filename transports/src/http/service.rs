@@ -90,8 +90,12 @@ impl HttpService {
         let origin = origin(request.headers());
         let method = request.method().clone();
         let origins = self.registry.options.origins.clone();
+        let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
         let mut response = if !allows(origins.as_deref(), request.headers()) {
             Err(Refusal::new(StatusCode::FORBIDDEN, "this origin may not connect"))
+        } else if is_chunked {
+            let message = "a request tells its length, and no transfer encoding";
+            Err(Refusal::new(StatusCode::LENGTH_REQUIRED, message))
         } else if method == Method::POST {
             poll::answer(&self.registry, request).await
         } else if method == Method::GET {
@@ -110,6 +114,11 @@ impl HttpService {
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if is_chunked {
+            // It may have told a length as well, and something on the way may have believed that:
+            // what comes next is not to be taken for a request (RFC 9112, 6.1).
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if origins.is_some() {
             headers.insert(header::VARY, HeaderValue::from_static("origin"));
         }

@@ -6,18 +6,27 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A byte stream whose peer must not stop reading for long. hyper has no limit for that.
+/// How much is read of what a peer still sends after the last answer, and for how long.
+const LINGERS_FOR: Duration = Duration::from_secs(2);
+const MAX_LEFTOVER: usize = 4 << 20;
+
+/// A byte stream whose peer must not stop reading for long, and reads the last answer also if it is
+/// still sending then. hyper has neither.
 #[derive(Debug)]
-pub(super) struct WriteTimeout<S> {
+pub(super) struct Patient<S> {
     stream: S,
     limit: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs once the peer was told that nothing follows.
+    ending: Option<Pin<Box<Sleep>>>,
+    /// How much came since then.
+    leftover: usize,
 }
 
-impl<S> WriteTimeout<S> {
+impl<S> Patient<S> {
     pub(super) const fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, stalled: None }
+        Self { stream, limit, stalled: None, ending: None, leftover: 0 }
     }
 
     pub(super) fn into_inner(self) -> S {
@@ -42,7 +51,7 @@ impl<S> WriteTimeout<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -52,7 +61,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -68,8 +77,24 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.check(context, shut)
+        if self.ending.is_none() {
+            let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+            ready!(self.check(context, shut))?;
+        }
+        // A connection that is closed with something unread is reset, and the answer with it.
+        let Self { stream, ending, leftover, .. } = &mut *self;
+        let ending = ending.get_or_insert_with(|| Box::pin(sleep(LINGERS_FOR)));
+        let mut space = [0; 4 << 10];
+        while ending.as_mut().poll(context).is_pending() && *leftover < MAX_LEFTOVER {
+            let mut buffer = ReadBuf::new(&mut space);
+            let read = ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer));
+            let count = buffer.filled().len();
+            if read.is_err() || count == 0 {
+                break;
+            }
+            *leftover += count;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
