@@ -1,0 +1,137 @@
+//! Sessions that are guessed, crowded or abused.
+
+use futures_util::future::join_all;
+use tokio::time::{Duration, sleep, timeout};
+
+use crate::arena::{Arena, LIMIT, short, under_attack};
+use crate::raw::{
+    MEDIA_TYPE, Raw, UPGRADE, connect, create, frame, head, packed, post, session, websocket,
+};
+
+/// A poll of a session.
+fn poll(id: &str, number: usize, ack: &str) -> Vec<u8> {
+    let number = number.to_string();
+    let headers = [MEDIA_TYPE, ("logux-session", id), ("logux-poll", "1")];
+    post(&[&headers[..], &[("logux-request", &number), ("logux-ack", ack)]].concat(), b"")
+}
+
+/// Waits until the server has so many connections.
+async fn has_connections(arena: &Arena, count: usize) {
+    let coming = async {
+        while arena.server().connections() != count {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let come = timeout(LIMIT, coming).await;
+    assert!(come.is_ok(), "{} instead of {count}", arena.server().connections());
+}
+
+#[test]
+fn ids_that_are_guessed_find_nothing() {
+    under_attack(short(), async |arena| {
+        let mut raw = Raw::connect(arena.address).await;
+        let id = session(&mut raw).await;
+        let mut guesses: Vec<Vec<u8>> = (0..2000)
+            .map(|_| {
+                std::iter::repeat_with(|| fastrand::alphanumeric() as u8).take(id.len()).collect()
+            })
+            .collect();
+        for at in 0..id.len() {
+            let mut near = id.clone().into_bytes();
+            near[at] = if near[at] == b'A' { b'B' } else { b'A' };
+            guesses.extend([near, id[..at].into(), id[at + 1..].into()]);
+        }
+        for strange in [&b"__proto__"[..], b"%00", b"../..", b"\xff\xfe", b"0", b"null"] {
+            guesses.push(strange.into());
+        }
+        guesses.push([id.as_bytes(), b",", id.as_bytes()].concat());
+        let mut answers = Vec::new();
+        for guess in &guesses {
+            let [before, after] = [&b"POST / HTTP/1.1\r\nlogux-ack: 0\r\nlogux-poll: 1\r\nlogux-request: 1\r\ncontent-length: 0\r\ncontent-type: application/vnd.logux.batch+json\r\nlogux-session: "[..], b"\r\n\r\n"];
+            let mut answer = raw.ask(&[before, guess, after].concat()).await;
+            answer.headers.remove("date");
+            answers.push((answer.status, answer.headers, answer.body));
+        }
+        assert!(answers.iter().all(|answer| answer.0 == 404 && *answer == answers[0]));
+        assert_eq!(raw.ask(&poll(&id, 1, "0")).await.status, 200);
+    });
+}
+
+#[test]
+fn who_never_acknowledges_loses_the_session() {
+    under_attack(short(), async |arena| {
+        let honest = arena.server().connections();
+        let mut raw = Raw::connect(arena.address).await;
+        let id = session(&mut raw).await;
+        let headers =
+            [MEDIA_TYPE, ("logux-session", &id), ("logux-ack", "0"), ("logux-first", "1")];
+        let answer = raw.ask(&post(&headers, &packed(&connect("never")))).await;
+        assert_eq!(answer.status, 200);
+        let answers = async {
+            let mut answers = 0;
+            loop {
+                arena.log.add(format!("{answers}")).await.unwrap();
+                let answer = raw.ask(&poll(&id, answers + 1, "0")).await;
+                if answer.status == 404 {
+                    return answers;
+                }
+                assert_eq!((answer.status, answer.header("logux-first")), (200, Some("1")));
+                answers += 1;
+            }
+        };
+        assert_eq!(timeout(LIMIT, answers).await, Ok(100));
+        has_connections(arena, honest).await;
+    });
+}
+
+#[test]
+fn what_was_never_sent_cannot_be_acknowledged() {
+    under_attack(short(), async |arena| {
+        let honest = arena.server().connections();
+        let mut raw = Raw::connect(arena.address).await;
+        let id = session(&mut raw).await;
+        assert_eq!(raw.ask(&poll(&id, 1, "9007199254740991")).await.status, 404);
+        assert_eq!(raw.ask(&poll(&id, 2, "0")).await.status, 404);
+        has_connections(arena, honest).await;
+    });
+}
+
+#[test]
+fn sessions_that_are_opened_and_left_end() {
+    under_attack(short(), async |arena| {
+        let honest = arena.server().connections();
+        let address = arena.address;
+        let long_polls =
+            join_all((0..100).map(async |_| session(&mut Raw::connect(address).await).await));
+        let websockets = join_all((0..100).map(async |_| drop(websocket(address).await)));
+        let (ids, _) = futures_util::future::join(long_polls, websockets).await;
+        assert_eq!(ids.len(), 100);
+        has_connections(arena, honest).await;
+    });
+}
+
+#[test]
+fn one_session_too_many_of_an_address_is_refused() {
+    under_attack(short().max_sessions_per_address(10), async |arena| {
+        let mut raw = Raw::connect(arena.address).await;
+        let mut websockets = Vec::new();
+        for n in 0..4 {
+            session(&mut raw).await;
+            let mut websocket = websocket(arena.address).await;
+            websocket.send(frame(&connect(&format!("crowd{n}")))).await;
+            websockets.push(websocket);
+        }
+        // Two are honest.
+        for request in [create(&[]), head("GET", &UPGRADE)] {
+            let answer = raw.ask(&request).await;
+            assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
+        }
+        drop(websockets.pop());
+        let again = async {
+            while raw.ask(&create(&[])).await.status != 200 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(LIMIT, again).await.expect("there is room again");
+    });
+}

@@ -1,0 +1,177 @@
+//! Who sends slowly, or nothing, or reads nothing.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::net::TcpSocket;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::arena::{Arena, LIMIT, short, under_attack};
+use crate::raw::{
+    MEDIA_TYPE, Raw, UPGRADE, connect, frame, frame_header, head, post, session, websocket,
+};
+
+/// How many at once.
+const MANY: usize = 50;
+
+/// Within this all is over that has a short limit, on a busy machine, too.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Runs many of the same at once; none may last.
+async fn many(attack: impl AsyncFn(usize)) {
+    let start = Instant::now();
+    join_all((0..MANY).map(|n| attack(n))).await;
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+}
+
+#[test]
+fn who_connects_and_says_nothing_is_cut() {
+    under_attack(short(), async |arena| {
+        let address = arena.address;
+        many(async |_| Raw::connect(address).await.cut().await).await;
+    });
+}
+
+#[test]
+fn a_head_that_comes_byte_by_byte_is_cut() {
+    under_attack(short(), async |arena| {
+        let address = arena.address;
+        many(async |_| {
+            let mut raw = Raw::connect(address).await;
+            raw.send("POST / HTTP/1.1\r\nx: ").await;
+            raw.trickle_until_answered(b'x').await;
+            raw.cut().await;
+        })
+        .await;
+    });
+}
+
+#[test]
+fn the_head_of_a_websocket_that_comes_byte_by_byte_is_cut() {
+    under_attack(short(), async |arena| {
+        let address = arena.address;
+        let whole = head("GET", &UPGRADE);
+        many(async |_| {
+            let mut raw = Raw::connect(address).await;
+            raw.send(whole.strip_suffix(b"\r\n").unwrap()).await;
+            raw.send("x: ").await;
+            raw.trickle_until_answered(b'x').await;
+            raw.cut().await;
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_body_that_comes_byte_by_byte_is_answered_408() {
+    under_attack(short(), async |arena| {
+        let address = arena.address;
+        many(async |_| {
+            let mut raw = Raw::connect(address).await;
+            let id = session(&mut raw).await;
+            let id = ("logux-session", &*id);
+            let length = ("content-length", "60000");
+            let request =
+                head("POST", &[MEDIA_TYPE, id, ("logux-ack", "0"), ("logux-first", "1"), length]);
+            raw.send(request).await;
+            raw.trickle_until_answered(b'x').await;
+            assert_eq!(raw.answer().await.status, 408);
+            raw.ended().await;
+        })
+        .await;
+    });
+}
+
+#[test]
+fn who_goes_on_sending_after_the_last_answer_is_cut() {
+    under_attack(short(), async |arena| {
+        let address = arena.address;
+        many(async |n| {
+            let mut raw = Raw::connect(address).await;
+            raw.send(vec![b'x'; 20_000]).await;
+            let (size, pause) = if n == 0 { (1 << 20, 1) } else { (1, 100) };
+            let sending = async {
+                while raw.try_send(vec![b'x'; size]).await {
+                    sleep(Duration::from_millis(pause)).await;
+                }
+            };
+            timeout(LIMIT, sending).await.expect("it is not cut");
+        })
+        .await;
+    });
+}
+
+/// A WebSocket of a client that has been let in, or has not.
+async fn opened(arena: &Arena, n: usize, is_let_in: bool) -> Raw {
+    let mut raw = websocket(arena.address).await;
+    if is_let_in {
+        raw.send(frame(&connect(&format!("slow{n}")))).await;
+    }
+    raw
+}
+
+#[test]
+fn the_header_of_a_frame_that_never_ends_is_cut() {
+    under_attack(short(), async |arena| {
+        let arena = &*arena;
+        many(async |n| {
+            let mut raw = opened(arena, n, n % 2 == 0).await;
+            raw.send(&frame_header(1000)[..1]).await;
+            raw.closed().await;
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_frame_that_comes_byte_by_byte_is_cut() {
+    under_attack(short(), async |arena| {
+        let arena = &*arena;
+        many(async |n| {
+            let mut raw = opened(arena, n, n % 2 == 0).await;
+            raw.send(frame_header(60_000)).await;
+            raw.trickle_until_closed(b'x').await;
+        })
+        .await;
+    });
+}
+
+/// A connection whose client has room for next to nothing that it does not read.
+async fn narrow(arena: &Arena) -> Raw {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    Raw::over(socket.connect(arena.address).await.unwrap())
+}
+
+#[test]
+fn who_does_not_read_its_answers_is_cut() {
+    under_attack(short(), async |arena| {
+        let mut raw = narrow(arena).await;
+        let request = post(&[("x", &"x".repeat(1000))], b"");
+        let asking = async {
+            // Until the connection is gone.
+            while raw.try_send(&request).await {}
+        };
+        timeout(LIMIT, asking).await.expect("it is not cut");
+    });
+}
+
+#[test]
+fn a_websocket_that_is_not_read_is_cut() {
+    under_attack(short(), async |arena| {
+        let honest = arena.server().connections();
+        let mut raw = narrow(arena).await;
+        assert_eq!(raw.ask(&head("GET", &UPGRADE)).await.status, 101);
+        raw.send(frame(&connect("deaf"))).await;
+        for _ in 0..200 {
+            arena.log.add("x".repeat(60_000)).await.unwrap();
+        }
+        assert_eq!(arena.server().connections(), honest + 1);
+        let cutting = async {
+            while arena.server().connections() > honest {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(LIMIT, cutting).await.expect("it is not cut");
+    });
+}
