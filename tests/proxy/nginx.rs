@@ -30,8 +30,11 @@ impl Nginx {
         // be somebody else's now, if seldom.
         for _ in 0..3 {
             let address = free_address();
-            fs::write(folder.join("nginx.conf"), configuration(settings, address, upstream))
-                .unwrap();
+            fs::write(
+                folder.join("nginx.conf"),
+                configuration(&folder, settings, address, upstream),
+            )
+            .unwrap();
             let master = nginx(&folder).spawn().expect("tests/proxy/run installs nginx");
             let mut nginx = Self { folder: folder.clone(), address, master };
             if timeout(LIMIT, nginx.is_up()).await.expect("nginx starts in time") {
@@ -76,14 +79,15 @@ impl Nginx {
         true
     }
 
-    /// The process that answers requests now.
+    /// The process that answers requests now, if it is one of this nginx.
     async fn worker(&self) -> Option<String> {
         let mut tcp = TcpStream::connect(self.address).await.ok()?;
         tcp.write_all(b"GET /worker HTTP/1.0\r\n\r\n").await.ok()?;
         let mut answer = String::new();
         tcp.read_to_string(&mut answer).await.ok()?;
-        let (head, worker) = answer.split_once("\r\n\r\n")?;
-        head.starts_with("HTTP/1.1 200 ").then(|| worker.to_owned())
+        let (_, body) = answer.split_once("\r\n\r\n")?;
+        let (folder, worker) = body.rsplit_once(' ')?;
+        (Path::new(folder) == self.folder).then(|| worker.to_owned())
     }
 }
 
@@ -108,7 +112,13 @@ fn free_address() -> SocketAddr {
 
 /// Three ways to pass requests on, by path. Besides them there is only what keeps nginx within its
 /// folder.
-fn configuration(settings: &str, address: SocketAddr, upstream: SocketAddr) -> String {
+fn configuration(
+    folder: &Path,
+    settings: &str,
+    address: SocketAddr,
+    upstream: SocketAddr,
+) -> String {
+    let folder = folder.display();
     format!(
         r#"
         daemon off;
@@ -148,7 +158,7 @@ fn configuration(settings: &str, address: SocketAddr, upstream: SocketAddr) -> S
                     proxy_pass http://{upstream};
                 }}
                 location = /worker {{
-                    return 200 $pid;
+                    return 200 "{folder} $pid";
                 }}
             }}
         }}
