@@ -18,6 +18,9 @@ const MAX_FRAMES = 1000
 const MAX_BATCH = 256 * 1024
 const PREFIX = 4
 
+/** How many bytes a browser sends for a page that is gone: 64 KiB, of all its requests. */
+const MAX_LAST = 48 * 1024
+
 /** How long an answer may take, besides the time that the server may hold it; all times in ms. */
 const PATIENCE = 10_000
 /** The first and the longest pause before something is tried again. */
@@ -41,7 +44,8 @@ const END = Symbol('end')
  *   does not know the session any more, as one that was started anew;
  * - `disconnect`, with a reason, if there is one: the session is no more, or could not be opened.
  *
- * Requests that are lost are repeated, unnoticed, as long as the server keeps the session.
+ * Requests that are lost are repeated, unnoticed, as long as the server keeps the session. When the
+ * page is left, the session ends; if the browser brings the page back, `Reconnect` opens another.
  */
 export class LongPollConnection {
   /** Whether messages can be sent. */
@@ -53,6 +57,7 @@ export class LongPollConnection {
   #session
   /** Of a session that the server may have opened without our knowing (4). */
   #nonce
+  #leave = () => this.disconnect('freeze')
 
   /**
    * @param {string} address Of the server: `https:` or `http:`; that of a WebSocket is taken, too.
@@ -72,6 +77,8 @@ export class LongPollConnection {
     if (this.#session) return
     const session = new Session(this.#address, this.#fetch, error => this.#lose(session, error))
     this.#session = session
+    // Node.js has no pages.
+    globalThis.addEventListener?.('pagehide', this.#leave)
     this.emitter.emit('connecting')
     this.#nonce ??= randomNonce()
     try {
@@ -96,6 +103,7 @@ export class LongPollConnection {
     if (!session) return
     this.#session = undefined
     this.connected = false
+    globalThis.removeEventListener?.('pagehide', this.#leave)
     session.close()
     this.emitter.emit('disconnect', reason)
   }
@@ -295,7 +303,9 @@ class Session {
         const { body, ends } = this.#batch()
         const headers = { 'Logux-First': this.#acknowledged + 1, ...(ends && { 'Logux-Close': 1 }) }
         try {
-          const answer = await this.#ask(headers, { body, hold: this.#wait })
+          // The page may be gone in a moment. Where a browser cannot do that, it is tried without.
+          const keepalive = ends && !trouble.isThere && body.length <= MAX_LAST
+          const answer = await this.#ask(headers, { body, hold: this.#wait, keepalive })
           // A server that has no room yet takes nothing.
           trouble.over(this.#acknowledge(number(answer.headers, 'Logux-Ack')) ? 0 : MIN_DELAY)
         } catch (error) {
@@ -343,7 +353,7 @@ class Session {
    * One request, and its whole answer, which is one of success; `hold` is how long the server may
    * hold it.
    */
-  async #ask(headers = {}, { body, hold = 0, signal } = {}) {
+  async #ask(headers = {}, { body, hold = 0, keepalive = false, signal } = {}) {
     signal?.throwIfAborted()
     const limit = hold + PATIENCE
     const controller = new AbortController()
@@ -365,6 +375,7 @@ class Session {
         // Cookies, as a WebSocket sends them (9).
         credentials: 'include',
         headers: { 'Content-Type': MEDIA_TYPE, ...known, ...headers },
+        keepalive,
         method: 'POST',
         signal: controller.signal
       })
@@ -398,6 +409,10 @@ class Trouble {
   /** It may last for `limit`: for so long the server keeps the session (7.4). */
   constructor(limit) {
     this.#limit = limit
+  }
+
+  get isThere() {
+    return this.#failures > 0
   }
 
   /** Something went well; the next may follow after `delay`. */

@@ -71,6 +71,8 @@ class Person {
   cut = false
   /** How often the server let it in since its way was last cut, and over what. */
   logins = []
+  /** How many sessions of long-poll it has ended. */
+  ended = 0
 
   static async arrive(browser, server, treatment) {
     const person = new Person()
@@ -79,8 +81,12 @@ class Person {
     await once(person.proxy.listen(0, '127.0.0.1'), 'listening')
     person.url = server.url
     person.context = await browser.newContext({ viewport: { height: 480, width: 480 } })
-    const way = `ws://127.0.0.1:${person.proxy.address().port}`
-    await person.context.route('**/sync', route => route.fulfill({ body: way }))
+    // In the page: where requests are intercepted, a browser asks before each one whether it may (CORS),
+    // and after a page is gone it does not.
+    await person.context.addInitScript(way => {
+      const { fetch } = window
+      window.fetch = (url, init) => (url === '/sync' ? new Response(way) : fetch(url, init))
+    }, `ws://127.0.0.1:${person.proxy.address().port}`)
     return person
   }
 
@@ -94,6 +100,9 @@ class Person {
       this.sockets.delete(near)
     }
     for (const socket of [near, far]) socket.on('error', end).on('close', end)
+    near.on('data', request => {
+      if (/^logux-close: 1\r$/im.test(request.toString('latin1'))) this.ended += 1
+    })
     near.once('data', head => {
       const treated = this.treatment(head.toString('latin1'))
       if (treated === 'hang') return
@@ -296,6 +305,27 @@ async function edit(browser, way, treatments) {
   await server.stop()
 }
 
+/** A page whose user goes elsewhere. */
+async function leave(browser) {
+  console.log('long-poll, left:')
+  const server = new Server()
+  await server.start()
+  const eve = await Person.arrive(browser, server, webSockets.end)
+  const page = await eve.openTab()
+  await be('synchronized', page)
+
+  step('ends its session at once')
+  await page.goto('about:blank')
+  await until('how many sessions were ended', () => eve.ended, 1)
+
+  step('and has another when it is there again')
+  await page.goBack()
+  await be('synchronized', page)
+  await until('the logins', () => eve.logins, ['long-poll', 'long-poll'])
+  await eve.context.close()
+  await server.stop()
+}
+
 /** A page of another origin than the server was told of. */
 async function intrude(browser) {
   console.log('another origin:')
@@ -334,6 +364,7 @@ const browser = await chromium.launch({
 try {
   await edit(browser, 'WebSocket', [webSockets.pass, webSockets.pass])
   await edit(browser, 'long-poll', [webSockets.end, webSockets.hang])
+  await leave(browser)
   await intrude(browser)
   console.log(`${steps} passed, 0 failed`)
 } finally {
