@@ -20,7 +20,7 @@ pub(crate) const SHORT: Duration = Duration::from_millis(300);
 
 /// How long a session may be silent before it is asked, and then until it answers. Longer than a busy
 /// machine may leave an honest client without its turn.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Far above what anything here takes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
