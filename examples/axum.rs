@@ -76,7 +76,7 @@ impl Program {
         // The service answers requests; the listener gives the sessions that come of them.
         let (service, listener) = HttpListener::mounted(HttpOptions::new());
         let options = SyncOptions::new().auth(async |login| {
-            if let Some(address) = login.peer.address {
+            if let Some(address) = login.link.address {
                 println!("{} connects from {}", login.node_id, address.ip());
             }
             login.token_is("secret")

@@ -61,7 +61,7 @@ pub mod by_hand {
     use std::{io, path::PathBuf};
 
     use bytes::{Buf, Bytes, BytesMut};
-    use logux_sync::{Format, FrameReceiver, FrameSender, Link, Listener, Peer, Transport};
+    use logux_sync::{Format, FrameReceiver, FrameSender, Link, LinkInfo, Listener, Transport};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
     use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
     use tokio::net::{UnixListener, UnixStream};
@@ -76,7 +76,7 @@ pub mod by_hand {
         Link {
             sender: UnixSender { writer: BufWriter::new(writer) },
             receiver: UnixReceiver { reader, read: BytesMut::new() },
-            peer: Peer::default(),
+            info: LinkInfo::default(),
         }
     }
 

@@ -9,11 +9,11 @@ mod planted;
 mod store;
 mod sync;
 
-pub use log::{Clock, Draft, Entry, Follow, Log, Meta, Position};
+pub use log::{Clock, Created, Draft, Entry, Follow, Log, Meta};
 pub use store::{Cursors, Epoch, MemoryStore, Store, StoreError};
 pub use sync::{
     BaseSync, CallbackError, ClientSync, Diagnostics, Error, FarFuture, Login, Misbehaviour,
-    Notice, Notices, Remote, Role, RunningServer, Server, ServerSync, Session, SessionHandle,
+    Notice, Notices, Peer, Role, RunningServer, Server, ServerSync, Session, SessionHandle,
     Shutdown, State, States, SyncOptions, filters, format,
 };
 
@@ -32,8 +32,8 @@ pub use logux_codecs::{Xml, XmlError, XmlFault};
 #[cfg(feature = "conformance")]
 pub use logux_transports::Faulty;
 pub use logux_transports::{
-    Format, FrameReceiver, FrameSender, Link, Listener, Memory, MemoryLink, MemoryListener, Peer,
-    Reconnect, SinkSender, StreamReceiver, Transport, framed,
+    Format, FrameReceiver, FrameSender, Link, LinkInfo, Listener, Memory, MemoryLink,
+    MemoryListener, Reconnect, SinkSender, StreamReceiver, Transport, framed,
 };
 #[cfg(feature = "long-poll")]
 pub use logux_transports::{HttpListener, HttpOptions, HttpService, LongPoll};

@@ -173,7 +173,7 @@ async fn the_order_of_creation_is_by_time_then_node_then_id() {
     add(5, "1 a", 11).await;
     let all = log.entries_created_after(None, usize::MAX).await.unwrap();
     assert_eq!(numbers(&all), [1, 2, 3, 4, 5]);
-    let page = log.entries_created_after(Some(&all[1].meta.position()), 2).await.unwrap();
+    let page = log.entries_created_after(Some(&all[1].meta.created()), 2).await.unwrap();
     assert_eq!(numbers(&page), [3, 4]);
 }
 

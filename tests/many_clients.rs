@@ -238,9 +238,9 @@ async fn server() {
     // What clients send is counted and not kept, or it would all go to all of them.
     let counted = Arc::new(Mutex::new(HashMap::<NodeId, u32>::new()));
     let counts = Arc::clone(&counted);
-    let options = SyncOptions::new().in_filter(move |entry, remote| {
+    let options = SyncOptions::new().in_filter(move |entry, peer| {
         let mut counts = counts.lock().unwrap();
-        let next = counts.entry(remote.node_id.clone()).or_default();
+        let next = counts.entry(peer.node_id.clone()).or_default();
         assert_eq!(entry.event, *next, "an event is missing or comes twice");
         *next += 1;
         std::future::ready(Ok(false))

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use logux_sync::{
-    Added, Cursors, Entry, Epoch, EventId, MemoryStore, NodeId, Position, Store, StoreError,
+    Added, Created, Cursors, Entry, Epoch, EventId, MemoryStore, NodeId, Store, StoreError,
     Timestamp, Value, conformance,
 };
 
@@ -101,7 +101,7 @@ impl Store<Value> for Faulty {
 
     async fn entries_created_after(
         &self,
-        position: Option<&Position>,
+        position: Option<&Created>,
         limit: usize,
     ) -> Result<Vec<Arc<Entry<Value>>>, StoreError> {
         if self.has(Fault::SortsByAdding) {

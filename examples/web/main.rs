@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, Draft, Entry, Headers, HttpListener, HttpOptions, Json, Log, MemoryStore, NodeId,
-    Remote, Server, SyncOptions,
+    Added, Draft, Entry, Headers, HttpListener, HttpOptions, Json, Log, MemoryStore, NodeId, Peer,
+    Server, SyncOptions,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -61,20 +61,20 @@ fn options() -> SyncOptions<Value> {
     SyncOptions::new()
         .headers(headers)
         .max_frame(MAX_FRAME)
-        .in_filter(async |entry, remote| Ok(is_own(&entry, &remote)))
-        .out_filter(async |entry, remote| Ok(is_for(&entry, &remote)))
+        .in_filter(async |entry, peer| Ok(is_own(&entry, &peer)))
+        .out_filter(async |entry, peer| Ok(is_for(&entry, &peer)))
 }
 
 /// A client may only send what was made in one of its own tabs.
-fn is_own(entry: &Entry<Value>, remote: &Remote) -> bool {
-    client(entry.meta.id.node()) == client(&remote.node_id)
+fn is_own(entry: &Entry<Value>, peer: &Peer) -> bool {
+    client(entry.meta.id.node()) == client(&peer.node_id)
 }
 
 /// Answers go to the client that asked, what changes the list goes to all.
-fn is_for(entry: &Entry<Value>, remote: &Remote) -> bool {
+fn is_for(entry: &Entry<Value>, peer: &Peer) -> bool {
     match kind(&entry.event) {
         "logux/processed" | "logux/undo" => {
-            entry.meta.indexes.iter().any(|asked| asked == client(&remote.node_id))
+            entry.meta.indexes.iter().any(|asked| asked == client(&peer.node_id))
         }
         "items/add" | "items/remove" => refusal(&entry.event).is_none(),
         _ => false,

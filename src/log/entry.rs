@@ -19,7 +19,7 @@ pub struct Meta {
     /// The event's name: the same on all nodes, for ever.
     pub id: EventId,
     /// When the event was created, in the time of this log's node. Orders events; see
-    /// [`Meta::position`].
+    /// [`Meta::created`].
     pub time: Timestamp,
     /// The event's place in this log. Local: never sent.
     pub added: Added,
@@ -58,11 +58,11 @@ impl Meta {
     }
 
     /// Where the event stands in the order of creation.
-    pub fn position(&self) -> Position {
-        Position { time: self.time, id: self.id.clone() }
+    pub fn created(&self) -> Created {
+        Created { time: self.time, id: self.id.clone() }
     }
 
-    /// Compares two events by the order of creation, without making [`Position`]s.
+    /// Compares two events by the order of creation, without making [`Created`]s.
     pub fn cmp_created(&self, other: &Self) -> Ordering {
         compare(self.time, &self.id, other.time, &other.id)
     }
@@ -72,20 +72,20 @@ impl Meta {
 /// time, then by node id, then by the counter and the time in the id (the original's
 /// `isFirstOlder`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Position {
+pub struct Created {
     /// The event's time.
     pub time: Timestamp,
     /// The event's id.
     pub id: EventId,
 }
 
-impl Ord for Position {
+impl Ord for Created {
     fn cmp(&self, other: &Self) -> Ordering {
         compare(self.time, &self.id, other.time, &other.id)
     }
 }
 
-impl PartialOrd for Position {
+impl PartialOrd for Created {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }

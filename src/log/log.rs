@@ -6,7 +6,7 @@ use logux_codecs::{Added, Event, EventId, NodeId, Timestamp};
 use tokio::sync::Mutex;
 
 use super::end::End;
-use super::{Clock, Draft, Entry, Follow, Position, Withheld};
+use super::{Clock, Created, Draft, Entry, Follow, Withheld};
 use crate::planted::planted;
 use crate::store::{Cursors, Epoch, Store, StoreError};
 
@@ -170,7 +170,7 @@ impl<E: Event> Log<E> {
     /// an order that all nodes agree on.
     pub async fn entries_created_after(
         &self,
-        position: Option<&Position>,
+        position: Option<&Created>,
         limit: usize,
     ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
         self.shared.store.entries_created_after(position, limit).await

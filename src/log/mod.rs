@@ -10,7 +10,7 @@ mod withheld;
 
 pub use clock::Clock;
 pub(crate) use end::End;
-pub use entry::{Draft, Entry, Meta, Position};
+pub use entry::{Created, Draft, Entry, Meta};
 pub use follow::Follow;
 pub use log::Log;
 pub(crate) use log::Received;

@@ -152,12 +152,12 @@ pub async fn reads_in_the_order_of_creation(store: &impl Store<Value>) {
         let expected: Vec<_> =
             sorted[2 * page - 2..2 * page].iter().map(|&parts| entry_of(parts).meta.id).collect();
         assert_eq!(ids, expected, "page {page} in the order of creation");
-        position = entries.last().map(|entry| entry.meta.position());
+        position = entries.last().map(|entry| entry.meta.created());
     }
     let rest = store.entries_created_after(position.as_ref(), 2).await.expect("reading works");
     assert!(rest.is_empty(), "there is something after the last event");
     // A position between two events, as that of an event which is gone.
-    let between = entry("a", 4, 2).meta.position();
+    let between = entry("a", 4, 2).meta.created();
     let entries = store.entries_created_after(Some(&between), 1).await.expect("reading works");
     assert_eq!(entries[0].meta.id, entry("a:b", 2, 2).meta.id, "after a position of no event");
     // An event that was created early and comes late goes to its place.

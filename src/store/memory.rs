@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use logux_codecs::{Added, Counter, EventId, NodeId, Timestamp};
 
 use super::{Cursors, Epoch, Store, StoreError};
-use crate::log::{Entry, Position};
+use crate::log::{Created, Entry};
 use crate::planted::planted;
 
 /// Keeps a log in memory, for as long as the process runs.
@@ -180,14 +180,14 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
 
     async fn entries_created_after(
         &self,
-        position: Option<&Position>,
+        position: Option<&Created>,
         limit: usize,
     ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
         let mut state = self.state();
         state.created();
         let State { added, created, .. } = &*state;
         let start = position.map_or(0, |position| {
-            created.partition_point(|&index| added[index].meta.position() <= *position)
+            created.partition_point(|&index| added[index].meta.created() <= *position)
         });
         Ok(created[start..].iter().take(limit).map(|&index| Arc::clone(&added[index])).collect())
     }

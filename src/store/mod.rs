@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use logux_codecs::{Added, EventId, NodeId, Timestamp};
 
-use crate::log::{Entry, Position};
+use crate::log::{Created, Entry};
 
 pub use memory::MemoryStore;
 
@@ -30,7 +30,7 @@ pub use memory::MemoryStore;
 /// 3. `a_batch_is_one_transaction`: when `add` returns, all its events and its cursor are kept
 ///    (durably, if the store is durable); when it fails, none of them is.
 /// 4. `reads_in_the_order_of_adding`: `entries_after` gives what `add` was given, in that order.
-/// 5. `reads_in_the_order_of_creation`: `entries_created_after` gives the events by [`Position`].
+/// 5. `reads_in_the_order_of_creation`: `entries_created_after` gives the events by [`Created`].
 /// 6. `cursors_are_kept_per_peer`: a peer's cursors are zero, or what they were last reset to, or
 ///    the largest that were given for that peer since. They never fall otherwise: what a connection
 ///    that ended has to say may come late.
@@ -61,7 +61,7 @@ pub trait Store<E>: Send + Sync + 'static {
     /// At most `limit` events that were created after `position` (all, for `None`), oldest first.
     async fn entries_created_after(
         &self,
-        position: Option<&Position>,
+        position: Option<&Created>,
         limit: usize,
     ) -> Result<Vec<Arc<Entry<E>>>, StoreError>;
 

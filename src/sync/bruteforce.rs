@@ -93,7 +93,7 @@ impl Bruteforce {
 
 /// The user at the address, and the address, if the transport knows one.
 fn keys(login: &Login) -> (Key, Option<Key>) {
-    let address = login.peer.address.map(|address| match address.ip() {
+    let address = login.link.address.map(|address| match address.ip() {
         // One customer has all addresses of a network.
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
         ip @ IpAddr::V4(_) => ip,

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use logux_codecs::Value;
 
 use super::error::Error;
-use super::session::Remote;
+use super::session::Peer;
 use crate::log::{Entry, Received};
 use crate::planted::planted;
 
@@ -22,9 +22,9 @@ const AT_ONCE: usize = 16;
 
 type Answer<T> = BoxFuture<'static, Result<T, CallbackError>>;
 
-type Filter<E> = Arc<dyn Fn(Arc<Entry<E>>, Arc<Remote>) -> Answer<bool> + Send + Sync>;
-type InMap<E> = Arc<dyn Fn(Entry<E>, Arc<Remote>) -> Answer<Entry<E>> + Send + Sync>;
-type OutMap<E> = Arc<dyn Fn(Arc<Entry<E>>, Arc<Remote>) -> Answer<Arc<Entry<E>>> + Send + Sync>;
+type Filter<E> = Arc<dyn Fn(Arc<Entry<E>>, Arc<Peer>) -> Answer<bool> + Send + Sync>;
+type InMap<E> = Arc<dyn Fn(Entry<E>, Arc<Peer>) -> Answer<Entry<E>> + Send + Sync>;
+type OutMap<E> = Arc<dyn Fn(Arc<Entry<E>>, Arc<Peer>) -> Answer<Arc<Entry<E>>> + Send + Sync>;
 
 /// What is asked about events that come in: first whether to take them, then what to make of them.
 pub(crate) struct Inward<E> {
@@ -54,17 +54,17 @@ impl<E: Send + Sync + 'static> Inward<E> {
     pub(crate) async fn apply(
         &self,
         received: Received<E>,
-        remote: &Arc<Remote>,
+        peer: &Arc<Peer>,
     ) -> Result<Received<E>, Error> {
         if planted!("in_filter loses the order") {
             let judged = stream::iter(received.entries)
-                .map(|entry| self.apply_to_one(entry, Arc::clone(remote)))
+                .map(|entry| self.apply_to_one(entry, Arc::clone(peer)))
                 .buffer_unordered(AT_ONCE)
                 .try_filter_map(|entry| std::future::ready(Ok(entry)));
             return Ok(Received { entries: judged.try_collect().await?, ..received });
         }
         let judged = stream::iter(received.entries)
-            .map(|entry| self.apply_to_one(entry, Arc::clone(remote)))
+            .map(|entry| self.apply_to_one(entry, Arc::clone(peer)))
             .buffered(AT_ONCE)
             .try_filter_map(|entry| std::future::ready(Ok(entry)));
         Ok(Received { entries: judged.try_collect().await?, ..received })
@@ -73,11 +73,11 @@ impl<E: Send + Sync + 'static> Inward<E> {
     async fn apply_to_one(
         &self,
         mut entry: Entry<E>,
-        remote: Arc<Remote>,
+        peer: Arc<Peer>,
     ) -> Result<Option<Entry<E>>, Error> {
         if let Some(filter) = &self.filter {
             let shared = Arc::new(entry);
-            let asked = answer("in_filter", || filter(Arc::clone(&shared), Arc::clone(&remote)));
+            let asked = answer("in_filter", || filter(Arc::clone(&shared), Arc::clone(&peer)));
             if !asked.await? {
                 return Ok(None);
             }
@@ -87,7 +87,7 @@ impl<E: Send + Sync + 'static> Inward<E> {
         if let Some(map) = &self.map {
             // Who an event is, and where it came from, is not the map's to say.
             let (id, source) = (entry.meta.id.clone(), entry.meta.source.clone());
-            entry = answer("in_map", || map(entry, remote)).await?;
+            entry = answer("in_map", || map(entry, peer)).await?;
             entry.meta.id = id;
             entry.meta.source = source;
         }
@@ -100,14 +100,14 @@ impl<E: Send + Sync + 'static> Outward<E> {
     pub(crate) async fn apply(
         &self,
         entries: Vec<Arc<Entry<E>>>,
-        remote: &Arc<Remote>,
+        peer: &Arc<Peer>,
     ) -> Result<Vec<Option<Arc<Entry<E>>>>, Error> {
         let skipped = planted!("catch-up is not filtered") && entries.len() > 1;
         if self.filter.is_none() && self.map.is_none() || skipped {
             return Ok(entries.into_iter().map(Some).collect());
         }
         stream::iter(entries)
-            .map(|entry| self.apply_to_one(entry, Arc::clone(remote)))
+            .map(|entry| self.apply_to_one(entry, Arc::clone(peer)))
             .buffered(AT_ONCE)
             .try_collect()
             .await
@@ -116,15 +116,15 @@ impl<E: Send + Sync + 'static> Outward<E> {
     async fn apply_to_one(
         &self,
         entry: Arc<Entry<E>>,
-        remote: Arc<Remote>,
+        peer: Arc<Peer>,
     ) -> Result<Option<Arc<Entry<E>>>, Error> {
         if let Some(filter) = &self.filter
-            && !answer("out_filter", || filter(Arc::clone(&entry), Arc::clone(&remote))).await?
+            && !answer("out_filter", || filter(Arc::clone(&entry), Arc::clone(&peer))).await?
         {
             return Ok(None);
         }
         match &self.map {
-            Some(map) => Ok(Some(answer("out_map", || map(entry, remote)).await?)),
+            Some(map) => Ok(Some(answer("out_map", || map(entry, peer)).await?)),
             None => Ok(Some(entry)),
         }
     }

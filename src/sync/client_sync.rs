@@ -178,14 +178,14 @@ async fn show_offline<E: Event>(log: &Log<E>, reporter: &Reporter) {
 async fn waits<E: Event>(log: &Log<E>, reporter: &Reporter) -> Result<bool, StoreError> {
     const PAGE: usize = 256;
 
-    let remote = reporter.remote();
-    let remote = remote.as_ref().map(|remote| &remote.node_id);
+    let peer = reporter.peer();
+    let peer = peer.as_ref().map(|peer| &peer.node_id);
     let mut after = reporter.synced();
     loop {
         let entries = log.entries_after(after, PAGE).await?;
         if entries
             .iter()
-            .any(|entry| entry.meta.source.is_none() || entry.meta.source.as_ref() != remote)
+            .any(|entry| entry.meta.source.is_none() || entry.meta.source.as_ref() != peer)
         {
             return Ok(true);
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use logux_codecs::{Added, Codec, Event, Headers, Message, NodeId, ProtocolError, shown};
-use logux_transports::{FrameReceiver, FrameSender, Link, Peer};
+use logux_transports::{FrameReceiver, FrameSender, Link, LinkInfo};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 use tracing::Instrument;
@@ -20,7 +20,7 @@ use super::intake::Intake;
 use super::options::{Login, SyncOptions};
 use super::outgoing::{Batch, FrameLimits, Outgoing};
 use super::rules::{self, Claim, Config, Input, Now, Output, Role, Rules, Wanted};
-use super::session::{Command, Notice, Remote, Reporter};
+use super::session::{Command, Notice, Peer, Reporter};
 use crate::log::{Log, Received, Withheld};
 use crate::planted::planted;
 use crate::store::{Cursors, StoreError};
@@ -73,11 +73,11 @@ pub(crate) struct Driver<'a, E, C> {
     lasting: &'a mut Lasting,
     rules: Rules<E>,
     limits: FrameLimits,
-    peer: Peer,
+    info: LinkInfo,
     /// Who the peer says that it is,
     claimed: Option<NodeId>,
     /// and who it is, once it was let in.
-    remote: Option<Arc<Remote>>,
+    peer: Option<Arc<Peer>>,
     headers: Headers,
     /// What the peer was not sent.
     withheld: Withheld,
@@ -120,9 +120,9 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             lasting,
             rules: Rules::new(config, log.last_added()),
             limits: options.frame_limits(),
-            peer: Peer::default(),
+            info: LinkInfo::default(),
             claimed: None,
-            remote: None,
+            peer: None,
             headers: Headers::new(),
             withheld: Withheld::default(),
             outbox: Vec::new(),
@@ -145,15 +145,15 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         mut self,
         link: Link<S, R>,
     ) -> impl Future<Output = Ended> + Send {
-        let Link { sender, mut receiver, peer } = link;
+        let Link { sender, mut receiver, info } = link;
         let span = tracing::info_span!(
             "connection",
             node = %self.log.node_id(),
             codec = C::NAME,
-            address = peer.address.map(tracing::field::display),
+            address = info.address.map(tracing::field::display),
             peer = tracing::field::Empty,
         );
-        self.peer = peer;
+        self.info = info;
         let mut writer = Writer { idle: Some(sender), busy: None };
         let running = async move {
             self.lasting.connections += 1;
@@ -289,7 +289,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         if std::mem::take(&mut self.review) {
             return Some(Input::Review(self.withheld.first()));
         }
-        if self.remote.is_none() && self.let_in()? {
+        if self.peer.is_none() && self.let_in()? {
             return Some(Input::Reevaluate);
         }
         None
@@ -298,21 +298,21 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
     /// Notes who the peer is, once it is let in. Answers whether events are to be looked at again.
     fn let_in(&mut self) -> Option<bool> {
         let (relative, start) = self.rules.relative().zip(self.rules.position())?;
-        let remote = Arc::new(Remote {
+        let peer = Arc::new(Peer {
             node_id: relative.remote.clone(),
             subprotocol: relative.remote_subprotocol,
             protocol: relative.protocol,
         });
-        self.remote = Some(Arc::clone(&remote));
+        self.peer = Some(Arc::clone(&peer));
         self.lasting.was_let_in = true;
         let time_fix = relative.time_fix;
-        self.lasting.time_fix = Some((remote.node_id.clone(), time_fix));
+        self.lasting.time_fix = Some((peer.node_id.clone(), time_fix));
         self.reporter.update(|status| {
-            status.remote = Some(Arc::clone(&remote));
+            status.peer = Some(Arc::clone(&peer));
             status.time_fix = time_fix;
         });
         self.options.outward.filter.as_ref()?;
-        self.withheld = self.log.withheld(&remote.node_id);
+        self.withheld = self.log.withheld(&peer.node_id);
         self.withheld.start(start);
         if std::mem::take(&mut self.lasting.reevaluate) {
             Some(self.withheld.review())
@@ -338,9 +338,9 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
         if self.storing.is_none() {
             self.storing = self.intake.next_transaction(self.log);
         }
-        let Some(remote) = &self.remote else { return self.start_to_write(writer) };
+        let Some(peer) = &self.peer else { return self.start_to_write(writer) };
         if self.judging.is_none() {
-            self.judging = self.intake.next_judgement(remote);
+            self.judging = self.intake.next_judgement(peer);
         }
         if self.outbox.is_empty()
             && writer.busy.is_none()
@@ -351,7 +351,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                 log: self.log.clone(),
                 codec: self.codec.clone(),
                 relative: relative.clone(),
-                remote: Arc::clone(remote),
+                peer: Arc::clone(peer),
                 outward: self.options.outward.clone(),
                 withheld: self.withheld.clone(),
                 limits: self.limits,
@@ -379,7 +379,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
                 Input::Headers(headers)
             }
             Some(Command::Debug(text)) => Input::Debug(text),
-            Some(Command::Reevaluate) if self.remote.is_none() => {
+            Some(Command::Reevaluate) if self.peer.is_none() => {
                 self.lasting.reevaluate = true;
                 Input::Tick
             }
@@ -397,7 +397,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
     /// The longest frame that is taken now. Who was not let in has little to say.
     fn max_frame(&self) -> usize {
         let options = self.options;
-        match self.remote {
+        match self.peer {
             Some(_) => options.max_frame,
             None => options.max_frame_before_auth.min(options.max_frame),
         }
@@ -461,7 +461,7 @@ impl<'a, E: Event, C: Codec> Driver<'a, E, C> {
             subprotocol: claim.subprotocol,
             headers: self.headers.clone(),
             // It connects once.
-            peer: std::mem::take(&mut self.peer),
+            link: std::mem::take(&mut self.info),
         };
         async move {
             let node_id = login.node_id.clone();

@@ -11,7 +11,7 @@ use crate::planted::planted;
 use crate::store::{Cursors, StoreError};
 use crate::sync::callbacks::Inward;
 use crate::sync::error::Error;
-use crate::sync::session::Remote;
+use crate::sync::session::Peer;
 
 /// While more bytes than this wait to be stored, nothing further is read.
 const MAX_BYTES: usize = 1 << 20;
@@ -65,18 +65,18 @@ impl<E: Event> Intake<E> {
     /// Asks the user's filter and map about all that arrived.
     pub(crate) fn next_judgement(
         &mut self,
-        remote: &Arc<Remote>,
+        peer: &Arc<Peer>,
     ) -> Option<BoxFuture<'static, Result<Vec<Received<E>>, Error>>> {
         if self.unjudged.is_empty() {
             return None;
         }
         self.judged_bytes = std::mem::take(&mut self.bytes);
         let unjudged = std::mem::take(&mut self.unjudged);
-        let (inward, remote) = (self.inward.clone(), Arc::clone(remote));
+        let (inward, peer) = (self.inward.clone(), Arc::clone(peer));
         let judgement = async move {
             let mut judged = Vec::with_capacity(unjudged.len());
             for received in unjudged {
-                judged.push(inward.apply(received, &remote).await?);
+                judged.push(inward.apply(received, &peer).await?);
             }
             Ok(judged)
         };

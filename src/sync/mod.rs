@@ -33,7 +33,7 @@ pub use options::{Login, SyncOptions};
 pub use relative::FarFuture;
 pub use rules::Role;
 pub use server::{RunningServer, Server, Shutdown};
-pub use session::{Diagnostics, Notice, Notices, Remote, Session, SessionHandle, States};
+pub use session::{Diagnostics, Notice, Notices, Peer, Session, SessionHandle, States};
 pub use state::State;
 
 /// What a transport is told about a codec. Sessions do that themselves; this is for who opens or

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use logux_codecs::{Added, Event, Headers, Limits, NodeId, ProtocolError, Subprotocol, Value};
-use logux_transports::Peer;
+use logux_transports::LinkInfo;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::bruteforce::Bruteforce;
@@ -14,7 +14,7 @@ use super::error::Error;
 use super::outgoing::FrameLimits;
 use super::relative::FarFuture;
 use super::rules::{Config, Role};
-use super::session::Remote;
+use super::session::Peer;
 use crate::log::{Entry, Log};
 
 /// How a session behaves. The names are the original's.
@@ -85,7 +85,7 @@ pub struct Login {
     /// Its headers so far.
     pub headers: Headers,
     /// What the transport knows: the address, and the HTTP headers and cookies of the upgrade.
-    pub peer: Peer,
+    pub link: LinkInfo,
 }
 
 impl Login {
@@ -211,16 +211,16 @@ impl<E> SyncOptions<E> {
     /// # use logux_sync::SyncOptions;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Todo { list: String }
     /// # async fn may_write(user: &str, list: &str) -> std::io::Result<bool> { Ok(true) }
-    /// let options = SyncOptions::<Todo>::new().in_filter(async |entry, remote| {
-    ///     Ok(may_write(remote.node_id.as_str(), &entry.event.list).await?)
+    /// let options = SyncOptions::<Todo>::new().in_filter(async |entry, peer| {
+    ///     Ok(may_write(peer.node_id.as_str(), &entry.event.list).await?)
     /// });
     /// ```
     pub fn in_filter<F, A>(mut self, filter: F) -> Self
     where
-        F: Fn(Arc<Entry<E>>, Arc<Remote>) -> A + Send + Sync + 'static,
+        F: Fn(Arc<Entry<E>>, Arc<Peer>) -> A + Send + Sync + 'static,
         A: Future<Output = Result<bool, CallbackError>> + Send + 'static,
     {
-        self.inward.filter = Some(Arc::new(move |entry, remote| Box::pin(filter(entry, remote))));
+        self.inward.filter = Some(Arc::new(move |entry, peer| Box::pin(filter(entry, peer))));
         self
     }
 
@@ -228,10 +228,10 @@ impl<E> SyncOptions<E> {
     /// id stays what it is.
     pub fn in_map<F, A>(mut self, map: F) -> Self
     where
-        F: Fn(Entry<E>, Arc<Remote>) -> A + Send + Sync + 'static,
+        F: Fn(Entry<E>, Arc<Peer>) -> A + Send + Sync + 'static,
         A: Future<Output = Result<Entry<E>, CallbackError>> + Send + 'static,
     {
-        self.inward.map = Some(Arc::new(move |entry, remote| Box::pin(map(entry, remote))));
+        self.inward.map = Some(Arc::new(move |entry, peer| Box::pin(map(entry, peer))));
         self
     }
 
@@ -239,10 +239,10 @@ impl<E> SyncOptions<E> {
     /// [`reevaluate`](crate::SessionHandle::reevaluate).
     pub fn out_filter<F, A>(mut self, filter: F) -> Self
     where
-        F: Fn(Arc<Entry<E>>, Arc<Remote>) -> A + Send + Sync + 'static,
+        F: Fn(Arc<Entry<E>>, Arc<Peer>) -> A + Send + Sync + 'static,
         A: Future<Output = Result<bool, CallbackError>> + Send + 'static,
     {
-        self.outward.filter = Some(Arc::new(move |entry, remote| Box::pin(filter(entry, remote))));
+        self.outward.filter = Some(Arc::new(move |entry, peer| Box::pin(filter(entry, peer))));
         self
     }
 
@@ -250,10 +250,10 @@ impl<E> SyncOptions<E> {
     /// them as they are, and the id stays what it is.
     pub fn out_map<F, A>(mut self, map: F) -> Self
     where
-        F: Fn(Arc<Entry<E>>, Arc<Remote>) -> A + Send + Sync + 'static,
+        F: Fn(Arc<Entry<E>>, Arc<Peer>) -> A + Send + Sync + 'static,
         A: Future<Output = Result<Arc<Entry<E>>, CallbackError>> + Send + 'static,
     {
-        self.outward.map = Some(Arc::new(move |entry, remote| Box::pin(map(entry, remote))));
+        self.outward.map = Some(Arc::new(move |entry, peer| Box::pin(map(entry, peer))));
         self
     }
 

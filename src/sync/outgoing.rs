@@ -9,7 +9,7 @@ use super::callbacks::Outward;
 use super::error::Error;
 use super::relative::Relative;
 use super::rules::Wanted;
-use super::session::Remote;
+use super::session::Peer;
 use crate::log::{Entry, Log, Withheld};
 use crate::planted::planted;
 
@@ -46,7 +46,7 @@ pub(crate) struct Outgoing<E, C> {
     pub(crate) log: Log<E>,
     pub(crate) codec: C,
     pub(crate) relative: Relative,
-    pub(crate) remote: Arc<Remote>,
+    pub(crate) peer: Arc<Peer>,
     pub(crate) outward: Outward<E>,
     pub(crate) withheld: Withheld,
     pub(crate) limits: FrameLimits,
@@ -72,7 +72,7 @@ impl<E: Event, C: Codec> Outgoing<E, C> {
         entries.retain(|entry| self.is_for_peer(entry, wanted));
         let places: Vec<_> =
             entries.iter().map(|entry| (entry.meta.added, entry.meta.id.clone())).collect();
-        let answers = self.outward.apply(entries, &self.remote).await?;
+        let answers = self.outward.apply(entries, &self.peer).await?;
         let (mut visible, mut withheld) = (Vec::new(), Vec::new());
         for ((added, id), answer) in places.into_iter().zip(answers) {
             match answer {

@@ -131,7 +131,7 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
                     Ok(link) => {
                         let (handle, stop, commands, reporter) =
                             SessionHandle::new(Arc::clone(self.log.end()));
-                        let format = link.peer.format;
+                        let format = link.info.format;
                         let format = format.or(Format::unnamed(&formats).map(|format| format.name));
                         let mut serve = Serve {
                             log: &self.log,

@@ -61,7 +61,7 @@ pub enum Notice {
 /// The node at the other end, once it is let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Remote {
+pub struct Peer {
     /// Its name.
     pub node_id: NodeId,
     /// The version of its application.
@@ -77,7 +77,7 @@ pub struct Diagnostics {
     /// Where it stands.
     pub state: State,
     /// The node at the other end of the present connection, or of the last one.
-    pub remote: Option<Arc<Remote>>,
+    pub peer: Option<Arc<Peer>>,
     /// How many connections there were, the present one included.
     pub connections: u64,
     /// How long the last question took to be answered: `connect`, or a ping.
@@ -228,8 +228,8 @@ impl SessionHandle {
     }
 
     /// The node at the other end of the present connection, or of the last one.
-    pub fn remote(&self) -> Option<Arc<Remote>> {
-        self.status.borrow().remote.clone()
+    pub fn peer(&self) -> Option<Arc<Peer>> {
+        self.status.borrow().peer.clone()
     }
 
     /// How it is doing, as of now.
@@ -296,7 +296,7 @@ impl fmt::Debug for SessionHandle {
         let status = self.status.borrow();
         f.debug_struct("Session")
             .field("state", &status.state)
-            .field("remote", &status.remote)
+            .field("peer", &status.peer)
             .finish_non_exhaustive()
     }
 }
@@ -305,7 +305,7 @@ impl Reporter {
     fn new() -> Self {
         let status = Status {
             state: State::Disconnected,
-            remote: None,
+            peer: None,
             connections: 0,
             round_trip: None,
             time_fix: 0,
@@ -332,8 +332,8 @@ impl Reporter {
         });
     }
 
-    pub(crate) fn remote(&self) -> Option<Arc<Remote>> {
-        self.status.borrow().remote.clone()
+    pub(crate) fn peer(&self) -> Option<Arc<Peer>> {
+        self.status.borrow().peer.clone()
     }
 
     pub(crate) fn synced(&self) -> Added {

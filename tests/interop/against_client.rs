@@ -159,7 +159,7 @@ impl App {
         let options = SyncOptions::new()
             .subprotocol(Subprotocol::new(2, 0))
             .headers(headers)
-            .out_filter(async |entry, remote| Ok(is_for(&entry, &remote.node_id)))
+            .out_filter(async |entry, peer| Ok(is_for(&entry, &peer.node_id)))
             .auth(async |login| login.credentials == Some("right".into()));
         let running = Server::new(&log, Json, listener).options(options).start();
         let proxy = Proxy::start([]).await;

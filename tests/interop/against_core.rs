@@ -343,7 +343,7 @@ async fn events_carry_a_subprotocol_other_than_the_connections(theirs: Theirs) {
     let received: Vec<_> = received.map(|entry| entry.meta.subprotocol).collect();
     assert_eq!(received, [Some(version(4)), Some(version(2))]);
     if let Some(Ours::Client(session)) = &pair.ours {
-        assert_eq!(session.remote().unwrap().subprotocol, Some(version(4)));
+        assert_eq!(session.peer().unwrap().subprotocol, Some(version(4)));
     }
 }
 

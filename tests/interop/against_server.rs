@@ -21,9 +21,9 @@ async fn our_client_subscribes_adds_and_hears_what_became_of_it() {
         let mut app = App::start().await;
         let session = app.dial("right", 1);
         assert!(session.wait_for(State::Synchronized).await);
-        let remote = session.remote().unwrap();
-        assert_eq!(remote.protocol, Protocol::V5);
-        assert_eq!(remote.subprotocol, Some(Subprotocol::new(2, 0)));
+        let peer = session.peer().unwrap();
+        assert_eq!(peer.protocol, Protocol::V5);
+        assert_eq!(peer.subprotocol, Some(Subprotocol::new(2, 0)));
 
         app.subscribe().await;
         assert_eq!(app.received("todo/count").await.event["count"], 0);
@@ -38,7 +38,7 @@ async fn our_client_subscribes_adds_and_hears_what_became_of_it() {
         let id = app.js.ask("add", json!({ "action": event })).await;
         let made = app.received("todo/add").await;
         assert_eq!((&made.event, json!(made.meta.id.to_protocol_5())), (&event, id));
-        assert_eq!(made.meta.source, Some(remote.node_id.clone()));
+        assert_eq!(made.meta.source, Some(peer.node_id.clone()));
         app.is_content(1).await;
     })
     .await;

@@ -204,7 +204,7 @@ async fn auth_is_told_who_it_is<C: Cell>() {
     assert_eq!(login.subprotocol, Some(Subprotocol::new(2, 5)));
     let expected: Headers = [("lang".to_owned(), json!("de"))].into_iter().collect();
     assert_eq!(login.headers, expected, "the log's identity is between the nodes");
-    assert_eq!(login.peer.address, None);
+    assert_eq!(login.link.address, None);
 }
 
 async fn nothing_is_read_while_auth_runs<C: Cell>() {

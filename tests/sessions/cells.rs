@@ -351,9 +351,9 @@ impl Transport for LongPollTransport {
     type Receiver = <OverLongPoll as Wire>::Receiver;
 
     async fn open(&mut self, format: Format, max_frame: usize) -> io::Result<LinkOf<OverLongPoll>> {
-        let Link { sender, receiver, peer } = self.0.open(format, max_frame).await?;
+        let Link { sender, receiver, info } = self.0.open(format, max_frame).await?;
         let (sender, receiver) = (LongPollHalf::Near(sender), LongPollHalf::Near(receiver));
-        Ok(Link { sender, receiver, peer })
+        Ok(Link { sender, receiver, info })
     }
 }
 
@@ -368,8 +368,8 @@ impl Listener for LongPollListener {
         formats: &[Format],
         max_frame: usize,
     ) -> io::Result<LinkOf<OverLongPoll>> {
-        let Link { sender, receiver, peer } = self.0.accept(formats, max_frame).await?;
+        let Link { sender, receiver, info } = self.0.accept(formats, max_frame).await?;
         let (sender, receiver) = (LongPollHalf::Far(sender), LongPollHalf::Far(receiver));
-        Ok(Link { sender, receiver, peer })
+        Ok(Link { sender, receiver, info })
     }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use logux_sync::{
-    Added, BaseSync, ClientSync, Clock, Cursors, Entry, Epoch, Error, EventId, Log, MemoryStore,
-    NodeId, Position, Role, Server, State, Store, StoreError, SyncOptions, Timestamp,
+    Added, BaseSync, ClientSync, Clock, Created, Cursors, Entry, Epoch, Error, EventId, Log,
+    MemoryStore, NodeId, Role, Server, State, Store, StoreError, SyncOptions, Timestamp,
 };
 
 use crate::cells::Cell;
@@ -76,7 +76,7 @@ impl Store<u64> for FailingStore {
 
     async fn entries_created_after(
         &self,
-        position: Option<&Position>,
+        position: Option<&Created>,
         limit: usize,
     ) -> Result<Vec<Arc<Entry<u64>>>, StoreError> {
         self.memory.entries_created_after(position, limit).await

@@ -112,8 +112,8 @@ async fn maps_change_events_and_never_their_names<C: Cell>() {
         changed.meta.added = Added::ZERO;
         Ok(Arc::new(changed))
     });
-    let server = SyncOptions::<Value>::new().in_map(async |mut entry, remote| {
-        entry.event["in"] = remote.node_id.as_str().into();
+    let server = SyncOptions::<Value>::new().in_map(async |mut entry, peer| {
+        entry.event["in"] = peer.node_id.as_str().into();
         entry.meta.id = "1 forged".parse()?;
         entry.meta.source = None;
         entry.meta.indexes.push("mapped".to_owned());

@@ -88,7 +88,7 @@ async fn an_opener_speaks_what_is_answered<C: Cell>() {
     server.send(&format!(r#"["connected",5,"server",[{NOW},{NOW}]]"#)).await;
     // There is no `ready`: who does not send has nothing to send.
     assert!(session.wait_for(State::Synchronized).await);
-    assert_eq!(session.remote().unwrap().protocol, Protocol::V5);
+    assert_eq!(session.peer().unwrap().protocol, Protocol::V5);
     log.add(json!({ "type": "a" })).await.unwrap();
     assert_eq!(server.next().await.unwrap(), r#"["sync",1,{"type":"a"},{"id":0,"time":0}]"#);
     // Numbers may be 0 and repeat.

@@ -120,7 +120,7 @@ async fn events_of_either_side_are_on_both<C: Cell>() {
     assert!(client.wait_for(State::Synchronized).await);
     assert_eq!(events(&client_log).await, events(&server_log).await);
     assert_eq!(server_log.last_added(), Added::new(2001).unwrap());
-    assert_eq!(client.remote().unwrap().node_id.as_str(), "server");
+    assert_eq!(client.peer().unwrap().node_id.as_str(), "server");
     client.close().await.unwrap();
     assert_eq!(server.shutdown(Duration::from_secs(1)).await.cut, 0);
 }

@@ -651,7 +651,7 @@ async fn diagnostics_count<C: Cell>() {
     assert_eq!(at_server.bytes_sent, at_client.bytes_received);
     assert_eq!((at_client.connections, at_server.connections), (1, 1));
     assert_eq!(at_client.state, State::Synchronized);
-    assert_eq!(at_client.remote.unwrap().node_id.as_str(), "server");
+    assert_eq!(at_client.peer.unwrap().node_id.as_str(), "server");
     assert_eq!((at_client.time_fix, at_server.time_fix), (0, 0));
     // What came from the peer is not for it, and counts as if it had it.
     assert_eq!(at_client.synced, client_log.last_added());

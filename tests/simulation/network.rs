@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use logux_sync::{Format, FrameReceiver, FrameSender, Link, Listener, NodeId, Peer, Transport};
+use logux_sync::{Format, FrameReceiver, FrameSender, Link, LinkInfo, Listener, NodeId, Transport};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -170,7 +170,7 @@ impl Transport for SimulatedTransport {
                     network: self.network.clone(),
                 },
                 receiver: Receiver { frames, waiting: None, health: Arc::clone(&health) },
-                peer: Peer::default(),
+                info: LinkInfo::default(),
             };
             let (to_far, from_near) = mpsc::channel(CAPACITY);
             let (to_near, from_far) = mpsc::channel(CAPACITY);

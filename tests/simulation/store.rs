@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use logux_sync::{
-    Added, Cursors, Entry, Epoch, EventId, MemoryStore, NodeId, Position, Store, StoreError,
+    Added, Created, Cursors, Entry, Epoch, EventId, MemoryStore, NodeId, Store, StoreError,
     Timestamp,
 };
 
@@ -133,7 +133,7 @@ impl Store<u64> for SlowStore {
 
     async fn entries_created_after(
         &self,
-        position: Option<&Position>,
+        position: Option<&Created>,
         limit: usize,
     ) -> Result<Vec<Arc<Entry<u64>>>, StoreError> {
         self.disk.memory.entries_created_after(position, limit).await

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
 use tokio::net::TcpStream;
 
-use crate::stream::Stream;
+use crate::stream::NetworkStream;
 use crate::tls::TlsClient;
 
 /// Where a server is.
@@ -58,13 +58,13 @@ impl Address {
     }
 
     /// The bytes of a new connection, and the address that it goes to.
-    pub(crate) async fn dial(&self) -> io::Result<(Stream, SocketAddr)> {
+    pub(crate) async fn dial(&self) -> io::Result<(NetworkStream, SocketAddr)> {
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
         // A batch is written at once, and its last packet must not wait for an acknowledgement.
         tcp.set_nodelay(true)?;
         let peer = tcp.peer_addr()?;
         let stream = match &self.tls {
-            // In a box, as in `Stream::accept`.
+            // In a box, as in `NetworkStream::accept`.
             Some(tls) => Box::pin(tls.connect(tcp, &self.host)).await?,
             None => tcp.into(),
         };

@@ -160,7 +160,7 @@ impl<T> Faulty<T> {
                 next: None,
                 _collection: collection,
             },
-            peer: link.peer,
+            info: link.info,
         }
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 
-use crate::link::{FrameReceiver, FrameSender, Link, Peer, check_length};
+use crate::link::{FrameReceiver, FrameSender, Link, LinkInfo, check_length};
 
 /// Makes a link of anything that is a `Stream` and a `Sink` of frames, such as
 /// `tokio_util::codec::Framed` around any byte stream.
@@ -45,7 +45,11 @@ where
     B: Into<Bytes>,
 {
     let (sink, stream) = stream.split();
-    Link { sender: SinkSender { sink }, receiver: StreamReceiver { stream }, peer: Peer::default() }
+    Link {
+        sender: SinkSender { sink },
+        receiver: StreamReceiver { stream },
+        info: LinkInfo::default(),
+    }
 }
 
 /// The sending half of a link that [`framed`] made.

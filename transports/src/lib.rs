@@ -60,7 +60,7 @@ pub use framed::{SinkSender, StreamReceiver, framed};
 pub use http::{
     HttpBody, HttpLink, HttpListener, HttpOptions, HttpReceiver, HttpSender, HttpService,
 };
-pub use link::{Format, FrameReceiver, FrameSender, Link, Listener, Peer, Transport};
+pub use link::{Format, FrameReceiver, FrameSender, Link, LinkInfo, Listener, Transport};
 #[cfg(feature = "long-poll")]
 pub use long_poll::{
     HttpClient, HttpConnection, LongPoll, LongPollLink, LongPollReceiver, LongPollSender,
@@ -68,7 +68,7 @@ pub use long_poll::{
 pub use memory::{Memory, MemoryLink, MemoryListener, MemoryReceiver, MemorySender};
 pub use reconnect::Reconnect;
 #[cfg(feature = "websocket")]
-pub use stream::Stream;
+pub use stream::NetworkStream;
 #[cfg(feature = "tls")]
 pub use tls::{TlsClient, TlsServer};
 #[cfg(feature = "websocket")]

@@ -61,13 +61,13 @@ pub struct Link<S, R> {
     /// The half that receives.
     pub receiver: R,
     /// What the transport knows of the other side.
-    pub peer: Peer,
+    pub info: LinkInfo,
 }
 
 /// What a transport knows of the other side of a link. Nothing of it is proven.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Peer {
+pub struct LinkInfo {
     /// The address that the connection comes from or goes to.
     pub address: Option<SocketAddr>,
     /// The HTTP headers of the request that opened the connection, cookies among them.
@@ -77,15 +77,15 @@ pub struct Peer {
     pub format: Option<&'static str>,
 }
 
-impl Peer {
+impl LinkInfo {
     /// The value of a cookie, as the request brought it; the first one of that name.
     ///
     /// ```
-    /// # use logux_transports::Peer;
-    /// let mut peer = Peer::default();
-    /// peer.headers.insert("cookie", "theme=dark; session=1a2b".parse().unwrap());
-    /// assert_eq!(peer.cookie("session"), Some("1a2b"));
-    /// assert_eq!(peer.cookie("none"), None);
+    /// # use logux_transports::LinkInfo;
+    /// let mut info = LinkInfo::default();
+    /// info.headers.insert("cookie", "theme=dark; session=1a2b".parse().unwrap());
+    /// assert_eq!(info.cookie("session"), Some("1a2b"));
+    /// assert_eq!(info.cookie("none"), None);
     /// ```
     pub fn cookie(&self, name: &str) -> Option<&str> {
         let lines = self.headers.get_all(http::header::COOKIE).iter();

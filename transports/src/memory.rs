@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::link::{
-    Format, FrameReceiver, FrameSender, Link, Listener, Peer, Transport, check_length,
+    Format, FrameReceiver, FrameSender, Link, LinkInfo, Listener, Transport, check_length,
 };
 
 /// How many frames wait between the two ends before `send` waits.
@@ -55,7 +55,7 @@ impl Memory {
         let link = |sender, receiver| Link {
             sender: MemorySender { frames: sender },
             receiver: MemoryReceiver { frames: receiver },
-            peer: Peer::default(),
+            info: LinkInfo::default(),
         };
         (link(to_right, from_right), link(to_left, from_left))
     }
@@ -83,7 +83,7 @@ impl Listener for MemoryListener {
             let (format, mut link) = self.dialled.recv().await.ok_or_else(gone)?;
             // Who asks for a format that is not there sees its link closed.
             if let Some(format) = Format::named(formats, format.name) {
-                link.peer.format = Some(format.name);
+                link.info.format = Some(format.name);
                 return Ok(link);
             }
         }

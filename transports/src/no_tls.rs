@@ -4,14 +4,14 @@ use std::io;
 
 use tokio::net::TcpStream;
 
-use crate::stream::Stream;
+use crate::stream::NetworkStream;
 
 #[derive(Clone, Debug)]
 pub(crate) enum TlsClient {}
 
 impl TlsClient {
     #[expect(clippy::unused_async, reason = "as where TLS is built in")]
-    pub(crate) async fn connect(&self, _: TcpStream, _: &str) -> io::Result<Stream> {
+    pub(crate) async fn connect(&self, _: TcpStream, _: &str) -> io::Result<NetworkStream> {
         match *self {}
     }
 }
@@ -21,7 +21,7 @@ pub(crate) enum TlsServer {}
 
 impl TlsServer {
     #[expect(clippy::unused_async, reason = "as where TLS is built in")]
-    pub(crate) async fn accept(&self, _: TcpStream) -> io::Result<Stream> {
+    pub(crate) async fn accept(&self, _: TcpStream) -> io::Result<NetworkStream> {
         match *self {}
     }
 }

@@ -10,7 +10,7 @@ use crate::tls::TlsServer;
 /// The bytes of a connection over the network, whatever they go through: TCP, TLS, somebody's HTTP
 /// server.
 #[derive(Debug)]
-pub struct Stream(Kind);
+pub struct NetworkStream(Kind);
 
 #[derive(Debug)]
 enum Kind {
@@ -22,7 +22,7 @@ enum Kind {
     Upgraded(hyper_util::rt::TokioIo<hyper::upgrade::Upgraded>),
 }
 
-impl Stream {
+impl NetworkStream {
     /// The bytes of a connection that was accepted: within TLS, where the server speaks it.
     pub(crate) async fn accept(tcp: TcpStream, tls: Option<&TlsServer>) -> io::Result<Self> {
         // A batch is written at once, and its last packet must not wait for an acknowledgement.
@@ -40,14 +40,14 @@ impl Stream {
     }
 }
 
-impl From<TcpStream> for Stream {
+impl From<TcpStream> for NetworkStream {
     fn from(stream: TcpStream) -> Self {
         Self(Kind::Plain(stream))
     }
 }
 
 #[cfg(feature = "long-poll")]
-impl From<hyper::upgrade::Upgraded> for Stream {
+impl From<hyper::upgrade::Upgraded> for NetworkStream {
     fn from(stream: hyper::upgrade::Upgraded) -> Self {
         Self(Kind::Upgraded(hyper_util::rt::TokioIo::new(stream)))
     }
@@ -65,7 +65,7 @@ macro_rules! each {
     };
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for NetworkStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -81,7 +81,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for NetworkStream {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

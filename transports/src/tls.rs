@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::dial::invalid;
-use crate::stream::Stream;
+use crate::stream::NetworkStream;
 
 /// All that is spoken over TLS here.
 const ALPN: &[u8] = b"http/1.1";
@@ -91,12 +91,12 @@ impl TlsClient {
     }
 
     /// Agrees on TLS with the server that a connection goes to.
-    pub(crate) async fn connect(&self, tcp: TcpStream, host: &str) -> io::Result<Stream> {
+    pub(crate) async fn connect(&self, tcp: TcpStream, host: &str) -> io::Result<NetworkStream> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| invalid(format!("no certificate can be for the host {host:?}")))?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
         let stream = connector.connect(name, tcp).await.map_err(explained)?;
-        Ok(Stream::tls(TlsStream::Client(stream)))
+        Ok(NetworkStream::tls(TlsStream::Client(stream)))
     }
 }
 
@@ -182,14 +182,14 @@ impl TlsServer {
     }
 
     /// Agrees on TLS with the client that a connection comes from. Waits as long as the client does.
-    pub(crate) async fn accept(&self, tcp: TcpStream) -> io::Result<Stream> {
+    pub(crate) async fn accept(&self, tcp: TcpStream) -> io::Result<NetworkStream> {
         let mut first = [0];
         if tcp.peek(&mut first).await? == 1 && first != [HANDSHAKE] {
             return Err(refuse(tcp).await);
         }
         let acceptor = TlsAcceptor::from(Arc::clone(&self.config.borrow()));
         let stream = acceptor.accept(tcp).await.map_err(explained)?;
-        Ok(Stream::tls(TlsStream::Server(stream)))
+        Ok(NetworkStream::tls(TlsStream::Server(stream)))
     }
 }
 

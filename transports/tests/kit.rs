@@ -77,7 +77,7 @@ async fn a_cut_that_loses_only_a_frame_is_caught() {
         let (left, right) = Memory::pair();
         let loses = Arc::new(AtomicBool::new(false));
         let sender = Lossy { inner: left.sender, loses: Arc::clone(&loses) };
-        let left = Link { sender, receiver: left.receiver, peer: left.peer };
+        let left = Link { sender, receiver: left.receiver, info: left.info };
         (left, right, move || loses.store(true, Ordering::Relaxed))
     }));
     let message = message.await;
@@ -162,7 +162,7 @@ impl Transport for Broken {
         };
         let receiver =
             BrokenReceiver { inner: link.receiver, fault, last: Bytes::new(), half_is_gone };
-        Ok(Link { sender, receiver, peer: link.peer })
+        Ok(Link { sender, receiver, info: link.info })
     }
 }
 

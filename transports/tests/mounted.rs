@@ -236,14 +236,14 @@ async fn the_address_is_what_the_program_tells() {
             listener.accept(&[FORMAT], MAX_FRAME)
         )
         .unwrap();
-        assert_eq!(far.peer.address.is_some(), is_told);
+        assert_eq!(far.info.address.is_some(), is_told);
         let (_near, far) = tokio::try_join!(
             long_poll.open(FORMAT, MAX_FRAME),
             listener.accept(&[FORMAT], MAX_FRAME)
         )
         .unwrap();
-        assert_eq!(far.peer.address.is_some(), is_told);
-        assert!(far.peer.address.is_none_or(|address| address.ip().is_loopback()));
+        assert_eq!(far.info.address.is_some(), is_told);
+        assert!(far.info.address.is_none_or(|address| address.ip().is_loopback()));
     }
 }
 

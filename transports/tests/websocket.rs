@@ -103,10 +103,10 @@ async fn the_listener_tells_who_connects() {
         .unwrap();
     let (near, far) = tokio::join!(transport.open(TEXT, MAX), listener.accept(&[TEXT], MAX));
     let (near, far) = (near.unwrap(), far.unwrap());
-    assert_eq!(far.peer.headers["cookie"], "session=1");
-    assert_eq!(far.peer.headers["x"], "y");
-    assert!(far.peer.address.unwrap().ip().is_loopback());
-    assert_eq!(near.peer.address, Some(listener.local_addr().unwrap()));
+    assert_eq!(far.info.headers["cookie"], "session=1");
+    assert_eq!(far.info.headers["x"], "y");
+    assert!(far.info.address.unwrap().ip().is_loopback());
+    assert_eq!(near.info.address, Some(listener.local_addr().unwrap()));
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn ask(
     }
     let formats: Vec<Format> = formats.to_vec();
     let accepting =
-        tokio::spawn(async move { listener.accept(&formats, MAX).await.unwrap().peer.format });
+        tokio::spawn(async move { listener.accept(&formats, MAX).await.unwrap().info.format });
     match connect_async(request).await {
         Ok((_, answer)) => {
             let named = answer.headers().get("sec-websocket-protocol");

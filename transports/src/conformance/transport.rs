@@ -26,9 +26,9 @@ pub(super) async fn connect<T: Transport, L: Listener>(
     };
     // In a box: transports may need much to open a link, and users' tests should be small futures.
     let (near, far) = within(Box::pin(try_join(opening, accepting))).await??;
-    for peer in [&near.peer, &far.peer] {
-        if peer.format.is_some_and(|name| name != format.name) {
-            return Err(format!("{} was asked for, and {:?} agreed on", format.name, peer.format));
+    for info in [&near.info, &far.info] {
+        if info.format.is_some_and(|name| name != format.name) {
+            return Err(format!("{} was asked for, and {:?} agreed on", format.name, info.format));
         }
     }
     Ok((near, far))

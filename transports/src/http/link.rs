@@ -3,9 +3,9 @@ use std::io;
 use bytes::Bytes;
 
 use super::registry::Place;
-use crate::link::{FrameReceiver, FrameSender, Link, Peer};
+use crate::link::{FrameReceiver, FrameSender, Link, LinkInfo};
 use crate::long_poll::session::{SessionReceiver, SessionSender};
-use crate::stream::Stream;
+use crate::stream::NetworkStream;
 use crate::websocket::{WebSocketLink, WebSocketReceiver, WebSocketSender};
 
 /// A link over HTTP, whichever way the client took.
@@ -27,33 +27,33 @@ pub struct HttpReceiver {
 
 #[derive(Debug)]
 enum Sender {
-    WebSocket(WebSocketSender<Stream>),
+    WebSocket(WebSocketSender<NetworkStream>),
     LongPoll(SessionSender),
 }
 
 #[derive(Debug)]
 enum Receiver {
-    WebSocket(WebSocketReceiver<Stream>),
+    WebSocket(WebSocketReceiver<NetworkStream>),
     LongPoll(SessionReceiver),
 }
 
-pub(super) fn websocket(link: WebSocketLink<Stream>, place: Place) -> HttpLink {
+pub(super) fn websocket(link: WebSocketLink<NetworkStream>, place: Place) -> HttpLink {
     Link {
         sender: HttpSender { half: Sender::WebSocket(link.sender), _place: place.clone() },
         receiver: HttpReceiver { half: Receiver::WebSocket(link.receiver), _place: place },
-        peer: link.peer,
+        info: link.info,
     }
 }
 
 pub(super) fn long_poll(
     (sender, receiver): (SessionSender, SessionReceiver),
-    peer: Peer,
+    info: LinkInfo,
     place: Place,
 ) -> HttpLink {
     Link {
         sender: HttpSender { half: Sender::LongPoll(sender), _place: place.clone() },
         receiver: HttpReceiver { half: Receiver::LongPoll(receiver), _place: place },
-        peer,
+        info,
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::link;
 use super::registry::{Asked, Entry, NotAccepting, Registry, TooMany};
 use super::service::{HttpBody, Refusal, address, origin};
-use crate::link::{Format, Peer};
+use crate::link::{Format, LinkInfo};
 use crate::long_poll::body;
 use crate::long_poll::head;
 use crate::long_poll::session::{Answer, Refused, Room, Session, max_body};
@@ -51,8 +51,8 @@ where
             }
         }
         Ok(name) => {
-            let peer = Peer { address, headers: headers.clone(), format: None };
-            create(registry, name, &headers, peer).await
+            let info = LinkInfo { address, headers: headers.clone(), format: None };
+            create(registry, name, &headers, info).await
         }
     };
     if answered.is_err() && !body.is_end_stream() {
@@ -79,7 +79,7 @@ async fn create(
     registry: &Arc<Registry>,
     name: &str,
     headers: &HeaderMap,
-    mut peer: Peer,
+    mut info: LinkInfo,
 ) -> Answered {
     let nonce = head::only(headers, &head::NONCE)
         .and_then(|nonce| BASE64URL_NOPAD.decode(nonce.as_bytes()).ok())
@@ -95,7 +95,7 @@ async fn create(
     let id = if let Some(id) = registry.opened(&asked) {
         id
     } else {
-        let place = registry.place(peer.address.map(|address| address.ip()))?;
+        let place = registry.place(info.address.map(|address| address.ip()))?;
         let permit = registry.reserve().await?;
         let session = Session::new(registry.options.times(), accepting.max_frame);
         let entry = Entry { session: Arc::clone(&session), format, origin: asked.origin.clone() };
@@ -103,10 +103,10 @@ async fn create(
             .enter(asked.clone(), entry)
             .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         if is_new {
-            peer.format = Some(format.name);
+            info.format = Some(format.name);
             let leaving = Arc::clone(registry);
             let halves = session.halves(move || leaving.leave(&asked));
-            permit.send(link::long_poll(halves, peer, place));
+            permit.send(link::long_poll(halves, info, place));
         }
         id
     };

@@ -19,7 +19,7 @@ use tower_service::Service;
 use super::patient::Patient;
 use super::registry::Registry;
 use super::service::HttpService;
-use crate::stream::Stream;
+use crate::stream::NetworkStream;
 
 /// How much of a head is read, in bytes and in headers.
 const MAX_HEAD: usize = 16 << 10;
@@ -29,7 +29,7 @@ const MAX_HEADERS: usize = 64;
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What a connection is that hyper serves.
-type Connection = TokioIo<Patient<Stream>>;
+type Connection = TokioIo<Patient<NetworkStream>>;
 
 /// Serves until nobody accepts links any more and the last one has ended.
 pub(super) async fn serve(tcp: TcpListener, registry: Arc<Registry>) {
@@ -73,7 +73,7 @@ async fn connection(
     registry: Arc<Registry>,
 ) -> io::Result<()> {
     let options = registry.options.clone();
-    let accepting = Stream::accept(tcp, options.tls.as_ref());
+    let accepting = NetworkStream::accept(tcp, options.tls.as_ref());
     let stream = timeout(options.head_timeout, accepting).await??;
     let stream: Connection = TokioIo::new(Patient::new(stream, options.write_timeout));
     let service = HttpService::new(Arc::clone(&registry));
@@ -101,9 +101,9 @@ async fn connection(
 
 /// The bytes of an upgraded connection, and what of them was read already. One of our own is a
 /// stream like others again; another program's stays in what its server made of it.
-pub(super) fn stream(upgraded: Upgraded) -> (Stream, Bytes) {
+pub(super) fn stream(upgraded: Upgraded) -> (NetworkStream, Bytes) {
     match upgraded.downcast::<Connection>() {
         Ok(parts) => (parts.io.into_inner().into_inner(), parts.read_buf),
-        Err(upgraded) => (Stream::from(upgraded), Bytes::new()),
+        Err(upgraded) => (NetworkStream::from(upgraded), Bytes::new()),
     }
 }

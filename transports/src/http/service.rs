@@ -24,7 +24,7 @@ pub type HttpBody = Full<Bytes>;
 ///
 /// It takes any path. The program that serves it lets HTTP/1.1 connections be upgraded and sets the
 /// time limits of heads and answers. It may tell the client's address by an extension of the
-/// request, a [`SocketAddr`], which is then the link's [`Peer::address`](crate::Peer::address) and
+/// request, a [`SocketAddr`], which is then the link's [`LinkInfo::address`](crate::LinkInfo::address) and
 /// what the limit of links per address counts. The repository's `examples/axum.rs` is such a program,
 /// with an axum router.
 ///

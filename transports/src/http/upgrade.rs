@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::registry::Registry;
 use super::service::{HttpBody, Refusal, address};
 use super::{link, serve};
-use crate::link::Peer;
+use crate::link::LinkInfo;
 use crate::long_poll::head::only;
 use crate::websocket::{self, Choice, choose};
 
@@ -35,7 +35,7 @@ pub(super) async fn answer<B>(
         .map_err(|message| Refusal::new(StatusCode::BAD_REQUEST, message))?;
     let place = registry.place(peer.map(|address| address.ip()))?;
     let permit = registry.reserve().await?;
-    let link_peer = Peer {
+    let info = LinkInfo {
         address: peer,
         headers: std::mem::take(request.headers_mut()),
         format: Some(format.name),
@@ -49,7 +49,7 @@ pub(super) async fn answer<B>(
         };
         let (stream, read) = serve::stream(upgraded);
         let link =
-            websocket::accepted(stream, read, format, accepting.max_frame, link_peer, sizes).await;
+            websocket::accepted(stream, read, format, accepting.max_frame, info, sizes).await;
         permit.send(link::websocket(link, place));
     });
     let mut response = Response::new(HttpBody::default());

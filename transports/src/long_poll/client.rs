@@ -17,7 +17,7 @@ use super::http_client::{HttpClient, HttpConnection};
 use super::numbered::{Inbox, Outbox};
 use super::{MAX_BATCH, body};
 use crate::dial::{self, Address, invalid};
-use crate::link::{Format, FrameReceiver, FrameSender, Link, Peer, Transport, check_length};
+use crate::link::{Format, FrameReceiver, FrameSender, Link, LinkInfo, Transport, check_length};
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;
 
@@ -214,7 +214,7 @@ impl<H: HttpClient> LongPoll<H> {
                 trouble: Trouble::default(),
                 broken: 0,
             },
-            peer: Peer { format: Some(format.name), ..Peer::default() },
+            info: LinkInfo { format: Some(format.name), ..LinkInfo::default() },
         })
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::{ByteStream, Sizes, WebSocketLink, WebSocketReceiver, WebSocketSender, handshake};
 use crate::dial::{self, Address};
-use crate::link::{Format, Peer, Transport};
+use crate::link::{Format, LinkInfo, Transport};
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;
 
@@ -74,13 +74,13 @@ impl WebSocket {
         format: Format,
         max_frame: usize,
     ) -> io::Result<WebSocketLink<S>> {
-        self.within_time(self.ask(stream, format, max_frame, Peer::default())).await
+        self.within_time(self.ask(stream, format, max_frame, LinkInfo::default())).await
     }
 
     async fn dial(&self, format: Format, max_frame: usize) -> io::Result<WebSocketLink> {
         let (stream, address) = self.address.dial().await?;
-        let peer = Peer { address: Some(address), ..Peer::default() };
-        self.ask(stream, format, max_frame, peer).await
+        let info = LinkInfo { address: Some(address), ..LinkInfo::default() };
+        self.ask(stream, format, max_frame, info).await
     }
 
     async fn ask<S: ByteStream>(
@@ -88,10 +88,10 @@ impl WebSocket {
         stream: S,
         format: Format,
         max_frame: usize,
-        peer: Peer,
+        info: LinkInfo,
     ) -> io::Result<WebSocketLink<S>> {
         let Self { address, headers, sizes, .. } = self;
-        handshake::dial(stream, address.uri(), headers, format, max_frame, peer, *sizes).await
+        handshake::dial(stream, address.uri(), headers, format, max_frame, info, *sizes).await
     }
 
     async fn within_time<T>(&self, opening: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -13,7 +13,7 @@ use tokio_tungstenite::{accept_hdr_async_with_config, client_async_with_config};
 
 use super::{Allowance, ByteStream, Metered, Sizes, WebSocketLink, io_error, link};
 use crate::dial::refused;
-use crate::link::{Format, Peer};
+use crate::link::{Format, LinkInfo};
 
 /// Begins the names of subprotocols that name a format.
 const PREFIX: &str = "logux.";
@@ -25,7 +25,7 @@ pub(super) async fn dial<S: ByteStream>(
     headers: &HeaderMap,
     format: Format,
     max_frame: usize,
-    peer: Peer,
+    info: LinkInfo,
     sizes: Sizes,
 ) -> io::Result<WebSocketLink<S>> {
     let mut request: ClientRequest = uri.clone().into_client_request().map_err(io_error)?;
@@ -52,7 +52,7 @@ pub(super) async fn dial<S: ByteStream>(
         }
         error => io_error(error),
     })?;
-    Ok(link(stream, format, peer, allowance, sizes))
+    Ok(link(stream, format, info, allowance, sizes))
 }
 
 /// Whom to let in.
@@ -69,12 +69,12 @@ impl Policy {
         stream: S,
         formats: &[Format],
         max_frame: usize,
-        mut peer: Peer,
+        mut info: LinkInfo,
     ) -> io::Result<WebSocketLink<S>> {
         let mut chosen = None;
         #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
         let check = |request: &Request, mut response: Response| {
-            peer.headers.clone_from(request.headers());
+            info.headers.clone_from(request.headers());
             if !allows(self.origins.as_deref(), request.headers()) {
                 return Err(refusal(StatusCode::FORBIDDEN, "this origin may not connect".into()));
             }
@@ -92,7 +92,7 @@ impl Policy {
         let stream =
             accept_hdr_async_with_config(metered, check, Some(config)).await.map_err(io_error)?;
         match chosen {
-            Some(format) => Ok(link(stream, format, peer, allowance, self.sizes)),
+            Some(format) => Ok(link(stream, format, info, allowance, self.sizes)),
             None => Err(io::Error::other("the handshake ended without a request")),
         }
     }

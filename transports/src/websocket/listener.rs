@@ -9,8 +9,8 @@ use tokio::time::{sleep, timeout};
 
 use super::handshake::Policy;
 use super::{ByteStream, WebSocketLink, WebSocketReceiver, WebSocketSender};
-use crate::link::{Format, Listener, Peer};
-use crate::stream::Stream;
+use crate::link::{Format, LinkInfo, Listener};
+use crate::stream::NetworkStream;
 use crate::tls::TlsServer;
 
 /// Accepts WebSocket connections on a TCP port.
@@ -51,7 +51,7 @@ impl WebSocketListener {
         formats: &[Format],
         max_frame: usize,
     ) -> io::Result<WebSocketLink<S>> {
-        Policy::default().accept(stream, formats, max_frame, Peer::default()).await
+        Policy::default().accept(stream, formats, max_frame, LinkInfo::default()).await
     }
 
     /// The address that it listens on.
@@ -137,9 +137,9 @@ async fn handshake(
     formats: Arc<[Format]>,
     max_frame: usize,
 ) -> io::Result<WebSocketLink> {
-    let stream = Stream::accept(tcp, tls.as_ref()).await?;
-    let peer = Peer { address: Some(address), ..Peer::default() };
-    policy.accept(stream, &formats, max_frame, peer).await
+    let stream = NetworkStream::accept(tcp, tls.as_ref()).await?;
+    let info = LinkInfo { address: Some(address), ..LinkInfo::default() };
+    policy.accept(stream, &formats, max_frame, info).await
 }
 
 fn too_slow() -> io::Error {

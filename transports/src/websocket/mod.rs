@@ -20,8 +20,8 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use crate::link::{Format, FrameReceiver, FrameSender, Link, Peer, check_length, too_long};
-use crate::stream::Stream;
+use crate::link::{Format, FrameReceiver, FrameSender, Link, LinkInfo, check_length, too_long};
+use crate::stream::NetworkStream;
 use meter::{Allowance, Metered};
 
 pub use client::WebSocket;
@@ -70,14 +70,14 @@ impl Sizes {
 
 /// The sending half of a WebSocket link.
 #[derive(Debug)]
-pub struct WebSocketSender<S = Stream> {
+pub struct WebSocketSender<S = NetworkStream> {
     sink: SplitSink<WebSocketStream<Metered<S>>, Message>,
     is_text: fn(&[u8]) -> bool,
 }
 
 /// The receiving half of a WebSocket link. Takes text frames and binary ones alike, as JavaScript servers do.
 #[derive(Debug)]
-pub struct WebSocketReceiver<S = Stream> {
+pub struct WebSocketReceiver<S = NetworkStream> {
     stream: SplitStream<WebSocketStream<Metered<S>>>,
     allowance: Allowance,
     sizes: Sizes,
@@ -88,7 +88,7 @@ pub struct WebSocketReceiver<S = Stream> {
 }
 
 /// A WebSocket link over a byte stream.
-pub type WebSocketLink<S = Stream> = Link<WebSocketSender<S>, WebSocketReceiver<S>>;
+pub type WebSocketLink<S = NetworkStream> = Link<WebSocketSender<S>, WebSocketReceiver<S>>;
 
 /// The server's end of a link whose handshake was answered; `read` came after it already.
 #[cfg(feature = "long-poll")]
@@ -97,7 +97,7 @@ pub(crate) async fn accepted<S: ByteStream>(
     read: Bytes,
     format: Format,
     max_frame: usize,
-    peer: Peer,
+    info: LinkInfo,
     sizes: Sizes,
 ) -> WebSocketLink<S> {
     let allowance = Allowance::new(Sizes::HANDSHAKE);
@@ -106,22 +106,22 @@ pub(crate) async fn accepted<S: ByteStream>(
     // Nothing may be an empty buffer, which would be kept.
     let read = if read.is_empty() { Vec::new() } else { read.into() };
     let stream = WebSocketStream::from_partially_read(metered, read, Role::Server, config).await;
-    link(stream, format, peer, allowance, sizes)
+    link(stream, format, info, allowance, sizes)
 }
 
 fn link<S: ByteStream>(
     stream: WebSocketStream<Metered<S>>,
     format: Format,
-    mut peer: Peer,
+    mut info: LinkInfo,
     allowance: Allowance,
     sizes: Sizes,
 ) -> WebSocketLink<S> {
-    peer.format = Some(format.name);
+    info.format = Some(format.name);
     let (sink, stream) = stream.split();
     Link {
         sender: WebSocketSender { sink, is_text: format.is_text },
         receiver: WebSocketReceiver { stream, allowance, sizes, limit: None, ended: false },
-        peer,
+        info,
     }
 }
 
