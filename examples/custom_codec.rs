@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (near, far) = Memory::pair();
     let opener = BaseSync::new(&left, Cbor, Role::Opener, near).start();
     let _acceptor = BaseSync::new(&right, Cbor, Role::Acceptor, far).start();
-    opener.wait_for(State::Synchronized).await;
+    opener.wait_for(State::Synchronized).await?;
     if right.last_added() != left.last_added() {
         return Err("the event did not arrive".into());
     }

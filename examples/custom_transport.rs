@@ -234,9 +234,7 @@ mod proof {
                 println!("  {} has {:?} of {}", log.node_id(), entry.event, entry.meta.id.node());
             }
         }
-        if !client.wait_for(State::Synchronized).await {
-            return Err("the session ended".into());
-        }
+        client.wait_for(State::Synchronized).await?;
         client.close().await?;
         server.shutdown(Duration::from_secs(5)).await;
         Ok(())

@@ -114,8 +114,8 @@ impl Peer {
                 return Err("an event was added twice".into());
             }
         }
-        self.dialled.wait_for(State::Synchronized).await;
-        self.accepted.wait_for(State::Synchronized).await;
+        self.dialled.wait_for(State::Synchronized).await?;
+        self.accepted.wait_for(State::Synchronized).await?;
         let created = self.log.entries_created_after(None, usize::MAX).await?;
         let id = |id: &logux_sync::EventId| (id.node().clone(), id.time().value());
         Ok(created.iter().map(|entry| id(&entry.meta.id)).collect())

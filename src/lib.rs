@@ -1,20 +1,22 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
+mod cursors;
+mod entry;
 mod log;
-#[cfg(planted)]
-pub mod planted;
-#[cfg(not(planted))]
-mod planted;
 mod store;
 mod sync;
 
-pub use log::{Clock, Created, Draft, Entry, Follow, Log, Meta};
-pub use store::{Cursors, Epoch, MemoryStore, Store, StoreError};
+pub use cursors::{Cursors, Epoch};
+pub use entry::{Created, Draft, Entry, Meta};
+pub use log::{Clock, Follow, Log};
+pub use store::{MemoryStore, Store, StoreError};
+#[doc(hidden)]
+pub use sync::format;
 pub use sync::{
     BaseSync, CallbackError, ClientSync, Diagnostics, Error, FarFuture, Login, Misbehaviour,
-    Notice, Notices, Peer, Role, RunningServer, Server, ServerSync, Session, SessionHandle,
-    Shutdown, State, States, SyncOptions, filters, format,
+    Notice, Notices, Peer, RefusalLimit, Role, RunningServer, Server, ServerSync, Session,
+    SessionEnded, SessionHandle, Shutdown, State, States, SyncOptions, filters,
 };
 
 pub use logux_codecs::{
@@ -41,6 +43,10 @@ pub use logux_transports::{HttpListener, HttpOptions, HttpService, LongPoll};
 pub use logux_transports::{TlsClient, TlsServer};
 #[cfg(feature = "websocket")]
 pub use logux_transports::{WebSocket, WebSocketLink, WebSocketListener};
+
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use sync::fuzzing;
 
 /// The messages of the protocol, and codecs: see [`Codec`].
 pub use logux_codecs as codecs;

@@ -149,7 +149,7 @@ impl Client {
         let node = self.log.node_id();
         let seen = self.states.lock().unwrap();
         let last = &seen[seen.len().saturating_sub(12)..];
-        assert_eq!(reached, Ok(true), "{node} is not {state}, but was {last:?}");
+        assert!(matches!(reached, Ok(Ok(()))), "{node} is not {state}, but was {last:?}");
     }
 
     /// What it must show without a connection, if that is clear: `None` where nothing of its own

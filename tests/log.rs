@@ -77,7 +77,7 @@ async fn receive_own_event(log: &Log<u64>, time: u64) {
     let (near, far) = Memory::pair();
     let _here = BaseSync::new(log, Json, Role::Acceptor, near).start();
     let there = BaseSync::new(&peer_log, Json, Role::Opener, far).start();
-    assert!(there.wait_for(State::Synchronized).await);
+    there.wait_for(State::Synchronized).await.unwrap();
 }
 
 #[tokio::test]

@@ -136,8 +136,9 @@ impl Client {
                 ClientSync::new(&log, Json, transport).start()
             }
         };
-        let is_in_step = session.wait_for(State::Synchronized).await;
-        assert!(is_in_step, "client {n}, {kind:?}: {:?}", session.ended().await);
+        if let Err(ended) = session.wait_for(State::Synchronized).await {
+            panic!("client {n}, {kind:?}: {:?}", ended.reason());
+        }
         Self { log, session }
     }
 
@@ -148,7 +149,7 @@ impl Client {
             // So that they do not all go in one batch.
             yield_now().await;
         }
-        assert!(self.session.wait_for(State::Synchronized).await);
+        self.session.wait_for(State::Synchronized).await.unwrap();
     }
 
     /// Waits for the server's events: each once, and in their order.

@@ -45,9 +45,9 @@ async fn both_sides_add_at_once() {
     first.await.unwrap();
     second.await.unwrap();
     // The client may be in step before the server has sent its last events.
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     client_log.end_at(2 * EVENTS).await;
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
 
     let here = client_log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
     let there = server_log.entries_after(Added::ZERO, usize::MAX).await.unwrap();

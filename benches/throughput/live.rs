@@ -33,7 +33,7 @@ pub(crate) async fn live<C: Codec, T: Transport, L: Listener>(
     let (near, far) = (log("client").await, log("server").await);
     let server = Server::new(&far, codec.clone(), listener).options(options.clone()).start();
     let client = ClientSync::new(&near, codec, transport).options(options).start();
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     let start = Instant::now();
     let add = async {
         match adding {
@@ -53,7 +53,7 @@ pub(crate) async fn live<C: Codec, T: Transport, L: Listener>(
         }
     };
     add.await;
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     let took = start.elapsed();
     delivered(&far, events).await;
     client.close().await.expect("closed");

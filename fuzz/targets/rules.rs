@@ -1,25 +1,23 @@
 #![no_main]
-//! The rules, fed with whatever a decoder may let through: no order of messages, whoever opened the
-//! connection, makes a session panic or hang, or the log give up what it has.
+//! The rules, fed with whatever a decoder may let through: no order of messages and answers, whoever
+//! opened the connection, makes them panic, confirm what is not stored, or outlive a silent peer.
 
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
-use logux_sync::{
-    BaseSync, Codec, FrameReceiver, FrameSender, Json, Limits, Log, Memory, MemoryStore, Message,
-    Role, State, SyncOptions, Value,
-};
+use logux_sync::fuzzing::Attacked;
+use logux_sync::{Codec, Json, Limits, Value};
 use serde_json::json;
 
-/// What the peer does.
+/// What happens.
 #[derive(Arbitrary, Debug)]
 enum Step {
     /// Says something of the protocol, with numbers and names that matter.
     Say(Saying),
     /// Lets time pass, in seconds.
     Wait(u8),
-    /// Reads what was sent.
-    Read,
+    /// The store or the user answers what was asked first.
+    Answer,
     /// The user adds an event.
     Add,
 }
@@ -161,64 +159,21 @@ impl Id {
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut input = Unstructured::new(bytes);
-    let Ok((accepts, fixes, checks)) = <(bool, bool, bool)>::arbitrary(&mut input) else { return };
+    let Ok((accepts, fixes)) = <(bool, bool)>::arbitrary(&mut input) else { return };
     let Ok(steps) = Vec::<Step>::arbitrary_take_rest(input) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime can be made");
-    runtime.block_on(async {
-        let node = "own".parse().expect("it is a name");
-        let log = Log::<Value>::open(node, MemoryStore::new()).await.expect("memory can be read");
-        log.add(json!({ "type": "first" })).await.expect("memory can be written");
-        let (near, mut far) = Memory::pair();
-        let role = if accepts { Role::Acceptor } else { Role::Opener };
-        let mut options = SyncOptions::new().fix_time(fixes);
-        if checks {
-            options = options.auth(async |login| login.token_is("secret"));
-        }
-        let session = BaseSync::new(&log, Json, role, near).options(options).start();
-        let mut added = 1;
-        for step in steps {
-            match step {
-                Step::Say(saying) => {
-                    let frame = saying.json().to_string();
-                    let read = Json.decode::<Value>(frame.as_bytes(), Limits::default());
-                    if let Ok(Message::Sync(sync)) = read {
-                        added += sync.entries.len();
-                    }
-                    // The session may have ended, and does not read then.
-                    let sent = far.sender.send(frame.into());
-                    let _ = tokio::time::timeout(Duration::from_millis(1), sent).await;
-                }
-                Step::Wait(seconds) => tokio::time::sleep(Duration::from_secs(seconds.into())).await,
-                Step::Read => {
-                    let received = far.receiver.receive(1 << 20);
-                    let received = tokio::time::timeout(Duration::from_millis(1), received).await;
-                    if let Ok(Ok(Some(frame))) = received {
-                        let message = Json.decode::<Value>(&frame, Limits::default());
-                        message.expect("what a session sends is a message");
-                    }
-                }
-                Step::Add => {
-                    log.add(json!({ "type": "more" })).await.expect("memory can be written");
-                    added += 1;
+    let mut rules = Attacked::new(accepts, fixes);
+    for step in steps {
+        match step {
+            Step::Say(saying) => {
+                let frame = saying.json().to_string();
+                if let Ok(message) = Json.decode(frame.as_bytes(), Limits::default()) {
+                    rules.receive(message);
                 }
             }
+            Step::Answer => rules.answer(),
+            Step::Wait(seconds) => rules.wait(Duration::from_secs(seconds.into())),
+            Step::Add => rules.add(),
         }
-        drop(far);
-        // Once the peer is gone the session ends, whatever it was doing.
-        let ended = tokio::time::timeout(Duration::from_secs(600), session.ended()).await;
-        if let Err(error) = ended.expect("the session ends with its link") {
-            assert!(!matches!(*error, logux_sync::Error::Store(_)), "{error}");
-        }
-        let entries = log
-            .entries_after(logux_sync::Added::ZERO, usize::MAX)
-            .await
-            .expect("memory can be read");
-        assert!(!entries.is_empty() && entries.len() <= added, "{} of {added}", entries.len());
-        assert_eq!(entries[0].event, json!({ "type": "first" }));
-        let _ = State::Disconnected;
-    });
+    }
+    rules.end();
 });

@@ -9,14 +9,15 @@ use futures_core::stream::BoxStream;
 use futures_util::stream;
 use logux_codecs::{Added, Event};
 
-use super::{Entry, Log};
-use crate::store::StoreError;
+use super::end::End;
+use crate::entry::Entry;
+use crate::store::{Store, StoreError};
 
 /// How many entries are read at once.
 const PAGE: usize = 256;
 
 /// The events of a log, those that it holds and then those that are added, as a stream without
-/// end. Made by [`Log::follow`].
+/// end. Made by [`Log::follow`](crate::Log::follow).
 ///
 /// Ends only after an error of the store.
 pub struct Follow<E> {
@@ -24,16 +25,16 @@ pub struct Follow<E> {
 }
 
 impl<E: Event> Follow<E> {
-    pub(super) fn new(log: Log<E>, after: Added) -> Self {
-        let start = (log, after, VecDeque::<Arc<Entry<E>>>::new());
-        let entries = stream::try_unfold(start, async |(log, mut after, mut page)| {
+    pub(super) fn new(store: Arc<dyn Store<E>>, end: Arc<End>, after: Added) -> Self {
+        let start = (store, end, after, VecDeque::<Arc<Entry<E>>>::new());
+        let entries = stream::try_unfold(start, async |(store, end, mut after, mut page)| {
             loop {
                 if let Some(entry) = page.pop_front() {
                     after = entry.meta.added;
-                    return Ok(Some((entry, (log, after, page))));
+                    return Ok(Some((entry, (store, end, after, page))));
                 }
-                log.end().beyond(after).await;
-                page = log.entries_after(after, PAGE).await?.into();
+                end.beyond(after).await;
+                page = store.entries_after(after, PAGE).await?.into();
             }
         });
         Self { entries: Box::pin(entries) }

@@ -6,9 +6,10 @@ use logux_codecs::{Added, Event, EventId, NodeId, Timestamp};
 use tokio::sync::Mutex;
 
 use super::end::End;
-use super::{Clock, Created, Draft, Entry, Follow, Withheld};
-use crate::planted::planted;
-use crate::store::{Cursors, Epoch, Store, StoreError};
+use super::{Clock, Follow, Withheld};
+use crate::cursors::{Cursors, Epoch};
+use crate::entry::{Created, Draft, Entry, Received};
+use crate::store::{Store, StoreError};
 
 /// A node's events: what the program adds, and what its peers send.
 ///
@@ -53,15 +54,6 @@ struct Shared<E> {
     withheld: std::sync::Mutex<HashMap<NodeId, Withheld>>,
 }
 
-/// Events that a peer sent, ready to be added.
-#[derive(Debug)]
-pub(crate) struct Received<E> {
-    pub(crate) peer: NodeId,
-    pub(crate) entries: Vec<Entry<E>>,
-    /// How far the peer's log is received once the entries are stored.
-    pub(crate) up_to: Added,
-}
-
 impl<E: Event> Log<E> {
     /// Opens the log of a node that the store keeps, by the system's clock.
     ///
@@ -80,8 +72,6 @@ impl<E: Event> Log<E> {
         let last_time = store.last_time(&node_id).await?.unwrap_or_default();
         let last_added = store.last_added().await?;
         let epoch = store.epoch().await?;
-        let epoch =
-            if planted!("identity changes at each start") { Epoch::random() } else { epoch };
         Ok(Self {
             shared: Arc::new(Shared {
                 node_id,
@@ -196,7 +186,7 @@ impl<E: Event> Log<E> {
     /// # }
     /// ```
     pub fn follow(&self, after: Added) -> Follow<E> {
-        Follow::new(self.clone(), after)
+        Follow::new(Arc::clone(&self.shared.store), Arc::clone(&self.shared.end), after)
     }
 
     /// How far the log and that of a peer are in step.
@@ -287,7 +277,6 @@ impl<E: Event> Log<E> {
     /// An id that this node never had: later than the last one, whatever the clock does.
     fn next_id(&self, last_time: &mut Timestamp) -> Result<EventId, StoreError> {
         let next = last_time.shifted(1).map(|next| next.max(self.now()));
-        let next = if planted!("ids follow the clock") { Some(self.now()) } else { next };
         *last_time = next.ok_or_else(|| StoreError::new("there are no more ids"))?;
         Ok(EventId::new(*last_time, self.shared.node_id.clone()))
     }

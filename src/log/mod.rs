@@ -1,8 +1,7 @@
-//! The log: events, their meta, their ids, and the order in which they came.
+//! The log: it gives events their ids and their order, and tells who waits that it has grown.
 
 mod clock;
 mod end;
-mod entry;
 mod follow;
 #[expect(clippy::module_inception, reason = "the log's own file, beside its parts")]
 mod log;
@@ -10,8 +9,6 @@ mod withheld;
 
 pub use clock::Clock;
 pub(crate) use end::End;
-pub use entry::{Created, Draft, Entry, Meta};
 pub use follow::Follow;
 pub use log::Log;
-pub(crate) use log::Received;
 pub(crate) use withheld::Withheld;

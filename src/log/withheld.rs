@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use logux_codecs::Added;
 
-use crate::planted::planted;
-
 /// So many ranges are told apart. Above that the oldest are joined: what lies between two of them
 /// may then travel twice, and is added once.
 const MAX_RANGES: usize = 1 << 16;
@@ -23,7 +21,7 @@ struct Positions {
     /// All up to here was sent, or is in the ranges.
     known_up_to: u64,
     /// Some of the ranges are to be looked at again.
-    reviewing: bool,
+    reevaluating: bool,
 }
 
 impl Withheld {
@@ -53,22 +51,21 @@ impl Withheld {
     pub(crate) fn delivered(&self, after: Added, up_to: Added, withheld: &[Added]) {
         let mut positions = self.positions();
         positions.remove(after.value() + 1..=up_to.value());
-        let withheld = if planted!("what is withheld is forgotten") { &[] } else { withheld };
         for added in withheld {
             positions.insert(added.value()..=added.value());
         }
     }
 
     /// Wants all looked at again. `false` if there is nothing to look at.
-    pub(crate) fn review(&self) -> bool {
+    pub(crate) fn reevaluate(&self) -> bool {
         let mut positions = self.positions();
-        positions.reviewing = !positions.ranges.is_empty();
-        positions.reviewing
+        positions.reevaluating = !positions.ranges.is_empty();
+        positions.reevaluating
     }
 
     /// Whether it was wanted and not finished, maybe by an earlier connection.
-    pub(crate) fn is_reviewed(&self) -> bool {
-        self.positions().reviewing
+    pub(crate) fn is_reevaluated(&self) -> bool {
+        self.positions().reevaluating
     }
 
     /// After which position to begin.
@@ -76,11 +73,11 @@ impl Withheld {
         self.positions().ranges.first().map(|first| Added::ZERO.plus(first.start() - 1))
     }
 
-    pub(crate) fn reviewed(&self) {
-        self.positions().reviewing = false;
+    pub(crate) fn reevaluated(&self) {
+        self.positions().reevaluating = false;
     }
 
-    /// The last position that can be skipped in a review that has come to `after`.
+    /// The last position that can be skipped in a reevaluation that has come to `after`.
     pub(crate) fn skip(&self, after: Added) -> Option<Added> {
         let positions = self.positions();
         let next = positions.ranges.iter().find(|range| *range.end() > after.value())?;
@@ -90,9 +87,6 @@ impl Withheld {
     pub(crate) fn contains(&self, added: Added) -> bool {
         let positions = self.positions();
         let place = positions.place(added.value());
-        if planted!("a second look sends all again") {
-            return true;
-        }
         positions.ranges.get(place).is_some_and(|range| range.contains(&added.value()))
     }
 

@@ -20,8 +20,9 @@ use futures_util::future::join;
 use logux_codecs::{Added, EventId, NodeId, Timestamp, Value};
 use tokio::task::yield_now;
 
-use super::{Cursors, Epoch, Store};
-use crate::log::{Draft, Entry};
+use super::contract::Store;
+use crate::cursors::{Cursors, Epoch};
+use crate::entry::{Draft, Entry};
 
 /// Checks every line of the contract; `make` gives a new and empty store each time.
 pub async fn store<S: Store<Value>>(make: impl AsyncFn() -> S) {

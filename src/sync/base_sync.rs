@@ -2,13 +2,12 @@ use std::sync::Arc;
 
 use logux_codecs::{Added, Codec, Event};
 use logux_transports::{FrameReceiver, FrameSender, Link};
-use tokio::sync::mpsc;
 
-use super::driver::{Driver, Lasting};
+use super::connection::{Connection, Lasting};
 use super::error::Error;
 use super::options::SyncOptions;
 use super::rules::Role;
-use super::session::{Command, Reporter, Session};
+use super::session::{Commands, Reporter, Session};
 use super::state::State;
 use crate::log::Log;
 
@@ -27,7 +26,7 @@ use crate::log::Log;
 /// let (near, far) = Memory::pair();
 /// let opener = BaseSync::new(&left, Json, Role::Opener, near).start();
 /// let acceptor = BaseSync::new(&right, Json, Role::Acceptor, far).start();
-/// opener.wait_for(State::Synchronized).await;
+/// opener.wait_for(State::Synchronized).await?;
 /// assert_eq!(right.last_added(), left.last_added());
 /// # Ok(())
 /// # }
@@ -61,30 +60,41 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
         })
     }
 
-    /// No `async fn`, which would hold what it is given twice, for as long as the connection lasts.
+    /// Not an `async fn`, which would hold what it is given twice, for as long as the connection lasts.
     pub(crate) fn run(
         self,
-        mut commands: mpsc::Receiver<Command>,
+        mut commands: Commands,
         reporter: Reporter,
     ) -> impl Future<Output = Result<(), Arc<Error>>> + Send {
         let Self { log, codec, role, link, options } = self;
         async move {
             reporter.state(State::Connecting);
-            let credentials = match &options.credentials {
-                Some(credentials) => {
-                    credentials.produce().await.map_err(|error| reporter.error(error))?.into()
-                }
-                None => None,
+            let result = async {
+                let credentials = match &options.credentials {
+                    Some(credentials) => Some(credentials.produce().await?),
+                    None => None,
+                };
+                // Who will answer is not known, so nothing is claimed to be received from it.
+                let synced = options.admission.other_synced.unwrap_or(Added::ZERO);
+                let config = options.config(role, &log, credentials, synced);
+                let mut lasting = Lasting::default();
+                let ended = Connection::new(
+                    &log,
+                    &codec,
+                    &options,
+                    &reporter,
+                    &mut commands,
+                    &mut lasting,
+                    config,
+                    link,
+                )
+                .run()
+                .await;
+                reporter.state(State::Disconnected);
+                ended.result
             };
-            // Who will answer is not known, so nothing is claimed to be received from it.
-            let synced = options.other_synced.unwrap_or(Added::ZERO);
-            let config = options.config(role, &log, credentials, synced);
-            let mut lasting = Lasting::default();
-            let driver =
-                Driver::new(&log, &codec, &options, &reporter, &mut commands, &mut lasting, config);
-            let ended = driver.run(link).await;
-            reporter.state(State::Disconnected);
-            ended.result.map_err(|error| reporter.error(error))
+            let result = result.await.map_err(|error| reporter.error(error));
+            reporter.finish(result)
         }
     }
 }

@@ -10,9 +10,8 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use logux_codecs::Value;
 
 use super::error::Error;
-use super::session::Peer;
-use crate::log::{Entry, Received};
-use crate::planted::planted;
+use super::peer::Peer;
+use crate::entry::{Entry, Received};
 
 /// Why a callback of the user's could not answer. `?` makes it of any error.
 pub type CallbackError = Box<dyn std::error::Error + Send + Sync>;
@@ -56,13 +55,6 @@ impl<E: Send + Sync + 'static> Inward<E> {
         received: Received<E>,
         peer: &Arc<Peer>,
     ) -> Result<Received<E>, Error> {
-        if planted!("in_filter loses the order") {
-            let judged = stream::iter(received.entries)
-                .map(|entry| self.apply_to_one(entry, Arc::clone(peer)))
-                .buffer_unordered(AT_ONCE)
-                .try_filter_map(|entry| std::future::ready(Ok(entry)));
-            return Ok(Received { entries: judged.try_collect().await?, ..received });
-        }
         let judged = stream::iter(received.entries)
             .map(|entry| self.apply_to_one(entry, Arc::clone(peer)))
             .buffered(AT_ONCE)
@@ -102,8 +94,7 @@ impl<E: Send + Sync + 'static> Outward<E> {
         entries: Vec<Arc<Entry<E>>>,
         peer: &Arc<Peer>,
     ) -> Result<Vec<Option<Arc<Entry<E>>>>, Error> {
-        let skipped = planted!("catch-up is not filtered") && entries.len() > 1;
-        if self.filter.is_none() && self.map.is_none() || skipped {
+        if self.filter.is_none() && self.map.is_none() {
             return Ok(entries.into_iter().map(Some).collect());
         }
         stream::iter(entries)

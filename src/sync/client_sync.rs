@@ -1,18 +1,16 @@
 use std::sync::Arc;
 
-use logux_codecs::{Added, Codec, Event, NodeId};
+use logux_codecs::{Codec, Event, NodeId};
 use logux_transports::{Link, Transport};
-use tokio::sync::mpsc;
 
-use super::driver::{Driver, Ended, Lasting};
+use super::connection::{Connection, Ended, Lasting};
 use super::error::Error;
-use super::format;
+use super::format::format;
 use super::options::SyncOptions;
 use super::rules::{Config, Role};
-use super::session::{Command, Reporter, Session};
+use super::session::{Commands, Reporter, Session, Wish};
 use super::state::State;
 use crate::log::Log;
-use crate::planted::planted;
 use crate::store::StoreError;
 
 /// Keeps a log in step with the node that a transport reaches: dials, introduces itself, and, if
@@ -30,7 +28,7 @@ use crate::store::StoreError;
 /// let session = ClientSync::new(&log, Json, transport)
 ///     .options(SyncOptions::new().credentials("secret"))
 ///     .start();
-/// session.wait_for(State::Synchronized).await;
+/// session.wait_for(State::Synchronized).await?;
 /// session.close().await?;
 /// # Ok(())
 /// # }
@@ -63,70 +61,77 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
         })
     }
 
-    async fn run(
-        mut self,
-        mut commands: mpsc::Receiver<Command>,
-        reporter: Reporter,
+    async fn run(mut self, mut commands: Commands, reporter: Reporter) -> Result<(), Arc<Error>> {
+        let result = self.keep_connecting(&mut commands, &reporter).await;
+        reporter.finish(result)
+    }
+
+    /// Opens one connection after the other, until there is no sense in another one.
+    async fn keep_connecting(
+        &mut self,
+        commands: &mut Commands,
+        reporter: &Reporter,
     ) -> Result<(), Arc<Error>> {
         let mut lasting = Lasting::default();
         loop {
             reporter.state(State::Connecting);
-            if let Some(headers) = lasting.headers.take() {
+            if let Some(headers) = commands.take_headers() {
                 self.options.headers = headers;
             }
             let time_fix = lasting.time_fix.clone();
             let opened = tokio::select! {
                 biased;
-                () = closed(&mut commands, &mut lasting) => break,
+                () = commands.close() => break,
                 opened = self.open(time_fix) => opened,
             };
             let ended = match opened {
                 Ok((link, mut config)) => {
-                    if let Some(headers) = lasting.headers.take() {
+                    if let Some(headers) = commands.take_headers() {
                         self.options.headers.clone_from(&headers);
                         config.headers = headers;
                     }
-                    let Self { log, codec, options, .. } = &self;
-                    let ended = Driver::new(
+                    let Self { log, codec, options, .. } = &*self;
+                    let ended = Connection::new(
                         log,
                         codec,
                         options,
-                        &reporter,
-                        &mut commands,
+                        reporter,
+                        commands,
                         &mut lasting,
                         config,
+                        link,
                     )
-                    .run(link)
+                    .run()
                     .await;
                     if lasting.was_let_in {
                         // Later connections go on from where this one came to.
-                        self.options.synced = None;
-                        self.options.other_synced = None;
+                        self.options.admission.synced = None;
+                        self.options.admission.other_synced = None;
                     }
                     ended
                 }
                 Err(error) => Ended { result: Err(error), closed_here: false, synchronized: false },
             };
             let lasts = ended.result.as_ref().is_err_and(|error| !error.is_transient());
-            show_offline(&self.log, &reporter).await;
+            show_offline(&self.log, reporter).await;
             let result = ended.result.map_err(|error| reporter.error(error));
             if ended.closed_here || lasts {
                 return result;
             }
             let again = tokio::select! {
                 biased;
-                wish = wish(&mut commands, &mut lasting) => match wish {
+                wish = commands.wish() => match wish {
                     Wish::Reconnect => true,
                     Wish::Close => break,
                 },
                 again = self.transport.retry(ended.synchronized) => again,
-                () = show_what_waits(&self.log, &reporter) => false,
+                () = show_what_waits(&self.log, reporter) => false,
             };
             if !again {
                 return result;
             }
         }
-        show_offline(&self.log, &reporter).await;
+        show_offline(&self.log, reporter).await;
         Ok(())
     }
 
@@ -142,25 +147,10 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
         };
         let link = self.transport.open(format::<C>(), self.options.max_frame).await;
         let link = link.map_err(Error::Link)?;
-        let synced = match self.options.other_synced {
-            Some(synced) => synced,
-            None => received(&self.log).await?,
-        };
+        let synced = self.options.admission.expected(&self.log).await?;
         let mut config = self.options.config(Role::Opener, &self.log, credentials, synced);
         config.time_fix = time_fix;
         Ok((link, config))
-    }
-}
-
-/// How far the log of the node that will probably answer, the last one that did, is received. A
-/// wrong guess costs a connection: see [`Error::AnotherNode`].
-async fn received<E: Event>(log: &Log<E>) -> Result<Added, Error> {
-    match log.dialled().await? {
-        Some(node) if planted!("connect claims what was sent") => {
-            Ok(log.cursors(&node).await?.sent)
-        }
-        Some(node) => Ok(log.cursors(&node).await?.received),
-        None => Ok(Added::ZERO),
     }
 }
 
@@ -203,28 +193,4 @@ async fn show_what_waits<E: Event>(log: &Log<E>, reporter: &Reporter) {
         show_offline(log, reporter).await;
         log.end().beyond(end).await;
     }
-}
-
-/// What a user can want of a client without a connection at once.
-enum Wish {
-    Reconnect,
-    Close,
-}
-
-/// Waits for one; keeps what can only be done with the next connection.
-async fn wish(commands: &mut mpsc::Receiver<Command>, lasting: &mut Lasting) -> Wish {
-    loop {
-        match commands.recv().await {
-            Some(Command::Close) | None => return Wish::Close,
-            Some(Command::Reconnect) => return Wish::Reconnect,
-            Some(Command::Headers(headers)) => lasting.headers = Some(headers),
-            Some(Command::Reevaluate) => lasting.reevaluate = true,
-            Some(Command::Debug(_)) => {}
-        }
-    }
-}
-
-/// Waits, while a connection is being opened, for the wish to end.
-async fn closed(commands: &mut mpsc::Receiver<Command>, lasting: &mut Lasting) {
-    while let Wish::Reconnect = wish(commands, lasting).await {}
 }

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use logux_codecs::{Event, Value};
 
 use super::callbacks::CallbackError;
-use super::session::Peer;
-use crate::log::Entry;
+use super::peer::Peer;
+use crate::entry::Entry;
 
 /// What a filter answers.
 type Answer = Ready<Result<bool, CallbackError>>;

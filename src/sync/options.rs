@@ -1,21 +1,17 @@
 use std::fmt;
-use std::future::{Future, ready};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_core::future::BoxFuture;
-use logux_codecs::{Added, Event, Headers, Limits, NodeId, ProtocolError, Subprotocol, Value};
-use logux_transports::LinkInfo;
-use subtle::{Choice, ConstantTimeEq};
+use logux_codecs::{Added, Event, Headers, Limits, Subprotocol, Value};
 
-use super::bruteforce::Bruteforce;
-use super::callbacks::{CallbackError, Credentials, Inward, Outward, answer};
-use super::error::Error;
-use super::outgoing::FrameLimits;
-use super::relative::FarFuture;
-use super::rules::{Config, Role};
-use super::session::Peer;
-use crate::log::{Entry, Log};
+use super::admission::{Login, Policy, RefusalLimit};
+use super::callbacks::{CallbackError, Credentials, Inward, Outward};
+use super::connection::BatchLimits;
+use super::peer::Peer;
+use super::rules::{Config, FarFuture, Role};
+use crate::entry::Entry;
+use crate::log::Log;
 
 /// How a session behaves. The names are the original's.
 ///
@@ -39,70 +35,43 @@ use crate::log::{Entry, Log};
 #[must_use]
 pub struct SyncOptions<E> {
     pub(crate) credentials: Option<Credentials>,
-    pub(crate) auth: Option<Auth>,
-    pub(crate) bruteforce: Option<Arc<Bruteforce>>,
-    pub(crate) subprotocol: Option<Subprotocol>,
-    pub(crate) subprotocol_check: Option<SubprotocolCheck>,
+    pub(crate) admission: Policy,
     pub(crate) inward: Inward<E>,
     pub(crate) outward: Outward<E>,
-    pub(crate) fix_time: bool,
-    pub(crate) synced: Option<Added>,
-    pub(crate) other_synced: Option<Added>,
-    pub(crate) headers: Headers,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) ping: Option<Ping>,
+    pub(crate) limits: Limits,
     pub(crate) max_frame: usize,
     pub(crate) max_frame_before_auth: usize,
-    pub(crate) batch: Option<usize>,
-    pub(crate) window: Option<usize>,
-    pub(crate) far_future: FarFuture,
-    pub(crate) limits: Limits,
+    subprotocol: Option<Subprotocol>,
+    fix_time: bool,
+    pub(crate) headers: Headers,
+    timeout: Duration,
+    /// Where this node opened the connection, and where it accepted it.
+    pings: [Option<Duration>; 2],
+    batch: usize,
+    window: usize,
+    far_future: FarFuture,
 }
 
-#[derive(Clone, Copy)]
-pub(crate) enum Ping {
-    Every(Duration),
-    Never,
-}
-
-/// The user's answer to who may connect.
-#[derive(Clone)]
-pub(crate) struct Auth(Arc<dyn Fn(Login) -> BoxFuture<'static, bool> + Send + Sync>);
-
-/// The user's answer to which application version may connect: the requirement, if it may not.
-type SubprotocolCheck = Arc<dyn Fn(Option<Subprotocol>) -> Result<(), Value> + Send + Sync>;
-
-/// Who wants to connect, as `auth` is told. Nothing of it is proven but by the credentials.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Login {
-    /// The name that the peer gives itself.
-    pub node_id: NodeId,
-    /// What it brought to prove it; the original's `token`.
-    pub credentials: Option<Value>,
-    /// The version of its application.
-    pub subprotocol: Option<Subprotocol>,
-    /// Its headers so far.
-    pub headers: Headers,
-    /// What the transport knows: the address, and the HTTP headers and cookies of the upgrade.
-    pub link: LinkInfo,
-}
-
-impl Login {
-    /// Whether the credentials are this text. Takes the same time whatever they are, so that a
-    /// secret cannot be guessed letter by letter; only its length shows.
-    pub fn token_is(&self, secret: &str) -> bool {
-        self.token_is_any_of([secret])
-    }
-
-    /// Whether the credentials are one of these texts. Takes the same time whichever it is.
-    pub fn token_is_any_of<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> bool {
-        let token = self.credentials.as_ref().and_then(Value::as_str);
-        let given = token.unwrap_or_default().as_bytes();
-        let same = secrets
-            .into_iter()
-            .fold(Choice::from(0), |same, secret| same | secret.as_bytes().ct_eq(given));
-        token.is_some() & bool::from(same)
+/// All defaults of a session, but for how often a peer may be refused, which [`RefusalLimit`] has.
+impl<E> Default for SyncOptions<E> {
+    fn default() -> Self {
+        Self {
+            credentials: None,
+            admission: Policy::default(),
+            inward: Inward::default(),
+            outward: Outward::default(),
+            limits: Limits::default(),
+            max_frame: 1 << 20,
+            max_frame_before_auth: 64 << 10,
+            subprotocol: None,
+            fix_time: false,
+            headers: Headers::new(),
+            timeout: Duration::from_secs(70),
+            pings: [Some(Duration::from_secs(10)), Some(Duration::from_secs(20))],
+            batch: 100,
+            window: 8,
+            far_future: FarFuture::default(),
+        }
     }
 }
 
@@ -149,24 +118,25 @@ impl<E> SyncOptions<E> {
         F: Fn(Login) -> A + Send + Sync + 'static,
         A: Future<Output = bool> + Send + 'static,
     {
-        self.auth = Some(Auth(Arc::new(move |login| Box::pin(auth(login)))));
+        self.admission.auth = Some(Arc::new(move |login| Box::pin(auth(login))));
         self
     }
 
-    /// How often a peer may be refused within a time before it is refused without being asked for its
-    /// credentials: 3 times in 3 seconds for a user (the part of the node id before the colon) at
-    /// an address, and ten times that for all users at one address. Networks of IPv6 count as one
-    /// address. The answer is `bruteforce`.
+    /// How often a peer may be refused before it is refused without being asked for its credentials:
+    /// 3 times in 3 seconds for a user (the part of the node id before the colon) at an address, and
+    /// ten times that for all users at one address. Networks of IPv6 count as one address. The answer
+    /// is `bruteforce`. `None` asks each peer, however often it was refused before.
     ///
     /// Counted for all connections that are made with these options or a clone of them.
-    pub fn bruteforce(mut self, attempts: u32, within: Duration) -> Self {
-        self.bruteforce = Some(Arc::new(Bruteforce::new(attempts, within)));
-        self
-    }
-
-    /// Lets peers in however often they were refused before.
-    pub fn no_bruteforce(mut self) -> Self {
-        self.bruteforce = None;
+    ///
+    /// ```
+    /// # use logux_sync::{RefusalLimit, SyncOptions, Value};
+    /// # use std::time::Duration;
+    /// let options = SyncOptions::<Value>::new()
+    ///     .bruteforce(RefusalLimit::new(5, Duration::from_secs(60)));
+    /// ```
+    pub fn bruteforce(mut self, limit: impl Into<Option<RefusalLimit>>) -> Self {
+        self.admission.limit_refusals(limit.into());
         self
     }
 
@@ -191,7 +161,7 @@ impl<E> SyncOptions<E> {
         mut self,
         check: impl Fn(Option<Subprotocol>) -> Result<(), Value> + Send + Sync + 'static,
     ) -> Self {
-        self.subprotocol_check = Some(Arc::new(check));
+        self.admission.subprotocol_check = Some(Arc::new(check));
         self
     }
 
@@ -203,7 +173,8 @@ impl<E> SyncOptions<E> {
         })
     }
 
-    /// Which events of the peer's to take. What is refused is confirmed, and does not come again.
+    /// Decides which of the peer's events to accept. Refused events are still confirmed, so the peer
+    /// does not send them again.
     ///
     /// The closure must not hold on to the entry when it answers.
     ///
@@ -271,14 +242,14 @@ impl<E> SyncOptions<E> {
     /// Starts to send after this position of the own log, whatever the store or the peer says the
     /// peer has. Holds for the first connection; later ones go on from there.
     pub fn synced(mut self, position: Added) -> Self {
-        self.synced = Some(position);
+        self.admission.synced = Some(position);
         self
     }
 
     /// Tells the peer that its log is received up to this position, whatever the store says. Holds
     /// for the first connection.
     pub fn other_synced(mut self, position: Added) -> Self {
-        self.other_synced = Some(position);
+        self.admission.other_synced = Some(position);
         self
     }
 
@@ -290,21 +261,15 @@ impl<E> SyncOptions<E> {
 
     /// How long the handshake, and the answer to a ping, may take: 70 seconds.
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.timeout = Some(limit);
+        self.timeout = limit;
         self
     }
 
     /// How long to hear nothing before asking whether the peer is there: 10 seconds where this
-    /// node opened the connection, 20 where it accepted it.
-    pub fn ping(mut self, interval: Duration) -> Self {
-        self.ping = Some(Ping::Every(interval));
-        self
-    }
-
-    /// Never asks. A connection that breaks without a word is then only noticed when something is
-    /// sent.
-    pub fn no_ping(mut self) -> Self {
-        self.ping = Some(Ping::Never);
+    /// node opened the connection, 20 where it accepted it. `None` never asks: a connection that
+    /// breaks without a word is then only noticed when something is sent.
+    pub fn ping(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.pings = [interval.into(); 2];
         self
     }
 
@@ -357,23 +322,22 @@ impl<E> SyncOptions<E> {
 
     /// How many events are sent in one message: at most 100. JavaScript nodes fail above some 1,000.
     pub fn batch(mut self, events: usize) -> Self {
-        self.batch = Some(events.max(1));
+        self.batch = events.max(1);
         self
     }
 
     /// How many messages with events may wait for their confirmation: 8.
     pub fn window(mut self, batches: usize) -> Self {
-        self.window = Some(batches.max(1));
+        self.window = batches.max(1);
         self
     }
 }
 
 impl<E> SyncOptions<E> {
-    pub(crate) fn frame_limits(&self) -> FrameLimits {
-        let batch = self.batch.unwrap_or(100);
+    pub(crate) fn batch_limits(&self) -> BatchLimits {
         // The first frame is a guess; later ones know the size of an event.
-        let fits = batch.min(100);
-        FrameLimits { batch, max_frame: self.max_frame, fits }
+        let fits = self.batch.min(100);
+        BatchLimits { batch: self.batch, max_frame: self.max_frame, fits }
     }
 
     /// What a connection is started with. `synced`: see [`Config`].
@@ -387,10 +351,7 @@ impl<E> SyncOptions<E> {
     where
         E: Event,
     {
-        let ping = self.ping.unwrap_or(Ping::Every(match role {
-            Role::Opener => Duration::from_secs(10),
-            Role::Acceptor => Duration::from_secs(20),
-        }));
+        let [opener, acceptor] = self.pings;
         Config {
             role,
             local: log.node_id().clone(),
@@ -401,73 +362,16 @@ impl<E> SyncOptions<E> {
             fix_time: self.fix_time,
             time_fix: None,
             filtered: self.outward.filter.is_some(),
-            synced_override: self.synced,
-            timeout: self.timeout.unwrap_or(Duration::from_secs(70)),
-            ping: match ping {
-                Ping::Every(interval) => Some(interval),
-                Ping::Never => None,
+            synced_override: self.admission.synced,
+            timeout: self.timeout,
+            ping: match role {
+                Role::Opener => opener,
+                Role::Acceptor => acceptor,
             },
             max_early_bytes: self.max_frame_before_auth,
-            window: self.window.unwrap_or(8),
+            window: self.window,
             far_future: self.far_future,
             synced,
-        }
-    }
-}
-
-impl<E> SyncOptions<E> {
-    /// Whether a peer may come in; the refusal to tell it, if not.
-    pub(crate) async fn admit(&self, login: Login) -> Result<Result<(), ProtocolError>, Error> {
-        if let Some(check) = &self.subprotocol_check {
-            let used = login.subprotocol;
-            let asked = answer("subprotocol_check", || ready(Ok(check(used)))).await?;
-            if let Err(supported) = asked {
-                let used = used.map_or(Value::Null, |used| match used.minor {
-                    0 => used.major.into(),
-                    _ => [used.major, used.minor].as_slice().into(),
-                });
-                return Ok(Err(ProtocolError::WrongSubprotocol { supported, used }));
-            }
-        }
-        let Some(auth) = &self.auth else { return Ok(Ok(())) };
-        let guard = self.bruteforce.as_ref();
-        if guard.is_some_and(|guard| !guard.attempt(&login)) {
-            return Ok(Err(ProtocolError::Bruteforce));
-        }
-        let asked = async { Ok((auth.0)(login.clone()).await) };
-        let let_in = answer("auth", || asked).await?;
-        if let Some(guard) = guard {
-            if let_in { guard.forgive(&login) } else { guard.refuse(&login) }
-        }
-        if let_in {
-            return Ok(Ok(()));
-        }
-        Ok(Err(ProtocolError::WrongCredentials))
-    }
-}
-
-impl<E> Default for SyncOptions<E> {
-    fn default() -> Self {
-        Self {
-            credentials: None,
-            auth: None,
-            bruteforce: Some(Arc::new(Bruteforce::new(3, Duration::from_secs(3)))),
-            subprotocol: None,
-            subprotocol_check: None,
-            inward: Inward::default(),
-            outward: Outward::default(),
-            fix_time: false,
-            synced: None,
-            other_synced: None,
-            headers: Headers::new(),
-            timeout: None,
-            ping: None,
-            max_frame: 1 << 20,
-            max_frame_before_auth: 64 << 10,
-            batch: None,
-            window: None,
-            far_future: FarFuture::default(),
-            limits: Limits::default(),
         }
     }
 }
@@ -476,9 +380,7 @@ impl<E> Clone for SyncOptions<E> {
     fn clone(&self) -> Self {
         Self {
             credentials: self.credentials.clone(),
-            auth: self.auth.clone(),
-            bruteforce: self.bruteforce.clone(),
-            subprotocol_check: self.subprotocol_check.clone(),
+            admission: self.admission.clone(),
             inward: self.inward.clone(),
             outward: self.outward.clone(),
             headers: self.headers.clone(),
@@ -491,7 +393,7 @@ impl<E> fmt::Debug for SyncOptions<E> {
     /// Leaves out the credentials: they do not belong into logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SyncOptions")
-            .field("auth", &self.auth.is_some())
+            .field("auth", &self.admission.auth.is_some())
             .field("subprotocol", &self.subprotocol)
             .finish_non_exhaustive()
     }

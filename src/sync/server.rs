@@ -12,10 +12,10 @@ use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::base_sync::BaseSync;
-use super::format;
+use super::format::format;
 use super::options::SyncOptions;
 use super::rules::Role;
-use super::session::{Command, Reporter, SessionHandle};
+use super::session::{Command, Commands, Reporter, SessionHandle};
 use crate::log::Log;
 
 /// Serves every connection that a listener accepts, all with one log, in one codec or in one of
@@ -47,6 +47,7 @@ pub struct Server<E, C, L> {
 }
 
 /// A running [`Server`]. Dropping it closes its connections in the background.
+#[must_use = "a server ends when it is dropped"]
 pub struct RunningServer {
     stop: Option<oneshot::Sender<Duration>>,
     connections: Connections,
@@ -190,7 +191,7 @@ struct Serve<'a, E, S, R> {
     options: &'a SyncOptions<E>,
     format: Option<&'static str>,
     /// Taken by the codec that fits.
-    parts: Option<(Link<S, R>, mpsc::Receiver<Command>, Reporter)>,
+    parts: Option<(Link<S, R>, Commands, Reporter)>,
     tasks: &'a mut JoinSet<()>,
 }
 

@@ -128,7 +128,7 @@ impl Honest {
             ClientSync::new(&logs[1], Json, long_poll).start(),
         ];
         for session in &sessions {
-            assert!(session.wait_for(State::Synchronized).await);
+            session.wait_for(State::Synchronized).await.unwrap();
         }
         let (stop, mut stopped) = oneshot::channel();
         let talk = tokio::spawn(async move {

@@ -372,7 +372,7 @@ async fn headers_and_debug_texts_arrive(theirs: Theirs) {
     let Some(Notice::Headers(got)) = notices.next().await else { panic!() };
     assert_eq!(got, headers("js"));
     assert_eq!(next_env(&mut pair.js).await, "rust");
-    assert!(session.wait_for(State::Synchronized).await);
+    session.wait_for(State::Synchronized).await.unwrap();
 
     pair.js.ask("headers", json!({ "headers": headers("new js") })).await;
     let Some(Notice::Headers(got)) = notices.next().await else { panic!() };

@@ -20,7 +20,7 @@ async fn our_client_subscribes_adds_and_hears_what_became_of_it() {
     in_time(async {
         let mut app = App::start().await;
         let session = app.dial("right", 1);
-        assert!(session.wait_for(State::Synchronized).await);
+        session.wait_for(State::Synchronized).await.unwrap();
         let peer = session.peer().unwrap();
         assert_eq!(peer.protocol, Protocol::V5);
         assert_eq!(peer.subprotocol, Some(Subprotocol::new(2, 0)));
@@ -59,7 +59,7 @@ async fn what_was_added_while_our_client_was_away_is_processed_once() {
         }
         app.is_content(1).await;
         app.proxy.lead_to(None);
-        assert!(session.wait_for(State::Disconnected).await);
+        session.wait_for(State::Disconnected).await.unwrap();
         // Many at once: each gets an id of its own, and they keep their order.
         for n in 5..205 {
             all.push(app.add(json!({ "type": "todo/add", "n": n })).await);

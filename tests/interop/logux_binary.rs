@@ -248,7 +248,7 @@ impl World {
             compare(&self.log, peer, Protocol::V7).await;
         }
         if let Some(Ours::Client(session)) = &self.ours {
-            assert!(session.wait_for(State::Synchronized).await);
+            session.wait_for(State::Synchronized).await.unwrap();
         }
     }
 

@@ -99,7 +99,7 @@ async fn our_client_and_their_server_hold_the_same() {
         meet(&log, &mut peers, 100).await;
         add(&log, &mut peers, 100).await;
         meet(&log, &mut peers, 200).await;
-        assert!(session.wait_for(State::Synchronized).await);
+        session.wait_for(State::Synchronized).await.unwrap();
     })
     .await;
 }

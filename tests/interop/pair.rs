@@ -160,7 +160,7 @@ impl Pair {
         self.proxy.lead_to(None);
         self.js.wait("disconnected").await;
         match self.ours.as_ref().unwrap() {
-            Ours::Client(session) => assert!(session.wait_for(State::Disconnected).await),
+            Ours::Client(session) => session.wait_for(State::Disconnected).await.unwrap(),
             // A server has nothing to wait for: it takes the next connection beside the last.
             Ours::Server { .. } => {}
         }
@@ -218,7 +218,7 @@ impl Pair {
         self.js.ask("hold", json!({ "count": count })).await;
         self.js.wait("synchronized").await;
         if let Some(Ours::Client(session)) = &self.ours {
-            assert!(session.wait_for(State::Synchronized).await);
+            session.wait_for(State::Synchronized).await.unwrap();
         }
     }
 

@@ -164,7 +164,7 @@ impl World {
     async fn settle(&self, added: usize) {
         for client in &self.clients {
             let synchronized = client.session.wait_for(State::Synchronized);
-            assert!(timeout(LIMIT, synchronized).await.unwrap());
+            timeout(LIMIT, synchronized).await.unwrap().unwrap();
         }
         for log in self.logs() {
             let all = log.follow(Added::ZERO).take(added).try_collect::<Vec<_>>();

@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use logux_sync::{
     BaseSync, CallbackError, ClientSync, Error, Headers, Log, Login, MemoryStore, ProtocolError,
-    Reconnect, Role, Server, ServerSync, Session, State, Subprotocol, SyncOptions, Value,
+    Reconnect, RefusalLimit, Role, Server, ServerSync, Session, State, Subprotocol, SyncOptions,
+    Value,
 };
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
@@ -107,7 +108,7 @@ async fn credentials_are_any_value<C: Cell>() {
         let client = BaseSync::new(&client_log, C::CODEC, Role::Opener, far)
             .options(ok().credentials(value.clone()))
             .start();
-        assert!(client.wait_for(State::Synchronized).await);
+        client.wait_for(State::Synchronized).await.unwrap();
         assert_eq!(*seen.lock().unwrap(), Some(value));
     }
 }
@@ -298,7 +299,7 @@ async fn who_is_refused_too_often_is_not_asked_for_a_while<C: Cell>() {
 async fn limits_on_refusals_can_be_set_and_taken_away<C: Cell>() {
     let log = log("server").await;
     let asked = Arc::new(AtomicUsize::new(0));
-    let options = counted(&asked).bruteforce(1, Duration::from_mins(1));
+    let options = counted(&asked).bruteforce(RefusalLimit::new(1, Duration::from_mins(1)));
     assert_eq!(answer::<C>(&log, &options, &connect("10:1", "wrong")).await.unwrap(), WRONG);
     sleep(Duration::from_secs(59)).await;
     assert_eq!(answer::<C>(&log, &options, &connect("10:1", "right")).await.unwrap(), BRUTEFORCE);
@@ -306,7 +307,7 @@ async fn limits_on_refusals_can_be_set_and_taken_away<C: Cell>() {
     assert!(is_connected(answer::<C>(&log, &options, &connect("10:1", "right")).await.as_deref()));
 
     asked.store(0, Ordering::Relaxed);
-    let options = counted(&asked).no_bruteforce();
+    let options = counted(&asked).bruteforce(None);
     for _ in 0..50 {
         assert_eq!(answer::<C>(&log, &options, &connect("10:1", "wrong")).await.unwrap(), WRONG);
     }
@@ -409,7 +410,7 @@ async fn a_refused_version_is_final_for_the_client<C: Cell>() {
     let new = ClientSync::new(&client_log, C::CODEC, quick(transport))
         .options(ok().subprotocol(Subprotocol::new(2, 0)))
         .start();
-    assert!(new.wait_for(State::Synchronized).await);
+    new.wait_for(State::Synchronized).await.unwrap();
 }
 
 async fn a_check_of_versions_that_panics_ends_its_own_session<C: Cell>() {
@@ -480,7 +481,7 @@ async fn a_blocked_client_gets_in_once_the_block_is_over<C: Cell>() {
     let error = errors.next().await.unwrap();
     assert!(matches!(*error, Error::Received(ProtocolError::Bruteforce)), "{error}");
     assert!(error.is_transient());
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     assert!(start.elapsed() <= Duration::from_secs(10), "{:?}", start.elapsed());
     assert_eq!(asked.load(Ordering::Relaxed), 4);
 }

@@ -547,7 +547,7 @@ impl World {
         let (other, _) = self::log("witness").await;
         let (near, far) = C::pair().await;
         let start = |log, role, link| {
-            BaseSync::new(log, C::CODEC, role, link).options(SyncOptions::new().no_ping()).start()
+            BaseSync::new(log, C::CODEC, role, link).options(SyncOptions::new().ping(None)).start()
         };
         let witness = [start(&log, Acceptor, near), start(&other, Opener, far)];
         let world = Self { log, store, witness };
@@ -558,7 +558,7 @@ impl World {
     /// Waits until the witness has everything, by the word of both sides.
     async fn in_step(&self) {
         for side in &self.witness {
-            assert!(side.wait_for(State::Synchronized).await);
+            side.wait_for(State::Synchronized).await.unwrap();
         }
     }
 
@@ -588,7 +588,7 @@ async fn run<C: Cell>(case: &Case) -> Shown {
         let mut answered = answered.clone();
         async move { answered.wait_for(Option::is_some).await.unwrap().unwrap() }
     };
-    let options = SyncOptions::new().no_ping().fix_time(true).auth(auth);
+    let options = SyncOptions::new().ping(None).fix_time(true).auth(auth);
     let session = BaseSync::new(&world.log, C::CODEC, case.role, near).options(options).start();
     let mut peer = Peer::new::<C>(far);
     if !matches!(case.phase, Admitted | Rejected) {

@@ -169,13 +169,13 @@ async fn run<C: Cell>(client_nth: usize, server_nth: usize, fails: Fails) -> boo
     client_store.left.store(client_nth, Ordering::Relaxed);
     server_store.left.store(server_nth, Ordering::Relaxed);
 
-    let options = || SyncOptions::new().batch(2).window(3);
+    let options = || SyncOptions::new().batch(1).window(3);
     let (near, far) = C::pair().await;
     let client =
         BaseSync::new(&client_log, C::CODEC, Role::Opener, near).options(options()).start();
     let server =
         BaseSync::new(&server_log, C::CODEC, Role::Acceptor, far).options(options()).start();
-    let synchronized = client.wait_for(State::Synchronized).await;
+    let synchronized = client.wait_for(State::Synchronized).await.is_ok();
     cursors_are_true(&client_store, "client", &server_store, "server").await;
     let ended = (client.close().await, server.close().await);
     let failed = ended.0.is_err() || ended.1.is_err();
@@ -194,7 +194,7 @@ async fn run<C: Cell>(client_nth: usize, server_nth: usize, fails: Fails) -> boo
     let client_log = open("client", &client_store).await;
     client_log.add(10).await.unwrap();
     let client = ClientSync::new(&client_log, C::CODEC, transport).options(options()).start();
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     assert_eq!(ids(&client_store).await, ids(&server_store).await);
     assert_eq!(ids(&client_store).await.len(), 21);
     failed

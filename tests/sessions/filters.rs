@@ -66,7 +66,7 @@ async fn pair<C: Cell>(client: SyncOptions<Value>, server: SyncOptions<Value>) -
     let server = Server::new(&server_log, C::CODEC, listener).options(server).start();
     let client =
         ClientSync::new(&client_log, C::CODEC, Reconnect::new(transport)).options(client).start();
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     Pair { client_log, server_log, client, server }
 }
 
@@ -79,7 +79,7 @@ impl Pair {
     }
 
     async fn settle(&self) {
-        assert!(self.client.wait_for(State::Synchronized).await);
+        self.client.wait_for(State::Synchronized).await.unwrap();
         // The other direction has no state to wait for.
         sleep(Duration::from_secs(1)).await;
     }
@@ -272,7 +272,7 @@ async fn a_callback_that_fails_ends_the_session_and_confirms_nothing<C: Cell>() 
         let session =
             BaseSync::new(&near_log, C::CODEC, Role::Opener, near).options(options).start();
         let _other = BaseSync::new(&far_log, C::CODEC, Role::Acceptor, far).start();
-        assert!(session.wait_for(State::Synchronized).await);
+        session.wait_for(State::Synchronized).await.unwrap();
         // One by one, so that each is a message of its own.
         for n in 0..10 {
             add(if name.starts_with("in") { &far_log } else { &near_log }, n..n + 1).await;

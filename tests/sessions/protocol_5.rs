@@ -87,7 +87,7 @@ async fn an_opener_speaks_what_is_answered<C: Cell>() {
     assert_eq!(server.next().await.unwrap(), r#"["connect",7,"node",0]"#);
     server.send(&format!(r#"["connected",5,"server",[{NOW},{NOW}]]"#)).await;
     // There is no `ready`: who does not send has nothing to send.
-    assert!(session.wait_for(State::Synchronized).await);
+    session.wait_for(State::Synchronized).await.unwrap();
     assert_eq!(session.peer().unwrap().protocol, Protocol::V5);
     log.add(json!({ "type": "a" })).await.unwrap();
     assert_eq!(server.next().await.unwrap(), r#"["sync",1,{"type":"a"},{"id":0,"time":0}]"#);
@@ -98,7 +98,7 @@ async fn an_opener_speaks_what_is_answered<C: Cell>() {
     }
     assert_eq!(session.state(), State::Sending);
     server.send(r#"["synced",1]"#).await;
-    assert!(session.wait_for(State::Synchronized).await);
+    session.wait_for(State::Synchronized).await.unwrap();
     assert_eq!(log.last_added().value(), 3);
 }
 

@@ -52,7 +52,7 @@ async fn each_peer_speaks_its_own<W: Wire>() {
             while log.last_added().value() < 4 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            assert!(session.wait_for(State::Synchronized).await);
+            session.wait_for(State::Synchronized).await.unwrap();
         }
     })
     .await

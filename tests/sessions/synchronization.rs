@@ -114,10 +114,10 @@ async fn events_of_either_side_are_on_both<C: Cell>() {
     let (transport, listener) = C::listen();
     let server = Server::new(&server_log, C::CODEC, listener).start();
     let client = ClientSync::new(&client_log, C::CODEC, Reconnect::new(transport)).start();
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     assert_eq!(events(&client_log).await, events(&server_log).await);
     client_log.add(json!({ "type": "late" })).await.unwrap();
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     assert_eq!(events(&client_log).await, events(&server_log).await);
     assert_eq!(server_log.last_added(), Added::new(2001).unwrap());
     assert_eq!(client.peer().unwrap().node_id.as_str(), "server");
@@ -136,8 +136,8 @@ async fn events_travel_over_nodes_in_between_and_keep_their_names<C: Cell>() {
     let first = ClientSync::new(&a, C::CODEC, to_b).start();
     let second = ClientSync::new(&b, C::CODEC, to_c).start();
     let made = a.add(event(1)).await.unwrap();
-    assert!(first.wait_for(State::Synchronized).await);
-    assert!(second.wait_for(State::Synchronized).await);
+    first.wait_for(State::Synchronized).await.unwrap();
+    second.wait_for(State::Synchronized).await.unwrap();
     let arrived = c.by_id(&made.meta.id).await.unwrap().unwrap();
     assert_eq!(arrived.event, made.event);
     assert_eq!(arrived.meta.time, made.meta.time);
@@ -148,26 +148,26 @@ async fn states_are_the_originals<C: Cell>() {
     let log = log("client").await;
     let (transport, mut listener) = C::listen();
     let client = ClientSync::new(&log, C::CODEC, quick(transport)).start();
-    assert!(client.wait_for(State::Connecting).await);
+    client.wait_for(State::Connecting).await.unwrap();
     let mut server = Peer::accept::<C>(&mut listener).await;
     server.next().await.unwrap();
     server.send(CONNECTED).await;
     assert_eq!(server.next().await.unwrap(), r#"["ready",0]"#);
     assert_eq!(client.state(), State::Connecting);
     server.send(r#"["ready",0]"#).await;
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
 
     add(&log, 0..1).await;
-    assert!(client.wait_for(State::Sending).await);
+    client.wait_for(State::Sending).await.unwrap();
     server.next().await.unwrap();
     server.send(r#"["synced",1]"#).await;
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
 
     server.hang_up().await;
     drop(listener);
-    assert!(client.wait_for(State::Disconnected).await);
+    client.wait_for(State::Disconnected).await.unwrap();
     add(&log, 1..2).await;
-    assert!(client.wait_for(State::Wait).await);
+    client.wait_for(State::Wait).await.unwrap();
     client.close().await.unwrap();
 }
 
@@ -176,7 +176,7 @@ async fn receiving_events_is_not_sending<C: Cell>() {
     let (transport, listener) = C::listen();
     let _server = Server::new(&server_log, C::CODEC, listener).start();
     let client = ClientSync::new(&client_log, C::CODEC, transport).start();
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     let mut states = client.states();
     assert_eq!(states.next().await, Some(State::Synchronized));
     add(&server_log, 0..10).await;
@@ -374,7 +374,7 @@ async fn wrong_credentials_end_a_client_for_good<C: Cell>() {
     let right = ClientSync::new(&client_log, C::CODEC, quick(transport))
         .options(SyncOptions::new().credentials(json!({ "token": [1, null] })))
         .start();
-    assert!(right.wait_for(State::Synchronized).await);
+    right.wait_for(State::Synchronized).await.unwrap();
     assert_eq!(server_log.last_added(), client_log.last_added());
     drop(right);
     server.shutdown(Duration::from_secs(10)).await;
@@ -408,7 +408,7 @@ async fn a_callback_that_panics_ends_its_own_session<C: Cell>() {
     let mut bad = Peer::dial::<C>(&transport).await;
     bad.send(r#"["connect",7,"bad",0]"#).await;
     assert_eq!(bad.next().await, None);
-    assert!(good.wait_for(State::Synchronized).await);
+    good.wait_for(State::Synchronized).await.unwrap();
     drop((bad, good));
     server.shutdown(Duration::from_secs(10)).await;
 }
@@ -454,7 +454,7 @@ async fn new_headers_hold_for_the_connections_to_come<C: Cell>() {
     let mut server = Peer::accept::<C>(&mut listener).await;
     assert_eq!(server.next().await.unwrap(), r#"["headers",{"n":2}]"#);
     server.hang_up().await;
-    assert!(client.wait_for(State::Disconnected).await);
+    client.wait_for(State::Disconnected).await.unwrap();
     client.set_headers(headers(3)).await;
     let mut server = Peer::accept::<C>(&mut listener).await;
     assert_eq!(server.next().await.unwrap(), r#"["headers",{"n":3}]"#);
@@ -495,7 +495,7 @@ async fn silence_is_asked_about_and_then_ended<C: Cell>() {
 async fn who_does_not_read_costs_no_memory<C: Cell>() {
     let log = log("server").await;
     let (near, far) = C::pair().await;
-    let options = SyncOptions::new().no_ping();
+    let options = SyncOptions::new().ping(None);
     let _server = ServerSync::new(&log, C::CODEC, near).options(options).start();
     let mut client = Peer::new::<C>(far);
     client.send(CONNECT).await;
@@ -521,7 +521,7 @@ async fn a_server_that_lost_its_log_gets_it_back<C: Cell>() {
     let client = ClientSync::new(&client_log, C::CODEC, quick(relay)).start();
     add(&client_log, 0..50).await;
     add(&old_log, 50..100).await;
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     assert!(client_log.last_added() == Added::new(100).unwrap());
     server.shutdown(Duration::from_secs(10)).await;
 
@@ -542,7 +542,7 @@ async fn a_server_that_lost_its_log_gets_it_back<C: Cell>() {
         }
         assert!(matches!(*error, Error::Link(_)), "{error}");
     }
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     assert_eq!(events(&client_log).await.len(), 103);
     assert_eq!(events(&new_log).await, events(&client_log).await);
 }
@@ -555,12 +555,12 @@ async fn a_client_that_lost_its_log_gets_it_back<C: Cell>() {
     let client = ClientSync::new(&old_log, C::CODEC, transport.clone()).start();
     add(&old_log, 0..50).await;
     add(&server_log, 50..100).await;
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     client.close().await.unwrap();
 
     let new_log = log("client").await;
     let client = ClientSync::new(&new_log, C::CODEC, transport).start();
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     let mut entries = new_log.follow(Added::ZERO);
     for _ in 0..100 {
         entries.next().await.unwrap().unwrap();
@@ -623,7 +623,7 @@ async fn a_client_that_starts_again_is_told_only_what_is_missing<C: Cell>() {
         server.send(CONNECTED).await;
         server.next().await.unwrap();
         server.send(&json!(["ready", added]).to_string()).await;
-        assert!(client.wait_for(State::Synchronized).await);
+        client.wait_for(State::Synchronized).await.unwrap();
         server.hang_up().await;
         client.ended().await.unwrap();
     }
@@ -638,7 +638,7 @@ async fn another_node_behind_the_same_door_is_told_the_truth<C: Cell>() {
     let first = Server::new(&first_log, C::CODEC, listener).start();
     let (relay, dialled) = relay(transport);
     let client = ClientSync::new(&client_log, C::CODEC, quick(relay)).start();
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     assert_eq!(client_log.last_added().value(), 50);
     first.shutdown(Duration::from_secs(10)).await;
 
@@ -650,7 +650,7 @@ async fn another_node_behind_the_same_door_is_told_the_truth<C: Cell>() {
     for _ in 0..110 {
         entries.next().await.unwrap().unwrap();
     }
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     assert_eq!(events(&second_log).await, events(&client_log).await);
 }
 
@@ -698,7 +698,7 @@ async fn a_peer_can_have_the_log_sent_again_only_once<C: Cell>() {
     for round in 0..2 {
         let (near, far) = C::pair().await;
         let _server =
-            ServerSync::new(&log, C::CODEC, near).options(SyncOptions::new().no_ping()).start();
+            ServerSync::new(&log, C::CODEC, near).options(SyncOptions::new().ping(None)).start();
         let mut client = Peer::new::<C>(far);
         client.send(connect).await;
         client.next().await.unwrap();
@@ -725,7 +725,7 @@ async fn times_without_end_are_no_deadline<C: Cell>() {
     add(&client_log, 0..1000).await;
     let _server = ServerSync::new(&server_log, C::CODEC, near).options(options()).start();
     let client = BaseSync::new(&client_log, C::CODEC, Role::Opener, far).options(options()).start();
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     assert_eq!(server_log.last_added().value(), 1000);
 }
 
@@ -741,7 +741,7 @@ async fn a_ping_moves_no_cursor<C: Cell>() {
     server.send(r#"["ping",40]"#).await;
     server.send(r#"["pong",40]"#).await;
     assert_eq!(server.next().await.unwrap(), r#"["pong",0]"#);
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     let cursors = log.cursors(&"server".parse().unwrap()).await.unwrap();
     assert_eq!(cursors, Cursors::default());
 }
@@ -751,7 +751,7 @@ async fn closing_sends_what_is_on_its_way_and_stores_what_has_arrived<C: Cell>()
     let (transport, listener) = C::listen();
     let server = Server::new(&server_log, C::CODEC, listener).start();
     let client = ClientSync::new(&client_log, C::CODEC, quick(transport)).start();
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     add(&client_log, 0..100).await;
     tokio::task::yield_now().await;
     client.close().await.unwrap();
@@ -765,7 +765,7 @@ async fn dropping_the_handle_ends_the_session<C: Cell>() {
     let (near, far) = C::pair().await;
     let server = ServerSync::new(&server_log, C::CODEC, near).start();
     let client = BaseSync::new(&client_log, C::CODEC, Role::Opener, far).start();
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     drop(client);
     server.ended().await.unwrap();
 }
@@ -825,7 +825,7 @@ async fn what_came_from_the_server_does_not_wait_for_it<C: Cell>() {
     server.next().await.unwrap();
     server.send(CONNECTED).await;
     server.send(r#"["ready",0]"#).await;
-    assert!(client.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
     server.send(r#"["sync",1,{"type":"a"},{"id":"1","time":1}]"#).await;
     drop((server, listener));
     let offline = client

@@ -185,8 +185,8 @@ async fn acceptors_never_fix_times<C: Cell>() {
         let client = BaseSync::new(&client_log, C::CODEC, Role::Opener, far)
             .options(options().fix_time(true))
             .start();
-        assert!(client.wait_for(State::Synchronized).await);
-        assert!(server.wait_for(State::Synchronized).await);
+        client.wait_for(State::Synchronized).await.unwrap();
+        server.wait_for(State::Synchronized).await.unwrap();
         assert_eq!(client.diagnostics().time_fix, HOUR);
         assert_eq!(server.diagnostics().time_fix, 0);
     }
@@ -444,7 +444,7 @@ async fn a_dialled_peer_from_which_nothing_came_needs_no_new_connection<C: Cell>
         server.send(r#"["synced",3]"#).await;
         assert_eq!(server.next().await.unwrap(), r#"["ready",3]"#);
         server.send(r#"["ready",0]"#).await;
-        assert!(client.wait_for(State::Synchronized).await);
+        client.wait_for(State::Synchronized).await.unwrap();
         server.hang_up().await;
     }
     let mut started_over = 0;
@@ -586,7 +586,7 @@ async fn second_connection<C: Cell>(before: usize, synced: u64) -> Vec<u64> {
         server.send(&json!(["synced", before]).to_string()).await;
         assert_eq!(server.next().await.unwrap(), r#"["ready",4]"#);
         server.send(r#"["ready",0]"#).await;
-        assert!(client.wait_for(State::Synchronized).await);
+        client.wait_for(State::Synchronized).await.unwrap();
         server.hang_up().await;
         client.close().await.unwrap();
     }
@@ -640,8 +640,8 @@ async fn diagnostics_count<C: Cell>() {
     let (near, far) = C::pair().await;
     let server = ServerSync::new(&server_log, C::CODEC, near).start();
     let client = BaseSync::new(&client_log, C::CODEC, Role::Opener, far).start();
-    assert!(client.wait_for(State::Synchronized).await);
-    assert!(server.wait_for(State::Synchronized).await);
+    client.wait_for(State::Synchronized).await.unwrap();
+    server.wait_for(State::Synchronized).await.unwrap();
     sleep(Duration::from_secs(1)).await;
     let (at_client, at_server) = (client.diagnostics(), server.diagnostics());
     assert_eq!((at_client.events_sent, at_client.events_received), (250, 50));
@@ -753,7 +753,7 @@ async fn a_client_that_waits_can_be_told_to_dial_now<C: Cell>() {
         server.send(CONNECTED).await;
         assert_eq!(server.next().await.unwrap(), r#"["ready",0]"#);
         server.send(r#"["ready",0]"#).await;
-        assert!(client.wait_for(State::Synchronized).await);
+        client.wait_for(State::Synchronized).await.unwrap();
 
         // While there is a connection, it does nothing, neither now nor later.
         client.reconnect_now().await;

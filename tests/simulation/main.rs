@@ -10,14 +10,13 @@
 
 mod any_codec;
 mod network;
-#[cfg(planted)]
-mod planted;
 mod store;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use store::Broken;
 use world::{Outcome, Script};
 
 /// How many seeds the ordinary test run has.
@@ -72,6 +71,30 @@ fn the_invariants_hold_whatever_happens() {
     assert!(cuts.into_inner() > seeds && frames.into_inner() > 20 * seeds);
 }
 
+/// The lowest seed found that shows a violation, among so many; `prepare` runs on each thread first.
+fn first_violation(script: Script, seeds: u64, prepare: impl Fn() + Sync) -> Option<u64> {
+    let (next, found) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                prepare();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds || found.load(Ordering::Relaxed) != u64::MAX {
+                        return;
+                    }
+                    let outcome = catch_unwind(|| run(script, seed, false));
+                    if !outcome.is_ok_and(|outcome| outcome.violations.is_empty()) {
+                        found.fetch_min(seed, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    Some(found.into_inner()).filter(|seed| *seed != u64::MAX)
+}
+
 fn replay(seed: u64) -> String {
     format!(
         "seed {seed} failed; replay: SIMULATION_SEED={seed} cargo test --test simulation -- --nocapture"
@@ -90,6 +113,19 @@ fn the_invariants_hold_wherever_a_connection_is_cut() {
         }
     }
     assert!(cut > 300, "only {cut} connections lived long enough to be cut");
+}
+
+/// The tests, tested: each way in which a store can break its contract must be found. The faults of
+/// the library itself are planted by `tests/planted/run`.
+#[test]
+fn each_broken_store_is_found() {
+    for broken in Broken::ALL {
+        let found = first_violation(Script::OnBroken(broken), 2_000, || {});
+        println!(
+            "{broken:?}: seed {:?}",
+            found.unwrap_or_else(|| panic!("{broken:?} is not found"))
+        );
+    }
 }
 
 #[test]

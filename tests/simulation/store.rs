@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use logux_sync::{
-    Added, Created, Cursors, Entry, Epoch, EventId, MemoryStore, NodeId, Store, StoreError,
-    Timestamp,
+    Added, Counter, Created, Cursors, Entry, Epoch, EventId, MemoryStore, NodeId, Store,
+    StoreError, Timestamp,
 };
 
 /// What a node's store holds, readable at once.
@@ -47,8 +47,35 @@ pub(crate) fn is_private(event: u64) -> bool {
     event.is_multiple_of(5)
 }
 
+/// A way to break the contract of stores. The hazards are those of `tests/planted/faults.rs`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Broken {
+    /// A1: a batch is answered, and its last event is not there.
+    LosesTheLast,
+    /// B4: what a connection that ended says late moves a cursor back.
+    CursorsFall,
+    /// B7: all peers share the cursors of one.
+    CursorsAreShared,
+    /// B8: the log calls itself another one at each start.
+    IdentityChanges,
+    /// C1: an event that comes again is added again. The checks of this simulation know an event by
+    /// its id, so the copy has another one.
+    IdsAreForgotten,
+}
+
+impl Broken {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::LosesTheLast,
+        Self::CursorsFall,
+        Self::CursorsAreShared,
+        Self::IdentityChanges,
+        Self::IdsAreForgotten,
+    ];
+}
+
 /// A process's way to its disk.
 pub(crate) struct SlowStore {
+    broken: Option<Broken>,
     disk: Arc<Disk>,
     random: Mutex<Rng>,
     max_delay: Duration,
@@ -56,8 +83,14 @@ pub(crate) struct SlowStore {
 }
 
 impl SlowStore {
-    pub(crate) fn new(disk: &Arc<Disk>, seed: u64, max_delay: Duration) -> Self {
+    pub(crate) fn new(
+        disk: &Arc<Disk>,
+        seed: u64,
+        max_delay: Duration,
+        broken: Option<Broken>,
+    ) -> Self {
         Self {
+            broken,
             disk: Arc::clone(disk),
             random: Mutex::new(Rng::with_seed(seed)),
             max_delay,
@@ -96,12 +129,28 @@ impl SlowStore {
 impl Store<u64> for SlowStore {
     async fn add(
         &self,
-        entries: Vec<Entry<u64>>,
+        mut entries: Vec<Entry<u64>>,
         received: Option<(&NodeId, Added)>,
     ) -> Result<Vec<Option<Arc<Entry<u64>>>>, StoreError> {
         self.delay().await;
-        let answers = self.disk.memory.add(entries, received).await?;
-        if let Some((peer, _)) = received {
+        let loses = self.broken == Some(Broken::LosesTheLast) && entries.len() > 3;
+        let lost = if loses { entries.pop() } else { None };
+        if self.broken == Some(Broken::IdsAreForgotten) {
+            for entry in &mut entries {
+                let id = &entry.meta.id;
+                if self.disk.memory.by_id(id).await?.is_some() {
+                    let counter = Counter::new(7).unwrap();
+                    entry.meta.id = EventId::with_counter(id.time(), id.node().clone(), counter);
+                }
+            }
+        }
+        let mut answers = self.disk.memory.add(entries, received).await?;
+        if let Some((peer, up_to)) = received {
+            if self.broken == Some(Broken::CursorsFall) {
+                let mut cursors = Store::<u64>::cursors(&self.disk.memory, peer).await?;
+                cursors.received = up_to;
+                Store::<u64>::reset_cursors(&self.disk.memory, peer, cursors).await?;
+            }
             self.look_at_cursors(peer).await?;
         }
         let mut mirror = self.disk.mirror.lock().unwrap();
@@ -119,6 +168,7 @@ impl Store<u64> for SlowStore {
                 mirror.violations.push(format!("{} was added twice", meta.id));
             }
         }
+        answers.extend(lost.map(|entry| Some(Arc::new(entry))));
         Ok(answers)
     }
 
@@ -153,6 +203,11 @@ impl Store<u64> for SlowStore {
 
     async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError> {
         self.delay().await;
+        if self.broken == Some(Broken::CursorsAreShared) {
+            let mirror = self.disk.mirror.lock().unwrap();
+            let first = mirror.cursors.iter().min_by_key(|(peer, _)| (*peer).clone());
+            return Ok(first.map(|(_, cursors)| *cursors).unwrap_or_default());
+        }
         Store::<u64>::cursors(&self.disk.memory, peer).await
     }
 
@@ -188,6 +243,9 @@ impl Store<u64> for SlowStore {
     }
 
     async fn epoch(&self) -> Result<Epoch, StoreError> {
+        if self.broken == Some(Broken::IdentityChanges) {
+            return Ok(Epoch::new(self.random.lock().unwrap().u64(..)));
+        }
         Store::<u64>::epoch(&self.disk.memory).await
     }
 }

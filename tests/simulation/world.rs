@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use crate::any_codec::AnyCodec;
 
 use crate::network::{Network, Tap};
-use crate::store::{Disk, SlowStore, is_private};
+use crate::store::{Broken, Disk, SlowStore, is_private};
 
 pub(crate) struct Outcome {
     pub(crate) violations: Vec<String>,
@@ -53,6 +53,8 @@ struct Features {
     steady: bool,
     /// Processes that come back with an empty log.
     replaced: bool,
+    /// What is wrong with the stores.
+    broken: Option<Broken>,
 }
 
 impl Features {
@@ -66,6 +68,7 @@ impl Features {
             fix_time: random.u8(..3) == 0,
             steady: random.bool(),
             replaced: random.u8(..4) == 0,
+            broken: None,
         }
     }
 
@@ -182,6 +185,8 @@ struct Running {
 pub(crate) enum Script {
     /// Whatever the seed draws.
     Anything,
+    /// The same, on stores that are broken.
+    OnBroken(Broken),
     /// A client and a server that both add, and a first connection that is cut after so many
     /// frames.
     CutAfter(u32),
@@ -191,7 +196,7 @@ pub(crate) enum Script {
 pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
     let mut random = Rng::with_seed(seed);
     let (shape, max_store_delay, max_delay) = match script {
-        Script::Anything => (
+        Script::Anything | Script::OnBroken(_) => (
             SHAPES[random.usize(..SHAPES.len())],
             [0, 0, 5, 500][random.usize(..4)],
             [1, 20, 1_000, 10_000][random.usize(..4)],
@@ -200,6 +205,9 @@ pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
     };
     let mut features = match script {
         Script::Anything => Features::draw(&mut random),
+        Script::OnBroken(broken) => {
+            Features { broken: Some(broken), ..Features::draw(&mut random) }
+        }
         Script::CutAfter(_) => Features::default(),
     };
     features.codec = AnyCodec::of(seed);
@@ -246,7 +254,9 @@ pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
     }
 
     let events = match script {
-        Script::Anything => live(&mut nodes, &network, &checks, start, &mut random).await,
+        Script::Anything | Script::OnBroken(_) => {
+            live(&mut nodes, &network, &checks, start, &mut random).await
+        }
         Script::CutAfter(_) => add_on_both(&nodes).await,
     };
     network.heal();
@@ -446,7 +456,8 @@ impl Node {
             let now = 1_790_000_000_000 + passed + offset.load(Ordering::Relaxed);
             Timestamp::new(now.cast_unsigned()).unwrap()
         });
-        let store = SlowStore::new(&self.disk, random.u64(..), self.max_store_delay);
+        let broken = self.features.broken;
+        let store = SlowStore::new(&self.disk, random.u64(..), self.max_store_delay, broken);
         let store = Arc::new(store);
         let dyn_store = Arc::clone(&store) as Arc<dyn Store<u64>>;
         let log = Log::open_with(self.id.clone(), dyn_store, clock).await.unwrap();

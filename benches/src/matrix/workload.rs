@@ -100,7 +100,7 @@ impl Workload {
             Self::Confirmation => {
                 for value in 0..by_client {
                     nodes.near.add(event(value)).await.expect("added");
-                    assert!(nodes.client.wait_for(State::Synchronized).await);
+                    nodes.client.wait_for(State::Synchronized).await.unwrap();
                 }
             }
             Self::CatchUp => {}
@@ -116,7 +116,7 @@ impl Workload {
 impl Nodes {
     /// Waits until each node knows that the other has all its events.
     async fn in_step(&self) {
-        assert!(self.client.wait_for(State::Synchronized).await);
+        self.client.wait_for(State::Synchronized).await.unwrap();
         let session = loop {
             match self.server.sessions().pop() {
                 Some(session) => break session,
@@ -124,7 +124,7 @@ impl Nodes {
                 None => tokio::task::yield_now().await,
             }
         };
-        assert!(session.wait_for(State::Synchronized).await);
+        session.wait_for(State::Synchronized).await.unwrap();
     }
 
     fn bytes(&self, wire: &Wire) -> u64 {

@@ -3,15 +3,13 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use logux_codecs::{
-    Added, Headers, Message, NodeId, Protocol, ProtocolError, Subprotocol, Timestamp, Value,
-};
+use logux_codecs::{Added, Headers, Message, NodeId, ProtocolError, Subprotocol, Timestamp, Value};
 
-use crate::log::Received;
-use crate::store::{Cursors, Epoch};
+use super::relative::{FarFuture, Relative};
+use crate::cursors::{Cursors, Epoch};
+use crate::entry::Received;
 use crate::sync::error::Error;
-use crate::sync::relative::FarFuture;
-use crate::sync::session::Notice;
+use crate::sync::notice::Notice;
 
 /// Which side of a connection a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +39,11 @@ pub(crate) struct Config {
     /// How many `sync` may wait for their `synced`.
     pub(crate) window: usize,
     pub(crate) far_future: FarFuture,
-    /// Whether an opener corrects times by the difference of the clocks,
+    /// Whether an opener corrects times by the difference of the clocks.
     pub(crate) fix_time: bool,
-    /// and what it last was, in milliseconds, with which node.
+    /// The last such difference, in milliseconds, and the node that it was measured with.
     pub(crate) time_fix: Option<(NodeId, i64)>,
-    /// Whether some events may be held back from the peer, and let through later.
+    /// Whether some events may be withheld from the peer, and let through later.
     pub(crate) filtered: bool,
     /// What the user says that the peer has.
     pub(crate) synced_override: Option<Added>,
@@ -56,7 +54,9 @@ pub(crate) struct Config {
 /// What time it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
+    /// By a clock that is never set: deadlines and round trips.
     pub(crate) instant: Instant,
+    /// By the clock on the wall: times of events.
     pub(crate) clock: Timestamp,
 }
 
@@ -67,26 +67,26 @@ pub(crate) enum Input<E> {
     Opened,
     /// A message came; `frame` is what it was, to count and to complain about.
     Received { message: Message<E>, frame: Bytes },
-    /// What came is no message.
+    /// What came is not a message.
     Malformed { error: Error, shown: String },
-    /// The answer to [`Output::Check`]: these cursors, or the error to tell the peer.
+    /// Answers [`Output::Check`]: these cursors, or the error to tell the peer.
     Checked(Result<Cursors, ProtocolError>),
     /// The oldest so many [`Output::Store`] are stored.
     Stored(usize),
-    /// The answer to [`Output::Read`]: all up to here was sent but for what was withheld, or
-    /// (`sent` is false) nothing up to here is for the peer.
-    Read { up_to: Added, sent: bool, withheld: Vec<Added> },
-    /// Events may be for the peer now that were not before.
+    /// Answers [`Output::SendNext`]: all up to `up_to` was sent but for what was withheld, or
+    /// (`sent` is false) nothing up to there is for the peer.
+    Covered { up_to: Added, sent: bool, withheld: Vec<Added> },
+    /// Events may be for the peer now that were withheld before.
     Reevaluate,
-    /// The answer to [`Output::Review`]: after which position such events are, if there are any.
-    Review(Option<Added>),
+    /// Answers [`Output::FindWithheld`]: the position before the first withheld event, if there is one.
+    FirstWithheld(Option<Added>),
     /// The log reaches up to here.
     Grown(Added),
     /// The user has new headers.
     Headers(Headers),
     /// The user has a text for the peer's developer.
     Debug(String),
-    /// The deadline may have passed.
+    /// The deadline has passed.
     Tick,
     /// The user wants to end.
     Close,
@@ -98,50 +98,47 @@ pub(crate) enum Output<E> {
     /// Send a message, never a `sync`.
     Send(Message<E>),
     /// Ask the user about the peer, and the store for its cursors.
-    Check(Claim),
+    Check(Introduction),
+    /// Note who the peer is, and that events are sent to it above `start`.
+    LetIn { relative: Relative, start: Added },
     /// Store these events and how far the peer's log is received.
     Store(Received<E>),
     /// Send the next events, all that fit into one `sync`.
-    Read(Wanted),
+    SendNext(Wanted),
     /// Note that the peer has all up to here.
     Advance(Added),
     /// Note that the peer's log is another one than before, and lacks what came from it up to here.
     Reset(Cursors),
-    /// Note that the peer has what was sent to it between these positions.
-    Delivered(Batch),
-    /// Find out from where on events are to be looked at again.
-    Review,
-    /// Note that all has been sent that was to be looked at again.
-    Reviewed,
+    /// Note that the peer has what was sent to it of this part of the log.
+    Confirmed(Covered),
+    /// Find out where the first withheld event is.
+    FindWithheld,
+    /// Note that all withheld events were looked at again.
+    Reevaluated,
     /// Tell the user.
     Tell(Notice),
     /// End the connection, once all before is sent.
     HangUp(Option<Error>),
 }
 
-/// What a peer says of itself.
-#[derive(Clone, Debug)]
-pub(crate) struct Claim {
-    pub(crate) protocol: Protocol,
+/// What a peer says of itself. Nothing of it is proven but by the credentials.
+#[derive(Debug)]
+pub(crate) struct Introduction {
     pub(crate) node_id: NodeId,
     pub(crate) credentials: Option<Value>,
     pub(crate) subprotocol: Option<Subprotocol>,
-    /// An acceptor learns how far the peer has received its log.
-    pub(super) synced: Added,
-    /// When `connect` came.
-    pub(super) start: Timestamp,
-    /// An opener learns the base time.
-    pub(super) base_time: Timestamp,
-    /// How many milliseconds the own clock is ahead of the peer's.
-    pub(super) time_fix: i64,
+    /// Its headers so far.
+    pub(crate) headers: Headers,
+    /// Which log it has, as far as it has said.
+    pub(crate) epoch: Option<Epoch>,
 }
 
-/// What one `sync` covers.
+/// The part of a log that one `sync` covers.
 #[derive(Clone, Debug)]
-pub(crate) struct Batch {
+pub(crate) struct Covered {
     pub(crate) after: Added,
     pub(crate) up_to: Added,
-    /// The events between that the filter held back.
+    /// The events between that the filter withheld.
     pub(crate) withheld: Vec<Added>,
 }
 
@@ -152,8 +149,9 @@ pub(crate) struct Wanted {
     pub(crate) after: Added,
     /// and up to this one.
     pub(crate) up_to: Added,
-    /// Events that came from the peer are not sent back to it, but for those up to here.
+    /// Events are not echoed to the peer that they came from, except up to this position: that peer
+    /// has lost its log.
     pub(crate) return_up_to: Added,
     /// Up to here only what was withheld before is looked at.
-    pub(crate) review_up_to: Added,
+    pub(crate) reevaluate_up_to: Added,
 }

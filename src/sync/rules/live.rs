@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use logux_codecs::{Added, Sync, Timestamp};
 
-use super::input_output::Batch;
-use crate::log::{Entry, Received};
+use super::input_output::Covered;
+use super::relative::{FarFuture, Relative};
+use crate::entry::{Entry, Received};
 use crate::sync::error::Misbehaviour;
-use crate::sync::relative::{FarFuture, Relative};
 
 #[derive(Debug)]
 pub(super) struct Live {
@@ -20,11 +20,11 @@ pub(super) struct Live {
     pub(super) return_up_to: Added,
     /// The log is being read after this position.
     pub(super) reading: Option<Added>,
-    pub(super) review: Review,
+    pub(super) reevaluation: Reevaluation,
     /// What was withheld up to here is looked at again.
-    pub(super) review_up_to: Added,
+    pub(super) reevaluate_up_to: Added,
     /// The `sync` messages that wait for their `synced`.
-    pub(super) unconfirmed: VecDeque<Batch>,
+    pub(super) unconfirmed: VecDeque<Covered>,
     pub(super) sent: Added,
     pub(super) ready_sent: bool,
     // What the other side sends.
@@ -35,14 +35,14 @@ pub(super) struct Live {
     pub(super) far_future: FarFuture,
 }
 
-/// Whether to look again at what was withheld. It waits until nothing is under way: what is, would
+/// Whether withheld events are looked at again. That waits until nothing is under way, which would
 /// be sent twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Review {
-    Unwanted,
+pub(super) enum Reevaluation {
+    Idle,
     Wanted,
-    /// The user's side is looking from where on.
-    Asked,
+    /// It is being found out where to begin.
+    Finding,
 }
 
 /// What a message from the peer asks for once everything before it is stored.
@@ -89,7 +89,7 @@ impl Live {
     pub(super) fn synced(
         &mut self,
         added: Added,
-    ) -> Result<impl Iterator<Item = Batch> + use<>, Misbehaviour> {
+    ) -> Result<impl Iterator<Item = Covered> + use<>, Misbehaviour> {
         let place = self.unconfirmed.iter().position(|waiting| waiting.up_to == added);
         let place = place.ok_or(Misbehaviour::Unsent(added))?;
         let rest = self.unconfirmed.split_off(place + 1);
@@ -101,7 +101,7 @@ impl Live {
 
     /// Goes back to send what is for the peer now and was not before.
     pub(super) fn go_back(&mut self, after: Added) {
-        self.review_up_to = self.review_up_to.max(self.position);
+        self.reevaluate_up_to = self.reevaluate_up_to.max(self.position);
         self.position = self.position.min(after);
         self.sent = self.sent.min(after);
     }

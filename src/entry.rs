@@ -1,3 +1,5 @@
+//! An event and all that a log knows of it.
+
 use std::cmp::Ordering;
 
 use logux_codecs::{Added, EventId, Extra, NodeId, Subprotocol, Timestamp};
@@ -189,4 +191,13 @@ impl<E> From<E> for Draft<E> {
     fn from(event: E) -> Self {
         Self::new(event)
     }
+}
+
+/// Events that a peer sent, ready to be added.
+#[derive(Debug)]
+pub(crate) struct Received<E> {
+    pub(crate) peer: NodeId,
+    pub(crate) entries: Vec<Entry<E>>,
+    /// How far the peer's log is received once the entries are stored.
+    pub(crate) up_to: Added,
 }

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use logux_codecs::{EventId, NodeId, Protocol, Subprotocol, Timestamp, WireMeta};
 
-use super::error::Misbehaviour;
-use crate::log::{Entry, Meta};
-use crate::planted::planted;
+use crate::entry::{Entry, Meta};
+use crate::sync::error::Misbehaviour;
 
 /// What both sides of a connection agreed on.
 #[derive(Clone, Debug)]
@@ -45,7 +44,6 @@ impl Default for FarFuture {
 impl FarFuture {
     fn apply(self, time: Timestamp, now: Timestamp) -> Result<Timestamp, Misbehaviour> {
         let latest = |ahead: Duration| {
-            let ahead = if planted!("now is the far future") { Duration::ZERO } else { ahead };
             let ahead = i64::try_from(ahead.as_millis()).ok()?;
             now.shifted(ahead)
         };
@@ -63,11 +61,10 @@ impl Relative {
     /// An event's meta as it is sent: the sender's own node id is left out, and so is the
     /// sender's own subprotocol.
     pub(crate) fn outgoing(&self, id: &EventId, meta: &Meta) -> WireMeta {
-        let fix = if planted!("times that leave are not fixed") { 0 } else { self.time_fix };
         WireMeta {
             id: self.protocol.wire_id(id, &self.local, self.base_time),
             // Ids are not fixed: they are the same on all nodes.
-            time: moved(meta.time, -fix).since(self.base_time),
+            time: moved(meta.time, -self.time_fix).since(self.base_time),
             subprotocol: meta.subprotocol.filter(|own| Some(*own) != self.local_subprotocol),
             extra: meta.extra.clone(),
         }
@@ -82,13 +79,8 @@ impl Relative {
         far_future: FarFuture,
     ) -> Result<Entry<E>, Misbehaviour> {
         let WireMeta { id, time, subprotocol, extra } = wire;
-        let fix = if planted!("times that arrive are fixed twice") {
-            2 * self.time_fix
-        } else {
-            self.time_fix
-        };
         let time = self.base_time.shifted(time).ok_or(Misbehaviour::TimeOutOfRange)?;
-        let time = far_future.apply(moved(time, fix), now)?;
+        let time = far_future.apply(moved(time, self.time_fix), now)?;
         let id = self.protocol.event_id(id, &self.remote, self.base_time);
         let meta = Meta {
             time,

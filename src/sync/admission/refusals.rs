@@ -1,4 +1,4 @@
-//! Who was refused too often is not asked for credentials for a while.
+//! A peer that was refused too often is not asked for its credentials for a while.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,20 +7,42 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::options::Login;
+use super::login::Login;
 
 /// How many addresses and users are remembered; above that, nobody new is until some are forgotten.
 const MAX_KNOWN: usize = 10_000;
 
-/// So many times what one user may is what all users of one address may together: behind a proxy
-/// they share it.
+/// All users behind one address, such as a proxy's, share this multiple of one user's allowance.
 const USERS: u32 = 10;
+
+/// How often a peer may be refused before it is refused without being asked for its credentials:
+/// [`SyncOptions::bruteforce`](crate::SyncOptions::bruteforce).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RefusalLimit {
+    /// How many refusals: 3.
+    pub refusals: u32,
+    /// Within which time: 3 seconds.
+    pub within: Duration,
+}
+
+impl RefusalLimit {
+    /// So many refusals within a time.
+    pub const fn new(refusals: u32, within: Duration) -> Self {
+        Self { refusals, within }
+    }
+}
+
+impl Default for RefusalLimit {
+    fn default() -> Self {
+        Self::new(3, Duration::from_secs(3))
+    }
+}
 
 /// Counts refusals: of each user at each address, and of each address.
 #[derive(Debug)]
-pub(crate) struct Bruteforce {
-    attempts: u32,
-    within: Duration,
+pub(super) struct Refusals {
+    limit: RefusalLimit,
     refused: Mutex<HashMap<Key, Refused>>,
 }
 
@@ -32,19 +54,19 @@ struct Refused {
     since: Instant,
 }
 
-impl Bruteforce {
-    pub(crate) fn new(attempts: u32, within: Duration) -> Self {
-        Self { attempts, within, refused: Mutex::default() }
+impl Refusals {
+    pub(super) fn new(limit: RefusalLimit) -> Self {
+        Self { limit, refused: Mutex::default() }
     }
 
     /// Whether to ask about a peer. Counts the attempt of its user as a refusal until it is
     /// [taken back](Self::forgive), so that guesses that are made at once are no way round.
-    pub(crate) fn attempt(&self, login: &Login) -> bool {
+    pub(super) fn attempt(&self, login: &Login) -> bool {
         let (user, address) = keys(login);
         let mut refused = self.refused();
-        let limit = self.attempts.saturating_mul(USERS);
+        let limit = self.limit.refusals.saturating_mul(USERS);
         let blocked = address.is_some_and(|address| self.count(&refused, &address) >= limit)
-            || self.count(&refused, &user) >= self.attempts;
+            || self.count(&refused, &user) >= self.limit.refusals;
         if !blocked {
             self.note(&mut refused, user);
         }
@@ -52,34 +74,34 @@ impl Bruteforce {
     }
 
     /// The peer was refused: its address counts, too.
-    pub(crate) fn refuse(&self, login: &Login) {
+    pub(super) fn refuse(&self, login: &Login) {
         if let (_, Some(address)) = keys(login) {
             self.note(&mut self.refused(), address);
         }
     }
 
     /// The peer was let in.
-    pub(crate) fn forgive(&self, login: &Login) {
+    pub(super) fn forgive(&self, login: &Login) {
         if let Some(refused) = self.refused().get_mut(&keys(login).0) {
             refused.count = refused.count.saturating_sub(1);
         }
     }
 
     fn count(&self, refused: &HashMap<Key, Refused>, key: &Key) -> u32 {
-        let recent = refused.get(key).filter(|refused| refused.since.elapsed() < self.within);
+        let recent = refused.get(key).filter(|refused| refused.since.elapsed() < self.limit.within);
         recent.map_or(0, |refused| refused.count)
     }
 
     fn note(&self, refused: &mut HashMap<Key, Refused>, key: Key) {
         if refused.len() >= MAX_KNOWN {
-            refused.retain(|_, refused| refused.since.elapsed() < self.within);
+            refused.retain(|_, refused| refused.since.elapsed() < self.limit.within);
         }
         if refused.len() >= MAX_KNOWN && !refused.contains_key(&key) {
             return;
         }
         let new = || Refused { count: 0, since: Instant::now() };
         let entry = refused.entry(key).or_insert_with(new);
-        if entry.count == 0 || entry.since.elapsed() >= self.within {
+        if entry.count == 0 || entry.since.elapsed() >= self.limit.within {
             *entry = new();
         }
         entry.count += 1;

@@ -5,20 +5,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use logux_codecs::{Added, Codec, Event, EventId, Message, Sync, WireEntry};
 
-use super::callbacks::Outward;
-use super::error::Error;
-use super::relative::Relative;
-use super::rules::Wanted;
-use super::session::Peer;
-use crate::log::{Entry, Log, Withheld};
-use crate::planted::planted;
+use crate::entry::Entry;
+use crate::log::{Log, Withheld};
+use crate::sync::callbacks::Outward;
+use crate::sync::error::Error;
+use crate::sync::peer::Peer;
+use crate::sync::rules::{Relative, Wanted};
 
 /// Frames of events are not made longer than this, in bytes, unless one event alone is longer.
 const GOOD_FRAME: usize = 64 << 10;
 
 /// How much is put into one frame.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct FrameLimits {
+pub(crate) struct BatchLimits {
     /// Events in one `sync`.
     pub(crate) batch: usize,
     /// Bytes of a frame.
@@ -37,33 +36,34 @@ pub(crate) struct Batch {
     pub(crate) frame: Option<Bytes>,
     /// How many events are in it.
     pub(crate) events: usize,
-    /// The next [`FrameLimits::fits`].
+    /// The next [`BatchLimits::fits`].
     pub(crate) fits: usize,
 }
 
-/// Where events go, and on which terms.
-pub(crate) struct Outgoing<E, C> {
+/// Makes batches for one peer, on the terms of one connection.
+pub(crate) struct Batcher<E, C> {
     pub(crate) log: Log<E>,
     pub(crate) codec: C,
     pub(crate) relative: Relative,
     pub(crate) peer: Arc<Peer>,
     pub(crate) outward: Outward<E>,
-    pub(crate) withheld: Withheld,
-    pub(crate) limits: FrameLimits,
+    /// What the peer was not sent, where there is a filter.
+    pub(crate) withheld: Option<Withheld>,
 }
 
-impl<E: Event, C: Codec> Outgoing<E, C> {
+impl<E: Event, C: Codec> Batcher<E, C> {
     /// Reads the next events from the log and writes one `sync` with as many of them as fit. The
     /// others stay where they are: in the log.
-    pub(crate) async fn next_batch(self, wanted: Wanted) -> Result<Batch, Error> {
-        let limits = self.limits;
+    pub(crate) async fn next(
+        self: Arc<Self>,
+        wanted: Wanted,
+        limits: BatchLimits,
+    ) -> Result<Batch, Error> {
         let limit = limits.batch.min(limits.fits).max(1);
         let after = self.skip(wanted);
         let entries = self.log.entries_after(after, limit).await?;
         let end = match entries.last() {
-            Some(last) if entries.len() == limit && !planted!("batch passes what it left out") => {
-                last.meta.added
-            }
+            Some(last) if entries.len() == limit => last.meta.added,
             // There is no more, even if the position is not that of an event.
             Some(last) => last.meta.added.max(wanted.up_to),
             None => wanted.up_to,
@@ -101,22 +101,22 @@ impl<E: Event, C: Codec> Outgoing<E, C> {
         Ok(Batch { up_to: end, withheld, frame: None, events: 0, fits: limits.fits })
     }
 
-    /// After which position there is something to look at: in a review, only what was withheld is.
+    /// After which position there is something to look at: in a reevaluation, only what was withheld.
     fn skip(&self, wanted: Wanted) -> Added {
-        if wanted.after >= wanted.review_up_to {
+        if wanted.after >= wanted.reevaluate_up_to {
             return wanted.after;
         }
-        let next = self.withheld.skip(wanted.after).unwrap_or(wanted.review_up_to);
-        next.min(wanted.review_up_to)
+        let next = self.withheld.as_ref().and_then(|withheld| withheld.skip(wanted.after));
+        next.unwrap_or(wanted.reevaluate_up_to).min(wanted.reevaluate_up_to)
     }
 
-    /// What came from the peer is there already, and in a review what was not withheld is.
+    /// What came from the peer is there already; in a reevaluation, so is what was not withheld.
     fn is_for_peer(&self, entry: &Entry<E>, wanted: Wanted) -> bool {
         let added = entry.meta.added;
         let returned = entry.meta.source.as_ref() == Some(&self.relative.remote)
-            && added > wanted.return_up_to
-            && !planted!("echo to the source");
-        let delivered = added <= wanted.review_up_to && !self.withheld.contains(added);
+            && added > wanted.return_up_to;
+        let is_withheld = || self.withheld.as_ref().is_some_and(|known| known.contains(added));
+        let delivered = added <= wanted.reevaluate_up_to && !is_withheld();
         !returned && !delivered
     }
 

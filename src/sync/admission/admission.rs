@@ -1,0 +1,170 @@
+use std::fmt;
+use std::future::ready;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
+use logux_codecs::{Added, Event, ProtocolError, Subprotocol, Value};
+use logux_transports::LinkInfo;
+
+use super::login::Login;
+use super::refusals::{RefusalLimit, Refusals};
+use crate::cursors::Cursors;
+use crate::log::Log;
+use crate::sync::callbacks::answer;
+use crate::sync::error::Error;
+use crate::sync::lane::Lane;
+use crate::sync::rules::{Input, Introduction, Role};
+
+/// The user's answer to who may connect.
+type Auth = Arc<dyn Fn(Login) -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// The user's answer to which application version may connect: the requirement, if it may not.
+type SubprotocolCheck = Arc<dyn Fn(Option<Subprotocol>) -> Result<(), Value> + Send + Sync>;
+
+/// What the user says of who may come in, and from which cursors.
+#[derive(Clone)]
+pub(crate) struct Policy {
+    pub(crate) auth: Option<Auth>,
+    pub(crate) subprotocol_check: Option<SubprotocolCheck>,
+    /// Overrides how far the peer has received this log, for the first connection.
+    pub(crate) synced: Option<Added>,
+    /// Overrides how far the peer's log is received, for the first connection.
+    pub(crate) other_synced: Option<Added>,
+    refusals: Option<Arc<Refusals>>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let mut policy = Self {
+            auth: None,
+            subprotocol_check: None,
+            synced: None,
+            other_synced: None,
+            refusals: None,
+        };
+        policy.limit_refusals(Some(RefusalLimit::default()));
+        policy
+    }
+}
+
+impl Policy {
+    /// Counts anew; clones of this policy count together.
+    pub(crate) fn limit_refusals(&mut self, limit: Option<RefusalLimit>) {
+        self.refusals = limit.map(|limit| Arc::new(Refusals::new(limit)));
+    }
+
+    /// What a node that dials says that it has received: of the node that will probably answer,
+    /// the last one that did. A wrong guess costs a connection: see [`Error::AnotherNode`].
+    pub(crate) async fn expected<E: Event>(&self, log: &Log<E>) -> Result<Added, Error> {
+        if let Some(synced) = self.other_synced {
+            return Ok(synced);
+        }
+        match log.dialled().await? {
+            Some(node) => Ok(log.cursors(&node).await?.received),
+            None => Ok(Added::ZERO),
+        }
+    }
+
+    /// Whether a peer may come in; the refusal to tell it, if not.
+    async fn admit(&self, login: Login) -> Result<Result<(), ProtocolError>, Error> {
+        if let Some(check) = &self.subprotocol_check {
+            let used = login.subprotocol;
+            let asked = answer("subprotocol_check", || ready(Ok(check(used)))).await?;
+            if let Err(supported) = asked {
+                let used = used.map_or(Value::Null, |used| match used.minor {
+                    0 => used.major.into(),
+                    _ => [used.major, used.minor].as_slice().into(),
+                });
+                return Ok(Err(ProtocolError::WrongSubprotocol { supported, used }));
+            }
+        }
+        let Some(auth) = &self.auth else { return Ok(Ok(())) };
+        let refusals = self.refusals.as_ref();
+        if refusals.is_some_and(|refusals| !refusals.attempt(&login)) {
+            return Ok(Err(ProtocolError::Bruteforce));
+        }
+        let asked = async { Ok(auth(login.clone()).await) };
+        let let_in = answer("auth", || asked).await?;
+        if let Some(refusals) = refusals {
+            if let_in { refusals.forgive(&login) } else { refusals.refuse(&login) }
+        }
+        Ok(if let_in { Ok(()) } else { Err(ProtocolError::WrongCredentials) })
+    }
+
+    /// Asks the user about the peer, then the store for its cursors. Who answered is noted before
+    /// anything of its log is stored.
+    async fn check<E: Event>(
+        self,
+        log: Log<E>,
+        role: Role,
+        introduction: Introduction,
+        link: LinkInfo,
+    ) -> Result<Result<Cursors, ProtocolError>, Error> {
+        let Introduction { node_id, credentials, subprotocol, headers, epoch } = introduction;
+        let login = Login { node_id: node_id.clone(), credentials, subprotocol, headers, link };
+        // As of the claim: while the user is asked, another connection of the peer may move on.
+        let sent = log.cursors(&node_id).await?.sent;
+        if let Err(refusal) = self.admit(login).await? {
+            return Ok(Err(refusal));
+        }
+        if role == Role::Opener {
+            log.set_dialled(&node_id).await?;
+        }
+        let mut cursors = log.cursors(&node_id).await?;
+        if cursors.epoch.is_none()
+            && let Some(epoch) = epoch
+        {
+            log.set_epoch(&node_id, epoch).await?;
+        }
+        if self.synced.is_some() || self.other_synced.is_some() {
+            // The user knows better, and later connections go on from there.
+            cursors.sent = self.synced.unwrap_or(cursors.sent);
+            cursors.received = self.other_synced.unwrap_or(cursors.received);
+            cursors.epoch = cursors.epoch.or(epoch);
+            log.reset_cursors(&node_id, cursors).await?;
+        } else {
+            cursors.sent = cursors.sent.min(sent);
+        }
+        Ok(Ok(cursors))
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy").field("auth", &self.auth.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// The admission of one connection's peer.
+pub(crate) struct Admission<'a, E> {
+    log: &'a Log<E>,
+    policy: &'a Policy,
+    role: Role,
+    link: LinkInfo,
+    checking: Lane<Result<Result<Cursors, ProtocolError>, Error>>,
+}
+
+impl<'a, E: Event> Admission<'a, E> {
+    pub(crate) fn new(log: &'a Log<E>, policy: &'a Policy, role: Role, link: LinkInfo) -> Self {
+        Self { log, policy, role, link, checking: Lane::default() }
+    }
+
+    /// Where the connection comes from or goes to.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.link.address
+    }
+
+    /// Begins to check the peer, which introduces itself once.
+    pub(crate) fn check(&mut self, introduction: Introduction) {
+        let link = std::mem::take(&mut self.link);
+        let (log, policy) = (self.log.clone(), self.policy.clone());
+        self.checking.start(policy.check(log, self.role, introduction, link).boxed());
+    }
+
+    /// The answer, once there is one. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<Input<E>, Error> {
+        Ok(Input::Checked(self.checking.result().await?))
+    }
+}

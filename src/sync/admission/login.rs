@@ -1,0 +1,37 @@
+use logux_codecs::{Headers, NodeId, Subprotocol, Value};
+use logux_transports::LinkInfo;
+use subtle::{Choice, ConstantTimeEq};
+
+/// Who wants to connect, as `auth` is told. Nothing of it is proven but by the credentials.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Login {
+    /// The name that the peer gives itself.
+    pub node_id: NodeId,
+    /// What it brought to prove it; the original's `token`.
+    pub credentials: Option<Value>,
+    /// The version of its application.
+    pub subprotocol: Option<Subprotocol>,
+    /// Its headers so far.
+    pub headers: Headers,
+    /// What the transport knows: the address, and the HTTP headers and cookies of the upgrade.
+    pub link: LinkInfo,
+}
+
+impl Login {
+    /// Whether the credentials are this text. Takes the same time whatever they are, so that a
+    /// secret cannot be guessed letter by letter; only its length shows.
+    pub fn token_is(&self, secret: &str) -> bool {
+        self.token_is_any_of([secret])
+    }
+
+    /// Whether the credentials are one of these texts. Takes the same time whichever it is.
+    pub fn token_is_any_of<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> bool {
+        let token = self.credentials.as_ref().and_then(Value::as_str);
+        let given = token.unwrap_or_default().as_bytes();
+        let same = secrets
+            .into_iter()
+            .fold(Choice::from(0), |same, secret| same | secret.as_bytes().ct_eq(given));
+        token.is_some() & bool::from(same)
+    }
+}

@@ -1,0 +1,295 @@
+use std::future::{pending, ready};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use logux_codecs::{Added, Codec, Event, NodeId};
+use logux_transports::{FrameReceiver, FrameSender, Link};
+use tokio::time::{sleep_until, timeout};
+use tracing::Instrument;
+
+use super::batch::Batcher;
+use super::intake::Intake;
+use super::outgoing::Outgoing;
+use super::reader::Reader;
+use crate::log::{Log, Withheld};
+use crate::sync::admission::Admission;
+use crate::sync::error::Error;
+use crate::sync::options::SyncOptions;
+use crate::sync::peer::Peer;
+use crate::sync::rules::{Config, Input, Now, Output, Relative, Rules};
+use crate::sync::session::{Command, Commands, Reporter};
+
+/// How long the last frames may take to go out, and the peer to close in its turn.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How a connection ended.
+pub(crate) struct Ended {
+    /// What went wrong; nothing, if either side just closed it.
+    pub(crate) result: Result<(), Error>,
+    /// Whether the user closed it.
+    pub(crate) closed_here: bool,
+    /// Whether both logs were once equal over it.
+    pub(crate) synchronized: bool,
+}
+
+/// What holds from one connection of a session to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Lasting {
+    /// By how many milliseconds times were fixed last, with which node.
+    pub(crate) time_fix: Option<(NodeId, i64)>,
+    /// How many connections there were.
+    pub(crate) connections: u64,
+    /// Whether some peer was let in, and what the user said of cursors is in the store.
+    pub(crate) was_let_in: bool,
+}
+
+/// One connection: the rules, and the lanes that do what they say.
+pub(crate) struct Connection<'a, E, C, S, R> {
+    rules: Rules<E>,
+    log: &'a Log<E>,
+    codec: C,
+    options: &'a SyncOptions<E>,
+    reporter: &'a Reporter,
+    commands: &'a mut Commands,
+    lasting: &'a mut Lasting,
+    admission: Admission<'a, E>,
+    reader: Reader<'a, C, R>,
+    intake: Intake<'a, E>,
+    outgoing: Outgoing<'a, E, C, S>,
+    closed_here: bool,
+}
+
+impl<'a, E, C, S, R> Connection<'a, E, C, S, R>
+where
+    E: Event,
+    C: Codec,
+    S: FrameSender,
+    R: FrameReceiver,
+{
+    #[expect(clippy::too_many_arguments, reason = "each lane takes what is its own")]
+    pub(crate) fn new(
+        log: &'a Log<E>,
+        codec: &C,
+        options: &'a SyncOptions<E>,
+        reporter: &'a Reporter,
+        commands: &'a mut Commands,
+        lasting: &'a mut Lasting,
+        config: Config,
+        link: Link<S, R>,
+    ) -> Self {
+        let Link { sender, receiver, info } = link;
+        let codec = codec.for_connection();
+        Self {
+            admission: Admission::new(log, &options.admission, config.role, info),
+            reader: Reader::new(receiver, codec.clone(), options.limits, reporter),
+            intake: Intake::new(log, &options.inward),
+            outgoing: Outgoing::new(sender, codec.clone(), options.batch_limits(), reporter),
+            rules: Rules::new(config, log.last_added()),
+            log,
+            codec,
+            options,
+            reporter,
+            commands,
+            lasting,
+            closed_here: false,
+        }
+    }
+
+    /// Runs the connection to its end.
+    ///
+    /// Not an `async fn`, which would hold what it is given twice, for as long as the connection lasts.
+    pub(crate) fn run(mut self) -> impl Future<Output = Ended> + Send {
+        let span = tracing::info_span!(
+            "connection",
+            node = %self.log.node_id(),
+            codec = C::NAME,
+            address = self.admission.address().map(tracing::field::display),
+            peer = tracing::field::Empty,
+        );
+        let running = async move {
+            self.lasting.connections += 1;
+            let connections = self.lasting.connections;
+            self.reporter.update(|diagnostics| diagnostics.connections = connections);
+            let mut result = self.converse().await;
+            // What arrived whole is kept, whatever became of the connection.
+            if !matches!(result, Err(Error::Store(_))) {
+                result = result.and(self.intake.finish().await.map_err(Error::from));
+            }
+            if !matches!(result, Err(Error::Link(_))) {
+                let Self { outgoing, mut reader, options, .. } = self;
+                // A socket that is dropped with unread bytes may take back what was sent last, so
+                // this waits for the peer to close.
+                let goodbye = async {
+                    if outgoing.close().await {
+                        reader.drain(options.max_frame).await;
+                    }
+                };
+                // A peer that does not take the last frames, or does not close, has had its time.
+                let _ = timeout(FAREWELL, goodbye).await;
+            }
+            let (closed_here, synchronized) = (self.closed_here, self.rules.was_synchronized());
+            Ended { result, closed_here, synchronized }
+        };
+        running.instrument(span)
+    }
+
+    /// Hands the rules one input after the other, and does what they say.
+    async fn converse(&mut self) -> Result<(), Error> {
+        let end = Arc::clone(self.log.end());
+        let mut input = Some(Input::Opened);
+        loop {
+            if let Some(input) = input {
+                self.rules.handle(self.now(), input);
+                while let Some(output) = self.rules.poll() {
+                    match output {
+                        Output::Send(message) => self.outgoing.send(&message)?,
+                        Output::Check(introduction) => {
+                            let node_id = introduction.node_id.clone();
+                            tracing::Span::current()
+                                .record("peer", tracing::field::display(&node_id));
+                            self.intake.introduced(node_id);
+                            self.admission.check(introduction);
+                        }
+                        Output::LetIn { relative, start } => self.let_in(relative, start),
+                        Output::Store(received) => self.intake.store(received),
+                        Output::SendNext(wanted) => self.outgoing.send_next(wanted),
+                        Output::Advance(sent) => self.intake.advance_sent(sent),
+                        Output::Reset(cursors) => self.intake.reset_cursors(cursors),
+                        Output::Confirmed(covered) => self.outgoing.confirmed(&covered),
+                        Output::FindWithheld => {
+                            let first = self.outgoing.withheld().and_then(Withheld::first);
+                            self.rules.handle(self.now(), Input::FirstWithheld(first));
+                        }
+                        Output::Reevaluated => {
+                            self.outgoing.withheld().inspect(|withheld| withheld.reevaluated());
+                        }
+                        Output::Tell(notice) => self.reporter.tell(notice),
+                        Output::HangUp(None) => return Ok(()),
+                        Output::HangUp(Some(error)) => return Err(error),
+                    }
+                }
+                self.report();
+            }
+            let reads = self.rules.reads()
+                && self.outgoing.has_room()
+                && self.intake.has_room()
+                && self.reader.has_turn();
+            let max_frame = self.max_frame();
+            tokio::task::consume_budget().await;
+            input = tokio::select! {
+                biased;
+                command = self.commands.next() => self.command(command),
+                message = self.reader.next(max_frame), if reads => match message? {
+                    Some(message) => Some(message),
+                    None => return Ok(()),
+                },
+                checked = self.admission.next() => Some(checked?),
+                stored = self.intake.next() => stored?,
+                sent = self.outgoing.next() => sent?,
+                end = end.beyond(self.rules.log_end()) => Some(Input::Grown(end)),
+                // While the intake is full we stop reading, so silence is our doing.
+                () = until(self.rules.deadline()), if self.intake.has_room() => Some(Input::Tick),
+                // Everything else had its turn.
+                () = ready(()), if !self.reader.has_turn() => None,
+            };
+            match &input {
+                Some(Input::Received { frame, .. }) => self.intake.arrived(frame.len()),
+                _ => self.reader.rest(),
+            }
+        }
+    }
+
+    /// Tells everybody who the peer is.
+    fn let_in(&mut self, relative: Relative, start: Added) {
+        let peer = Arc::new(Peer {
+            node_id: relative.remote.clone(),
+            subprotocol: relative.remote_subprotocol,
+            protocol: relative.protocol,
+        });
+        let time_fix = relative.time_fix;
+        self.lasting.was_let_in = true;
+        self.lasting.time_fix = Some((peer.node_id.clone(), time_fix));
+        self.reporter.update(|diagnostics| {
+            diagnostics.peer = Some(Arc::clone(&peer));
+            diagnostics.time_fix = time_fix;
+        });
+        self.intake.let_in(Arc::clone(&peer));
+        let withheld = self.options.outward.filter.as_ref().map(|_| {
+            let withheld = self.log.withheld(&peer.node_id);
+            withheld.start(start);
+            withheld
+        });
+        let reevaluates = withheld.as_ref().is_some_and(|withheld| {
+            if self.commands.take_reevaluate() {
+                withheld.reevaluate()
+            } else {
+                withheld.is_reevaluated()
+            }
+        });
+        self.outgoing.let_in(Batcher {
+            log: self.log.clone(),
+            codec: self.codec.clone(),
+            relative,
+            peer,
+            outward: self.options.outward.clone(),
+            withheld,
+        });
+        if reevaluates {
+            self.rules.handle(self.now(), Input::Reevaluate);
+        }
+    }
+
+    fn report(&self) {
+        let (state, cursors) = (self.rules.state(), self.rules.cursors());
+        let round_trip = self.rules.round_trip();
+        self.reporter.update(|diagnostics| {
+            diagnostics.state = state.unwrap_or(diagnostics.state);
+            (diagnostics.synced, diagnostics.other_synced) =
+                cursors.unwrap_or((diagnostics.synced, diagnostics.other_synced));
+            diagnostics.round_trip = round_trip.or(diagnostics.round_trip);
+        });
+    }
+
+    /// What the rules are to know of what the user wants.
+    fn command(&mut self, command: Command) -> Option<Input<E>> {
+        match command {
+            Command::Headers(headers) => {
+                self.commands.keep_headers(headers.clone());
+                Some(Input::Headers(headers))
+            }
+            Command::Debug(text) => Some(Input::Debug(text)),
+            Command::Reevaluate if self.rules.is_live() => {
+                let begins = self.outgoing.withheld().is_some_and(Withheld::reevaluate);
+                begins.then_some(Input::Reevaluate)
+            }
+            Command::Reevaluate => {
+                self.commands.keep_reevaluate();
+                None
+            }
+            // There is a connection.
+            Command::Reconnect => None,
+            Command::Close => {
+                self.closed_here = true;
+                Some(Input::Close)
+            }
+        }
+    }
+
+    /// The longest frame that is taken now. A peer that was not let in has little to say.
+    fn max_frame(&self) -> usize {
+        let SyncOptions { max_frame, max_frame_before_auth, .. } = *self.options;
+        if self.rules.is_live() { max_frame } else { max_frame.min(max_frame_before_auth) }
+    }
+
+    /// Deadlines follow tokio's clock, which a test may pause.
+    fn now(&self) -> Now {
+        Now { instant: tokio::time::Instant::now().into_std(), clock: self.log.now() }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,193 @@
+//! What arrived: past the user's filter, then into the store.
+
+use std::sync::Arc;
+
+use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
+use logux_codecs::{Added, Event, NodeId};
+
+use crate::cursors::Cursors;
+use crate::entry::Received;
+use crate::log::Log;
+use crate::store::StoreError;
+use crate::sync::callbacks::Inward;
+use crate::sync::error::Error;
+use crate::sync::lane::Lane;
+use crate::sync::peer::Peer;
+use crate::sync::rules::Input;
+
+/// While more bytes than this wait to be stored, nothing further is read.
+const MAX_BYTES: usize = 1 << 20;
+
+/// What one peer sent, in order. All that waits goes into the store in one transaction.
+pub(crate) struct Intake<'a, E> {
+    log: &'a Log<E>,
+    /// What is to be asked about events before they are stored.
+    inward: &'a Inward<E>,
+    /// Once it is let in.
+    peer: Option<Arc<Peer>>,
+    /// Waits for the user's answer.
+    unjudged: Vec<Received<E>>,
+    judging: Lane<Result<Vec<Received<E>>, Error>>,
+    /// Waits for the store.
+    waiting: Vec<Received<E>>,
+    /// Answers how many messages were stored.
+    storing: Lane<Result<usize, StoreError>>,
+    /// Of all that arrived since the last time that all was taken.
+    bytes: usize,
+    /// Of what is being judged.
+    judged_bytes: usize,
+    cursor: Option<Move>,
+    /// Who the peer says that it is: the cursors are kept under this name.
+    node_id: Option<NodeId>,
+}
+
+/// What to do with how far the peer has received this log.
+#[derive(Clone, Copy)]
+enum Move {
+    Advance(Added),
+    /// All that is known of it: its log is another one.
+    Reset(Cursors),
+}
+
+impl<'a, E: Event> Intake<'a, E> {
+    pub(crate) fn new(log: &'a Log<E>, inward: &'a Inward<E>) -> Self {
+        Self {
+            log,
+            inward,
+            peer: None,
+            unjudged: Vec::new(),
+            judging: Lane::default(),
+            waiting: Vec::new(),
+            storing: Lane::default(),
+            bytes: 0,
+            judged_bytes: 0,
+            cursor: None,
+            node_id: None,
+        }
+    }
+
+    /// The peer has introduced itself by this name.
+    pub(crate) fn introduced(&mut self, node_id: NodeId) {
+        self.node_id = Some(node_id);
+    }
+
+    /// From now on events arrive, and the user can be asked about them.
+    pub(crate) fn let_in(&mut self, peer: Arc<Peer>) {
+        self.peer = Some(peer);
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes + self.judged_bytes < MAX_BYTES
+    }
+
+    /// Counts a frame; frames that hold no events are counted with those that do.
+    pub(crate) fn arrived(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    pub(crate) fn store(&mut self, received: Received<E>) {
+        if self.inward.is_empty() {
+            self.waiting.push(received);
+        } else {
+            self.unjudged.push(received);
+        }
+    }
+
+    /// Notes how far the peer has received this log.
+    pub(crate) fn advance_sent(&mut self, sent: Added) {
+        // What was to be reset stays at zero for now, which only makes events travel again.
+        if !matches!(self.cursor, Some(Move::Reset(_))) {
+            self.cursor = Some(Move::Advance(sent));
+        }
+    }
+
+    /// Notes that the peer's log is another one than before.
+    pub(crate) fn reset_cursors(&mut self, cursors: Cursors) {
+        self.cursor = Some(Move::Reset(cursors));
+    }
+
+    /// What the rules are to know; `None` if that is nothing, but there may be room again.
+    /// Cancel-safe: what is under way stays in its lane.
+    pub(crate) async fn next(&mut self) -> Result<Option<Input<E>>, Error> {
+        if self.storing.is_free()
+            && let Some(transaction) = self.transaction()
+        {
+            self.storing.start(transaction);
+        }
+        if self.judging.is_free()
+            && let Some(judgement) = self.judgement()
+        {
+            self.judging.start(judgement);
+        }
+        tokio::select! {
+            biased;
+            stored = self.storing.result() => Ok(Some(Input::Stored(stored?))),
+            judged = self.judging.result() => {
+                self.judged_bytes = 0;
+                self.waiting.extend(judged?);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Stores what is under way and what still waits; not what the user was not asked about.
+    pub(crate) async fn finish(mut self) -> Result<(), StoreError> {
+        if let Some(under_way) = self.storing.take() {
+            under_way.await?;
+        }
+        if let Some(rest) = self.transaction() {
+            rest.await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the user's filter and map about all that arrived.
+    fn judgement(&mut self) -> Option<BoxFuture<'static, Result<Vec<Received<E>>, Error>>> {
+        if self.unjudged.is_empty() {
+            return None;
+        }
+        let (inward, peer) = (self.inward.clone(), Arc::clone(self.peer.as_ref()?));
+        self.judged_bytes = std::mem::take(&mut self.bytes);
+        let unjudged = std::mem::take(&mut self.unjudged);
+        let judgement = async move {
+            let mut judged = Vec::with_capacity(unjudged.len());
+            for received in unjudged {
+                judged.push(inward.apply(received, &peer).await?);
+            }
+            Ok(judged)
+        };
+        Some(judgement.boxed())
+    }
+
+    /// Puts all that waits into the store, and answers how many messages that were.
+    fn transaction(&mut self) -> Option<BoxFuture<'static, Result<usize, StoreError>>> {
+        let cursor = self.cursor.take().zip(self.node_id.clone());
+        let waiting = std::mem::take(&mut self.waiting);
+        if self.unjudged.is_empty() {
+            self.bytes = 0;
+        }
+        let count = waiting.len();
+        let all = waiting.into_iter().reduce(|mut all, next| {
+            all.entries.extend(next.entries);
+            all.up_to = next.up_to;
+            all
+        });
+        if cursor.is_none() && all.is_none() {
+            return None;
+        }
+        let log = self.log.clone();
+        let transaction = async move {
+            if let Some(all) = all {
+                log.receive(all).await?;
+            }
+            match cursor {
+                Some((Move::Advance(sent), peer)) => log.advance_sent(&peer, sent).await?,
+                Some((Move::Reset(cursors), peer)) => log.reset_cursors(&peer, cursors).await?,
+                None => {}
+            }
+            Ok(count)
+        };
+        Some(transaction.boxed())
+    }
+}

@@ -1,0 +1,19 @@
+//! One connection between a log and a peer, as one task. It holds no rule of the protocol: it hands
+//! the rules one input after the other, and does what they say.
+//!
+//! Work that takes time goes on in lanes beside each other, each with one owner:
+//! - `admission`, in a room of its own: is the peer let in, and from which cursors;
+//! - `reader`: frames to messages;
+//! - `intake`: what arrived, past the user's filter into the store;
+//! - `outgoing`: messages and events to frames, and frames to the link; `batch`: the next events as
+//!   one frame.
+
+mod batch;
+#[expect(clippy::module_inception, reason = "the room's own file, beside its parts")]
+mod connection;
+mod intake;
+mod outgoing;
+mod reader;
+
+pub(crate) use batch::BatchLimits;
+pub(crate) use connection::{Connection, Ended, Lasting};

@@ -1,0 +1,157 @@
+//! From messages and events to frames, and from frames to the link.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use logux_codecs::{Codec, Event, Message};
+use logux_transports::FrameSender;
+
+use super::batch::{Batch, BatchLimits, Batcher};
+use crate::log::Withheld;
+use crate::sync::error::Error;
+use crate::sync::lane::Lane;
+use crate::sync::rules::{Covered, Input, Wanted};
+use crate::sync::session::Reporter;
+
+/// While more frames than this wait to be sent, nothing further is read.
+const MAX_WAITING: usize = 256;
+
+/// The sending half of a link, what waits for it, and where events come from.
+pub(crate) struct Outgoing<'a, E, C, S> {
+    codec: C,
+    limits: BatchLimits,
+    reporter: &'a Reporter,
+    /// Once the peer is let in.
+    batcher: Option<Arc<Batcher<E, C>>>,
+    wanted: Option<Wanted>,
+    reading: Lane<Result<Batch, Error>>,
+    /// Frames that wait.
+    waiting: Vec<Bytes>,
+    /// Unless it is at work.
+    sender: Option<S>,
+    writing: Lane<(S, io::Result<()>)>,
+}
+
+impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
+    pub(crate) fn new(sender: S, codec: C, limits: BatchLimits, reporter: &'a Reporter) -> Self {
+        Self {
+            codec,
+            limits,
+            reporter,
+            batcher: None,
+            wanted: None,
+            reading: Lane::default(),
+            waiting: Vec::new(),
+            sender: Some(sender),
+            writing: Lane::default(),
+        }
+    }
+
+    /// From now on events can be sent.
+    pub(crate) fn let_in(&mut self, batcher: Batcher<E, C>) {
+        self.batcher = Some(Arc::new(batcher));
+    }
+
+    /// What the peer was not sent, once it is let in and where there is a filter.
+    pub(crate) fn withheld(&self) -> Option<&Withheld> {
+        self.batcher.as_ref()?.withheld.as_ref()
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting.len() < MAX_WAITING
+    }
+
+    /// Sends a message after all that waits.
+    pub(crate) fn send(&mut self, message: &Message<E>) -> Result<(), Error> {
+        let mut frame = Vec::new();
+        self.codec
+            .encode(message, &mut frame)
+            .map_err(|error| Error::Message { format: C::NAME, source: error.into() })?;
+        self.waiting.push(frame.into());
+        Ok(())
+    }
+
+    /// Sends the next events, once nothing else waits: what is added until then goes with them.
+    pub(crate) fn send_next(&mut self, wanted: Wanted) {
+        self.wanted = Some(wanted);
+    }
+
+    /// Notes what the peer has of what was sent to it.
+    pub(crate) fn confirmed(&self, covered: &Covered) {
+        if let Some(withheld) = self.withheld() {
+            withheld.delivered(covered.after, covered.up_to, &covered.withheld);
+        }
+    }
+
+    /// What the rules are to know; `None` if that is nothing, but there may be room again.
+    /// Cancel-safe: what is under way stays in its lane.
+    pub(crate) async fn next(&mut self) -> Result<Option<Input<E>>, Error> {
+        self.start();
+        tokio::select! {
+            biased;
+            batch = self.reading.result() => Ok(Some(self.take(batch?))),
+            (sender, written) = self.writing.result() => {
+                self.sender = Some(sender);
+                written.map_err(Error::Link)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        if self.waiting.is_empty()
+            && self.writing.is_free()
+            && let Some(batcher) = &self.batcher
+            && let Some(wanted) = self.wanted.take()
+        {
+            self.reading.start(Arc::clone(batcher).next(wanted, self.limits).boxed());
+        }
+        if !self.waiting.is_empty()
+            && let Some(sender) = self.sender.take()
+        {
+            let frames = std::mem::take(&mut self.waiting);
+            let bytes = frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
+            self.reporter.update(|diagnostics| diagnostics.bytes_sent += bytes);
+            self.writing.start(write(sender, frames).boxed());
+        }
+    }
+
+    fn take(&mut self, batch: Batch) -> Input<E> {
+        let Batch { up_to, withheld, frame, events, fits } = batch;
+        self.limits.fits = fits;
+        let sent = frame.is_some();
+        self.waiting.extend(frame);
+        self.reporter.update(|diagnostics| diagnostics.events_sent += events as u64);
+        if let Some(known) = self.withheld() {
+            // Before the peer can have what comes with it: it may come back and claim to.
+            known.withhold(up_to, &withheld);
+        }
+        Input::Covered { up_to, sent, withheld }
+    }
+
+    /// Sends all that waits, and closes. `false` if the link failed.
+    pub(crate) async fn close(mut self) -> bool {
+        let sender = match self.sender {
+            Some(sender) => sender,
+            None => match self.writing.result().await {
+                (sender, Ok(())) => sender,
+                (_, Err(_)) => return false,
+            },
+        };
+        let (sender, written) = write(sender, self.waiting).await;
+        written.is_ok() && sender.close().await.is_ok()
+    }
+}
+
+/// Sends frames in a row; they share packets where the transport can do that.
+async fn write<S: FrameSender>(mut sender: S, frames: Vec<Bytes>) -> (S, io::Result<()>) {
+    for frame in frames {
+        if let Err(error) = sender.send(frame).await {
+            return (sender, Err(error));
+        }
+    }
+    let flushed = sender.flush().await;
+    (sender, flushed)
+}

@@ -1,0 +1,40 @@
+use std::future::pending;
+
+use futures_core::future::BoxFuture;
+
+/// Work that goes on beside the rest of a connection, at most one piece at a time.
+pub(crate) struct Lane<T>(Option<BoxFuture<'static, T>>);
+
+impl<T> Lane<T> {
+    pub(crate) fn is_free(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Begins with what is to be done next. What was under way, if anything, is dropped.
+    pub(crate) fn start(&mut self, work: BoxFuture<'static, T>) {
+        self.0 = Some(work);
+    }
+
+    /// What is under way.
+    pub(crate) fn take(&mut self) -> Option<BoxFuture<'static, T>> {
+        self.0.take()
+    }
+
+    /// The result of what is under way, once there is one. Cancel-safe: the work stays in the lane.
+    pub(crate) async fn result(&mut self) -> T {
+        match &mut self.0 {
+            Some(work) => {
+                let result = work.await;
+                self.0 = None;
+                result
+            }
+            None => pending().await,
+        }
+    }
+}
+
+impl<T> Default for Lane<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}

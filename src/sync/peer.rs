@@ -1,0 +1,13 @@
+use logux_codecs::{NodeId, Protocol, Subprotocol};
+
+/// The node at the other end of a session, once it is let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Peer {
+    /// Its name.
+    pub node_id: NodeId,
+    /// The version of its application.
+    pub subprotocol: Option<Subprotocol>,
+    /// The version of the protocol that is spoken with it.
+    pub protocol: Protocol,
+}

@@ -1,0 +1,266 @@
+//! From the opening of a connection to its first event: who the peer is, whether it has the log
+//! that it had, and where both sides begin.
+
+use std::collections::VecDeque;
+
+use logux_codecs::{
+    Added, Connect, Connected, Headers, Message, NodeId, Protocol, ProtocolError, Subprotocol,
+    Timestamp, Value,
+};
+
+use super::input_output::{Config, Introduction, Now, Output, Role};
+use super::live::{Live, Reevaluation};
+use super::relative::Relative;
+use super::rules::{Phase, Rules};
+use crate::cursors::{Cursors, Epoch};
+use crate::sync::error::{Error, Misbehaviour};
+use crate::sync::notice::Notice;
+
+/// The header that carries a log's [`Epoch`].
+const EPOCH: &str = "log-epoch";
+
+/// No clock is off by more than a hundred years, in milliseconds.
+const MAX_TIME_FIX: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
+
+/// A peer that has introduced itself and is being checked, and what was agreed on with it.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    protocol: Protocol,
+    node_id: NodeId,
+    subprotocol: Option<Subprotocol>,
+    /// How far the peer has received this log; an opener does not learn it.
+    synced: Added,
+    /// When `connect` came.
+    start: Timestamp,
+    /// When `connected` was sent; an acceptor has yet to send it.
+    base_time: Timestamp,
+    /// How many milliseconds the own clock is ahead of the peer's.
+    time_fix: i64,
+}
+
+impl<E> Rules<E> {
+    pub(super) fn open(&mut self, now: Now) {
+        self.answer_by = now.instant.checked_add(self.config.timeout);
+        if self.config.role == Role::Opener {
+            self.asked = Some(now);
+            self.send_headers();
+            let Config { local, credentials, subprotocol, synced, .. } = &self.config;
+            let connect = Connect {
+                protocol: Protocol::LATEST.number(),
+                node_id: local.clone(),
+                synced: *synced,
+                credentials: credentials.clone(),
+                subprotocol: *subprotocol,
+            };
+            self.send(Message::Connect(connect));
+        }
+    }
+
+    pub(super) fn connect(&mut self, now: Now, connect: Connect) -> Result<(), Misbehaviour> {
+        let protocol = match Protocol::to_answer(connect.protocol) {
+            Ok(protocol) => protocol,
+            Err(supported) => {
+                self.refuse_protocol(supported, connect.protocol);
+                return Ok(());
+            }
+        };
+        let candidate = Candidate {
+            protocol,
+            node_id: connect.node_id,
+            subprotocol: connect.subprotocol,
+            synced: connect.synced,
+            start: now.clock,
+            base_time: now.clock,
+            time_fix: 0,
+        };
+        self.check(candidate, connect.credentials)
+    }
+
+    pub(super) fn connected(&mut self, now: Now, connected: Connected) -> Result<(), Misbehaviour> {
+        let protocol = match Protocol::of_answer(connected.protocol) {
+            Ok(protocol) => protocol,
+            Err(supported) => {
+                self.refuse_protocol(supported, connected.protocol);
+                return Ok(());
+            }
+        };
+        let time_fix = self.time_fix(now, &connected)?;
+        let candidate = Candidate {
+            protocol,
+            node_id: connected.node_id,
+            subprotocol: connected.subprotocol,
+            synced: Added::ZERO,
+            start: connected.start,
+            base_time: connected.end,
+            time_fix,
+        };
+        self.check(candidate, connected.credentials)
+    }
+
+    /// How far the own clock is ahead of the peer's, in milliseconds. Source: Logux protocol 7,
+    /// time fix.
+    fn time_fix(&mut self, now: Now, connected: &Connected) -> Result<i64, Misbehaviour> {
+        let Connected { node_id, start, end, .. } = connected;
+        if end < start {
+            return Err(Misbehaviour::TimeOutOfRange);
+        }
+        let Some(asked) = self.answered(now) else { return Ok(0) };
+        if !self.config.fix_time {
+            return Ok(0);
+        }
+        // By the clock that cannot be set. Where the peer says that it took longer than all took,
+        // its clock was set.
+        let passed = i64::try_from((now.instant - asked.instant).as_millis()).unwrap_or(i64::MAX);
+        let round_trip = passed.saturating_sub(end.since(*start)).max(0);
+        let fix = asked.clock.since(*start).saturating_add(round_trip / 2);
+        if fix.unsigned_abs() > MAX_TIME_FIX {
+            return Err(Misbehaviour::TimeOutOfRange);
+        }
+        // No better measurement than the last one: times stay where they are.
+        match &self.config.time_fix {
+            Some((node, last))
+                if node == node_id && last.abs_diff(fix) <= round_trip.unsigned_abs() =>
+            {
+                Ok(*last)
+            }
+            _ => Ok(fix),
+        }
+    }
+
+    fn refuse_protocol(&mut self, supported: u32, used: u32) {
+        let error = ProtocolError::WrongProtocol { supported, used };
+        self.refuse(error.clone(), Error::Refused(error));
+    }
+
+    fn check(
+        &mut self,
+        candidate: Candidate,
+        credentials: Option<Value>,
+    ) -> Result<(), Misbehaviour> {
+        if candidate.node_id == self.config.local {
+            return Err(Misbehaviour::SameNode(candidate.node_id));
+        }
+        self.outputs.push_back(Output::Check(Introduction {
+            node_id: candidate.node_id.clone(),
+            credentials,
+            subprotocol: candidate.subprotocol,
+            headers: std::mem::take(&mut self.remote_headers),
+            epoch: self.remote_epoch,
+        }));
+        self.phase = Phase::Checking(candidate);
+        Ok(())
+    }
+
+    /// The peer is who it says: answer it, and find out where both logs stand.
+    pub(super) fn let_in(&mut self, now: Now, cursors: Cursors) {
+        let Phase::Checking(candidate) = std::mem::replace(&mut self.phase, Phase::Over) else {
+            return;
+        };
+        let (base_time, sent) = match self.config.role {
+            Role::Acceptor => (now.clock, candidate.synced),
+            Role::Opener => (candidate.base_time, cursors.sent),
+        };
+        let sent = self.config.synced_override.unwrap_or(sent);
+        // The guess was about another node: told too much, this one would leave out events.
+        if self.config.role == Role::Opener && self.config.synced > cursors.received {
+            self.hang_up(Some(Error::AnotherNode { found: candidate.node_id }));
+            return;
+        }
+        // The peer has another log than before, which lacks what had come from it: it says so, or
+        // it has confirmed more than it claims to have.
+        let replaced = cursors.epoch.zip(self.remote_epoch).is_some_and(|(old, new)| old != new);
+        let lost = replaced
+            || self.config.role == Role::Acceptor
+                && self.config.synced_override.is_none()
+                && candidate.synced < cursors.sent;
+        // Or it has seen more than there is: not of this log.
+        let start_over = lost || sent > self.log_end;
+        let sent = if start_over { Added::ZERO } else { sent };
+        let cursors = if lost { self.reset_cursors(&cursors) } else { cursors };
+        if replaced && self.config.synced > Added::ZERO {
+            // What it was told in `connect` was about the other log.
+            self.hang_up(Some(Error::LogReplaced));
+            return;
+        }
+        let protocol = candidate.protocol;
+        let relative = Relative {
+            protocol,
+            base_time,
+            time_fix: candidate.time_fix,
+            local: self.config.local.clone(),
+            remote: candidate.node_id,
+            local_subprotocol: self.config.subprotocol,
+            remote_subprotocol: candidate.subprotocol,
+        };
+        self.outputs.push_back(Output::LetIn { relative: relative.clone(), start: sent });
+        self.phase = Phase::Live(Live {
+            relative,
+            position: sent,
+            start_end: self.log_end,
+            return_up_to: cursors.return_up_to,
+            reading: None,
+            reevaluation: Reevaluation::Idle,
+            reevaluate_up_to: Added::ZERO,
+            unconfirmed: VecDeque::new(),
+            sent,
+            ready_sent: !protocol.has_ready(),
+            received: cursors.received,
+            received_before: cursors.received,
+            storing: VecDeque::new(),
+            remote_ready: !protocol.has_ready(),
+            far_future: self.config.far_future,
+        });
+        self.answer_by = None;
+        self.ask_at = self.next_ping(now);
+        if start_over {
+            self.tell(Notice::StartedOver);
+        }
+        if self.config.role == Role::Acceptor {
+            self.send_headers();
+            let Config { local, credentials, subprotocol, .. } = &self.config;
+            let connected = Connected {
+                protocol: protocol.number(),
+                node_id: local.clone(),
+                // A clock that stepped back meanwhile must not make an answer before its question.
+                start: candidate.start.min(base_time),
+                end: base_time,
+                credentials: credentials.clone(),
+                subprotocol: *subprotocol,
+            };
+            self.send(Message::Connected(connected));
+        }
+    }
+
+    /// What is known of a peer whose log is another one: nothing, but that it lacks what it sent.
+    pub(super) fn reset_cursors(&mut self, before: &Cursors) -> Cursors {
+        let cursors = Cursors {
+            return_up_to: self.log_end,
+            epoch: self.remote_epoch.or(before.epoch),
+            ..Cursors::default()
+        };
+        self.outputs.push_back(Output::Reset(cursors));
+        cursors
+    }
+
+    /// The peer's headers, all of them; the one that is between the nodes is not for the user.
+    pub(super) fn headers(&mut self, mut headers: Headers) {
+        let epoch = headers.remove(EPOCH);
+        if let Some(epoch) = epoch.as_ref().and_then(Value::as_str).and_then(Epoch::parse) {
+            self.remote_epoch = self.remote_epoch.or(Some(epoch));
+            if headers.is_empty() && !self.told_headers {
+                return;
+            }
+        }
+        self.told_headers = true;
+        if matches!(self.phase, Phase::Opening) {
+            self.remote_headers.clone_from(&headers);
+        }
+        self.tell(Notice::Headers(headers));
+    }
+
+    pub(super) fn send_headers(&mut self) {
+        let mut headers = self.config.headers.clone();
+        headers.insert(EPOCH.to_owned(), self.config.epoch.to_string().into());
+        self.send(Message::Headers(headers));
+    }
+}

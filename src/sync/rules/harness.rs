@@ -1,0 +1,233 @@
+//! Runs [`Rules`] as the value that they are: a node is plain data, a link is a queue, and whoever
+//! holds both decides what happens next. For the tests of the rules, and for the fuzz target.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use logux_codecs::{Added, EventId, Message, NodeId, Sync, Timestamp, Value, WireEntry};
+
+use super::input_output::{Config, Input, Now, Output, Role, Wanted};
+use super::relative::{FarFuture, Relative};
+use super::rules::Rules;
+use crate::cursors::{Cursors, Epoch};
+use crate::entry::{Entry, Meta, Received};
+use crate::sync::error::Error;
+use crate::sync::notice::Notice;
+
+/// How many events go into one `sync`.
+const BATCH: usize = 3;
+
+/// A log and the cursors of its peers.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) epoch: Epoch,
+    /// The entry of position `n` is at `n - 1`.
+    pub(crate) entries: Vec<Entry<Value>>,
+    pub(crate) cursors: BTreeMap<NodeId, Cursors>,
+    /// The node that answered when this one last dialled.
+    pub(crate) dialled: Option<NodeId>,
+}
+
+impl Node {
+    pub(crate) fn new(id: &str, epoch: u64) -> Self {
+        let Ok(id) = id.parse() else { unreachable!("the tests' names are valid") };
+        let (entries, cursors) = (Vec::new(), BTreeMap::new());
+        Self { id, epoch: Epoch::new(epoch), entries, cursors, dialled: None }
+    }
+
+    pub(crate) fn last_added(&self) -> Added {
+        Added::ZERO.plus(self.entries.len() as u64)
+    }
+
+    /// Adds an event, made at a time that no event of this node has.
+    pub(crate) fn add(&mut self, now: Timestamp) {
+        let own =
+            self.entries.iter().map(|entry| &entry.meta.id).filter(|id| *id.node() == self.id);
+        let next = own.map(EventId::time).max().and_then(|last| last.shifted(1));
+        let id = EventId::new(next.map_or(now, |next| next.max(now)), self.id.clone());
+        self.push(Entry::new(Value::from(self.entries.len()), Meta::new(id)));
+    }
+
+    /// The node loses its log, and all that it knew.
+    pub(crate) fn lose_all(&mut self) {
+        *self = Self::new(self.id.as_str(), self.epoch.value() + 1);
+    }
+
+    fn push(&mut self, mut entry: Entry<Value>) {
+        if self.entries.iter().all(|known| known.meta.id != entry.meta.id) {
+            entry.meta.added = self.last_added().plus(1);
+            self.entries.push(entry);
+        }
+    }
+
+    fn store(&mut self, received: Received<Value>) {
+        let Received { peer, entries, up_to } = received;
+        for entry in entries {
+            self.push(entry);
+        }
+        let cursors = self.cursors.entry(peer).or_default();
+        cursors.received = cursors.received.max(up_to);
+    }
+
+    /// The next events for a peer, and what the rules are to know of them.
+    fn next(&self, wanted: Wanted, relative: &Relative) -> (Input<Value>, Option<Message<Value>>) {
+        let after = usize::try_from(wanted.after.value()).unwrap_or(usize::MAX);
+        let part: Vec<_> = self.entries.iter().skip(after).take(BATCH).collect();
+        let up_to = part.last().map_or(wanted.up_to, |last| last.meta.added);
+        let is_for_peer = |entry: &&&Entry<Value>| {
+            entry.meta.source.as_ref() != Some(&relative.remote)
+                || entry.meta.added <= wanted.return_up_to
+        };
+        let entries: Vec<WireEntry<Value>> = part
+            .iter()
+            .filter(is_for_peer)
+            .map(|entry| (entry.event.clone(), relative.outgoing(&entry.meta.id, &entry.meta)))
+            .collect();
+        let sent = !entries.is_empty();
+        let message = sent.then_some(Message::Sync(Sync { added: up_to, entries }));
+        (Input::Covered { up_to, sent, withheld: Vec::new() }, message)
+    }
+}
+
+/// One side of a connection.
+#[derive(Debug)]
+pub(crate) struct Side {
+    rules: Rules<Value>,
+    role: Role,
+    peer: Option<NodeId>,
+    relative: Option<Relative>,
+    /// What was sent and has not arrived.
+    pub(crate) sent: VecDeque<Message<Value>>,
+    /// What the rules asked for and were not answered yet, in order; with the events that are sent
+    /// when the rules know of it.
+    answers: VecDeque<(Input<Value>, Option<Message<Value>>)>,
+    pub(crate) notices: Vec<Notice>,
+    /// How many `sync` and `ready` are stored, and how many `synced` were sent.
+    pub(crate) stored: usize,
+    pub(crate) confirmed: usize,
+    /// Why it hung up, once it has.
+    pub(crate) ended: Option<Result<(), Error>>,
+}
+
+impl Side {
+    pub(crate) fn open(node: &mut Node, role: Role, fix_time: bool, now: Now) -> Self {
+        let expected = node.dialled.as_ref().and_then(|dialled| node.cursors.get(dialled));
+        let config = Config {
+            role,
+            local: node.id.clone(),
+            epoch: node.epoch,
+            credentials: None,
+            subprotocol: None,
+            headers: logux_codecs::Headers::new(),
+            timeout: std::time::Duration::from_secs(5),
+            ping: Some(std::time::Duration::from_secs(10)),
+            max_early_bytes: 1 << 16,
+            window: 2,
+            far_future: FarFuture::default(),
+            fix_time,
+            time_fix: None,
+            filtered: false,
+            synced_override: None,
+            synced: match role {
+                Role::Opener => expected.map_or(Added::ZERO, |cursors| cursors.received),
+                Role::Acceptor => Added::ZERO,
+            },
+        };
+        let mut side = Self {
+            rules: Rules::new(config, node.last_added()),
+            role,
+            peer: None,
+            relative: None,
+            sent: VecDeque::new(),
+            answers: VecDeque::new(),
+            notices: Vec::new(),
+            stored: 0,
+            confirmed: 0,
+            ended: None,
+        };
+        side.handle(node, now, Input::Opened);
+        side
+    }
+
+    pub(crate) fn rules(&self) -> &Rules<Value> {
+        &self.rules
+    }
+
+    /// Whether the rules wait for an answer.
+    pub(crate) fn is_asking(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    /// Gives the rules the oldest answer.
+    pub(crate) fn answer(&mut self, node: &mut Node, now: Now) {
+        if let Some((answer, events)) = self.answers.pop_front() {
+            self.stored += usize::from(matches!(answer, Input::Stored(_)));
+            self.sent.extend(events);
+            self.handle(node, now, answer);
+        }
+    }
+
+    /// A message arrives.
+    pub(crate) fn receive(&mut self, node: &mut Node, now: Now, message: Message<Value>) {
+        self.handle(node, now, Input::Received { message, frame: Bytes::new() });
+    }
+
+    /// Hands the rules one input, and does what they say; what takes time elsewhere is answered when
+    /// the test says so.
+    pub(crate) fn handle(&mut self, node: &mut Node, now: Now, input: Input<Value>) {
+        self.rules.handle(now, input);
+        while let Some(output) = self.rules.poll() {
+            assert!(self.ended.is_none(), "{output:?} after the end");
+            match output {
+                Output::Send(message) => {
+                    assert!(!matches!(message, Message::Sync(_)), "a driver sends events");
+                    self.confirmed += usize::from(matches!(message, Message::Synced(_)));
+                    self.sent.push_back(message);
+                }
+                Output::Check(introduction) => {
+                    let cursors = node.cursors.get(&introduction.node_id).copied();
+                    let mut cursors = cursors.unwrap_or_default();
+                    if cursors.epoch.is_none() {
+                        let known = node.cursors.entry(introduction.node_id.clone()).or_default();
+                        known.epoch = introduction.epoch;
+                    }
+                    cursors.epoch = cursors.epoch.or(introduction.epoch);
+                    self.peer = Some(introduction.node_id);
+                    self.answers.push_back((Input::Checked(Ok(cursors)), None));
+                }
+                Output::LetIn { relative, .. } => {
+                    if self.role == Role::Opener {
+                        node.dialled = Some(relative.remote.clone());
+                    }
+                    self.relative = Some(relative);
+                }
+                Output::Store(received) => {
+                    node.store(received);
+                    self.answers.push_back((Input::Stored(1), None));
+                }
+                Output::SendNext(wanted) => {
+                    let relative = self.relative.as_ref().expect("nothing is sent before");
+                    self.answers.push_back(node.next(wanted, relative));
+                }
+                Output::Advance(sent) => {
+                    let cursors = node.cursors.entry(self.peer()).or_default();
+                    cursors.sent = cursors.sent.max(sent);
+                }
+                Output::Reset(cursors) => {
+                    node.cursors.insert(self.peer(), cursors);
+                }
+                Output::FindWithheld => {
+                    self.answers.push_back((Input::FirstWithheld(None), None));
+                }
+                Output::Confirmed(_) | Output::Reevaluated => {}
+                Output::Tell(notice) => self.notices.push(notice),
+                Output::HangUp(error) => self.ended = Some(error.map_or(Ok(()), Err)),
+            }
+        }
+    }
+
+    fn peer(&self) -> NodeId {
+        self.peer.clone().expect("cursors are of a peer that has introduced itself")
+    }
+}

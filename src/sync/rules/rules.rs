@@ -1,0 +1,281 @@
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use logux_codecs::{Added, Headers, Message, ProtocolError, shown};
+
+use super::handshake::Candidate;
+use super::input_output::{Config, Input, Now, Output, Role};
+use super::live::{Live, Reevaluation};
+use crate::cursors::Epoch;
+use crate::sync::error::{Error, Misbehaviour, start_of};
+use crate::sync::notice::Notice;
+use crate::sync::state::State;
+
+/// How many messages a peer may send before it is authenticated.
+const EARLY_MESSAGES: usize = 16;
+
+/// One connection. Everything that it knows ends with it; what must last is in the store.
+///
+/// Whoever runs it does this until it hangs up (`tests.rs` runs two of them over two queues):
+///
+/// ```text
+/// let mut input = Input::Opened;
+/// loop {
+///     rules.handle(now(), input);
+///     while let Some(output) = rules.poll() { /* do it; Output::HangUp ends the connection */ }
+///     input = /* what happens next: a message, an answer to an output, Input::Tick at rules.deadline() */;
+/// }
+/// ```
+///
+/// Outputs wait in a queue, so one that is fetched late is late and nothing worse.
+#[derive(Debug)]
+pub(crate) struct Rules<E> {
+    pub(super) config: Config,
+    pub(super) phase: Phase,
+    pub(super) outputs: VecDeque<Output<E>>,
+    pub(super) log_end: Added,
+    early_messages: usize,
+    early_bytes: usize,
+    /// When the peer must have answered.
+    pub(super) answer_by: Option<Instant>,
+    /// When to ask the peer whether it is still there.
+    pub(super) ask_at: Option<Instant>,
+    was_synchronized: bool,
+    /// When the question went out that the peer has to answer.
+    pub(super) asked: Option<Now>,
+    pub(super) round_trip: Option<Duration>,
+    /// Which log the peer says that it has.
+    pub(super) remote_epoch: Option<Epoch>,
+    /// The headers that the peer has sent before it was let in.
+    pub(super) remote_headers: Headers,
+    pub(super) told_headers: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The peer has not introduced itself.
+    Opening,
+    /// It has, and is being checked; nothing is read meanwhile.
+    Checking(Candidate),
+    /// Both sides send and receive events.
+    Live(Live),
+    Over,
+}
+
+impl<E> Rules<E> {
+    pub(crate) fn new(config: Config, log_end: Added) -> Self {
+        Self {
+            config,
+            phase: Phase::Opening,
+            outputs: VecDeque::new(),
+            log_end,
+            early_messages: 0,
+            early_bytes: 0,
+            answer_by: None,
+            ask_at: None,
+            was_synchronized: false,
+            asked: None,
+            round_trip: None,
+            remote_epoch: None,
+            remote_headers: Headers::new(),
+            told_headers: false,
+        }
+    }
+
+    /// The next thing to do.
+    pub(crate) fn poll(&mut self) -> Option<Output<E>> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call `handle` with [`Input::Tick`], if nothing else happens before.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        [self.answer_by, self.ask_at].into_iter().flatten().min()
+    }
+
+    /// Whether a message may come now: not while the peer is being checked.
+    pub(crate) fn reads(&self) -> bool {
+        matches!(self.phase, Phase::Opening | Phase::Live(_))
+    }
+
+    /// How far the log was known to reach when it was last told.
+    pub(crate) fn log_end(&self) -> Added {
+        self.log_end
+    }
+
+    /// Whether the peer is let in, and the connection has not ended.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.phase, Phase::Live(_))
+    }
+
+    /// The state that the user sees; `None` while it is not clear whether what the log got last
+    /// is for the peer: then the state from before stands.
+    pub(crate) fn state(&self) -> Option<State> {
+        match &self.phase {
+            Phase::Live(live) if !live.unconfirmed.is_empty() => Some(State::Sending),
+            Phase::Live(live) if live.reading.is_some() || live.position < self.log_end => None,
+            Phase::Live(live) if live.reevaluation != Reevaluation::Idle => None,
+            Phase::Live(live) if live.remote_ready && live.ready_sent => Some(State::Synchronized),
+            Phase::Opening | Phase::Checking(_) | Phase::Live(_) => Some(State::Connecting),
+            Phase::Over => None,
+        }
+    }
+
+    /// All of the own log up to here is confirmed, or not for the peer; all of the peer's log up
+    /// to there has arrived.
+    pub(crate) fn cursors(&self) -> Option<(Added, Added)> {
+        match &self.phase {
+            Phase::Live(live) => Some((live.sent, live.received)),
+            _ => None,
+        }
+    }
+
+    /// How long the last question took to be answered.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    /// Whether both logs were once equal over this connection.
+    pub(crate) fn was_synchronized(&self) -> bool {
+        self.was_synchronized
+    }
+
+    pub(crate) fn handle(&mut self, now: Now, input: Input<E>) {
+        match input {
+            _ if matches!(self.phase, Phase::Over) => return,
+            Input::Opened => self.open(now),
+            Input::Received { message, frame } => {
+                self.heard(now);
+                if let Err(fault) = self.receive(now, message, frame.len()) {
+                    self.refuse(fault.to_protocol(start_of(&frame)), Error::Peer(fault));
+                }
+            }
+            Input::Malformed { error, shown } => {
+                self.refuse(ProtocolError::WrongFormat(shown), error);
+            }
+            Input::Checked(Ok(cursors)) => self.let_in(now, cursors),
+            Input::Checked(Err(refusal)) => self.refuse(refusal.clone(), Error::Refused(refusal)),
+            Input::Stored(count) => self.stored(count),
+            Input::Covered { up_to, sent, withheld } => self.covered(up_to, sent, withheld),
+            Input::Reevaluate => {
+                if let Phase::Live(live) = &mut self.phase {
+                    live.reevaluation = Reevaluation::Wanted;
+                }
+            }
+            Input::FirstWithheld(after) => {
+                if let Phase::Live(live) = &mut self.phase {
+                    live.reevaluation = Reevaluation::Idle;
+                    if let Some(after) = after {
+                        live.go_back(after);
+                    }
+                }
+            }
+            Input::Grown(end) => self.log_end = self.log_end.max(end),
+            Input::Headers(headers) => {
+                self.config.headers = headers;
+                // Before `connect` came they are sent with the answer to it.
+                if self.config.role == Role::Opener || self.is_live() {
+                    self.send_headers();
+                }
+            }
+            Input::Debug(text) => self.send(Message::Debug(text)),
+            Input::Tick => self.tick(now),
+            Input::Close => self.hang_up(None),
+        }
+        self.send_what_can_be_sent();
+        self.was_synchronized |= self.state() == Some(State::Synchronized);
+    }
+
+    /// Every message in every phase: allowed, or what is wrong with it.
+    fn receive(&mut self, now: Now, message: Message<E>, bytes: usize) -> Result<(), Misbehaviour> {
+        if !self.is_live() {
+            self.early_messages += 1;
+            self.early_bytes = self.early_bytes.saturating_add(bytes);
+            if self.early_messages > EARLY_MESSAGES
+                || self.early_bytes > self.config.max_early_bytes
+            {
+                return Err(Misbehaviour::TooMuchTooEarly);
+            }
+        }
+        match (&mut self.phase, self.config.role, message) {
+            (_, _, Message::Headers(headers)) => self.headers(headers),
+            (_, _, Message::Debug(text)) => self.tell(Notice::Debug(text)),
+            (_, _, Message::Error(error)) => self.hang_up(Some(Error::Received(error))),
+            (_, _, Message::Unknown(kind)) => {
+                return Err(Misbehaviour::UnknownMessage(shown(&kind)));
+            }
+
+            (Phase::Opening, Role::Acceptor, Message::Connect(connect)) => {
+                return self.connect(now, connect);
+            }
+            (Phase::Opening, Role::Opener, Message::Connected(connected)) => {
+                return self.connected(now, connected);
+            }
+            // One `connect` for each connection, and only from the side that opened it: identity
+            // is set once. `@logux/core` takes a second one.
+            (_, _, Message::Connect(_)) => return Err(Misbehaviour::OutOfPlace("connect")),
+            (_, _, Message::Connected(_)) => return Err(Misbehaviour::OutOfPlace("connected")),
+
+            (Phase::Live(live), _, Message::Sync(sync)) => {
+                let received = live.sync(sync, now.clock)?;
+                self.outputs.push_back(Output::Store(received));
+            }
+            (Phase::Live(live), role, Message::Synced(added)) => {
+                let confirmed = live.synced(added)?;
+                // An acceptor notes what the peer has said, to compare it with what it will claim.
+                let noted = if role == Role::Opener { live.sent } else { added };
+                if self.config.filtered {
+                    self.outputs.extend(confirmed.map(Output::Confirmed));
+                }
+                self.outputs.push_back(Output::Advance(noted));
+            }
+            (Phase::Live(live), _, Message::Ready(added)) if live.relative.protocol.has_ready() => {
+                let received = live.ready(added);
+                self.outputs.push_back(Output::Store(received));
+            }
+            (Phase::Live(live), _, Message::Ping(_)) => {
+                let sent = live.position;
+                self.send(Message::Pong(sent));
+            }
+            (Phase::Live(_), _, Message::Ready(_)) => {
+                return Err(Misbehaviour::UnknownMessage("ready".to_owned()));
+            }
+            // Hearing it is all that it is for; also one that nobody asked for does no harm. Its
+            // number, and that of a ping, moves no cursor: `@logux/core` puts there what was
+            // added, not what was sent.
+            (Phase::Live(_), _, Message::Pong(_)) => {
+                self.answered(now);
+            }
+
+            (
+                _,
+                _,
+                message @ (Message::Sync(_)
+                | Message::Synced(_)
+                | Message::Ready(_)
+                | Message::Ping(_)
+                | Message::Pong(_)),
+            ) => return Err(Misbehaviour::MissedAuth(message.kind().to_owned())),
+            // `Message` may grow; what it grows by is unknown here.
+            (_, _, other) => return Err(Misbehaviour::UnknownMessage(other.kind().to_owned())),
+        }
+        Ok(())
+    }
+
+    pub(super) fn send(&mut self, message: Message<E>) {
+        self.outputs.push_back(Output::Send(message));
+    }
+
+    pub(super) fn tell(&mut self, notice: Notice) {
+        self.outputs.push_back(Output::Tell(notice));
+    }
+
+    pub(super) fn refuse(&mut self, tell_peer: ProtocolError, error: Error) {
+        self.send(Message::Error(tell_peer));
+        self.hang_up(Some(error));
+    }
+
+    pub(super) fn hang_up(&mut self, error: Option<Error>) {
+        self.outputs.push_back(Output::HangUp(error));
+        self.phase = Phase::Over;
+    }
+}

@@ -1,0 +1,142 @@
+use std::fmt;
+use std::sync::Arc;
+
+use logux_codecs::Headers;
+use tokio::sync::mpsc;
+
+use super::commands::{Command, Commands};
+use super::reporter::{Diagnostics, Reporter, View};
+use super::streams::{Notices, States};
+use crate::log::End;
+use crate::sync::error::Error;
+use crate::sync::notice::Notice;
+use crate::sync::peer::Peer;
+use crate::sync::state::State;
+
+/// Looks at a running synchronization, and tells it things; it goes on and ends without this.
+#[derive(Clone)]
+pub struct SessionHandle {
+    /// Weak, as the session ends when its owner drops it.
+    commands: mpsc::WeakSender<Command>,
+    view: View,
+    log_end: Arc<End>,
+}
+
+/// The session ended before it reached what was waited for.
+///
+/// Its `source` is the error that the session ended with, if it ended with one.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the session ended")]
+pub struct SessionEnded {
+    #[source]
+    reason: Option<Arc<Error>>,
+}
+
+impl SessionEnded {
+    /// The error that the session ended with; `None` if either side closed it.
+    pub const fn reason(&self) -> Option<&Arc<Error>> {
+        self.reason.as_ref()
+    }
+}
+
+impl SessionHandle {
+    /// A handle, the strong end of its commands, and the side that runs the session.
+    pub(crate) fn new(log_end: Arc<End>) -> (Self, mpsc::Sender<Command>, Commands, Reporter) {
+        let (sender, receiver) = mpsc::channel(16);
+        let reporter = Reporter::new();
+        let handle = Self { commands: sender.downgrade(), view: reporter.view(), log_end };
+        (handle, sender, Commands::new(receiver), reporter)
+    }
+
+    /// Where it stands now.
+    pub fn state(&self) -> State {
+        self.view.diagnostics.borrow().diagnostics.state
+    }
+
+    /// Each state from now on, the present one first. States that last only for a moment may be
+    /// skipped. Ends with the session.
+    pub fn states(&self) -> States {
+        States::new(self.view.diagnostics.clone())
+    }
+
+    /// Waits for a state. [`State::Synchronized`] counts only once all events are confirmed that
+    /// the log held when this was called.
+    ///
+    /// Fails if the session ends before, and says why it ended. Cancel-safe.
+    pub async fn wait_for(&self, state: State) -> Result<(), SessionEnded> {
+        let end = self.log_end.get();
+        let mut seen = self.view.diagnostics.clone();
+        let reached = seen.wait_for(|seen| {
+            let Diagnostics { state: now, synced, .. } = seen.diagnostics;
+            now == state && (state != State::Synchronized || synced >= end)
+        });
+        if reached.await.is_ok() {
+            return Ok(());
+        }
+        Err(SessionEnded { reason: self.view.diagnostics.borrow().ended.clone() })
+    }
+
+    /// The node at the other end of the present connection, or of the last one.
+    pub fn peer(&self) -> Option<Arc<Peer>> {
+        self.view.diagnostics.borrow().diagnostics.peer.clone()
+    }
+
+    /// How it is doing, as of now.
+    pub fn diagnostics(&self) -> Diagnostics {
+        self.view.diagnostics.borrow().diagnostics.clone()
+    }
+
+    /// What happens: errors, headers, texts of the peer. The first stream of a session begins with
+    /// what was told since its start, whoever asks for it: at most 16 notices, with at most 64 KiB of
+    /// texts and headers. Later streams begin now. A reader that falls more than 16 notices behind
+    /// misses the oldest. Ends with the session.
+    pub fn notices(&self) -> Notices<Notice> {
+        self.view.notices.read()
+    }
+
+    /// The errors of [`notices`](Self::notices): a stream of its own, which counts as the first if
+    /// it is.
+    pub fn errors(&self) -> Notices<Arc<Error>> {
+        self.notices().errors()
+    }
+
+    /// Sends new headers, which replace those before; without a connection, with the next one.
+    pub async fn set_headers(&self, headers: Headers) {
+        self.command(Command::Headers(headers)).await;
+    }
+
+    /// Sends the peer's developer a text; it is dropped where there is no connection.
+    pub async fn debug(&self, text: impl Into<String>) {
+        self.command(Command::Debug(text.into())).await;
+    }
+
+    /// Asks `out_filter` again about all events that it has withheld from the peer, and sends those
+    /// that it lets through now; nothing that the peer has travels again. Without a connection, with
+    /// the next one.
+    ///
+    /// Such an event comes late: after events of its node that were made after it. What was withheld
+    /// is remembered as long as the process runs. Of what the peer got before that, nothing is
+    /// known, and what the filter lets through of it travels again, to be ignored there.
+    pub async fn reevaluate(&self) {
+        self.command(Command::Reevaluate).await;
+    }
+
+    /// Says that the network is back: a client that waits to dial again does so now.
+    pub async fn reconnect_now(&self) {
+        self.command(Command::Reconnect).await;
+    }
+
+    /// Fails only when the session is over, which needs no commands.
+    async fn command(&self, command: Command) {
+        if let Some(commands) = self.commands.upgrade() {
+            let _ = commands.send(command).await;
+        }
+    }
+}
+
+impl fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Diagnostics { state, ref peer, .. } = self.view.diagnostics.borrow().diagnostics;
+        f.debug_struct("Session").field("state", &state).field("peer", peer).finish_non_exhaustive()
+    }
+}

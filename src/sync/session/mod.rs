@@ -1,0 +1,18 @@
+//! What a user holds of a running synchronization.
+//!
+//! - [`Session`]: owns it; [`SessionHandle`]: looks at it and tells it things;
+//! - `commands`: what is told; `reporter`: what can be seen, [`Diagnostics`]; `streams`: what happens.
+
+mod commands;
+mod handle;
+mod reporter;
+#[expect(clippy::module_inception, reason = "the session's own file, beside its parts")]
+mod session;
+mod streams;
+
+pub(crate) use commands::{Command, Commands, Wish};
+pub use handle::{SessionEnded, SessionHandle};
+pub use reporter::Diagnostics;
+pub(crate) use reporter::Reporter;
+pub use session::Session;
+pub use streams::{Notices, States};

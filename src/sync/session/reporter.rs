@@ -1,0 +1,138 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use logux_codecs::{Added, shown};
+use tokio::sync::watch;
+
+use super::streams::NoticeBoard;
+use crate::sync::error::Error;
+use crate::sync::notice::Notice;
+use crate::sync::peer::Peer;
+use crate::sync::state::State;
+
+/// How a session is doing: [`SessionHandle::diagnostics`](crate::SessionHandle::diagnostics).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Diagnostics {
+    /// Where it stands.
+    pub state: State,
+    /// The node at the other end of the present connection, or of the last one.
+    pub peer: Option<Arc<Peer>>,
+    /// How many connections there were, the present one included.
+    pub connections: u64,
+    /// How long the last question took to be answered: `connect`, or a ping.
+    pub round_trip: Option<Duration>,
+    /// How many milliseconds the own clock is ahead of the peer's, if times are fixed.
+    pub time_fix: i64,
+    /// All events of the own log up to here are confirmed by the peer, or not for it.
+    pub synced: Added,
+    /// All events of the peer's log up to here are in the own log.
+    pub other_synced: Added,
+    /// Events that were sent; those that were sent again are counted again.
+    pub events_sent: u64,
+    /// Events that arrived, those that were there already or refused included.
+    pub events_received: u64,
+    /// Bytes of the frames that were given to the link.
+    pub bytes_sent: u64,
+    /// Bytes of the frames that arrived.
+    pub bytes_received: u64,
+}
+
+/// What the user's side of a session sees.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    pub(super) diagnostics: watch::Receiver<Seen>,
+    pub(super) notices: Arc<NoticeBoard>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) diagnostics: Diagnostics,
+    /// Why the session ended, if it did by an error.
+    pub(super) ended: Option<Arc<Error>>,
+}
+
+/// Shows and tells how a session is doing. The session has ended when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    seen: watch::Sender<Seen>,
+    notices: Arc<NoticeBoard>,
+}
+
+impl Reporter {
+    pub(super) fn new() -> Self {
+        let diagnostics = Diagnostics {
+            state: State::Disconnected,
+            peer: None,
+            connections: 0,
+            round_trip: None,
+            time_fix: 0,
+            synced: Added::ZERO,
+            other_synced: Added::ZERO,
+            events_sent: 0,
+            events_received: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+        };
+        Self {
+            seen: watch::Sender::new(Seen { diagnostics, ended: None }),
+            notices: Arc::default(),
+        }
+    }
+
+    pub(super) fn view(&self) -> View {
+        View { diagnostics: self.seen.subscribe(), notices: Arc::clone(&self.notices) }
+    }
+
+    pub(crate) fn state(&self, state: State) {
+        self.update(|diagnostics| diagnostics.state = state);
+    }
+
+    /// Notes what is known. Only a change of the state or of the confirmations wakes anybody.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Diagnostics)) {
+        self.seen.send_if_modified(|seen| {
+            let before = (seen.diagnostics.state, seen.diagnostics.synced);
+            change(&mut seen.diagnostics);
+            (seen.diagnostics.state, seen.diagnostics.synced) != before
+        });
+    }
+
+    pub(crate) fn peer(&self) -> Option<Arc<Peer>> {
+        self.seen.borrow().diagnostics.peer.clone()
+    }
+
+    pub(crate) fn synced(&self) -> Added {
+        self.seen.borrow().diagnostics.synced
+    }
+
+    pub(crate) fn tell(&self, notice: Notice) {
+        if let Notice::Debug(text) = &notice {
+            tracing::debug!(text = %shown(text), "the peer has a text for developers");
+        }
+        self.notices.tell(notice);
+    }
+
+    /// Tells an error, in the log of the program and to readers of
+    /// [`SessionHandle::errors`](crate::SessionHandle::errors).
+    pub(crate) fn error(&self, error: Error) -> Arc<Error> {
+        let error = Arc::new(error);
+        let cause = std::error::Error::source(&*error).map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(%error, cause = %shown(&cause), "a connection ended");
+        self.tell(Notice::Error(Arc::clone(&error)));
+        error
+    }
+
+    /// Notes how the session has ended, for those who wait for something else.
+    pub(crate) fn finish(self, result: Result<(), Arc<Error>>) -> Result<(), Arc<Error>> {
+        if let Err(error) = &result {
+            self.seen.send_modify(|seen| seen.ended = Some(Arc::clone(error)));
+        }
+        result
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        self.notices.close();
+    }
+}

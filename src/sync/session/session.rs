@@ -1,0 +1,78 @@
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::commands::{Command, Commands};
+use super::handle::SessionHandle;
+use super::reporter::Reporter;
+use crate::log::End;
+use crate::sync::error::Error;
+
+/// A running synchronization. Made by `start` of [`ClientSync`](crate::ClientSync),
+/// [`ServerSync`](crate::ServerSync) and [`BaseSync`](crate::BaseSync).
+///
+/// Everything that can be seen of it and asked of it is on its [`SessionHandle`], which it stands
+/// for. Dropping it ends the synchronization in the background; [`close`](Self::close) waits for
+/// that.
+#[must_use = "a synchronization ends when its session is dropped"]
+pub struct Session {
+    handle: SessionHandle,
+    commands: mpsc::Sender<Command>,
+    task: JoinHandle<Result<(), Arc<Error>>>,
+}
+
+impl Session {
+    /// Runs `task`, which is handed what a session is told and what it has to say.
+    pub(crate) fn spawn<F>(log_end: Arc<End>, task: impl FnOnce(Commands, Reporter) -> F) -> Self
+    where
+        F: Future<Output = Result<(), Arc<Error>>> + Send + 'static,
+    {
+        let (handle, commands, receiver, reporter) = SessionHandle::new(log_end);
+        let task = tokio::spawn(task(receiver, reporter));
+        Self { handle, commands, task }
+    }
+
+    /// A handle to give away.
+    pub fn handle(&self) -> SessionHandle {
+        self.handle.clone()
+    }
+
+    /// Ends the synchronization: what is being sent goes out, what has arrived is stored, the
+    /// connection is closed. Answers the error that it ended with, if it had ended before.
+    ///
+    /// Dropping the future before it is ready leaves the rest to the background.
+    pub async fn close(self) -> Result<(), Arc<Error>> {
+        // Fails only when the session is over.
+        let _ = self.commands.send(Command::Close).await;
+        self.ended().await
+    }
+
+    /// Waits until the session ends by itself: without an error if the peer closed it.
+    pub async fn ended(mut self) -> Result<(), Arc<Error>> {
+        match (&mut self.task).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is shutting down.
+                Err(_) => Ok(()),
+            },
+        }
+    }
+}
+
+impl Deref for Session {
+    type Target = SessionHandle;
+
+    fn deref(&self) -> &SessionHandle {
+        &self.handle
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle.fmt(f)
+    }
+}

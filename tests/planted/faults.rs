@@ -1,0 +1,334 @@
+//! The table of faults. The hazards are those of the original, by the numbers of the project's
+//! research: A what is confirmed, B cursors, C what comes twice, D connections, E time, F filters.
+//!
+//! Faults of stores are broken stores in `tests/simulation/store.rs`.
+
+/// Stands for the condition that is true while the fault is at work.
+pub(crate) const PLANTED: &str = "PLANTED";
+
+/// A way to break the library.
+pub(crate) struct Fault {
+    pub(crate) hazard: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) edits: &'static [Edit],
+}
+
+/// A part of a file that occurs once, and what stands there in the copy.
+pub(crate) struct Edit {
+    pub(crate) file: &'static str,
+    pub(crate) is: &'static str,
+    pub(crate) becomes: &'static str,
+}
+
+pub(crate) const FAULTS: &[Fault] = &[
+    Fault {
+        hazard: "A1",
+        name: "confirms before it stores",
+        edits: &[
+            Edit {
+                file: "src/sync/rules/rules.rs",
+                is: "let received = live.sync(sync, now.clock)?;
+                    self.outputs.push_back(Output::Store(received));",
+                becomes: "let added = sync.added;
+                    let received = live.sync(sync, now.clock)?;
+                    self.outputs.push_back(Output::Store(received));
+                    if PLANTED { self.send(Message::Synced(added)); }",
+            },
+            Edit {
+                file: "src/sync/rules/events.rs",
+                is: "Some(Arrived::Sync(added)) => self.send(Message::Synced(added)),",
+                becomes: "Some(Arrived::Sync(_)) if PLANTED => {}
+                    Some(Arrived::Sync(added)) => self.send(Message::Synced(added)),",
+            },
+        ],
+    },
+    Fault {
+        hazard: "A2",
+        name: "end of the connection confirms what was not judged",
+        edits: &[Edit {
+            file: "src/sync/connection/intake.rs",
+            is: "if let Some(rest) = self.transaction() {",
+            becomes: "if PLANTED {
+                for unjudged in std::mem::take(&mut self.unjudged) {
+                    self.waiting.push(Received { entries: Vec::new(), ..unjudged });
+                }
+            }
+            if let Some(rest) = self.transaction() {",
+        }],
+    },
+    Fault {
+        hazard: "A4",
+        name: "messages are stored backwards",
+        edits: &[Edit {
+            file: "src/sync/connection/intake.rs",
+            is: "all.entries.extend(next.entries);",
+            becomes: "if PLANTED {
+                let later = std::mem::replace(&mut all.entries, next.entries);
+                all.entries.extend(later);
+            } else {
+                all.entries.extend(next.entries);
+            }",
+        }],
+    },
+    Fault {
+        hazard: "A4",
+        name: "in_filter loses the order",
+        edits: &[Edit {
+            file: "src/sync/callbacks.rs",
+            is: "let judged = stream::iter(received.entries)",
+            becomes: "if PLANTED {
+                let judged = stream::iter(received.entries)
+                    .map(|entry| self.apply_to_one(entry, Arc::clone(peer)))
+                    .buffer_unordered(AT_ONCE)
+                    .try_filter_map(|entry| std::future::ready(Ok(entry)));
+                return Ok(Received { entries: judged.try_collect().await?, ..received });
+            }
+            let judged = stream::iter(received.entries)",
+        }],
+    },
+    Fault {
+        hazard: "B1",
+        name: "cursor moves when sending",
+        edits: &[Edit {
+            file: "src/sync/rules/events.rs",
+            is: "live.unconfirmed.push_back(covered);",
+            becomes: "live.unconfirmed.push_back(covered);
+                if PLANTED { self.outputs.push_back(Output::Advance(up_to)); }",
+        }],
+    },
+    Fault {
+        hazard: "B2",
+        name: "live events overtake the catch-up",
+        edits: &[Edit {
+            file: "src/sync/rules/rules.rs",
+            is: "Input::Grown(end) => self.log_end = self.log_end.max(end),",
+            becomes: "Input::Grown(end) => {
+                if PLANTED && let Phase::Live(live) = &mut self.phase {
+                    live.position = self.log_end;
+                }
+                self.log_end = self.log_end.max(end);
+            }",
+        }],
+    },
+    Fault {
+        hazard: "B3",
+        name: "ping carries what was added",
+        edits: &[Edit {
+            file: "src/sync/rules/silence.rs",
+            is: "let sent = live.position;",
+            becomes: "let sent = if PLANTED { self.log_end } else { live.position };",
+        }],
+    },
+    Fault {
+        hazard: "B3",
+        name: "pong carries what was added",
+        edits: &[Edit {
+            file: "src/sync/rules/rules.rs",
+            is: "let sent = live.position;",
+            becomes: "let sent = if PLANTED { self.log_end } else { live.position };",
+        }],
+    },
+    Fault {
+        hazard: "B3",
+        name: "ready before all is sent",
+        edits: &[Edit {
+            file: "src/sync/rules/events.rs",
+            is: "if !live.ready_sent && live.position >= live.start_end {",
+            becomes: "if !live.ready_sent && (live.position >= live.start_end || PLANTED) {",
+        }],
+    },
+    Fault {
+        hazard: "B3",
+        name: "ready carries what was added since",
+        edits: &[Edit {
+            file: "src/sync/rules/events.rs",
+            is: "self.outputs.push_back(Output::Send(Message::Ready(live.start_end)));",
+            becomes: "let end = if PLANTED { self.log_end.plus(1) } else { live.start_end };
+                self.outputs.push_back(Output::Send(Message::Ready(end)));",
+        }],
+    },
+    Fault {
+        hazard: "B4",
+        name: "claim off by one",
+        edits: &[Edit {
+            file: "src/sync/rules/handshake.rs",
+            is: "Role::Acceptor => (now.clock, candidate.synced),",
+            becomes: "Role::Acceptor if PLANTED => (now.clock, candidate.synced.plus(1)),
+                Role::Acceptor => (now.clock, candidate.synced),",
+        }],
+    },
+    Fault {
+        hazard: "B4",
+        name: "connect claims what was sent",
+        edits: &[Edit {
+            file: "src/sync/admission/admission.rs",
+            is: "Some(node) => Ok(log.cursors(&node).await?.received),",
+            becomes: "Some(node) if PLANTED => Ok(log.cursors(&node).await?.sent),
+                Some(node) => Ok(log.cursors(&node).await?.received),",
+        }],
+    },
+    Fault {
+        hazard: "B4",
+        name: "acceptor notes what it passed over",
+        edits: &[Edit {
+            file: "src/sync/rules/rules.rs",
+            is: "let noted = if role == Role::Opener { live.sent } else { added };",
+            becomes: "let noted = if role == Role::Opener || PLANTED { live.sent } else { added };",
+        }],
+    },
+    Fault {
+        hazard: "B5",
+        name: "confirms twice",
+        edits: &[Edit {
+            file: "src/sync/rules/rules.rs",
+            is: "pub(super) fn send(&mut self, message: Message<E>) {",
+            becomes: "pub(super) fn send(&mut self, message: Message<E>) {
+                if PLANTED && let Message::Synced(added) = &message {
+                    self.outputs.push_back(Output::Send(Message::Synced(*added)));
+                }",
+        }],
+    },
+    Fault {
+        hazard: "B8",
+        name: "replaced log goes unnoticed",
+        edits: &[Edit {
+            file: "src/sync/rules/handshake.rs",
+            is: "let replaced = cursors.epoch",
+            becomes: "let replaced = !PLANTED && cursors.epoch",
+        }],
+    },
+    Fault {
+        hazard: "B8",
+        name: "nothing is given back",
+        edits: &[Edit {
+            file: "src/sync/rules/handshake.rs",
+            is: "return_up_to: self.log_end,",
+            becomes: "return_up_to: if PLANTED { Added::ZERO } else { self.log_end },",
+        }],
+    },
+    Fault {
+        hazard: "B9",
+        name: "batch passes what it left out",
+        edits: &[Edit {
+            file: "src/sync/connection/batch.rs",
+            is: "Some(last) if entries.len() == limit => last.meta.added,",
+            becomes: "Some(last) if entries.len() == limit && !PLANTED => last.meta.added,",
+        }],
+    },
+    Fault {
+        hazard: "C2",
+        name: "echo to the source",
+        edits: &[Edit {
+            file: "src/sync/connection/batch.rs",
+            is: "&& added > wanted.return_up_to;",
+            becomes: "&& added > wanted.return_up_to && !PLANTED;",
+        }],
+    },
+    Fault {
+        hazard: "D1",
+        name: "window without end",
+        edits: &[Edit {
+            file: "src/sync/rules/events.rs",
+            is: "live.unconfirmed.len() < self.config.window {",
+            becomes: "(live.unconfirmed.len() < self.config.window || PLANTED) {",
+        }],
+    },
+    Fault {
+        hazard: "D4",
+        name: "silence is never asked about",
+        edits: &[Edit {
+            file: "src/sync/rules/silence.rs",
+            is: "self.config.ping.and_then(|ping|",
+            becomes: "self.config.ping.filter(|_| !PLANTED).and_then(|ping|",
+        }],
+    },
+    Fault {
+        hazard: "E1",
+        name: "base time is that of the question",
+        edits: &[Edit {
+            file: "src/sync/rules/handshake.rs",
+            is: "Role::Opener => (candidate.base_time, cursors.sent),",
+            becomes: "Role::Opener if PLANTED => (candidate.start, cursors.sent),
+                Role::Opener => (candidate.base_time, cursors.sent),",
+        }],
+    },
+    Fault {
+        hazard: "E2",
+        name: "now is the far future",
+        edits: &[Edit {
+            file: "src/sync/rules/relative.rs",
+            is: "let ahead = i64::try_from(ahead.as_millis()).ok()?;",
+            becomes: "let ahead = if PLANTED { Duration::ZERO } else { ahead };
+                let ahead = i64::try_from(ahead.as_millis()).ok()?;",
+        }],
+    },
+    Fault {
+        hazard: "E3",
+        name: "ids follow the clock",
+        edits: &[Edit {
+            file: "src/log/log.rs",
+            is: "*last_time = next.ok_or_else(",
+            becomes: "let next = if PLANTED { Some(self.now()) } else { next };
+                *last_time = next.ok_or_else(",
+        }],
+    },
+    Fault {
+        hazard: "F1",
+        name: "catch-up is not filtered",
+        edits: &[Edit {
+            file: "src/sync/callbacks.rs",
+            is: "if self.filter.is_none() && self.map.is_none() {",
+            becomes: "let skipped = PLANTED && entries.len() > 1;
+                if self.filter.is_none() && self.map.is_none() || skipped {",
+        }],
+    },
+    Fault {
+        hazard: "F3",
+        name: "times that arrive are fixed twice",
+        edits: &[Edit {
+            file: "src/sync/rules/relative.rs",
+            is: "far_future.apply(moved(time, self.time_fix), now)?;",
+            becomes: "far_future.apply(moved(time, self.time_fix), now)?;
+                let time = if PLANTED { moved(time, self.time_fix) } else { time };",
+        }],
+    },
+    Fault {
+        hazard: "F3",
+        name: "times that leave are not fixed",
+        edits: &[Edit {
+            file: "src/sync/rules/relative.rs",
+            is: "time: moved(meta.time, -self.time_fix)",
+            becomes: "time: moved(meta.time, if PLANTED { 0 } else { -self.time_fix })",
+        }],
+    },
+    Fault {
+        hazard: "F6",
+        name: "what is withheld is forgotten",
+        edits: &[Edit {
+            file: "src/log/withheld.rs",
+            is: "positions.remove(after.value() + 1..=up_to.value());",
+            becomes: "positions.remove(after.value() + 1..=up_to.value());
+                let withheld = if PLANTED { &[] } else { withheld };",
+        }],
+    },
+    Fault {
+        hazard: "F6",
+        name: "what was withheld counts as delivered when it is sent",
+        edits: &[Edit {
+            file: "src/sync/connection/outgoing.rs",
+            is: "known.withhold(up_to, &withheld);",
+            becomes: "known.withhold(up_to, &withheld);
+                if PLANTED { known.delivered(logux_codecs::Added::ZERO, up_to, &withheld); }",
+        }],
+    },
+    Fault {
+        hazard: "F6",
+        name: "a second look sends all again",
+        edits: &[Edit {
+            file: "src/log/withheld.rs",
+            is: "let place = positions.place(added.value());",
+            becomes: "let place = positions.place(added.value());
+                if PLANTED { return true; }",
+        }],
+    },
+];
