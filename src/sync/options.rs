@@ -7,7 +7,6 @@ use logux_codecs::{Added, Event, Headers, Limits, Subprotocol, Value};
 
 use super::admission::{Login, Policy, RefusalLimit};
 use super::callbacks::{CallbackError, Credentials, Inward, Outward};
-use super::connection::BatchLimits;
 use super::peer::Peer;
 use super::rules::{Config, FarFuture, Role};
 use crate::entry::Entry;
@@ -47,7 +46,7 @@ pub struct SyncOptions<E> {
     timeout: Duration,
     /// Where this node opened the connection, and where it accepted it.
     pings: [Option<Duration>; 2],
-    batch: usize,
+    pub(crate) batch: usize,
     window: usize,
     far_future: FarFuture,
 }
@@ -334,12 +333,6 @@ impl<E> SyncOptions<E> {
 }
 
 impl<E> SyncOptions<E> {
-    pub(crate) fn batch_limits(&self) -> BatchLimits {
-        // The first frame is a guess; later ones know the size of an event.
-        let fits = self.batch.min(100);
-        BatchLimits { batch: self.batch, max_frame: self.max_frame, fits }
-    }
-
     /// What a connection is started with. `synced`: see [`Config`].
     pub(crate) fn config(
         &self,

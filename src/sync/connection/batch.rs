@@ -26,6 +26,13 @@ pub(crate) struct BatchLimits {
     pub(crate) fits: usize,
 }
 
+impl BatchLimits {
+    pub(crate) fn new(batch: usize, max_frame: usize) -> Self {
+        // The first frame is a guess; later ones know the size of an event.
+        Self { batch, max_frame, fits: batch.min(100) }
+    }
+}
+
 /// What was read for the peer.
 pub(crate) struct Batch {
     /// It has, with this, all that it may have up to here.

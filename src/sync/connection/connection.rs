@@ -7,7 +7,7 @@ use logux_transports::{FrameReceiver, FrameSender, Link};
 use tokio::time::{sleep_until, timeout};
 use tracing::Instrument;
 
-use super::batch::Batcher;
+use super::batch::{BatchLimits, Batcher};
 use super::intake::Intake;
 use super::outgoing::Outgoing;
 use super::reader::Reader;
@@ -79,11 +79,12 @@ where
     ) -> Self {
         let Link { sender, receiver, info } = link;
         let codec = codec.for_connection();
+        let batch_limits = BatchLimits::new(options.batch, options.max_frame);
         Self {
             admission: Admission::new(log, &options.admission, config.role, info),
             reader: Reader::new(receiver, codec.clone(), options.limits, reporter),
             intake: Intake::new(log, &options.inward),
-            outgoing: Outgoing::new(sender, codec.clone(), options.batch_limits(), reporter),
+            outgoing: Outgoing::new(sender, codec.clone(), batch_limits, reporter),
             rules: Rules::new(config, log.last_added()),
             log,
             codec,

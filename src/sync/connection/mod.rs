@@ -15,5 +15,4 @@ mod intake;
 mod outgoing;
 mod reader;
 
-pub(crate) use batch::BatchLimits;
 pub(crate) use connection::{Connection, Ended, Lasting};

@@ -4,7 +4,8 @@ use logux_codecs::{Added, Message};
 
 use super::input_output::{Covered, Output, Role, Wanted};
 use super::live::{Arrived, Reevaluation};
-use super::rules::{Phase, Rules};
+use super::phase::Phase;
+use super::rules::Rules;
 use crate::cursors::Cursors;
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;

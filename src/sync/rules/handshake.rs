@@ -3,15 +3,13 @@
 
 use std::collections::VecDeque;
 
-use logux_codecs::{
-    Added, Connect, Connected, Headers, Message, NodeId, Protocol, ProtocolError, Subprotocol,
-    Timestamp, Value,
-};
+use logux_codecs::{Added, Connect, Connected, Headers, Message, Protocol, ProtocolError, Value};
 
 use super::input_output::{Config, Introduction, Now, Output, Role};
 use super::live::{Live, Reevaluation};
+use super::phase::{Candidate, Phase};
 use super::relative::Relative;
-use super::rules::{Phase, Rules};
+use super::rules::Rules;
 use crate::cursors::{Cursors, Epoch};
 use crate::sync::error::{Error, Misbehaviour};
 use crate::sync::notice::Notice;
@@ -21,22 +19,6 @@ const EPOCH: &str = "log-epoch";
 
 /// No clock is off by more than a hundred years, in milliseconds.
 const MAX_TIME_FIX: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
-
-/// A peer that has introduced itself and is being checked, and what was agreed on with it.
-#[derive(Debug)]
-pub(super) struct Candidate {
-    protocol: Protocol,
-    node_id: NodeId,
-    subprotocol: Option<Subprotocol>,
-    /// How far the peer has received this log; an opener does not learn it.
-    synced: Added,
-    /// When `connect` came.
-    start: Timestamp,
-    /// When `connected` was sent; an acceptor has yet to send it.
-    base_time: Timestamp,
-    /// How many milliseconds the own clock is ahead of the peer's.
-    time_fix: i64,
-}
 
 impl<E> Rules<E> {
     pub(super) fn open(&mut self, now: Now) {

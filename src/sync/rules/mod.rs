@@ -8,7 +8,7 @@
 //! - `rules`: the value, and the table of every message in every phase;
 //! - `handshake`: from `connect` to the first event; `events`: what is sent, stored and confirmed;
 //!   `silence`: pings and deadlines;
-//! - `live`: what is known of a connection that sends events; `relative`: how events are named on it.
+//! - `phase`: how far a connection has come; `live`: what is known of one that sends events; `relative`: how events are named on it.
 
 mod events;
 #[cfg(fuzzing)]
@@ -18,6 +18,7 @@ mod handshake;
 mod harness;
 mod input_output;
 mod live;
+mod phase;
 mod relative;
 #[expect(clippy::module_inception, reason = "the value itself, beside its parts")]
 mod rules;

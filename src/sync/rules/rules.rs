@@ -3,9 +3,9 @@ use std::time::{Duration, Instant};
 
 use logux_codecs::{Added, Headers, Message, ProtocolError, shown};
 
-use super::handshake::Candidate;
 use super::input_output::{Config, Input, Now, Output, Role};
-use super::live::{Live, Reevaluation};
+use super::live::Reevaluation;
+use super::phase::Phase;
 use crate::cursors::Epoch;
 use crate::sync::error::{Error, Misbehaviour, start_of};
 use crate::sync::notice::Notice;
@@ -49,17 +49,6 @@ pub(crate) struct Rules<E> {
     /// The headers that the peer has sent before it was let in.
     pub(super) remote_headers: Headers,
     pub(super) told_headers: bool,
-}
-
-#[derive(Debug)]
-pub(super) enum Phase {
-    /// The peer has not introduced itself.
-    Opening,
-    /// It has, and is being checked; nothing is read meanwhile.
-    Checking(Candidate),
-    /// Both sides send and receive events.
-    Live(Live),
-    Over,
 }
 
 impl<E> Rules<E> {

@@ -5,7 +5,8 @@ use std::time::Instant;
 use logux_codecs::Message;
 
 use super::input_output::Now;
-use super::rules::{Phase, Rules};
+use super::phase::Phase;
+use super::rules::Rules;
 use crate::sync::error::Error;
 
 impl<E> Rules<E> {

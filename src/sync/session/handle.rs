@@ -5,7 +5,8 @@ use logux_codecs::Headers;
 use tokio::sync::mpsc;
 
 use super::commands::{Command, Commands};
-use super::reporter::{Diagnostics, Reporter, View};
+use super::diagnostics::Diagnostics;
+use super::reporter::{Reporter, View};
 use super::streams::{Notices, States};
 use crate::log::End;
 use crate::sync::error::Error;

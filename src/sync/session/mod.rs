@@ -4,6 +4,7 @@
 //! - `commands`: what is told; `reporter`: what can be seen, [`Diagnostics`]; `streams`: what happens.
 
 mod commands;
+mod diagnostics;
 mod handle;
 mod reporter;
 #[expect(clippy::module_inception, reason = "the session's own file, beside its parts")]
@@ -11,8 +12,8 @@ mod session;
 mod streams;
 
 pub(crate) use commands::{Command, Commands, Wish};
+pub use diagnostics::Diagnostics;
 pub use handle::{SessionEnded, SessionHandle};
-pub use reporter::Diagnostics;
 pub(crate) use reporter::Reporter;
 pub use session::Session;
 pub use streams::{Notices, States};

@@ -1,55 +1,20 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use logux_codecs::{Added, shown};
 use tokio::sync::watch;
 
+use super::diagnostics::{Diagnostics, Seen};
 use super::streams::NoticeBoard;
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 use crate::sync::peer::Peer;
 use crate::sync::state::State;
 
-/// How a session is doing: [`SessionHandle::diagnostics`](crate::SessionHandle::diagnostics).
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Diagnostics {
-    /// Where it stands.
-    pub state: State,
-    /// The node at the other end of the present connection, or of the last one.
-    pub peer: Option<Arc<Peer>>,
-    /// How many connections there were, the present one included.
-    pub connections: u64,
-    /// How long the last question took to be answered: `connect`, or a ping.
-    pub round_trip: Option<Duration>,
-    /// How many milliseconds the own clock is ahead of the peer's, if times are fixed.
-    pub time_fix: i64,
-    /// All events of the own log up to here are confirmed by the peer, or not for it.
-    pub synced: Added,
-    /// All events of the peer's log up to here are in the own log.
-    pub other_synced: Added,
-    /// Events that were sent; those that were sent again are counted again.
-    pub events_sent: u64,
-    /// Events that arrived, those that were there already or refused included.
-    pub events_received: u64,
-    /// Bytes of the frames that were given to the link.
-    pub bytes_sent: u64,
-    /// Bytes of the frames that arrived.
-    pub bytes_received: u64,
-}
-
 /// What the user's side of a session sees.
 #[derive(Clone, Debug)]
 pub(super) struct View {
     pub(super) diagnostics: watch::Receiver<Seen>,
     pub(super) notices: Arc<NoticeBoard>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) diagnostics: Diagnostics,
-    /// Why the session ended, if it did by an error.
-    pub(super) ended: Option<Arc<Error>>,
 }
 
 /// Shows and tells how a session is doing. The session has ended when it is dropped.

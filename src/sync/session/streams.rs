@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use logux_codecs::Headers;
 use tokio::sync::{broadcast, watch};
 
-use super::reporter::Seen;
+use super::diagnostics::Seen;
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 use crate::sync::state::State;

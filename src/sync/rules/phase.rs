@@ -1,0 +1,32 @@
+//! How far a connection has come.
+
+use logux_codecs::{Added, NodeId, Protocol, Subprotocol, Timestamp};
+
+use super::live::Live;
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The peer has not introduced itself.
+    Opening,
+    /// It has, and is being checked; nothing is read meanwhile.
+    Checking(Candidate),
+    /// Both sides send and receive events.
+    Live(Live),
+    Over,
+}
+
+/// A peer that has introduced itself and is being checked, and what was agreed on with it.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) protocol: Protocol,
+    pub(super) node_id: NodeId,
+    pub(super) subprotocol: Option<Subprotocol>,
+    /// How far the peer has received this log; an opener does not learn it.
+    pub(super) synced: Added,
+    /// When `connect` came.
+    pub(super) start: Timestamp,
+    /// When `connected` was sent; an acceptor has yet to send it.
+    pub(super) base_time: Timestamp,
+    /// How many milliseconds the own clock is ahead of the peer's.
+    pub(super) time_fix: i64,
+}
