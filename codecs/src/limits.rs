@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::message::Message;
 use crate::wire::MessageVisitor;
@@ -75,7 +75,7 @@ impl Limits {
     /// them; and it allocates for what has arrived, not for what a length promises.
     pub fn read<'de, E, D>(self, deserializer: D) -> Result<Message<E>, D::Error>
     where
-        E: de::Deserialize<'de>,
+        E: Deserialize<'de>,
         D: Deserializer<'de>,
     {
         let objects = Cell::new(self.objects);
@@ -93,11 +93,18 @@ impl Limits {
         objects: &Cell<usize>,
     ) -> Result<T, D::Error>
     where
-        T: de::Deserialize<'de>,
+        T: Deserialize<'de>,
         D: Deserializer<'de>,
     {
         let room = Room { depth: self.depth.saturating_sub(1), objects };
         T::deserialize(Bounded { inner: deserializer, room, key: false })
+    }
+}
+
+/// A message that is read without a codec is held to the default limits.
+impl<'de, E: Deserialize<'de>> Deserialize<'de> for Message<E> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Limits::default().read(deserializer)
     }
 }
 
