@@ -32,6 +32,8 @@ mod error;
 mod id;
 #[cfg(feature = "json")]
 mod json;
+#[cfg(any(feature = "message-pack", feature = "xml"))]
+mod key;
 mod limits;
 #[cfg(feature = "logux-binary")]
 mod logux_binary;
