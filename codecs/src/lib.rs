@@ -24,7 +24,8 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
-mod choice;
+#[doc(hidden)]
+pub mod choice;
 mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -47,7 +48,7 @@ mod wire;
 #[cfg(feature = "xml")]
 mod xml;
 
-pub use choice::{CodecVisitor, Codecs};
+pub use choice::Codecs;
 pub use codec::{Codec, Event};
 pub use error::ProtocolError;
 pub use id::{EventId, InvalidEventId, InvalidNodeId, NodeId};
@@ -65,6 +66,7 @@ pub use number::{Added, Counter, MAX_SAFE_INTEGER, Timestamp};
 pub use protocol::Protocol;
 /// Any value that a message can carry where the protocol does not fix the type: credentials, headers, further meta.
 pub use serde_json::Value;
+#[doc(hidden)]
 pub use shown::shown;
 #[cfg(feature = "xml")]
 pub use xml::{Xml, XmlError, XmlFault};
