@@ -20,13 +20,14 @@
 //! - [`Message`] and its parts: what is said; `wire`: how it is laid out;
 //! - [`ProtocolError`]: the errors that nodes send each other;
 //! - [`Codec`], [`Limits`], and [`Json`], `LoguxBinary`, [`MessagePack`] and [`Xml`];
-//!   [`Codecs`]: several of them.
+//!   [`CodecName`]: the name of a codec around another; [`Codecs`]: several of them.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 #[doc(hidden)]
 pub mod choice;
 mod codec;
+mod codec_name;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
@@ -50,6 +51,7 @@ mod xml;
 
 pub use choice::Codecs;
 pub use codec::{Codec, Event};
+pub use codec_name::CodecName;
 pub use error::ProtocolError;
 pub use id::{EventId, InvalidEventId, InvalidNodeId, NodeId};
 #[cfg(feature = "json")]

@@ -27,6 +27,11 @@ use crate::wire::MessageVisitor;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
+    /// How many bytes the frame may have, also once it is expanded: 1 MiB.
+    ///
+    /// For a codec that expands what came, by decompression for instance: it must not expand beyond
+    /// this. All others need not look at it, for the session bounds what it receives.
+    pub frame: usize,
     /// How many arrays and objects may lie in each other, the message itself included: 64.
     pub depth: usize,
     /// How many events may come in one `sync`: 10,000.
@@ -38,11 +43,18 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { depth: 64, events: 10_000, objects: 100_000 }
+        Self { frame: 1 << 20, depth: 64, events: 10_000, objects: 100_000 }
     }
 }
 
 impl Limits {
+    /// Sets how many bytes the frame may have, also once a codec has expanded it.
+    #[must_use]
+    pub const fn frame(mut self, bytes: usize) -> Self {
+        self.frame = bytes;
+        self
+    }
+
     /// Sets how many arrays and objects may lie in each other. Above some 100 the stack of a thread
     /// may be too small for the types of some events.
     #[must_use]
