@@ -20,7 +20,7 @@ pub use sync::{
 };
 
 pub use logux_codecs::{
-    Added, Codec, CodecVisitor, Codecs, Counter, Event, EventId, Extra, Headers, InvalidEventId,
+    Added, Codec, CodecName, Codecs, Counter, Event, EventId, Extra, Headers, InvalidEventId,
     InvalidNodeId, Limits, Message, NodeId, Protocol, ProtocolError, Subprotocol, Timestamp, Value,
 };
 #[cfg(feature = "json")]

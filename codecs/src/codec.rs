@@ -44,8 +44,12 @@ impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Event for E {}
 /// 6. `refuses_numbers_out_of_range`: a position or a time that is negative, has a fraction or
 ///    lies above [`MAX_SAFE_INTEGER`](crate::MAX_SAFE_INTEGER) is an error.
 /// 7. `survives_any_bytes`: whatever a peer sends gives a message or an error, never a panic.
-/// 8. `keeps_the_limits`: what is above the [`Limits`] is an error.
+/// 8. `keeps_the_limits`: what is above the [`Limits`] is an error; so is a frame that expands
+///    beyond [`Limits::frame`].
 /// 9. `carries_the_types_of_serde`: an event may be of any type that serde knows and JSON can carry.
+/// 10. `has_a_name_that_http_takes`: [`NAME`](Self::NAME) is an HTTP token (RFC 9110, 5.6.2) of at
+///     most [`CodecName::MAX_BYTES`](crate::CodecName::MAX_BYTES) bytes, as WebSocket and long-poll
+///     name it in headers.
 ///
 /// Memory is bounded by the length of the frame, where a message is read by [`Limits::read`].
 ///
@@ -90,7 +94,9 @@ impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Event for E {}
 /// # }
 /// ```
 pub trait Codec: Clone + Send + Sync + 'static {
-    /// A short name for logs, benches and negotiation: `json`.
+    /// A short name for logs, benches and negotiation: `json`. An HTTP token: letters and digits of
+    /// ASCII, and ``!#$%&'*+-.^_`|~``. A codec around another makes its name by
+    /// [`CodecName`](crate::CodecName).
     const NAME: &'static str;
     /// The media type for transports that name one: `application/json`.
     const MEDIA_TYPE: &'static str;

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    Added, Codec, Connect, Connected, Counter, Extra, Headers, Json, Limits, MAX_SAFE_INTEGER,
-    Message, NodeId, ProtocolError, Subprotocol, Sync, Timestamp, WireId, WireMeta,
+    Added, Codec, CodecName, Connect, Connected, Counter, Extra, Headers, Json, Limits,
+    MAX_SAFE_INTEGER, Message, NodeId, ProtocolError, Subprotocol, Sync, Timestamp, WireId,
+    WireMeta,
 };
 
 /// Checks every line of the contract.
@@ -31,6 +32,7 @@ pub fn codec<C: Codec>(codec: &C) {
     survives_any_bytes(codec);
     keeps_the_limits(codec);
     carries_the_types_of_serde(codec);
+    has_a_name_that_http_takes(codec);
 }
 
 /// Contract 1: decoding an encoded message gives an equal message.
@@ -151,6 +153,7 @@ pub fn keeps_the_limits<C: Codec>(codec: &C) {
         assert_eq!(decoded.is_ok(), taken, "{events} events in a message, of {limits:?}");
     }
     refuses_a_deep_nest(codec);
+    refuses_to_expand_a_frame(codec);
 }
 
 /// Contract 9: events may be of any type that JSON can carry, and look like JSON to a relay.
@@ -180,6 +183,11 @@ pub fn carries_the_types_of_serde<C: Codec>(codec: &C) {
     carries(codec, (true, "é".to_owned(), [0.1_f64, -0.0, f64::MAX, 5e-324]));
     carries(codec, (i8::MIN, u8::MAX, i16::MIN, u16::MAX, i32::MIN, u32::MAX, 1.5_f32));
     carries(codec, (Some(Some(1)), None::<u8>, Vec::<Vec<u8>>::new()));
+}
+
+/// Contract 10: transports name the codec in headers of HTTP, which take tokens only.
+pub fn has_a_name_that_http_takes<C: Codec>(_: &C) {
+    let _ = CodecName::of(C::NAME);
 }
 
 /// Not part of the contract, for a format may have forms of its own for these: maps whose keys are
@@ -296,6 +304,23 @@ fn refuses_a_deep_nest<C: Codec>(codec: &C) {
     let refused =
         on_a_stack_of(2 << 20, move || reader.decode::<Value>(&frame, Limits::default()).is_err());
     assert!(refused, "5,000 levels are read");
+}
+
+/// A text that fits into the frame only because it is compressed must not come out of it. Codecs
+/// that do not compress have a longer frame, which the session does not let through.
+fn refuses_to_expand_a_frame<C: Codec>(codec: &C) {
+    const TEXT: usize = 1 << 20;
+    let frame = encode(codec, &sync(vec![(json!("a".repeat(TEXT)), meta())]));
+    let limits = Limits::default().frame(TEXT / 2);
+    if frame.len() <= limits.frame {
+        assert!(
+            codec.decode::<Value>(&frame, limits).is_err(),
+            "{} bytes expand to more than {TEXT}, of {limits:?}",
+            frame.len()
+        );
+        let limits = limits.frame(2 * TEXT);
+        assert!(codec.decode::<Value>(&frame, limits).is_ok(), "{TEXT} bytes, of {limits:?}");
+    }
 }
 
 fn on_a_stack_of<T: Send + 'static>(bytes: usize, run: impl FnOnce() -> T + Send + 'static) -> T {

@@ -20,18 +20,22 @@
 //! - [`Message`] and its parts: what is said; `wire`: how it is laid out;
 //! - [`ProtocolError`]: the errors that nodes send each other;
 //! - [`Codec`], [`Limits`], and [`Json`], `LoguxBinary`, [`MessagePack`] and [`Xml`];
-//!   [`Codecs`]: several of them.
+//!   [`CodecName`]: the name of a codec around another; [`Codecs`]: several of them.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
-mod choice;
+#[doc(hidden)]
+pub mod choice;
 mod codec;
+mod codec_name;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
 mod id;
 #[cfg(feature = "json")]
 mod json;
+#[cfg(any(feature = "message-pack", feature = "xml"))]
+mod key;
 mod limits;
 #[cfg(feature = "logux-binary")]
 mod logux_binary;
@@ -45,8 +49,9 @@ mod wire;
 #[cfg(feature = "xml")]
 mod xml;
 
-pub use choice::{CodecVisitor, Codecs};
+pub use choice::Codecs;
 pub use codec::{Codec, Event};
+pub use codec_name::CodecName;
 pub use error::ProtocolError;
 pub use id::{EventId, InvalidEventId, InvalidNodeId, NodeId};
 #[cfg(feature = "json")]
@@ -63,6 +68,7 @@ pub use number::{Added, Counter, MAX_SAFE_INTEGER, Timestamp};
 pub use protocol::Protocol;
 /// Any value that a message can carry where the protocol does not fix the type: credentials, headers, further meta.
 pub use serde_json::Value;
+#[doc(hidden)]
 pub use shown::shown;
 #[cfg(feature = "xml")]
 pub use xml::{Xml, XmlError, XmlFault};

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::message::Message;
 use crate::wire::MessageVisitor;
@@ -27,6 +27,11 @@ use crate::wire::MessageVisitor;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
+    /// How many bytes the frame may have, also once it is expanded: 1 MiB.
+    ///
+    /// For a codec that expands what came, by decompression for instance: it must not expand beyond
+    /// this. All others need not look at it, for the session bounds what it receives.
+    pub frame: usize,
     /// How many arrays and objects may lie in each other, the message itself included: 64.
     pub depth: usize,
     /// How many events may come in one `sync`: 10,000.
@@ -38,11 +43,18 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { depth: 64, events: 10_000, objects: 100_000 }
+        Self { frame: 1 << 20, depth: 64, events: 10_000, objects: 100_000 }
     }
 }
 
 impl Limits {
+    /// Sets how many bytes the frame may have, also once a codec has expanded it.
+    #[must_use]
+    pub const fn frame(mut self, bytes: usize) -> Self {
+        self.frame = bytes;
+        self
+    }
+
     /// Sets how many arrays and objects may lie in each other. Above some 100 the stack of a thread
     /// may be too small for the types of some events.
     #[must_use]
@@ -75,7 +87,7 @@ impl Limits {
     /// them; and it allocates for what has arrived, not for what a length promises.
     pub fn read<'de, E, D>(self, deserializer: D) -> Result<Message<E>, D::Error>
     where
-        E: de::Deserialize<'de>,
+        E: Deserialize<'de>,
         D: Deserializer<'de>,
     {
         let objects = Cell::new(self.objects);
@@ -93,11 +105,18 @@ impl Limits {
         objects: &Cell<usize>,
     ) -> Result<T, D::Error>
     where
-        T: de::Deserialize<'de>,
+        T: Deserialize<'de>,
         D: Deserializer<'de>,
     {
         let room = Room { depth: self.depth.saturating_sub(1), objects };
         T::deserialize(Bounded { inner: deserializer, room, key: false })
+    }
+}
+
+/// A message that is read without a codec is held to the default limits.
+impl<'de, E: Deserialize<'de>> Deserialize<'de> for Message<E> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Limits::default().read(deserializer)
     }
 }
 

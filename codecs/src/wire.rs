@@ -15,7 +15,6 @@ use serde_json::Value;
 
 use crate::error::ProtocolError;
 use crate::id::{Digits, IdText, NodeId, parse_author, parse_digits};
-use crate::limits::Limits;
 use crate::message::{
     Connect, Connected, Extra, Headers, Message, Subprotocol, Sync, WireEntry, WireId, WireMeta,
 };
@@ -109,12 +108,7 @@ pub(crate) struct WrittenOptions<'a> {
     pub(crate) subprotocol: Option<Subprotocol>,
 }
 
-impl<'de, E: Deserialize<'de>> Deserialize<'de> for Message<E> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Limits::default().read(deserializer)
-    }
-}
-
+/// Reads a message, of no more than so many events, from the items of its array.
 pub(crate) struct MessageVisitor<E> {
     max_events: usize,
     event: PhantomData<E>,

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use logux_codecs::{Codec, CodecVisitor, Codecs, Event};
+use logux_codecs::choice::CodecVisitor;
+use logux_codecs::{Codec, Codecs, Event};
 use logux_transports::{Format, FrameReceiver, FrameSender, Link, Listener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};

@@ -5,7 +5,9 @@
 //! from the base time of the connection, the sign in the lowest bit; texts and JSON after the count
 //! of their bytes. Source: `ws-binary-connection` of `@logux/core` 0.12.1.
 
+mod connection;
 mod encrypted;
+mod error;
 mod read;
 mod write;
 
@@ -14,12 +16,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::connection::Connection;
 use crate::codec::Codec;
-use crate::id::{InvalidNodeId, NodeId};
-use crate::json::{Json, JsonError};
+use crate::json::Json;
 use crate::limits::Limits;
-use crate::message::{Message, Subprotocol};
-use crate::number::Timestamp;
+use crate::message::Message;
+
+pub use error::LoguxBinaryError;
 
 /// Messages in the binary encoding of JavaScript nodes (`WsBinaryConnection` of `@logux/core` 0.12),
 /// and as JSON text to a peer that speaks JSON.
@@ -54,62 +57,6 @@ use crate::number::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub struct LoguxBinary {
     connection: Arc<Mutex<Connection>>,
-}
-
-/// Why bytes are no message, or a message cannot be written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoguxBinaryError {
-    /// The frame ends within the message.
-    #[error("the frame ends within the message")]
-    Cut,
-    /// The frame goes on after the message.
-    #[error("bytes follow the message")]
-    Trailing,
-    /// A number is larger than the protocol's, or does not end, or has more bytes than it needs.
-    #[error("a number is too large or not written in the shortest way")]
-    Number,
-    /// A byte that says what follows has no meaning there.
-    #[error("the byte {0:#04x} stands for no kind of message, event, id or meta")]
-    Kind(u8),
-    /// A `sync` without events.
-    #[error("a sync message has at least one event")]
-    NoEvents,
-    /// More events, or ids that events name, than [`Limits::events`].
-    #[error("the message has more than {0} events or names more")]
-    TooManyEvents(usize),
-    /// An id is short for one of the sender, who has not said its name yet.
-    #[error("an event names the sender before the sender has")]
-    Unnamed,
-    /// A debug message that is no error.
-    #[error("a debug message is of the type `error`")]
-    Debug,
-    /// A text is not UTF-8.
-    #[error("a text is not UTF-8")]
-    Text(#[from] std::str::Utf8Error),
-    /// A node id is none.
-    #[error("the message names a node that cannot be")]
-    Node(#[from] InvalidNodeId),
-    /// A part of the message is not the JSON that it should be; or an event's own `Serialize` failed.
-    #[error("a part of the message is not the JSON that belongs there")]
-    Part(#[from] serde_json::Error),
-    /// The frame is text and no message; or an event's own `Serialize` failed.
-    #[error("the text is not a message in JSON")]
-    Json(#[from] JsonError),
-    /// The message can be said in JSON only: see [`LoguxBinary`].
-    #[error("the message has no binary form: {0}")]
-    NoForm(&'static str),
-}
-
-/// What was said on a connection, as far as the bytes of later messages depend on it.
-#[derive(Clone, Debug, Default)]
-struct Connection {
-    /// Whether the peer spoke JSON last.
-    text: bool,
-    base_time: Timestamp,
-    local_subprotocol: u32,
-    remote_subprotocol: u32,
-    remote_node: Option<NodeId>,
 }
 
 impl LoguxBinary {
@@ -171,35 +118,4 @@ impl Codec for LoguxBinary {
     fn is_text(frame: &[u8]) -> bool {
         frame.first() == Some(&b'[')
     }
-}
-
-impl Connection {
-    fn sent<E>(&mut self, message: &Message<E>) {
-        match message {
-            Message::Connect(connect) => self.local_subprotocol = major(connect.subprotocol),
-            Message::Connected(connected) => {
-                self.local_subprotocol = major(connected.subprotocol);
-                self.base_time = connected.end;
-            }
-            _ => {}
-        }
-    }
-
-    fn received<E>(&mut self, message: &Message<E>) {
-        let (node, subprotocol) = match message {
-            Message::Connect(connect) => (&connect.node_id, connect.subprotocol),
-            Message::Connected(connected) => {
-                self.base_time = connected.end;
-                (&connected.node_id, connected.subprotocol)
-            }
-            _ => return,
-        };
-        self.remote_node = Some(node.clone());
-        self.remote_subprotocol = major(subprotocol);
-    }
-}
-
-/// Who does not tell a subprotocol has 0, for JavaScript nodes.
-fn major(subprotocol: Option<Subprotocol>) -> u32 {
-    subprotocol.map_or(0, |subprotocol| subprotocol.major)
 }

@@ -6,8 +6,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::connection::Connection;
 use super::encrypted::Encrypted;
-use super::{Connection, LoguxBinaryError};
+use super::error::LoguxBinaryError;
 use crate::error::ProtocolError;
 use crate::id::{Digits, NodeId, parse_author};
 use crate::limits::Limits;

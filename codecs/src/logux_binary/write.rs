@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::connection::{Connection, major};
 use super::encrypted::Encrypted;
-use super::{Connection, LoguxBinaryError, major};
+use super::error::LoguxBinaryError;
 use crate::id::write_author;
 use crate::message::{Message, Subprotocol, WireId, WireMeta};
 use crate::wire::WrittenOptions;

@@ -5,8 +5,10 @@ use crate::codec::Codec;
 use crate::limits::Limits;
 use crate::message::Message;
 
-mod key;
+mod error;
 mod write;
+
+pub use error::MessagePackError;
 
 /// Messages as MessagePack: the arrays and objects of JSON in fewer bytes.
 ///
@@ -26,30 +28,6 @@ mod write;
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MessagePack;
-
-/// Why bytes are no message in MessagePack, or an event cannot be written in it.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MessagePackError {
-    /// The bytes are no MessagePack, or no message.
-    #[error("the MessagePack is not a message")]
-    Read(#[from] rmp_serde::decode::Error),
-    /// More bytes follow the message.
-    #[error("bytes follow the message")]
-    Trailing,
-    /// An event's own `Serialize` failed, with this text.
-    #[error("the event cannot be written: {0}")]
-    Event(String),
-    /// An integer has more than 64 bits.
-    #[error("an integer of the event has more than 64 bits: write it as a text")]
-    Integer,
-    /// A key of a map is nothing that has one text.
-    #[error("a key of a map in the event is no text, number or boolean")]
-    Key,
-    /// A text, an array or a map is too long for MessagePack.
-    #[error("a part of the message has more than 2^32 - 1 bytes or items")]
-    Length,
-}
 
 impl Codec for MessagePack {
     const NAME: &'static str = "message-pack";

@@ -12,40 +12,8 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-use super::MessagePackError;
-use super::key::KeyWriter;
-
-/// Small, for each value that is written returns one.
-#[derive(Debug)]
-pub(super) struct Failure(Box<MessagePackError>);
-
-impl From<MessagePackError> for Failure {
-    #[cold]
-    fn from(error: MessagePackError) -> Self {
-        Self(Box::new(error))
-    }
-}
-
-impl From<Failure> for MessagePackError {
-    fn from(failure: Failure) -> Self {
-        *failure.0
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-impl ser::Error for Failure {
-    #[cold]
-    fn custom<T: fmt::Display>(text: T) -> Self {
-        MessagePackError::Event(text.to_string()).into()
-    }
-}
+use super::error::{Failure, MessagePackError};
+use crate::key::{KeySink, KeyWriter};
 
 /// Writes one value at the end of a frame.
 pub(super) struct Writer<'a> {
@@ -59,7 +27,7 @@ impl<'a> Writer<'a> {
 
     /// Writes a text as it comes: it grows in the frame itself, and its length is written before it
     /// once that is known.
-    pub(super) fn text(
+    fn grown_text(
         self,
         append: impl FnOnce(&mut Vec<u8>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
@@ -223,7 +191,7 @@ impl<'a> Serializer for Writer<'a> {
             }
         }
 
-        self.text(|frame| {
+        self.grown_text(|frame| {
             fmt::write(&mut Text(frame), format_args!("{text}")).map_err(ser::Error::custom)
         })
     }
@@ -336,6 +304,28 @@ impl<'a> Serializer for Writer<'a> {
 
     fn is_human_readable(&self) -> bool {
         true
+    }
+}
+
+impl KeySink for Writer<'_> {
+    type Error = Failure;
+
+    #[inline]
+    fn text(self, text: &str) -> Result<(), Failure> {
+        self.serialize_str(text)
+    }
+
+    fn displayed<T: fmt::Display + ?Sized>(self, text: &T) -> Result<(), Failure> {
+        self.collect_str(text)
+    }
+
+    fn number<N: Serialize>(self, number: N) -> Result<(), Failure> {
+        self.grown_text(|frame| serde_json::to_writer(frame, &number).map_err(ser::Error::custom))
+    }
+
+    #[cold]
+    fn no_text() -> Failure {
+        MessagePackError::Key.into()
     }
 }
 
@@ -455,7 +445,7 @@ impl SerializeMap for Items<'_> {
     #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Failure> {
         self.written += 1;
-        key.serialize(KeyWriter::new(Writer::new(self.frame)))
+        key.serialize(KeyWriter(Writer::new(self.frame)))
     }
 
     #[inline]

@@ -3,12 +3,14 @@
 //!
 //! In reading order:
 //! - `characters`: what XML cannot hold, and how it is written and read all the same;
-//! - `write`: serde's data model as elements; `key`: the keys of maps;
+//! - `write`: serde's data model as elements; `key`: the keys of maps; `displayed`: texts that are
+//!   known only by how they are shown;
 //! - `tag`, `elements`: a frame as elements; `plain`: the usual spelling of them, read faster;
 //!   `keys`: none twice in a map;
 //! - `number`, `read`: elements as serde's data model.
 
 mod characters;
+mod displayed;
 mod elements;
 mod error;
 mod key;
@@ -27,9 +29,6 @@ use crate::limits::Limits;
 use crate::message::Message;
 
 pub use error::{XmlError, XmlFault};
-
-/// Source: XPath and XQuery Functions 3.1, 17.4.
-const NAMESPACE: &str = "http://www.w3.org/2005/xpath-functions";
 
 /// Messages as XML, in the W3C's vocabulary for JSON (XPath and XQuery Functions 3.1, 17.5).
 ///

@@ -1,5 +1,7 @@
 //! Numbers as JSON writes them; XML Schema has more: `INF`, `NaN`, `+1`, `01`, `.5`.
 
+use serde::ser::{self, Serialize};
+
 use super::characters::trim;
 use super::error::XmlFault;
 
@@ -77,4 +79,9 @@ fn is_fraction_and_exponent(mut rest: &[u8]) -> bool {
         rest = &exponent[digits..];
     }
     rest.is_empty()
+}
+
+/// Appends a number as JSON: by the crate that makes the JSON codec's numbers.
+pub(super) fn push_number<N: Serialize>(frame: &mut Vec<u8>, number: N) -> Result<(), XmlFault> {
+    serde_json::to_writer(frame, &number).map_err(ser::Error::custom)
 }

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::NAMESPACE;
 use super::characters::{attribute_value, is_space, trim, unescape};
 use super::error::XmlFault;
+
+/// Source: XPath and XQuery Functions 3.1, 17.4.
+pub(super) const NAMESPACE: &str = "http://www.w3.org/2005/xpath-functions";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {

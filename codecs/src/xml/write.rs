@@ -8,12 +8,13 @@ use std::fmt;
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::NAMESPACE;
-use super::characters::{
-    CARRIAGE_RETURN, ILLEGAL, MARKUP, QUOTE, TAB_OR_LINE, classify, push_escaped, push_plain,
-};
+use super::characters::{CARRIAGE_RETURN, ILLEGAL, MARKUP, classify, push_escaped, push_plain};
+use super::displayed::push_displayed;
 use super::error::XmlFault;
-use super::key::KeyWriter;
+use super::key::{KeyAttributes, push_key};
+use super::number::push_number;
+use super::tag::NAMESPACE;
+use crate::key::KeyWriter;
 
 /// Writes one value.
 pub(super) struct Writer<'f> {
@@ -91,32 +92,6 @@ impl<'f> Writer<'f> {
     }
 }
 
-/// Appends the attributes of a member.
-#[inline]
-pub(super) fn push_key(frame: &mut Vec<u8>, key: &str) {
-    let classes = classify(key);
-    if classes & (ILLEGAL | CARRIAGE_RETURN) != 0 {
-        frame.extend_from_slice(b" escaped-key=\"true\" key=\"");
-        push_escaped(frame, key);
-    } else {
-        frame.extend_from_slice(b" key=\"");
-        if classes & IN_KEY == 0 {
-            frame.extend_from_slice(key.as_bytes());
-        } else {
-            push_plain(frame, key, IN_KEY);
-        }
-    }
-    frame.push(b'"');
-}
-
-/// What cannot stand for itself in the attribute.
-const IN_KEY: u8 = MARKUP | QUOTE | TAB_OR_LINE;
-
-/// Appends a number as JSON: by the crate that makes the JSON codec's numbers.
-pub(super) fn push_number<N: Serialize>(frame: &mut Vec<u8>, number: N) -> Result<(), XmlFault> {
-    serde_json::to_writer(frame, &number).map_err(ser::Error::custom)
-}
-
 /// Appends what comes after the tag's other attributes.
 fn push_string(frame: &mut Vec<u8>, text: &str) {
     let classes = classify(text);
@@ -134,54 +109,6 @@ fn push_string(frame: &mut Vec<u8>, text: &str) {
             push_plain(frame, text, MARKUP);
         }
         frame.extend_from_slice(b"</string>");
-    }
-}
-
-/// Appends a text that is known only by how it is shown, and then what `push` makes of it.
-///
-/// It is formatted into the frame, which allocates nothing where it can stay there.
-pub(super) fn push_shown<T: fmt::Display + ?Sized>(
-    frame: &mut Vec<u8>,
-    text: &T,
-    push: impl FnOnce(&mut Vec<u8>, &str),
-) -> Result<(), XmlFault> {
-    let mut shown = Shown { buffer: [0; 64], used: 0, more: String::new() };
-    fmt::write(&mut shown, format_args!("{text}")).map_err(<XmlFault as ser::Error>::custom)?;
-    push(frame, shown.as_str());
-    Ok(())
-}
-
-/// A text of some length on the stack, of any length behind it.
-struct Shown {
-    buffer: [u8; 64],
-    used: usize,
-    /// All of the text, once it is too long.
-    more: String,
-}
-
-impl Shown {
-    fn as_str(&self) -> &str {
-        if self.more.is_empty() {
-            std::str::from_utf8(&self.buffer[..self.used]).unwrap_or_default()
-        } else {
-            &self.more
-        }
-    }
-}
-
-impl fmt::Write for Shown {
-    fn write_str(&mut self, part: &str) -> fmt::Result {
-        let end = self.used + part.len();
-        if self.more.is_empty() {
-            if let Some(room) = self.buffer.get_mut(self.used..end) {
-                room.copy_from_slice(part.as_bytes());
-                self.used = end;
-                return Ok(());
-            }
-            self.more = self.as_str().to_owned();
-        }
-        self.more.push_str(part);
-        Ok(())
     }
 }
 
@@ -238,7 +165,7 @@ impl<'f> Serializer for Writer<'f> {
 
     fn collect_str<T: fmt::Display + ?Sized>(mut self, text: &T) -> Result<(), XmlFault> {
         self.tag("<string");
-        push_shown(self.frame, text, push_string)
+        push_displayed(self.frame, text, push_string)
     }
 
     fn serialize_bytes(self, bytes: &[u8]) -> Result<(), XmlFault> {
@@ -437,7 +364,7 @@ impl ser::SerializeMap for Parts<'_> {
     #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), XmlFault> {
         self.start = self.frame.len();
-        key.serialize(KeyWriter(&mut *self.frame))
+        key.serialize(KeyWriter(KeyAttributes(&mut *self.frame)))
     }
 
     #[inline]
