@@ -31,8 +31,6 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
-#[cfg(feature = "websocket")]
-mod dial;
 #[cfg(feature = "conformance")]
 mod faulty;
 mod framed;
@@ -44,7 +42,11 @@ mod long_poll;
 mod memory;
 mod reconnect;
 #[cfg(feature = "websocket")]
+mod request;
+#[cfg(feature = "websocket")]
 mod stream;
+#[cfg(feature = "websocket")]
+mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(all(feature = "websocket", not(feature = "tls")))]

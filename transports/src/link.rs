@@ -193,3 +193,9 @@ pub(crate) fn too_long(max_frame: usize) -> io::Error {
     let message = format!("the frame has more than the {max_frame} bytes that are allowed");
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
+
+/// An error of the user's making: an address, a certificate or a setting that cannot be used.
+#[cfg(feature = "websocket")]
+pub(crate) fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use crate::dial::invalid;
+use crate::link::invalid;
 use crate::stream::NetworkStream;
 
 /// All that is spoken over TLS here.
@@ -96,7 +96,7 @@ impl TlsClient {
             .map_err(|_| invalid(format!("no certificate can be for the host {host:?}")))?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
         let stream = connector.connect(name, tcp).await.map_err(explained)?;
-        Ok(NetworkStream::tls(TlsStream::Client(stream)))
+        Ok(TlsStream::Client(stream).into())
     }
 }
 
@@ -189,7 +189,7 @@ impl TlsServer {
         }
         let acceptor = TlsAcceptor::from(Arc::clone(&self.config.borrow()));
         let stream = acceptor.accept(tcp).await.map_err(explained)?;
-        Ok(NetworkStream::tls(TlsStream::Server(stream)))
+        Ok(TlsStream::Server(stream).into())
     }
 }
 

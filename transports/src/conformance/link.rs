@@ -10,8 +10,8 @@ use fastrand::Rng;
 use futures_util::future::{join, try_join, try_join4};
 use tokio::time::{sleep, timeout};
 
+use super::check::{Checked, MAX_FRAME, within};
 use super::frames::{bytes, frames_of, is_next, receive, receive_to_the_end, send};
-use super::{Checked, MAX_FRAME, within};
 use crate::link::{Format, FrameReceiver, FrameSender, Link};
 
 /// How long a `send` must not have moved to count as waiting.

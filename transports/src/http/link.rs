@@ -2,7 +2,7 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::registry::Place;
+use super::places::Place;
 use crate::link::{FrameReceiver, FrameSender, Link, LinkInfo};
 use crate::long_poll::session::{SessionReceiver, SessionSender};
 use crate::stream::NetworkStream;

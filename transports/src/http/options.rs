@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::long_poll::session::Times;
 use crate::tls::TlsServer;
-use crate::websocket::Sizes;
+use crate::websocket::link::Sizes;
 
 /// How an [`HttpListener`](crate::HttpListener) behaves. The defaults are right for a server on the
 /// open network.

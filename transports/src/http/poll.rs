@@ -13,8 +13,9 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::link;
-use super::registry::{Asked, Entry, NotAccepting, Registry, TooMany};
-use super::service::{HttpBody, Refusal, address, origin};
+use super::refusal::{HttpBody, Refusal};
+use super::registry::{Asked, Entry, Registry};
+use super::request::{address, origin};
 use crate::link::{Format, LinkInfo};
 use crate::long_poll::body;
 use crate::long_poll::head;
@@ -95,7 +96,7 @@ async fn create(
     let id = if let Some(id) = registry.opened(&asked) {
         id
     } else {
-        let place = registry.place(info.address.map(|address| address.ip()))?;
+        let place = registry.places.take(info.address.map(|address| address.ip()))?;
         let permit = registry.reserve().await?;
         let session = Session::new(registry.options.times(), accepting.max_frame);
         let entry = Entry { session: Arc::clone(&session), format, origin: asked.origin.clone() };
@@ -260,33 +261,6 @@ async fn drain<B: Body<Data: Buf>>(mut body: Pin<&mut B>) {
 fn wrong(header: &HeaderName, what: &str) -> Refusal {
     let message = format!("the header {header} is needed once, and is {what}");
     Refusal::new(StatusCode::BAD_REQUEST, message)
-}
-
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Gone => Self::new(StatusCode::NOT_FOUND, "there is no such session"),
-            Refused::Busy => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "the session sends too much at once")
-            }
-            Refused::TooLong => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than it may be")
-            }
-        }
-    }
-}
-
-impl From<NotAccepting> for Refusal {
-    fn from(NotAccepting: NotAccepting) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "nobody takes new connections now")
-    }
-}
-
-impl From<TooMany> for Refusal {
-    fn from(TooMany: TooMany) -> Self {
-        let message = "there are too many connections from this address";
-        Self::new(StatusCode::TOO_MANY_REQUESTS, message)
-    }
 }
 
 /// Of at most 49 days: more than that nobody waits.

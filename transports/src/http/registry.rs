@@ -1,19 +1,20 @@
-//! Who is there: the sessions by what their clients know them by, and how many links an address has.
+//! What all requests share: who accepts links, and the long-poll sessions by the ids that their
+//! clients know.
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::link::HttpLink;
 use super::options::HttpOptions;
+use super::places::Places;
 use crate::link::Format;
 use crate::long_poll::session::Session;
 
@@ -29,8 +30,7 @@ pub(super) struct Registry {
     /// New links, for who accepts.
     links: mpsc::Sender<HttpLink>,
     entries: Mutex<Entries>,
-    /// Tells that the last link has ended.
-    empty: Notify,
+    pub(super) places: Places,
 }
 
 /// What is accepted.
@@ -46,9 +46,6 @@ struct Entries {
     sessions: HashMap<Digested, Entry>,
     /// The ids of sessions, by what asked for them, so that who missed the answer asks again.
     asked: HashMap<Asked, String>,
-    /// How many links there are.
-    links: usize,
-    addresses: HashMap<IpAddr, usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -68,36 +65,20 @@ pub(super) struct Asked {
 
 type Digested = [u8; 32];
 
-/// A link's place among those of its address; given up when dropped.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    _held: Arc<HeldPlace>,
-}
-
-#[derive(Debug)]
-struct HeldPlace {
-    registry: Arc<Registry>,
-    address: Option<IpAddr>,
-}
-
 /// Nobody accepts links (any more).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NotAccepting;
-
-/// The address has as many links as it may have.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TooMany;
 
 impl Registry {
     /// A registry, and what gives the links.
     pub(super) fn new(options: HttpOptions) -> (Arc<Self>, mpsc::Receiver<HttpLink>) {
         let (links, accepted) = mpsc::channel(64);
         let registry = Self {
+            places: Places::new(options.max_sessions_per_address),
             options,
             accepting: watch::Sender::new(None),
             links,
             entries: Mutex::default(),
-            empty: Notify::new(),
         };
         (Arc::new(registry), accepted)
     }
@@ -134,29 +115,10 @@ impl Registry {
         }
     }
 
-    pub(super) fn place(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, TooMany> {
-        let mut entries = self.lock();
-        if let Some(address) = address {
-            let links = entries.addresses.entry(address).or_default();
-            if *links >= self.options.max_sessions_per_address {
-                return Err(TooMany);
-            }
-            *links += 1;
-        }
-        entries.links += 1;
-        Ok(Place { _held: Arc::new(HeldPlace { registry: Arc::clone(self), address }) })
-    }
-
     /// Waits until there is no link left and nobody accepts more.
     pub(super) async fn idle(&self) {
         self.links.closed().await;
-        loop {
-            let empty = self.empty.notified();
-            if self.lock().links == 0 {
-                return;
-            }
-            empty.await;
-        }
+        self.places.empty().await;
     }
 
     /// The session that was opened for this before.
@@ -193,26 +155,6 @@ impl Registry {
     fn lock(&self) -> MutexGuard<'_, Entries> {
         // Nothing panics while the lock is held.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for HeldPlace {
-    fn drop(&mut self) {
-        let mut entries = self.registry.lock();
-        entries.links -= 1;
-        let was_last = entries.links == 0;
-        if let Some(address) = self.address
-            && let Some(links) = entries.addresses.get_mut(&address)
-        {
-            *links -= 1;
-            if *links == 0 {
-                entries.addresses.remove(&address);
-            }
-        }
-        drop(entries);
-        if was_last {
-            self.registry.empty.notify_waiters();
-        }
     }
 }
 

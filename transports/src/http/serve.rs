@@ -6,10 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -19,7 +17,8 @@ use tower_service::Service;
 use super::patient::Patient;
 use super::registry::Registry;
 use super::service::HttpService;
-use crate::stream::NetworkStream;
+use super::upgrade::Connection;
+use crate::tcp;
 
 /// How much of a head is read, in bytes and in headers.
 const MAX_HEAD: usize = 16 << 10;
@@ -27,9 +26,6 @@ const MAX_HEADERS: usize = 64;
 
 /// How long the last answers may take once the last link has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-/// What a connection is that hyper serves.
-type Connection = TokioIo<Patient<NetworkStream>>;
 
 /// Serves until nobody accepts links any more and the last one has ended.
 pub(super) async fn serve(tcp: TcpListener, registry: Arc<Registry>) {
@@ -73,7 +69,7 @@ async fn connection(
     registry: Arc<Registry>,
 ) -> io::Result<()> {
     let options = registry.options.clone();
-    let accepting = NetworkStream::accept(tcp, options.tls.as_ref());
+    let accepting = tcp::accept(tcp, options.tls.as_ref());
     let stream = timeout(options.head_timeout, accepting).await??;
     let stream: Connection = TokioIo::new(Patient::new(stream, options.write_timeout));
     let service = HttpService::new(Arc::clone(&registry));
@@ -97,13 +93,4 @@ async fn connection(
         }
     };
     served.map_err(io::Error::other)
-}
-
-/// The bytes of an upgraded connection, and what of them was read already. One of our own is a
-/// stream like others again; another program's stays in what its server made of it.
-pub(super) fn stream(upgraded: Upgraded) -> (NetworkStream, Bytes) {
-    match upgraded.downcast::<Connection>() {
-        Ok(parts) => (parts.io.into_inner().into_inner(), parts.read_buf),
-        Err(upgraded) => (NetworkStream::from(upgraded), Bytes::new()),
-    }
 }

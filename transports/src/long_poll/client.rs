@@ -12,12 +12,15 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::body::{self, MAX_BATCH};
 use super::head::{self, State};
 use super::http_client::{HttpClient, HttpConnection};
 use super::numbered::{Inbox, Outbox};
-use super::{MAX_BATCH, body};
-use crate::dial::{self, Address, invalid};
-use crate::link::{Format, FrameReceiver, FrameSender, Link, LinkInfo, Transport, check_length};
+use crate::link::{
+    Format, FrameReceiver, FrameSender, Link, LinkInfo, Transport, check_length, invalid,
+};
+use crate::request;
+use crate::tcp::Address;
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;
 
@@ -143,7 +146,7 @@ impl<H: HttpClient> LongPoll<H> {
 
     /// Sends a header, such as a cookie, with every request.
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
-        let (name, value) = dial::header(name, value)?;
+        let (name, value) = request::header(name, value)?;
         self.headers.append(name, value);
         Ok(self)
     }
@@ -499,7 +502,7 @@ fn is_passing(status: StatusCode) -> bool {
 }
 
 fn refused(answer: &Response<Bytes>) -> io::Error {
-    dial::refused(answer.status(), answer.body())
+    request::refused(answer.status(), answer.body())
 }
 
 fn wrong(message: &str) -> io::Error {

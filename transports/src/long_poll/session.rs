@@ -11,9 +11,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::body::{self, MAX_BATCH};
 use super::head::State as Told;
 use super::numbered::{Inbox, Outbox};
-use super::{MAX_BATCH, body};
 use crate::link::{FrameReceiver, FrameSender, check_length, too_long};
 
 /// How much waits for the client to fetch it before `send` waits.

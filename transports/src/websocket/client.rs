@@ -4,9 +4,11 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::timeout;
 
-use super::{ByteStream, Sizes, WebSocketLink, WebSocketReceiver, WebSocketSender, handshake};
-use crate::dial::{self, Address};
+use super::handshake;
+use super::link::{ByteStream, Sizes, WebSocketLink, WebSocketReceiver, WebSocketSender};
 use crate::link::{Format, LinkInfo, Transport};
+use crate::request;
+use crate::tcp::Address;
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;
 
@@ -41,7 +43,7 @@ impl WebSocket {
 
     /// Sends a header, such as a cookie, with the request that opens the connection.
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
-        let (name, value) = dial::header(name, value)?;
+        let (name, value) = request::header(name, value)?;
         self.headers.append(name, value);
         Ok(self)
     }

@@ -11,9 +11,10 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::{Error, http::Uri};
 use tokio_tungstenite::{accept_hdr_async_with_config, client_async_with_config};
 
-use super::{Allowance, ByteStream, Metered, Sizes, WebSocketLink, io_error, link};
-use crate::dial::refused;
+use super::link::{ByteStream, Sizes, WebSocketLink, io_error, link};
+use super::meter::{Allowance, Metered};
 use crate::link::{Format, LinkInfo};
+use crate::request::refused;
 
 /// Begins the names of subprotocols that name a format.
 const PREFIX: &str = "logux.";

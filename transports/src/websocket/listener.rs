@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::handshake::Policy;
-use super::{ByteStream, WebSocketLink, WebSocketReceiver, WebSocketSender};
+use super::link::{ByteStream, WebSocketLink, WebSocketReceiver, WebSocketSender};
 use crate::link::{Format, LinkInfo, Listener};
-use crate::stream::NetworkStream;
+use crate::tcp;
 use crate::tls::TlsServer;
 
 /// Accepts WebSocket connections on a TCP port.
@@ -137,7 +137,7 @@ async fn handshake(
     formats: Arc<[Format]>,
     max_frame: usize,
 ) -> io::Result<WebSocketLink> {
-    let stream = NetworkStream::accept(tcp, tls.as_ref()).await?;
+    let stream = tcp::accept(tcp, tls.as_ref()).await?;
     let info = LinkInfo { address: Some(address), ..LinkInfo::default() };
     policy.accept(stream, &formats, max_frame, info).await
 }
