@@ -6,10 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
 
 use crate::link::{Format, FrameReceiver, FrameSender, Link, Listener, Transport, check_length};
+use crate::rt::{Instant, JoinSet, sleep_until};
 
 /// How many frames are on their way in one direction before `send` waits.
 const CAPACITY: usize = 16;

@@ -43,6 +43,8 @@ mod memory;
 mod reconnect;
 #[cfg(feature = "websocket")]
 mod request;
+#[doc(hidden)]
+pub mod rt;
 #[cfg(feature = "websocket")]
 mod stream;
 #[cfg(feature = "websocket")]

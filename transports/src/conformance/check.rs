@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use crate::rt::timeout;
 
 /// The longest frame of the checks, in bytes.
 pub(super) const MAX_FRAME: usize = 1 << 20;

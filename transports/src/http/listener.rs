@@ -11,6 +11,7 @@ use super::registry::Registry;
 use super::serve::serve;
 use super::service::HttpService;
 use crate::link::{Format, Listener};
+use crate::rt;
 
 /// Accepts WebSocket and long-poll clients on one port.
 ///
@@ -74,7 +75,7 @@ impl Listener for HttpListener {
     async fn accept(&mut self, formats: &[Format], max_frame: usize) -> io::Result<HttpLink> {
         self.registry.accept(formats, max_frame);
         if let Some(tcp) = self.tcp.take() {
-            tokio::spawn(serve(tcp, Arc::clone(&self.registry)));
+            rt::spawn(serve(tcp, Arc::clone(&self.registry)));
         }
         // The registry, which this holds, has the other end.
         let gone = || io::Error::new(io::ErrorKind::NotConnected, "nobody can connect any more");

@@ -10,7 +10,6 @@ use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use tokio::time::{Instant, timeout, timeout_at};
 
 use super::link;
 use super::refusal::{HttpBody, Refusal};
@@ -20,6 +19,7 @@ use crate::link::{Format, LinkInfo};
 use crate::long_poll::body;
 use crate::long_poll::head;
 use crate::long_poll::session::{Answer, Refused, Room, Session, max_body};
+use crate::rt::{Instant, timeout, timeout_at};
 
 /// How much of a body that is refused is read, and for how long, so that the client reads the
 /// answer: a connection that is closed with something unread is reset, and the answer with it.

@@ -10,13 +10,13 @@ use data_encoding::BASE64URL_NOPAD;
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
 
 use super::link::HttpLink;
 use super::options::HttpOptions;
 use super::places::Places;
 use crate::link::Format;
 use crate::long_poll::session::Session;
+use crate::rt::{self, timeout};
 
 /// How long a client waits for somebody to accept it.
 const MAX_WAIT: Duration = Duration::from_secs(5);
@@ -130,7 +130,7 @@ impl Registry {
     /// this, whose id it gives then, and `false`.
     pub(super) fn enter(&self, asked: Asked, entry: Entry) -> io::Result<(String, bool)> {
         let mut id = [0; 32];
-        getrandom::fill(&mut id).map_err(io::Error::other)?;
+        rt::fill_random(&mut id)?;
         let id = BASE64URL_NOPAD.encode(&id);
         let mut entries = self.lock();
         if let Some(id) = entries.asked.get(&asked) {

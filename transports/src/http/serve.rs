@@ -10,14 +10,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
 use super::patient::Patient;
 use super::registry::Registry;
 use super::service::HttpService;
 use super::upgrade::Connection;
+use crate::rt::{JoinSet, sleep, timeout};
 use crate::tcp;
 
 /// How much of a head is read, in bytes and in headers.

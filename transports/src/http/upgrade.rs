@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::link;
@@ -17,6 +16,7 @@ use super::registry::Registry;
 use super::request::address;
 use crate::link::LinkInfo;
 use crate::long_poll::head::only;
+use crate::rt::{self, timeout};
 use crate::stream::NetworkStream;
 use crate::websocket::{self, Choice, choose};
 
@@ -46,7 +46,7 @@ pub(super) async fn answer<B>(
         format: Some(format.name),
     };
     let sizes = registry.options.sizes;
-    tokio::spawn(async move {
+    rt::spawn(async move {
         let upgraded = match timeout(MAX_WAIT, upgrade).await {
             Ok(Ok(upgraded)) => upgraded,
             Ok(Err(error)) => return tracing::debug!(%error, "an upgrade failed"),

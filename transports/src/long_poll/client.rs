@@ -10,7 +10,6 @@ use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::body::{self, MAX_BATCH};
 use super::head::{self, State};
@@ -20,6 +19,7 @@ use crate::link::{
     Format, FrameReceiver, FrameSender, Link, LinkInfo, Transport, check_length, invalid,
 };
 use crate::request;
+use crate::rt::{self, Instant, sleep, sleep_until, timeout};
 use crate::tcp::Address;
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;
@@ -159,7 +159,7 @@ impl<H: HttpClient> LongPoll<H> {
 
     async fn create(&self, format: Format, max_frame: usize) -> io::Result<LongPollLink<H>> {
         let mut nonce = [0; 16];
-        getrandom::fill(&mut nonce).map_err(io::Error::other)?;
+        rt::fill_random(&mut nonce)?;
         let nonce = header_value(&BASE64URL_NOPAD.encode(&nonce))?;
         let media_type = header_value(&format!("{}{}", head::MEDIA_TYPE, format.name))?;
         let mut client = self.client.clone();

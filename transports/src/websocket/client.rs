@@ -2,12 +2,12 @@ use std::io;
 use std::time::Duration;
 
 use http::HeaderMap;
-use tokio::time::timeout;
 
 use super::handshake;
 use super::link::{ByteStream, Sizes, WebSocketLink, WebSocketReceiver, WebSocketSender};
 use crate::link::{Format, LinkInfo, Transport};
 use crate::request;
+use crate::rt::timeout;
 use crate::tcp::Address;
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
 
 use super::handshake::Policy;
 use super::link::{ByteStream, WebSocketLink, WebSocketReceiver, WebSocketSender};
 use crate::link::{Format, LinkInfo, Listener};
+use crate::rt::{JoinSet, sleep, timeout};
 use crate::tcp;
 use crate::tls::TlsServer;
 
