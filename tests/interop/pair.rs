@@ -132,7 +132,8 @@ impl Pair {
     /// Starts our client.
     pub(crate) fn dial(&mut self, options: SyncOptions<Value>) {
         let transport = Reconnect::new(WebSocket::new(&self.url()).unwrap())
-            .min_delay(Duration::from_millis(1))
+            .first_delay(Duration::from_millis(1))
+            .min_delay(Duration::ZERO)
             .max_delay(Duration::from_millis(10));
         let client = ClientSync::new(&self.log, Json, transport).options(options);
         self.ours = Some(Ours::Client(client.start()));

@@ -205,7 +205,7 @@ impl World {
 impl Client {
     async fn start(name: &str, transport: impl Transport) -> Self {
         let log = open(name).await;
-        let transport = Reconnect::new(transport).min_delay(Duration::from_millis(100));
+        let transport = Reconnect::new(transport).first_delay(Duration::from_millis(100));
         let session = ClientSync::new(&log, Json, transport).start();
         let states = Arc::<Mutex<Vec<_>>>::default();
         let (mut changes, seen) = (session.states(), Arc::clone(&states));
