@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, ClientSync, Counter, Draft, Entry, EventId, HttpListener, HttpOptions, Json, Log,
+    Added, ClientSync, Counter, Draft, Entry, EventId, HttpListener, Json, ListenerOptions, Log,
     MemoryStore, NodeId, Protocol, Reconnect, RunningServer, Server, Session, State, Subprotocol,
     SyncOptions, Value, WebSocket, WebSocketListener,
 };
@@ -119,8 +119,8 @@ impl Pair {
             }
             Way::LongPoll => {
                 // A wire that was cut is noticed when the session is silent for so long.
-                let http = HttpOptions::new().inactivity(Duration::from_secs(2));
-                let listener = HttpListener::bind("127.0.0.1:0", http).await.unwrap();
+                let http = ListenerOptions::new().inactivity(Duration::from_secs(2));
+                let listener = HttpListener::bind("127.0.0.1:0").await.unwrap().options(http);
                 self.target = listener.local_addr().unwrap();
                 Server::new(&self.log, Json, listener).options(options).start()
             }

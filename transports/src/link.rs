@@ -55,6 +55,7 @@ impl Format {
 ///
 /// A frame, which may be empty, is lost only together with the link.
 #[derive(Debug)]
+#[must_use = "a link that is dropped is cut"]
 pub struct Link<S, R> {
     /// The half that sends.
     pub sender: S,

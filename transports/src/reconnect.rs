@@ -28,6 +28,7 @@ use crate::rt;
 ///     .attempts(20);
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "a transport does nothing until a link is opened by it"]
 pub struct Reconnect<T> {
     transport: T,
     first_delay: Duration,

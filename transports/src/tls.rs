@@ -43,6 +43,7 @@ const SESSIONS: usize = 256;
 /// # }
 /// ```
 #[derive(Clone)]
+#[must_use = "it does nothing until a transport is given it"]
 pub struct TlsClient {
     config: Arc<ClientConfig>,
 }
@@ -114,16 +115,18 @@ impl fmt::Debug for TlsClient {
 ///
 /// ```no_run
 /// # use std::fs::read;
-/// # use logux_transports::{TlsServer, WebSocketListener};
+/// # use logux_transports::{ListenerOptions, TlsServer, WebSocketListener};
 /// # async fn run() -> std::io::Result<()> {
 /// let tls = TlsServer::new(&read("chain.pem")?, &read("key.pem")?)?;
-/// let listener = WebSocketListener::bind("0.0.0.0:443").await?.tls(tls.clone());
+/// let options = ListenerOptions::new().tls(tls.clone());
+/// let listener = WebSocketListener::bind("0.0.0.0:443").await?.options(options);
 /// // Some weeks later:
 /// tls.reload(&read("chain.pem")?, &read("key.pem")?)?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
+#[must_use = "it does nothing until a listener is given it"]
 pub struct TlsServer {
     config: watch::Sender<Arc<ServerConfig>>,
 }

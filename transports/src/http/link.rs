@@ -13,6 +13,7 @@ pub type HttpLink = Link<HttpSender, HttpReceiver>;
 
 /// The sending half of an [`HttpLink`].
 #[derive(Debug)]
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct HttpSender {
     half: Sender,
     _place: Place,
@@ -20,6 +21,7 @@ pub struct HttpSender {
 
 /// The receiving half of an [`HttpLink`].
 #[derive(Debug)]
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct HttpReceiver {
     half: Receiver,
     _place: Place,

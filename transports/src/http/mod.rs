@@ -6,7 +6,6 @@
 mod cors;
 mod link;
 mod listener;
-mod options;
 mod patient;
 mod places;
 mod poll;
@@ -19,6 +18,5 @@ mod upgrade;
 
 pub use link::{HttpLink, HttpReceiver, HttpSender};
 pub use listener::HttpListener;
-pub use options::HttpOptions;
 pub use refusal::HttpBody;
 pub use service::HttpService;

@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// All places. Clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Places(Arc<Shared>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
-    max_per_address: usize,
     taken: Mutex<Taken>,
     /// Tells that the last link has ended.
     empty: Notify,
@@ -41,16 +40,17 @@ struct Held {
 pub(super) struct TooMany;
 
 impl Places {
-    pub(super) fn new(max_per_address: usize) -> Self {
-        Self(Arc::new(Shared { max_per_address, taken: Mutex::default(), empty: Notify::new() }))
-    }
-
-    /// A place for a link from an address; links whose address is not known are not limited.
-    pub(super) fn take(&self, address: Option<IpAddr>) -> Result<Place, TooMany> {
+    /// A place for a link from an address, which may have so many; links whose address is not known
+    /// are not limited.
+    pub(super) fn take(
+        &self,
+        address: Option<IpAddr>,
+        max_per_address: usize,
+    ) -> Result<Place, TooMany> {
         let mut taken = self.lock();
         if let Some(address) = address {
             let links = taken.addresses.entry(address).or_default();
-            if *links >= self.0.max_per_address {
+            if *links >= max_per_address {
                 return Err(TooMany);
             }
             *links += 1;

@@ -18,7 +18,7 @@ use super::request::{address, origin};
 use crate::link::{Format, LinkInfo};
 use crate::long_poll::body;
 use crate::long_poll::head;
-use crate::long_poll::session::{Answer, Refused, Room, Session, max_body};
+use crate::long_poll::session::{Answer, Refused, Room, Session, Times, max_body};
 use crate::rt::{Instant, timeout, timeout_at};
 
 /// How much of a body that is refused is read, and for how long, so that the client reads the
@@ -92,13 +92,16 @@ async fn create(
         let message = format!("the formats here are {}", names.join(", "));
         Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
     })?;
+    let options = registry.options();
+    let times = Times { wait: options.wait, inactivity: options.inactivity };
     let asked = Asked { nonce, origin: origin(headers) };
     let id = if let Some(id) = registry.opened(&asked) {
         id
     } else {
-        let place = registry.places.take(info.address.map(|address| address.ip()))?;
+        let address = info.address.map(|address| address.ip());
+        let place = registry.places.take(address, options.max_links_per_address)?;
         let permit = registry.reserve().await?;
-        let session = Session::new(registry.options.times(), accepting.max_frame);
+        let session = Session::new(times, accepting.max_frame);
         let entry = Entry { session: Arc::clone(&session), format, origin: asked.origin.clone() };
         let (id, is_new) = registry
             .enter(asked.clone(), entry)
@@ -116,7 +119,6 @@ async fn create(
     let mut response = Response::new(HttpBody::default());
     let headers = response.headers_mut();
     headers.insert(head::SESSION, id);
-    let times = registry.options.times();
     head::set_number(headers, head::WAIT, milliseconds(times.wait));
     head::set_number(headers, head::INACTIVITY, milliseconds(times.inactivity));
     head::set_number(headers, head::MAX_BODY, max_body(accepting.max_frame) as u64);
@@ -183,7 +185,7 @@ where
             match session.room(length).await? {
                 Room::Later(answer) => answer,
                 Room::Now(_sending) => {
-                    let body = read(body, length, registry.options.body_timeout).await?;
+                    let body = read(body, length, registry.options().body_timeout).await?;
                     let frames = body::read(body).map_err(|_| {
                         let message = "the body is no row of frames after their lengths";
                         Refusal::new(StatusCode::BAD_REQUEST, message)

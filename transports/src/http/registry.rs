@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 
 use super::link::HttpLink;
-use super::options::HttpOptions;
 use super::places::Places;
 use crate::link::Format;
 use crate::long_poll::session::Session;
+use crate::options::ListenerOptions;
 use crate::rt::{self, timeout};
 
 /// How long a client waits for somebody to accept it.
@@ -24,7 +24,7 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 /// All that requests have in common.
 #[derive(Debug)]
 pub(super) struct Registry {
-    pub(super) options: HttpOptions,
+    options: RwLock<Arc<ListenerOptions>>,
     /// What [`Listener::accept`](crate::Listener::accept) was told.
     accepting: watch::Sender<Option<Accepting>>,
     /// New links, for who accepts.
@@ -71,16 +71,25 @@ pub(super) struct NotAccepting;
 
 impl Registry {
     /// A registry, and what gives the links.
-    pub(super) fn new(options: HttpOptions) -> (Arc<Self>, mpsc::Receiver<HttpLink>) {
+    pub(super) fn new(options: ListenerOptions) -> (Arc<Self>, mpsc::Receiver<HttpLink>) {
         let (links, accepted) = mpsc::channel(64);
         let registry = Self {
-            places: Places::new(options.max_sessions_per_address),
-            options,
+            options: RwLock::new(Arc::new(options)),
             accepting: watch::Sender::new(None),
             links,
             entries: Mutex::default(),
+            places: Places::default(),
         };
         (Arc::new(registry), accepted)
+    }
+
+    /// The options that hold now.
+    pub(super) fn options(&self) -> Arc<ListenerOptions> {
+        Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_options(&self, options: ListenerOptions) {
+        *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
     }
 
     pub(super) fn accept(&self, formats: &[Format], max_frame: usize) {

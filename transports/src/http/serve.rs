@@ -38,7 +38,7 @@ pub(super) async fn serve(tcp: TcpListener, registry: Arc<Registry>) {
                     tracing::error!(%error, "a connection panicked; the others go on");
                 }
             }
-            accepted = tcp.accept(), if connections.len() < registry.options.max_connections => {
+            accepted = tcp.accept(), if connections.len() < registry.options().max_connections => {
                 match accepted {
                     Ok((tcp, address)) => {
                         let registry = Arc::clone(&registry);
@@ -67,9 +67,9 @@ async fn connection(
     address: SocketAddr,
     registry: Arc<Registry>,
 ) -> io::Result<()> {
-    let options = registry.options.clone();
+    let options = registry.options();
     let accepting = tcp::accept(tcp, options.tls.as_ref());
-    let stream = timeout(options.head_timeout, accepting).await??;
+    let stream = timeout(options.handshake_timeout, accepting).await??;
     let stream: Connection = TokioIo::new(Patient::new(stream, options.write_timeout));
     let service = HttpService::new(Arc::clone(&registry));
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
@@ -78,7 +78,7 @@ async fn connection(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(options.head_timeout)
+        .header_read_timeout(options.handshake_timeout)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .serve_connection(stream, service)

@@ -13,7 +13,6 @@ use super::refusal::{HttpBody, Refusal};
 use super::registry::Registry;
 use super::request::origin;
 use super::{cors, poll, upgrade};
-use crate::websocket::allows;
 
 /// Answers the requests of WebSocket and long-poll clients: a `tower` service, to be mounted in a
 /// program's own router or served by hyper. [`HttpListener::mounted`](crate::HttpListener::mounted)
@@ -26,11 +25,12 @@ use crate::websocket::allows;
 /// with an axum router.
 ///
 /// ```
-/// # use logux_transports::{HttpListener, HttpOptions};
-/// let (service, listener) = HttpListener::mounted(HttpOptions::new());
+/// # use logux_transports::{HttpListener, ListenerOptions};
+/// let (service, listener) = HttpListener::mounted(ListenerOptions::new());
 /// let router: axum::Router = axum::Router::new().route_service("/logux", service);
 /// ```
 #[derive(Clone)]
+#[must_use = "a service answers nothing until it is served"]
 pub struct HttpService {
     registry: Arc<Registry>,
 }
@@ -46,9 +46,10 @@ impl HttpService {
     {
         let origin = origin(request.headers());
         let method = request.method().clone();
-        let origins = self.registry.options.origins.clone();
+        let options = self.registry.options();
+        let has_origins = options.origins.is_some();
         let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
-        let mut response = if !allows(origins.as_deref(), request.headers()) {
+        let mut response = if !options.allows(request.headers()) {
             Err(Refusal::new(StatusCode::FORBIDDEN, "this origin may not connect"))
         } else if is_chunked {
             let message = "a request tells its length, and no transfer encoding";
@@ -60,7 +61,7 @@ impl HttpService {
         } else if method == Method::OPTIONS {
             let mut response = Response::new(HttpBody::default());
             *response.status_mut() = StatusCode::NO_CONTENT;
-            if origins.is_some() && origin.is_some() {
+            if has_origins && origin.is_some() {
                 cors::let_ask(response.headers_mut());
             }
             Ok(response)
@@ -76,11 +77,11 @@ impl HttpService {
             // what comes next is not to be taken for a request (RFC 9112, 6.1).
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if origins.is_some() {
+        if has_origins {
             headers.insert(header::VARY, HeaderValue::from_static("origin"));
         }
         let allowed = response.status() != StatusCode::FORBIDDEN;
-        if let (Some(origin), true, true) = (origin, origins.is_some(), allowed) {
+        if let (Some(origin), true, true) = (origin, has_origins, allowed) {
             cors::let_read(response.headers_mut(), &origin);
         }
         response

@@ -18,7 +18,7 @@ use crate::link::LinkInfo;
 use crate::long_poll::head::only;
 use crate::rt::{self, timeout};
 use crate::stream::NetworkStream;
-use crate::websocket::{self, Choice, choose};
+use crate::websocket::{self, Choice, Sizes, choose};
 
 /// How long the server that the request came to may take to hand the connection over.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -38,14 +38,16 @@ pub(super) async fn answer<B>(
     let accepting = registry.accepting().await?;
     let Choice { format, named } = choose(&accepting.formats, request.headers())
         .map_err(|message| Refusal::new(StatusCode::BAD_REQUEST, message))?;
-    let place = registry.places.take(peer.map(|address| address.ip()))?;
+    let options = registry.options();
+    let address = peer.map(|address| address.ip());
+    let place = registry.places.take(address, options.max_links_per_address)?;
     let permit = registry.reserve().await?;
     let info = LinkInfo {
         address: peer,
         headers: std::mem::take(request.headers_mut()),
         format: Some(format.name),
     };
-    let sizes = registry.options.sizes;
+    let sizes = Sizes { read_buffer: options.read_buffer };
     rt::spawn(async move {
         let upgraded = match timeout(MAX_WAIT, upgrade).await {
             Ok(Ok(upgraded)) => upgraded,

@@ -38,6 +38,7 @@ use crate::tls::TlsClient;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "a transport does nothing until a link is opened by it"]
 pub struct LongPoll<H = HttpConnection> {
     uri: Uri,
     headers: HeaderMap,
@@ -50,6 +51,7 @@ pub type LongPollLink<H = HttpConnection> = Link<LongPollSender<H>, LongPollRece
 
 /// The sending half of a [`LongPollLink`]. What it has sent, the server has.
 #[derive(Debug)]
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct LongPollSender<H = HttpConnection> {
     session: Arc<Session>,
     client: H,
@@ -57,6 +59,7 @@ pub struct LongPollSender<H = HttpConnection> {
 }
 
 /// The receiving half of a [`LongPollLink`].
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct LongPollReceiver<H = HttpConnection> {
     session: Arc<Session>,
     inbox: Inbox,

@@ -232,6 +232,7 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 
 /// A wait. The page's timers are rounded up to a millisecond, and are slower in a hidden page.
 #[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
 pub struct Sleep {
     /// `None` where it is too far for a clock to tell.
     deadline: Option<Instant>,

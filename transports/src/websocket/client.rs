@@ -21,6 +21,7 @@ use crate::tls::TlsClient;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "a transport does nothing until a link is opened by it"]
 pub struct WebSocket {
     address: Address,
     headers: HeaderMap,

@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::meter::{Allowance, Metered};
 use crate::link::{Format, FrameReceiver, FrameSender, Link, LinkInfo, check_length, too_long};
+use crate::options::READ_BUFFER;
 use crate::stream::NetworkStream;
 
 /// Any byte stream that WebSocket can be spoken over.
@@ -30,7 +31,7 @@ pub(crate) struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { read_buffer: 4 << 10 }
+        Self { read_buffer: READ_BUFFER }
     }
 }
 
@@ -57,6 +58,7 @@ impl Sizes {
 
 /// The sending half of a WebSocket link.
 #[derive(Debug)]
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct WebSocketSender<S = NetworkStream> {
     sink: SplitSink<WebSocketStream<Metered<S>>, Message>,
     is_text: fn(&[u8]) -> bool,
@@ -64,6 +66,7 @@ pub struct WebSocketSender<S = NetworkStream> {
 
 /// The receiving half of a WebSocket link. Takes text frames and binary ones alike, as JavaScript servers do.
 #[derive(Debug)]
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct WebSocketReceiver<S = NetworkStream> {
     stream: SplitStream<WebSocketStream<Metered<S>>>,
     allowance: Allowance,

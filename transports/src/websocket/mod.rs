@@ -5,14 +5,14 @@
 
 mod client;
 mod handshake;
-pub(crate) mod link;
+mod link;
 mod listener;
 mod meter;
 
 pub use client::WebSocket;
 #[cfg(feature = "long-poll")]
-pub(crate) use handshake::{Choice, allows, choose};
-#[cfg(feature = "long-poll")]
-pub(crate) use link::accepted;
+pub(crate) use handshake::{Choice, choose};
 pub use link::{ByteStream, WebSocketLink, WebSocketReceiver, WebSocketSender};
+#[cfg(feature = "long-poll")]
+pub(crate) use link::{Sizes, accepted};
 pub use listener::WebSocketListener;
