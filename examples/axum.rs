@@ -20,7 +20,7 @@ use axum::routing::get;
 use axum::serve::ListenerExt;
 use futures_util::{StreamExt, TryStreamExt};
 use logux_sync::{
-    Added, ClientSync, HttpListener, HttpOptions, Log, LongPoll, MemoryStore, Reconnect,
+    Added, ClientSync, HttpListener, ListenerOptions, Log, LongPoll, MemoryStore, Reconnect,
     RunningServer, Server, SyncOptions, WebSocket,
 };
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,7 @@ impl Program {
         let log = Log::open("server".parse()?, MemoryStore::new()).await?;
 
         // The service answers requests; the listener gives the sessions that come of them.
-        let (service, listener) = HttpListener::mounted(HttpOptions::new());
+        let (service, listener) = HttpListener::mounted(ListenerOptions::new());
         let options = SyncOptions::new().auth(async |login| {
             if let Some(address) = login.link.address {
                 println!("{} connects from {}", login.node_id, address.ip());

@@ -30,10 +30,7 @@ pub struct Epoch(u64);
 impl Epoch {
     /// A new one, unlike all others.
     pub fn random() -> Self {
-        use std::hash::{BuildHasher, RandomState};
-
-        // The standard library's seeds come from the operating system.
-        Self(RandomState::new().hash_one(0))
+        Self(logux_transports::rt::random_u64())
     }
 
     /// One that a store has kept as a number.

@@ -38,11 +38,11 @@ pub use logux_transports::{
     MemoryListener, Reconnect, SinkSender, StreamReceiver, Transport, framed,
 };
 #[cfg(feature = "long-poll")]
-pub use logux_transports::{HttpListener, HttpOptions, HttpService, LongPoll};
+pub use logux_transports::{HttpListener, HttpService, LongPoll};
+#[cfg(feature = "websocket")]
+pub use logux_transports::{ListenerOptions, WebSocket, WebSocketLink, WebSocketListener};
 #[cfg(feature = "tls")]
 pub use logux_transports::{TlsClient, TlsServer};
-#[cfg(feature = "websocket")]
-pub use logux_transports::{WebSocket, WebSocketLink, WebSocketListener};
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

@@ -118,7 +118,8 @@ impl Client {
     async fn start<C: Plain>(node: &str, dial: &Dial, gate: &Arc<RwLock<()>>, seed: u64) -> Self {
         let log = Log::open(name(node), MemoryStore::new()).await.unwrap();
         let transport = Reconnect::new(dial.clone())
-            .min_delay(Duration::from_millis(2))
+            .first_delay(Duration::from_millis(2))
+            .min_delay(Duration::ZERO)
             .max_delay(Duration::from_millis(20))
             .seed(seed);
         let session = ClientSync::new(&log, C::default(), transport).start();

@@ -15,8 +15,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use logux_sync::{
-    Added, ClientSync, HttpListener, HttpOptions, Json, Log, LongPoll, MemoryStore, NodeId, Server,
-    Session, State, SyncOptions, WebSocket,
+    Added, ClientSync, HttpListener, Json, ListenerOptions, Log, LongPoll, MemoryStore, NodeId,
+    Server, Session, State, SyncOptions, WebSocket,
 };
 use tokio::io::AsyncBufReadExt;
 use tokio::task::yield_now;
@@ -233,8 +233,8 @@ impl Drop for ServerProcess {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server() {
     let log = Log::open(node("server"), MemoryStore::new()).await.unwrap();
-    let http = HttpOptions::new().max_sessions_per_address(usize::MAX);
-    let listener = HttpListener::bind("127.0.0.1:0", http).await.unwrap();
+    let http = ListenerOptions::new().max_links_per_address(usize::MAX);
+    let listener = HttpListener::bind("127.0.0.1:0").await.unwrap().options(http);
     let address = listener.local_addr().unwrap();
     // What clients send is counted and not kept, or it would all go to all of them.
     let counted = Arc::new(Mutex::new(HashMap::<NodeId, u32>::new()));

@@ -6,7 +6,7 @@
 
 use logux_benches::{Matrix, Wire};
 use logux_sync::{
-    HttpListener, HttpOptions, Json, LongPoll, Memory, MemoryListener, MessagePack, WebSocket,
+    HttpListener, Json, LongPoll, Memory, MemoryListener, MessagePack, WebSocket,
     WebSocketListener, Xml,
 };
 
@@ -35,7 +35,7 @@ async fn websocket(wire: &Wire) -> (WebSocket, WebSocketListener) {
 }
 
 async fn long_poll(wire: &Wire) -> (LongPoll, HttpListener) {
-    let listener = HttpListener::bind("127.0.0.1:0", HttpOptions::new()).await.expect("a port");
+    let listener = HttpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = wire.to(listener.local_addr().expect("an address")).await.expect("a port");
     (LongPoll::new(&format!("http://{address}")).expect("a URL"), listener)
 }

@@ -17,8 +17,7 @@ use criterion::{Criterion, Throughput};
 use end::{End, Frames, MAX_FRAME, deliveries, one_way, round_trips};
 use logux_benches::{Asked, ratio};
 use logux_sync::{
-    Format, HttpListener, HttpOptions, Listener, LongPoll, Memory, Transport, WebSocket,
-    WebSocketListener,
+    Format, HttpListener, Listener, LongPoll, Memory, Transport, WebSocket, WebSocketListener,
 };
 use raw_hyper::Heads;
 use tokio::runtime::{Builder, Runtime};
@@ -111,8 +110,7 @@ const LONG_POLL: Way = Way {
     name: "long-poll",
     run: |runtime, load, count| {
         runtime.block_on(async {
-            let options = HttpOptions::new();
-            let listener = HttpListener::bind("127.0.0.1:0", options).await.expect("a port");
+            let listener = HttpListener::bind("127.0.0.1:0").await.expect("a port");
             let url = format!("http://{}", listener.local_addr().expect("an address"));
             over((LongPoll::new(&url).expect("a URL"), listener), load, count).await
         })

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, Draft, Entry, Headers, HttpListener, HttpOptions, Json, Log, MemoryStore, NodeId, Peer,
-    Server, SyncOptions,
+    Added, Draft, Entry, Headers, HttpListener, Json, ListenerOptions, Log, MemoryStore, NodeId,
+    Peer, Server, SyncOptions,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -36,9 +36,9 @@ async fn main() -> Result<(), Failure> {
     let pages = TcpListener::bind(address()).await?;
     let origin = format!("http://{}", pages.local_addr()?);
     // Any page in the world could dial a server on this machine; only ours is let in.
-    let http = HttpOptions::new().origins([&origin]);
+    let http = ListenerOptions::new().origins([&origin]);
     // WebSocket and, where that is blocked, long-poll.
-    let listener = HttpListener::bind(address(), http).await?;
+    let listener = HttpListener::bind(address()).await?.options(http);
     let sync = format!("ws://{}", listener.local_addr()?);
 
     // The program does not know all that clients may send, so it takes any JSON.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use logux_sync::{
-    ClientSync, HttpListener, HttpOptions, Json, Log, LongPoll, MemoryStore, RunningServer, Server,
-    Session, State, SyncOptions, WebSocket,
+    ClientSync, HttpListener, Json, ListenerOptions, Log, LongPoll, MemoryStore, RunningServer,
+    Server, Session, State, SyncOptions, WebSocket,
 };
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -35,18 +35,18 @@ pub(crate) struct Arena {
 }
 
 /// Options with limits that a test can wait for.
-pub(crate) fn short() -> HttpOptions {
-    HttpOptions::new()
+pub(crate) fn short() -> ListenerOptions {
+    ListenerOptions::new()
         .wait(SHORT)
         .inactivity(PATIENCE)
-        .head_timeout(SHORT)
+        .handshake_timeout(SHORT)
         .body_timeout(SHORT)
         .write_timeout(SHORT)
 }
 
 /// Runs an attack on a server, in a runtime of its own, while two honest clients talk. Afterwards
 /// nothing is left of it.
-pub(crate) fn under_attack(options: HttpOptions, attack: impl AsyncFnOnce(&mut Arena)) {
+pub(crate) fn under_attack(options: ListenerOptions, attack: impl AsyncFnOnce(&mut Arena)) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -64,9 +64,9 @@ pub(crate) fn under_attack(options: HttpOptions, attack: impl AsyncFnOnce(&mut A
 }
 
 impl Arena {
-    async fn new(options: HttpOptions) -> Self {
+    async fn new(options: ListenerOptions) -> Self {
         let log = Log::open("server".parse().unwrap(), MemoryStore::new()).await.unwrap();
-        let listener = HttpListener::bind("127.0.0.1:0", options).await.unwrap();
+        let listener = HttpListener::bind("127.0.0.1:0").await.unwrap().options(options);
         let address = listener.local_addr().unwrap();
         let options = SyncOptions::new().timeout(PATIENCE).ping(PATIENCE);
         let server = Server::new(&log, Json, listener).options(options).start();

@@ -1,6 +1,6 @@
 //! Pages of other origins.
 
-use logux_sync::HttpOptions;
+use logux_sync::ListenerOptions;
 
 use crate::arena::{short, under_attack};
 use crate::raw::{Answer, Headers, MEDIA_TYPE, Raw, UPGRADE, create, head, post};
@@ -19,7 +19,7 @@ const FOREIGN: [&str; 9] = [
     "*",
 ];
 
-fn allow_list() -> HttpOptions {
+fn allow_list() -> ListenerOptions {
     short().origins(ALLOWED)
 }
 

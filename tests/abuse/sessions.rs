@@ -112,7 +112,7 @@ fn sessions_that_are_opened_and_left_end() {
 
 #[test]
 fn one_session_too_many_of_an_address_is_refused() {
-    under_attack(short().max_sessions_per_address(10), async |arena| {
+    under_attack(short().max_links_per_address(10), async |arena| {
         let mut raw = Raw::connect(arena.address).await;
         let mut websockets = Vec::new();
         for n in 0..4 {

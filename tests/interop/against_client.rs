@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, Entry, EventId, Headers, HttpListener, HttpOptions, Json, Log, MemoryStore, NodeId,
+    Added, Entry, EventId, Headers, HttpListener, Json, ListenerOptions, Log, MemoryStore, NodeId,
     RunningServer, Server, Subprotocol, SyncOptions, Value,
 };
 use serde_json::json;
@@ -150,8 +150,8 @@ impl App {
     async fn start() -> Self {
         let log = Log::open("server:rust".parse().unwrap(), MemoryStore::new()).await.unwrap();
         // A wire that was cut is noticed over long-poll when the session is silent for so long.
-        let http = HttpOptions::new().inactivity(Duration::from_secs(2));
-        let listener = HttpListener::bind("127.0.0.1:0", http).await.unwrap();
+        let http = ListenerOptions::new().inactivity(Duration::from_secs(2));
+        let listener = HttpListener::bind("127.0.0.1:0").await.unwrap().options(http);
         let address = listener.local_addr().unwrap();
         // Without it a client that is not told `allowDangerousProtocol` gives up where there is no
         // TLS.

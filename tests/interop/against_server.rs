@@ -133,7 +133,8 @@ impl App {
     fn dial(&self, token: &str, subprotocol: u32) -> Session {
         let url = format!("ws://{}", self.proxy.address);
         let transport = Reconnect::new(WebSocket::new(&url).unwrap())
-            .min_delay(Duration::from_millis(1))
+            .first_delay(Duration::from_millis(1))
+            .min_delay(Duration::ZERO)
             .max_delay(Duration::from_millis(10));
         let options =
             SyncOptions::new().credentials(token).subprotocol(Subprotocol::new(subprotocol, 0));

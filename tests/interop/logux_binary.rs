@@ -189,7 +189,8 @@ impl World {
             let port = port.as_u64().unwrap().try_into().unwrap();
             self.proxy.lead_to(Some(([127, 0, 0, 1], port).into()));
             let transport = Reconnect::new(WebSocket::new(&url).unwrap())
-                .min_delay(Duration::from_millis(1))
+                .first_delay(Duration::from_millis(1))
+                .min_delay(Duration::ZERO)
                 .max_delay(Duration::from_millis(10));
             let client = ClientSync::new(&self.log, LoguxBinary::new(), transport);
             self.ours = Some(Ours::Client(client.options(options).start()));

@@ -6,8 +6,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use futures_util::StreamExt;
 use logux_sync::{
-    HttpListener, HttpOptions, Json, Log, MemoryStore, MessagePack, Notice, Protocol,
-    RunningServer, Server, Value,
+    HttpListener, Json, Log, MemoryStore, MessagePack, Notice, Protocol, RunningServer, Server,
+    Value,
 };
 use serde_json::json;
 
@@ -109,7 +109,7 @@ async fn a_client_whose_session_is_not_known_any_more_opens_another() {
 async fn a_client_tells_why_it_is_refused() {
     in_time(async {
         let world = World::start().await;
-        let listener = HttpListener::bind("127.0.0.1:0", HttpOptions::new()).await.unwrap();
+        let listener = HttpListener::bind("127.0.0.1:0").await.unwrap();
         world.proxy.lead_to(Some(listener.local_addr().unwrap()));
         let _running = Server::new(&world.log, MessagePack, listener).start();
         let mut js = Peer::core(Protocol::V7, "10:js:tab");
@@ -155,7 +155,7 @@ impl World {
 }
 
 async fn serve(log: &Log<Value>, proxy: &Proxy) -> RunningServer {
-    let listener = HttpListener::bind("127.0.0.1:0", HttpOptions::new()).await.unwrap();
+    let listener = HttpListener::bind("127.0.0.1:0").await.unwrap();
     proxy.lead_to(Some(listener.local_addr().unwrap()));
     Server::new(log, Json, listener).start()
 }

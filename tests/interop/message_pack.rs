@@ -94,7 +94,9 @@ async fn our_client_and_their_server_hold_the_same() {
         add(&log, &mut peers, 0).await;
         let port = peers[0].ask("server", json!({ "messagePack": true })).await;
         let transport = WebSocket::new(&format!("ws://127.0.0.1:{port}")).unwrap();
-        let transport = Reconnect::new(transport).max_delay(Duration::from_millis(10));
+        let transport = Reconnect::new(transport)
+            .min_delay(Duration::ZERO)
+            .max_delay(Duration::from_millis(10));
         let session = ClientSync::new(&log, MessagePack, transport).start();
         meet(&log, &mut peers, 100).await;
         add(&log, &mut peers, 100).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, ClientSync, Counter, Draft, Entry, EventId, HttpListener, HttpOptions, Json, Log,
+    Added, ClientSync, Counter, Draft, Entry, EventId, HttpListener, Json, ListenerOptions, Log,
     MemoryStore, NodeId, Protocol, Reconnect, RunningServer, Server, Session, State, Subprotocol,
     SyncOptions, Value, WebSocket, WebSocketListener,
 };
@@ -119,8 +119,8 @@ impl Pair {
             }
             Way::LongPoll => {
                 // A wire that was cut is noticed when the session is silent for so long.
-                let http = HttpOptions::new().inactivity(Duration::from_secs(2));
-                let listener = HttpListener::bind("127.0.0.1:0", http).await.unwrap();
+                let http = ListenerOptions::new().inactivity(Duration::from_secs(2));
+                let listener = HttpListener::bind("127.0.0.1:0").await.unwrap().options(http);
                 self.target = listener.local_addr().unwrap();
                 Server::new(&self.log, Json, listener).options(options).start()
             }
@@ -132,7 +132,8 @@ impl Pair {
     /// Starts our client.
     pub(crate) fn dial(&mut self, options: SyncOptions<Value>) {
         let transport = Reconnect::new(WebSocket::new(&self.url()).unwrap())
-            .min_delay(Duration::from_millis(1))
+            .first_delay(Duration::from_millis(1))
+            .min_delay(Duration::ZERO)
             .max_delay(Duration::from_millis(10));
         let client = ClientSync::new(&self.log, Json, transport).options(options);
         self.ours = Some(Ours::Client(client.start()));

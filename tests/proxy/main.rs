@@ -12,9 +12,8 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use futures_util::{StreamExt, TryStreamExt};
 use logux_sync::{
-    Added, ClientSync, Entry, Error, EventId, HttpListener, HttpOptions, Json, Log, LongPoll,
-    MemoryStore, NodeId, Reconnect, RunningServer, Server, Session, State, Transport, Value,
-    WebSocket,
+    Added, ClientSync, Entry, Error, EventId, HttpListener, Json, Log, LongPoll, MemoryStore,
+    NodeId, Reconnect, RunningServer, Server, Session, State, Transport, Value, WebSocket,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -112,7 +111,7 @@ struct Client {
 impl World {
     async fn start(name: &str, settings: &str) -> Self {
         let log = open("server").await;
-        let listener = HttpListener::bind("127.0.0.1:0", HttpOptions::new()).await.unwrap();
+        let listener = HttpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::new(&log, Json, listener).start();
         let nginx = Nginx::start(name, settings, address).await;
@@ -205,7 +204,7 @@ impl World {
 impl Client {
     async fn start(name: &str, transport: impl Transport) -> Self {
         let log = open(name).await;
-        let transport = Reconnect::new(transport).min_delay(Duration::from_millis(100));
+        let transport = Reconnect::new(transport).first_delay(Duration::from_millis(100));
         let session = ClientSync::new(&log, Json, transport).start();
         let states = Arc::<Mutex<Vec<_>>>::default();
         let (mut changes, seen) = (session.states(), Arc::clone(&states));

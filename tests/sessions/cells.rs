@@ -11,9 +11,9 @@ use logux_sync::transports::{
     MemorySender, WebSocketReceiver, WebSocketSender,
 };
 use logux_sync::{
-    Codec, Format, FrameReceiver, FrameSender, HttpListener, HttpOptions, HttpService, Json, Link,
-    Listener, LongPoll, Memory, MemoryLink, MemoryListener, MessagePack, Transport, WebSocket,
-    WebSocketLink, WebSocketListener, Xml, format,
+    Codec, Format, FrameReceiver, FrameSender, HttpListener, HttpService, Json, Link, Listener,
+    ListenerOptions, LongPoll, Memory, MemoryLink, MemoryListener, MessagePack, Transport,
+    WebSocket, WebSocketLink, WebSocketListener, Xml, format,
 };
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc;
@@ -284,7 +284,7 @@ impl Wire for OverLongPoll {
     }
 
     fn listen() -> (LongPollTransport, LongPollListener) {
-        let (service, listener) = HttpListener::mounted(HttpOptions::new());
+        let (service, listener) = HttpListener::mounted(ListenerOptions::new());
         let transport = LongPoll::over("http://localhost/", InProcess { service }).unwrap();
         (LongPollTransport(transport), LongPollListener(listener))
     }

@@ -724,6 +724,7 @@ async fn each_wish_to_dial_now_is_one_attempt<C: Cell>() {
     let (transport, listener) = C::listen();
     drop(listener);
     let patient = Reconnect::new(transport)
+        .first_delay(Duration::from_hours(1000))
         .min_delay(Duration::from_hours(1000))
         .max_delay(Duration::from_hours(1000));
     let client = ClientSync::new(&log, C::CODEC, patient).start();
@@ -741,6 +742,7 @@ async fn a_client_that_waits_can_be_told_to_dial_now<C: Cell>() {
     let log = log("client").await;
     let (transport, mut listener) = C::listen();
     let patient = Reconnect::new(transport)
+        .first_delay(Duration::from_hours(1000))
         .min_delay(Duration::from_hours(1000))
         .max_delay(Duration::from_hours(1000))
         .seed(1);

@@ -470,7 +470,8 @@ impl Node {
         let client = self.dials.as_ref().map(|to| {
             let transport = network.transport(&self.id, to);
             let transport = Reconnect::new(transport)
-                .min_delay(Duration::from_millis(100))
+                .first_delay(Duration::from_millis(100))
+                .min_delay(Duration::ZERO)
                 .max_delay(Duration::from_secs(5))
                 .seed(random.u64(..));
             ClientSync::new(&log, self.features.codec, transport).options(options).start()

@@ -6,10 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
 
 use crate::link::{Format, FrameReceiver, FrameSender, Link, Listener, Transport, check_length};
+use crate::rt::{Instant, JoinSet, sleep_until};
 
 /// How many frames are on their way in one direction before `send` waits.
 const CAPACITY: usize = 16;
@@ -64,6 +63,7 @@ const YEAR: Duration = Duration::from_hours(365 * 24);
 /// # }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "faults do nothing until links are opened or accepted through them"]
 pub struct Faulty<T> {
     inner: T,
     faults: Faults,
@@ -81,6 +81,7 @@ struct Faults {
 
 /// The sending half of a link of [`Faulty`].
 #[derive(Debug)]
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct FaultySender {
     way: Way,
     cut: Cut,
@@ -91,6 +92,7 @@ pub struct FaultySender {
 
 /// The receiving half of a link of [`Faulty`].
 #[derive(Debug)]
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct FaultyReceiver {
     cut: Cut,
     queue: mpsc::Receiver<Arrival>,

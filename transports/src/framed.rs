@@ -54,12 +54,14 @@ where
 
 /// The sending half of a link that [`framed`] made.
 #[derive(Debug)]
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct SinkSender<T> {
     sink: SplitSink<T, Bytes>,
 }
 
 /// The receiving half of a link that [`framed`] made.
 #[derive(Debug)]
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct StreamReceiver<T> {
     stream: SplitStream<T>,
 }

@@ -21,7 +21,8 @@
 //! In reading order:
 //! - [`Link`], [`FrameSender`], [`FrameReceiver`], [`Transport`], [`Listener`]: the promises;
 //! - [`Memory`]: inside one process; [`WebSocket`], [`WebSocketListener`]: over the network, by
-//!   [`TlsClient`] and [`TlsServer`] where others could listen in;
+//!   [`TlsClient`] and [`TlsServer`] where others could listen in; [`ListenerOptions`]: whom a server
+//!   takes, and how long it waits for them;
 //! - [`framed`]: any `Stream` and `Sink` of frames as a link;
 //! - [`Reconnect`]: when to dial again;
 //! - with the feature `conformance`, for tests: the kit that checks the promises, and `Faulty`, a bad
@@ -31,8 +32,6 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
-#[cfg(feature = "websocket")]
-mod dial;
 #[cfg(feature = "conformance")]
 mod faulty;
 mod framed;
@@ -42,9 +41,17 @@ mod link;
 #[cfg(feature = "long-poll")]
 mod long_poll;
 mod memory;
+#[cfg(feature = "websocket")]
+mod options;
 mod reconnect;
 #[cfg(feature = "websocket")]
+mod request;
+#[doc(hidden)]
+pub mod rt;
+#[cfg(feature = "websocket")]
 mod stream;
+#[cfg(feature = "websocket")]
+mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(all(feature = "websocket", not(feature = "tls")))]
@@ -57,15 +64,15 @@ mod websocket;
 pub use faulty::{Faulty, FaultyReceiver, FaultySender};
 pub use framed::{SinkSender, StreamReceiver, framed};
 #[cfg(feature = "long-poll")]
-pub use http::{
-    HttpBody, HttpLink, HttpListener, HttpOptions, HttpReceiver, HttpSender, HttpService,
-};
+pub use http::{HttpBody, HttpLink, HttpListener, HttpReceiver, HttpSender, HttpService};
 pub use link::{Format, FrameReceiver, FrameSender, Link, LinkInfo, Listener, Transport};
 #[cfg(feature = "long-poll")]
 pub use long_poll::{
     HttpClient, HttpConnection, LongPoll, LongPollLink, LongPollReceiver, LongPollSender,
 };
 pub use memory::{Memory, MemoryLink, MemoryListener, MemoryReceiver, MemorySender};
+#[cfg(feature = "websocket")]
+pub use options::ListenerOptions;
 pub use reconnect::Reconnect;
 #[cfg(feature = "websocket")]
 pub use stream::NetworkStream;

@@ -55,6 +55,7 @@ impl Format {
 ///
 /// A frame, which may be empty, is lost only together with the link.
 #[derive(Debug)]
+#[must_use = "a link that is dropped is cut"]
 pub struct Link<S, R> {
     /// The half that sends.
     pub sender: S,
@@ -192,4 +193,10 @@ pub(crate) fn check_length(frame: Bytes, max_frame: usize) -> io::Result<Bytes> 
 pub(crate) fn too_long(max_frame: usize) -> io::Error {
     let message = format!("the frame has more than the {max_frame} bytes that are allowed");
     io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+/// An error of the user's making: an address, a certificate or a setting that cannot be used.
+#[cfg(feature = "websocket")]
+pub(crate) fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }

@@ -16,12 +16,14 @@ const CAPACITY: usize = 16;
 /// likes, the other accepts. [`Memory::pair`] gives one link's two ends at once (the original's
 /// `LocalPair`).
 #[derive(Clone, Debug)]
+#[must_use = "a transport does nothing until a link is opened by it"]
 pub struct Memory {
     dial: mpsc::Sender<(Format, MemoryLink)>,
 }
 
 /// The end of [`Memory`] that accepts.
 #[derive(Debug)]
+#[must_use = "a listener that is dropped accepts no links"]
 pub struct MemoryListener {
     dialled: mpsc::Receiver<(Format, MemoryLink)>,
 }
@@ -31,12 +33,14 @@ pub type MemoryLink = Link<MemorySender, MemoryReceiver>;
 
 /// The sending half of a [`MemoryLink`].
 #[derive(Debug)]
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct MemorySender {
     frames: mpsc::Sender<Bytes>,
 }
 
 /// The receiving half of a [`MemoryLink`].
 #[derive(Debug)]
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct MemoryReceiver {
     frames: mpsc::Receiver<Bytes>,
 }

@@ -4,13 +4,16 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::link::{Format, Link, Transport};
+use crate::rt;
 
 /// A transport that dials again after each loss, until it is told to stop.
 ///
-/// The wait before an attempt is drawn from zero up to a bound that doubles with each attempt
-/// (exponential back-off, full jitter), so that the clients of a server that comes back do not all
-/// come at once. The attempts count from the last time that the two logs were equal, not from
-/// the last time that a connection opened: a server that accepts and then fails is spared, too.
+/// The wait before an attempt is drawn between a floor, [`min_delay`](Self::min_delay), and a bound,
+/// which is [`first_delay`](Self::first_delay) at first and doubles with each attempt up to
+/// [`max_delay`](Self::max_delay) (exponential back-off with jitter). So the clients of a server that
+/// comes back do not all come at once, and no client dials in a tight loop. The attempts count from
+/// the last time that the two logs were equal, not from the last time that a connection opened: a
+/// server that accepts and then fails is spared, too.
 ///
 /// Errors after which trying again cannot help (wrong credentials, wrong protocol) end the
 /// session, and with it the dialling.
@@ -20,47 +23,59 @@ use crate::link::{Format, Link, Transport};
 /// # use logux_transports::{Memory, Reconnect};
 /// # let (transport, _listener) = Memory::listen();
 /// let transport = Reconnect::new(transport)
-///     .min_delay(Duration::from_millis(500))
+///     .first_delay(Duration::from_millis(500))
 ///     .max_delay(Duration::from_secs(30))
 ///     .attempts(20);
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "a transport does nothing until a link is opened by it"]
 pub struct Reconnect<T> {
     transport: T,
-    min_delay: Duration,
+    first_delay: Duration,
     max_delay: Duration,
+    min_delay: Duration,
     attempts: u32,
     failed: u32,
     random: Rng,
 }
 
 impl<T> Reconnect<T> {
-    /// Wraps a transport: the first wait is at most 1 second, no wait is longer than a minute, and
-    /// the attempts do not end.
+    /// Wraps a transport: the first wait is between 100 milliseconds and 1 second, no wait is longer
+    /// than 1 minute, and the attempts do not end.
     pub fn new(transport: T) -> Self {
         Self {
             transport,
-            min_delay: Duration::from_secs(1),
+            first_delay: Duration::from_secs(1),
             max_delay: Duration::from_mins(1),
+            min_delay: Duration::from_millis(100),
             attempts: u32::MAX,
             failed: 0,
-            random: Rng::new(),
+            random: Rng::with_seed(rt::random_u64()),
         }
     }
 
-    /// The bound of the first wait; it doubles with each further attempt. Zero dials again at once, always.
-    pub fn min_delay(mut self, delay: Duration) -> Self {
-        self.min_delay = delay;
+    /// The bound of the first wait, 1 second by default. It doubles with each further attempt.
+    pub fn first_delay(mut self, delay: Duration) -> Self {
+        self.first_delay = delay;
         self
     }
 
-    /// The bound above which no wait is drawn.
+    /// The bound that no bound grows above, 1 minute by default.
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.max_delay = delay;
         self
     }
 
-    /// How often to dial again in a row without the logs having become equal.
+    /// The floor below which no wait is drawn, 100 milliseconds by default. A bound below the floor
+    /// counts as the floor: the wait is then exactly this long. With zero, and a bound of zero, a
+    /// transport that fails at once is dialled in a tight loop.
+    pub fn min_delay(mut self, delay: Duration) -> Self {
+        self.min_delay = delay;
+        self
+    }
+
+    /// How often to dial again in a row without the logs having become equal. Without limit by
+    /// default.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
@@ -74,8 +89,9 @@ impl<T> Reconnect<T> {
 
     /// The wait before the next attempt, when `failed` attempts in a row did not help.
     fn delay(&mut self) -> Duration {
-        let doubled = self.min_delay.saturating_mul(2_u32.saturating_pow(self.failed.min(31)));
-        doubled.min(self.max_delay).mul_f64(self.random.f64())
+        let doubled = self.first_delay.saturating_mul(2_u32.saturating_pow(self.failed.min(31)));
+        let above_floor = doubled.min(self.max_delay).saturating_sub(self.min_delay);
+        self.min_delay + above_floor.mul_f64(self.random.f64())
     }
 }
 
@@ -98,8 +114,8 @@ impl<T: Transport> Transport for Reconnect<T> {
         if self.failed >= self.attempts {
             return false;
         }
-        tokio::time::sleep(self.delay()).await;
-        // Not before: who is told that the network is back does not wait, and that costs no attempt.
+        rt::sleep(self.delay()).await;
+        // Count after the wait: `reconnect_now` ends the wait and must not use up an attempt.
         self.failed += 1;
         true
     }
@@ -127,6 +143,54 @@ mod tests {
             let bound = Duration::from_secs((2 << index).min(60)) + Duration::from_millis(1);
             assert!(*longest <= bound && *longest > bound / 2, "{index}: {longest:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_wait_is_below_the_floor() {
+        let floor = Duration::from_millis(700);
+        let mut transport = Reconnect::new(Memory::listen().0).min_delay(floor).seed(1);
+        let mut shortest = Duration::MAX;
+        for _ in 0..200 {
+            let start = rt::Instant::now();
+            assert!(transport.retry(true).await);
+            shortest = shortest.min(start.elapsed());
+        }
+        assert!(shortest >= floor && shortest < floor.mul_f64(1.1), "{shortest:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_without_settings_never_dials_in_a_tight_loop() {
+        let mut transport = Reconnect::new(Memory::listen().0);
+        for _ in 0..200 {
+            let start = rt::Instant::now();
+            assert!(transport.retry(true).await);
+            assert!(start.elapsed() >= Duration::from_millis(100), "{:?}", start.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bound_below_the_floor_counts_as_the_floor() {
+        let floor = Duration::from_secs(3);
+        let transport = Reconnect::new(Memory::listen().0).min_delay(floor);
+        let bounds = [
+            transport.clone().first_delay(Duration::ZERO).max_delay(Duration::ZERO),
+            transport.clone().max_delay(Duration::from_secs(2)),
+            transport,
+        ];
+        for mut transport in bounds {
+            let start = rt::Instant::now();
+            assert!(transport.retry(false).await);
+            assert_eq!(start.elapsed(), floor);
+        }
+    }
+
+    #[test]
+    fn two_clients_draw_different_waits() {
+        let waits = || {
+            let mut transport = Reconnect::new(Memory::listen().0);
+            std::array::from_fn::<_, 8, _>(|_| transport.delay())
+        };
+        assert_ne!(waits(), waits());
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,8 +5,6 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::tls::TlsServer;
-
 /// The bytes of a connection over the network, whatever they go through: TCP, TLS, somebody's HTTP
 /// server.
 #[derive(Debug)]
@@ -22,27 +20,16 @@ enum Kind {
     Upgraded(hyper_util::rt::TokioIo<hyper::upgrade::Upgraded>),
 }
 
-impl NetworkStream {
-    /// The bytes of a connection that was accepted: within TLS, where the server speaks it.
-    pub(crate) async fn accept(tcp: TcpStream, tls: Option<&TlsServer>) -> io::Result<Self> {
-        // A batch is written at once, and its last packet must not wait for an acknowledgement.
-        tcp.set_nodelay(true)?;
-        match tls {
-            // In a box: it is large, and soon over, and all would have room for it as long as they last.
-            Some(tls) => Box::pin(tls.accept(tcp)).await,
-            None => Ok(tcp.into()),
-        }
-    }
-
-    #[cfg(feature = "tls")]
-    pub(crate) fn tls(stream: tokio_rustls::TlsStream<TcpStream>) -> Self {
-        Self(Kind::Tls(Box::new(stream)))
-    }
-}
-
 impl From<TcpStream> for NetworkStream {
     fn from(stream: TcpStream) -> Self {
         Self(Kind::Plain(stream))
+    }
+}
+
+#[cfg(feature = "tls")]
+impl From<tokio_rustls::TlsStream<TcpStream>> for NetworkStream {
+    fn from(stream: tokio_rustls::TlsStream<TcpStream>) -> Self {
+        Self(Kind::Tls(Box::new(stream)))
     }
 }
 

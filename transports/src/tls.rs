@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use crate::dial::invalid;
+use crate::link::invalid;
 use crate::stream::NetworkStream;
 
 /// All that is spoken over TLS here.
@@ -43,6 +43,7 @@ const SESSIONS: usize = 256;
 /// # }
 /// ```
 #[derive(Clone)]
+#[must_use = "it does nothing until a transport is given it"]
 pub struct TlsClient {
     config: Arc<ClientConfig>,
 }
@@ -96,7 +97,7 @@ impl TlsClient {
             .map_err(|_| invalid(format!("no certificate can be for the host {host:?}")))?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
         let stream = connector.connect(name, tcp).await.map_err(explained)?;
-        Ok(NetworkStream::tls(TlsStream::Client(stream)))
+        Ok(TlsStream::Client(stream).into())
     }
 }
 
@@ -114,16 +115,18 @@ impl fmt::Debug for TlsClient {
 ///
 /// ```no_run
 /// # use std::fs::read;
-/// # use logux_transports::{TlsServer, WebSocketListener};
+/// # use logux_transports::{ListenerOptions, TlsServer, WebSocketListener};
 /// # async fn run() -> std::io::Result<()> {
 /// let tls = TlsServer::new(&read("chain.pem")?, &read("key.pem")?)?;
-/// let listener = WebSocketListener::bind("0.0.0.0:443").await?.tls(tls.clone());
+/// let options = ListenerOptions::new().tls(tls.clone());
+/// let listener = WebSocketListener::bind("0.0.0.0:443").await?.options(options);
 /// // Some weeks later:
 /// tls.reload(&read("chain.pem")?, &read("key.pem")?)?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
+#[must_use = "it does nothing until a listener is given it"]
 pub struct TlsServer {
     config: watch::Sender<Arc<ServerConfig>>,
 }
@@ -189,7 +192,7 @@ impl TlsServer {
         }
         let acceptor = TlsAcceptor::from(Arc::clone(&self.config.borrow()));
         let stream = acceptor.accept(tcp).await.map_err(explained)?;
-        Ok(NetworkStream::tls(TlsStream::Server(stream)))
+        Ok(TlsStream::Server(stream).into())
     }
 }
 

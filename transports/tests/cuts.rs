@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use logux_transports::{
-    Format, FrameReceiver, FrameSender, HttpListener, HttpOptions, Listener, LongPoll, Transport,
+    Format, FrameReceiver, FrameSender, HttpListener, Listener, LongPoll, Transport,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -165,7 +165,7 @@ async fn arrives_whole_when_cut(
 }
 
 async fn whole_wherever_it_is_cut(victim: Victim) {
-    let mut server = HttpListener::bind("127.0.0.1:0", HttpOptions::new()).await.unwrap();
+    let mut server = HttpListener::bind("127.0.0.1:0").await.unwrap();
     let address = server.local_addr().unwrap();
     let mut bytes = 0;
     while arrives_whole_when_cut(&mut server, address, victim, bytes).await {

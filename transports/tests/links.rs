@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use logux_transports::{
-    ByteStream, Format, HttpListener, HttpOptions, Link, Listener, LongPoll, Memory, SinkSender,
-    StreamReceiver, Transport, WebSocket, WebSocketListener, conformance, framed,
+    ByteStream, Format, HttpListener, Link, Listener, ListenerOptions, LongPoll, Memory,
+    SinkSender, StreamReceiver, Transport, WebSocket, WebSocketListener, conformance, framed,
 };
 use tokio::io::{copy_bidirectional, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,8 +17,8 @@ const MAX_FRAME: usize = 1 << 20;
 
 /// Sessions of long-poll that are left without a word end after two seconds.
 async fn http_listener() -> HttpListener {
-    let options = HttpOptions::new().inactivity(Duration::from_secs(2));
-    HttpListener::bind("127.0.0.1:0", options).await.unwrap()
+    let options = ListenerOptions::new().inactivity(Duration::from_secs(2));
+    HttpListener::bind("127.0.0.1:0").await.unwrap().options(options)
 }
 
 type Frames<S> = Framed<S, LengthDelimitedCodec>;

@@ -16,14 +16,14 @@ use axum::extract::{ConnectInfo, Request as AxumRequest};
 use axum::middleware::map_request;
 use axum::routing::get;
 use bytes::{Buf, Bytes};
-use http::{Request, Response, header};
+use http::{Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use logux_transports::{
-    Format, HttpBody, HttpClient, HttpListener, HttpOptions, HttpService, Listener, LongPoll,
+    Format, HttpBody, HttpClient, HttpListener, HttpService, Listener, ListenerOptions, LongPoll,
     Transport, WebSocket, conformance,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,7 +35,7 @@ const MAX_FRAME: usize = 1 << 20;
 
 /// A session that is left without a word ends after a second.
 fn mounted() -> (HttpService, HttpListener) {
-    HttpListener::mounted(HttpOptions::new().inactivity(Duration::from_secs(1)))
+    HttpListener::mounted(ListenerOptions::new().inactivity(Duration::from_secs(1)))
 }
 
 /// Calls the service as tower says: a clone for each request, once it is ready, in any task.
@@ -248,8 +248,21 @@ async fn the_address_is_what_the_program_tells() {
 }
 
 #[tokio::test]
+async fn options_that_a_mounted_listener_is_given_later_hold_for_its_service() {
+    let (service, listener) = mounted();
+    let from = |origin: &str| {
+        let request = Request::builder().method("OPTIONS").header("origin", origin);
+        call(service.clone(), request.body(Full::<Bytes>::default()).unwrap())
+    };
+    assert_eq!(from("https://other.example").await.status(), StatusCode::NO_CONTENT);
+    let _listener = listener.options(ListenerOptions::new().origins(["https://example.com"]));
+    assert_eq!(from("https://other.example").await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(from("https://example.com").await.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
 async fn an_address_has_only_so_many_links() {
-    let options = HttpOptions::new().max_sessions_per_address(1);
+    let options = ListenerOptions::new().max_links_per_address(1);
     let (service, mut listener) = HttpListener::mounted(options);
     let address = serve_by_axum(router(service).layer(map_request(tell_address))).await;
     let mut websocket = WebSocket::new(&format!("ws://{address}/logux")).unwrap();
@@ -265,5 +278,5 @@ async fn an_address_has_only_so_many_links() {
     }
     drop((near, far));
     let opening = long_poll.open(FORMAT, MAX_FRAME);
-    tokio::try_join!(opening, listener.accept(&[FORMAT], MAX_FRAME)).unwrap();
+    drop(tokio::try_join!(opening, listener.accept(&[FORMAT], MAX_FRAME)).unwrap());
 }

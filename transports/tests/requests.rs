@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use logux_transports::{
-    Format, FrameReceiver, FrameSender, HttpListener, HttpOptions, HttpService, Link, Listener,
+    Format, FrameReceiver, FrameSender, HttpListener, HttpService, Link, Listener, ListenerOptions,
 };
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -99,7 +99,7 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
-        let (service, listener) = HttpListener::mounted(HttpOptions::new().wait(WAIT));
+        let (service, listener) = HttpListener::mounted(ListenerOptions::new().wait(WAIT));
         Self { service, listener }
     }
 

@@ -17,8 +17,8 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use logux_transports::{
-    Format, FrameReceiver, FrameSender, HttpClient, HttpListener, HttpOptions, HttpService,
-    Listener, LongPoll, Transport,
+    Format, FrameReceiver, FrameSender, HttpClient, HttpListener, HttpService, Listener,
+    ListenerOptions, LongPoll, Transport,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -290,7 +290,7 @@ fn frames(random: &mut Rng) -> Vec<Bytes> {
 /// Runs a schedule; whether the session lived to the end.
 async fn run(seed: u64, shows: bool) -> bool {
     let mut random = Rng::with_seed(seed);
-    let options = HttpOptions::new().wait(WAIT);
+    let options = ListenerOptions::new().wait(WAIT);
     let (service, mut listener) = HttpListener::mounted(options);
     let weather = Weather::new(&mut random);
     let network = Network {

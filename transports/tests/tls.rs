@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use logux_transports::{
-    Format, FrameReceiver, FrameSender, HttpListener, HttpOptions, Link, Listener, LongPoll,
+    Format, FrameReceiver, FrameSender, HttpListener, Link, Listener, ListenerOptions, LongPoll,
     TlsClient, TlsServer, Transport, WebSocket, WebSocketListener, conformance,
 };
 use rcgen::{
@@ -72,11 +72,11 @@ impl Root {
 
 /// A port that takes WebSocket and long-poll clients by TLS.
 async fn listen(tls: TlsServer) -> (HttpListener, SocketAddr) {
-    let options = HttpOptions::new()
+    let options = ListenerOptions::new()
         .tls(tls)
         .inactivity(Duration::from_secs(1))
-        .head_timeout(Duration::from_millis(300));
-    let listener = HttpListener::bind("127.0.0.1:0", options).await.unwrap();
+        .handshake_timeout(Duration::from_millis(300));
+    let listener = HttpListener::bind("127.0.0.1:0").await.unwrap().options(options);
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
@@ -146,7 +146,8 @@ async fn websocket_keeps_the_contract_over_tls() {
     let root = Root::new();
     let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let listener = listener.tls(root.sign("127.0.0.1").server());
+    let options = ListenerOptions::new().tls(root.sign("127.0.0.1").server());
+    let listener = listener.options(options);
     conformance::transport(websocket(address).tls(root.client()), listener).await;
 }
 
@@ -280,7 +281,7 @@ async fn who_speaks_no_tls_to_a_server_that_does_is_told_so() {
 
 #[tokio::test]
 async fn who_speaks_tls_to_a_server_that_does_not_is_told_so() {
-    let mut listener = HttpListener::bind("127.0.0.1:0", HttpOptions::new()).await.unwrap();
+    let mut listener = HttpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let root = Root::new();
     let error = refused(websocket(address).tls(root.client()), &mut listener).await;
@@ -295,9 +296,10 @@ async fn who_does_not_go_on_with_a_handshake_is_cut_and_holds_nobody_up() {
     let (mut listener, address) = listen(root.sign("127.0.0.1").server()).await;
     let websockets = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
     let other = websockets.local_addr().unwrap();
-    let mut websockets = websockets
+    let options = ListenerOptions::new()
         .tls(root.sign("127.0.0.1").server())
         .handshake_timeout(Duration::from_millis(300));
+    let mut websockets = websockets.options(options);
     let mut silent = Vec::new();
     for address in [address, other] {
         for said in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00"] {

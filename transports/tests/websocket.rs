@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use logux_transports::{
-    Format, FrameReceiver, FrameSender, Listener, Transport, WebSocket, WebSocketLink,
-    WebSocketListener,
+    Format, FrameReceiver, FrameSender, Listener, ListenerOptions, Transport, WebSocket,
+    WebSocketLink, WebSocketListener,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -154,7 +154,7 @@ async fn a_frame_above_the_limit_is_the_peers_fault() {
     link.sender.send("too long".into()).await.unwrap();
     link.sender.flush().await.unwrap();
     assert_eq!(raw.next().await.unwrap().unwrap(), Message::text("too long"));
-    accept_raw(&mut listener, TEXT).await;
+    drop(accept_raw(&mut listener, TEXT).await);
 }
 
 /// The bytes of a connection after its handshake, as a test writes them.
@@ -351,7 +351,9 @@ async fn a_connection_that_ends_within_a_frame_gives_no_part_of_it() {
 #[tokio::test]
 async fn who_is_slow_to_open_holds_up_nobody_and_is_cut() {
     let (listener, url) = listen().await;
-    let mut listener = listener.handshake_timeout(Duration::from_millis(500)).max_handshakes(4);
+    let options =
+        ListenerOptions::new().handshake_timeout(Duration::from_millis(500)).max_handshakes(4);
+    let mut listener = listener.options(options);
     let address = listener.local_addr().unwrap();
     let mut slow = Vec::new();
     for beginning in ["", "G", "GET / HTTP/1.1\r\n", "no HTTP at all\r\n\r\n"] {
@@ -374,7 +376,8 @@ async fn who_is_slow_to_open_holds_up_nobody_and_is_cut() {
 #[tokio::test]
 async fn what_is_no_websocket_is_cut_and_nobody_else_is_held_up() {
     let (listener, _) = listen().await;
-    let mut listener = listener.handshake_timeout(Duration::from_hours(1));
+    let options = ListenerOptions::new().handshake_timeout(Duration::from_hours(1));
+    let mut listener = listener.options(options);
     let address = listener.local_addr().unwrap();
     let mut silent = TcpStream::connect(address).await.unwrap();
     silent.write_all(b"G").await.unwrap();
@@ -405,7 +408,8 @@ async fn what_is_no_websocket_is_cut_and_nobody_else_is_held_up() {
 #[tokio::test]
 async fn a_request_that_comes_byte_by_byte_without_end_is_cut() {
     let (listener, _) = listen().await;
-    let mut listener = listener.handshake_timeout(Duration::from_hours(1));
+    let options = ListenerOptions::new().handshake_timeout(Duration::from_hours(1));
+    let mut listener = listener.options(options);
     let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let accepting = tokio::spawn(async move { listener.accept(&[TEXT], MAX).await.map(drop) });
@@ -446,7 +450,8 @@ async fn a_server_that_breaks_the_rules_or_off_gives_no_part_of_a_frame() {
 #[tokio::test]
 async fn origins_are_compared_whole() {
     let (listener, _) = listen().await;
-    let mut listener = listener.origins(["https://example.com", "https://example.com:8443"]);
+    let origins = ["https://example.com", "https://example.com:8443"];
+    let mut listener = listener.options(ListenerOptions::new().origins(origins));
     let url = format!("ws://{}", listener.local_addr().unwrap());
     let accepting =
         tokio::spawn(async move { while listener.accept(&[TEXT], MAX).await.is_ok() {} });

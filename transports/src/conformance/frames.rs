@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use fastrand::Rng;
 
-use super::{Checked, MAX_FRAME, within};
+use super::check::{Checked, MAX_FRAME, within};
 use crate::link::{Format, FrameReceiver, FrameSender};
 
 /// A server that takes several codecs accepts links in any of their formats.

@@ -8,11 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::future::{join, try_join, try_join4};
-use tokio::time::{sleep, timeout};
 
+use super::check::{Checked, MAX_FRAME, within};
 use super::frames::{bytes, frames_of, is_next, receive, receive_to_the_end, send};
-use super::{Checked, MAX_FRAME, within};
 use crate::link::{Format, FrameReceiver, FrameSender, Link};
+use crate::rt::{sleep, timeout};
 
 /// How long a `send` must not have moved to count as waiting.
 const STALLED: Duration = Duration::from_millis(200);

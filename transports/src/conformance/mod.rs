@@ -17,26 +17,16 @@
 //! The frames are what codecs make: texts, any bytes, and on one link either; with no byte, with so
 //! many as the longest frame may have, and around the lengths that binary formats write in another way.
 
+mod check;
 mod frames;
 mod link;
 mod transport;
 
-use std::time::Duration;
-
 use tokio::sync::Mutex;
-use tokio::time::timeout;
 
 use crate::link::{Format, FrameReceiver, FrameSender, Link, Listener, Transport};
+use check::demand;
 use frames::{BINARY, FORMATS};
-
-/// Far more than any step of these checks takes.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// The longest frame of the checks, in bytes.
-const MAX_FRAME: usize = 1 << 20;
-
-/// What a check has found.
-type Checked<T = ()> = Result<T, String>;
 
 /// Checks a transport and the listener that it reaches: the links that they make, as [`link`] does,
 /// that many can be open at once, and that a lost one can be dialled anew.
@@ -134,12 +124,4 @@ where
     demand("a_cut_in_the_middle", link::a_cut_in_the_middle(left, right, cut).await);
     let (left, right, cut) = pair(BINARY).await;
     demand("a_cut_in_the_middle", link::a_cut_in_the_middle(right, left, cut).await);
-}
-
-fn demand<T>(check: &str, found: Checked<T>) -> T {
-    found.unwrap_or_else(|wrong| panic!("{check}: {wrong}"))
-}
-
-async fn within<F: Future>(future: F) -> Checked<F::Output> {
-    timeout(PATIENCE, future).await.map_err(|_| format!("nothing happened for {PATIENCE:?}"))
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use futures_util::future::{try_join, try_join_all};
 
+use super::check::{Checked, MAX_FRAME, within};
 use super::frames::{BINARY, FORMATS, bytes, receive, receive_to_the_end, send};
-use super::{Checked, MAX_FRAME, within};
 use crate::link::{Format, FrameReceiver, FrameSender, Link, Listener, Transport};
 
 type LinkOf<T> = Link<<T as Transport>::Sender, <T as Transport>::Receiver>;

@@ -2,7 +2,7 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::registry::Place;
+use super::places::Place;
 use crate::link::{FrameReceiver, FrameSender, Link, LinkInfo};
 use crate::long_poll::session::{SessionReceiver, SessionSender};
 use crate::stream::NetworkStream;
@@ -13,6 +13,7 @@ pub type HttpLink = Link<HttpSender, HttpReceiver>;
 
 /// The sending half of an [`HttpLink`].
 #[derive(Debug)]
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct HttpSender {
     half: Sender,
     _place: Place,
@@ -20,6 +21,7 @@ pub struct HttpSender {
 
 /// The receiving half of an [`HttpLink`].
 #[derive(Debug)]
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct HttpReceiver {
     half: Receiver,
     _place: Place,

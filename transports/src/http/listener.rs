@@ -6,19 +6,20 @@ use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::mpsc;
 
 use super::link::{HttpLink, HttpReceiver, HttpSender};
-use super::options::HttpOptions;
 use super::registry::Registry;
 use super::serve::serve;
 use super::service::HttpService;
 use crate::link::{Format, Listener};
+use crate::options::ListenerOptions;
+use crate::rt;
 
 /// Accepts WebSocket and long-poll clients on one port.
 ///
 /// ```no_run
-/// # use logux_transports::{HttpListener, HttpOptions};
+/// # use logux_transports::{HttpListener, ListenerOptions};
 /// # async fn run() -> std::io::Result<()> {
-/// let options = HttpOptions::new().origins(["https://example.com"]);
-/// let listener = HttpListener::bind("0.0.0.0:31337", options).await?;
+/// let options = ListenerOptions::new().origins(["https://example.com"]);
+/// let listener = HttpListener::bind("0.0.0.0:31337").await?.options(options);
 /// # Ok(())
 /// # }
 /// ```
@@ -26,6 +27,7 @@ use crate::link::{Format, Listener};
 /// When it is dropped, no new links are made, and those that there are go on. Once the last one has
 /// ended, its port is free.
 #[derive(Debug)]
+#[must_use = "a listener that is dropped accepts no links"]
 pub struct HttpListener {
     registry: Arc<Registry>,
     links: mpsc::Receiver<HttpLink>,
@@ -36,27 +38,33 @@ pub struct HttpListener {
 
 impl HttpListener {
     /// Listens on an address; port 0 takes a free one, which [`local_addr`](Self::local_addr) tells.
-    pub async fn bind(address: impl ToSocketAddrs, options: HttpOptions) -> io::Result<Self> {
-        Self::from_tcp(TcpListener::bind(address).await?, options)
+    pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
+        Self::from_tcp(TcpListener::bind(address).await?)
     }
 
     /// Listens on a socket that is already bound.
-    pub fn from_tcp(tcp: TcpListener, options: HttpOptions) -> io::Result<Self> {
+    pub fn from_tcp(tcp: TcpListener) -> io::Result<Self> {
         let address = Some(tcp.local_addr()?);
-        let (registry, links) = Registry::new(options);
+        let (registry, links) = Registry::new(ListenerOptions::default());
         Ok(Self { registry, links, tcp: Some(tcp), address })
     }
 
     /// A service for a program's own HTTP server, and the listener for the links that come of it.
     ///
     /// ```
-    /// # use logux_transports::{HttpListener, HttpOptions};
-    /// let (service, listener) = HttpListener::mounted(HttpOptions::new());
+    /// # use logux_transports::{HttpListener, ListenerOptions};
+    /// let (service, listener) = HttpListener::mounted(ListenerOptions::new());
     /// ```
-    pub fn mounted(options: HttpOptions) -> (HttpService, Self) {
+    pub fn mounted(options: ListenerOptions) -> (HttpService, Self) {
         let (registry, links) = Registry::new(options);
         let service = HttpService::new(Arc::clone(&registry));
         (service, Self { registry, links, tcp: None, address: None })
+    }
+
+    /// Treats clients that connect from now on as these options say. Without this, the defaults hold.
+    pub fn options(self, options: ListenerOptions) -> Self {
+        self.registry.set_options(options);
+        self
     }
 
     /// The address that it listens on. Where it is mounted it has none of its own, which is an error.
@@ -74,7 +82,7 @@ impl Listener for HttpListener {
     async fn accept(&mut self, formats: &[Format], max_frame: usize) -> io::Result<HttpLink> {
         self.registry.accept(formats, max_frame);
         if let Some(tcp) = self.tcp.take() {
-            tokio::spawn(serve(tcp, Arc::clone(&self.registry)));
+            rt::spawn(serve(tcp, Arc::clone(&self.registry)));
         }
         // The registry, which this holds, has the other end.
         let gone = || io::Error::new(io::ErrorKind::NotConnected, "nobody can connect any more");

@@ -6,15 +6,17 @@
 mod cors;
 mod link;
 mod listener;
-mod options;
 mod patient;
+mod places;
 mod poll;
+mod refusal;
 mod registry;
+mod request;
 mod serve;
 mod service;
 mod upgrade;
 
 pub use link::{HttpLink, HttpReceiver, HttpSender};
 pub use listener::HttpListener;
-pub use options::HttpOptions;
-pub use service::{HttpBody, HttpService};
+pub use refusal::HttpBody;
+pub use service::HttpService;

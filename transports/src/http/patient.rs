@@ -4,7 +4,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+
+use crate::rt::{Sleep, sleep};
 
 /// How much is read of what a peer still sends after the last answer, and for how long.
 const LINGERS_FOR: Duration = Duration::from_secs(2);

@@ -10,15 +10,16 @@ use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use tokio::time::{Instant, timeout, timeout_at};
 
 use super::link;
-use super::registry::{Asked, Entry, NotAccepting, Registry, TooMany};
-use super::service::{HttpBody, Refusal, address, origin};
+use super::refusal::{HttpBody, Refusal};
+use super::registry::{Asked, Entry, Registry};
+use super::request::{address, origin};
 use crate::link::{Format, LinkInfo};
 use crate::long_poll::body;
 use crate::long_poll::head;
-use crate::long_poll::session::{Answer, Refused, Room, Session, max_body};
+use crate::long_poll::session::{Answer, Refused, Room, Session, Times, max_body};
+use crate::rt::{Instant, timeout, timeout_at};
 
 /// How much of a body that is refused is read, and for how long, so that the client reads the
 /// answer: a connection that is closed with something unread is reset, and the answer with it.
@@ -91,13 +92,16 @@ async fn create(
         let message = format!("the formats here are {}", names.join(", "));
         Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
     })?;
+    let options = registry.options();
+    let times = Times { wait: options.wait, inactivity: options.inactivity };
     let asked = Asked { nonce, origin: origin(headers) };
     let id = if let Some(id) = registry.opened(&asked) {
         id
     } else {
-        let place = registry.place(info.address.map(|address| address.ip()))?;
+        let address = info.address.map(|address| address.ip());
+        let place = registry.places.take(address, options.max_links_per_address)?;
         let permit = registry.reserve().await?;
-        let session = Session::new(registry.options.times(), accepting.max_frame);
+        let session = Session::new(times, accepting.max_frame);
         let entry = Entry { session: Arc::clone(&session), format, origin: asked.origin.clone() };
         let (id, is_new) = registry
             .enter(asked.clone(), entry)
@@ -115,7 +119,6 @@ async fn create(
     let mut response = Response::new(HttpBody::default());
     let headers = response.headers_mut();
     headers.insert(head::SESSION, id);
-    let times = registry.options.times();
     head::set_number(headers, head::WAIT, milliseconds(times.wait));
     head::set_number(headers, head::INACTIVITY, milliseconds(times.inactivity));
     head::set_number(headers, head::MAX_BODY, max_body(accepting.max_frame) as u64);
@@ -182,7 +185,7 @@ where
             match session.room(length).await? {
                 Room::Later(answer) => answer,
                 Room::Now(_sending) => {
-                    let body = read(body, length, registry.options.body_timeout).await?;
+                    let body = read(body, length, registry.options().body_timeout).await?;
                     let frames = body::read(body).map_err(|_| {
                         let message = "the body is no row of frames after their lengths";
                         Refusal::new(StatusCode::BAD_REQUEST, message)
@@ -260,33 +263,6 @@ async fn drain<B: Body<Data: Buf>>(mut body: Pin<&mut B>) {
 fn wrong(header: &HeaderName, what: &str) -> Refusal {
     let message = format!("the header {header} is needed once, and is {what}");
     Refusal::new(StatusCode::BAD_REQUEST, message)
-}
-
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Gone => Self::new(StatusCode::NOT_FOUND, "there is no such session"),
-            Refused::Busy => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "the session sends too much at once")
-            }
-            Refused::TooLong => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than it may be")
-            }
-        }
-    }
-}
-
-impl From<NotAccepting> for Refusal {
-    fn from(NotAccepting: NotAccepting) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "nobody takes new connections now")
-    }
-}
-
-impl From<TooMany> for Refusal {
-    fn from(TooMany: TooMany) -> Self {
-        let message = "there are too many connections from this address";
-        Self::new(StatusCode::TOO_MANY_REQUESTS, message)
-    }
 }
 
 /// Of at most 49 days: more than that nobody waits.

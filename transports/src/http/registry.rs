@@ -1,21 +1,22 @@
-//! Who is there: the sessions by what their clients know them by, and how many links an address has.
+//! What all requests share: who accepts links, and the long-poll sessions by the ids that their
+//! clients know.
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::timeout;
+use tokio::sync::{mpsc, watch};
 
 use super::link::HttpLink;
-use super::options::HttpOptions;
+use super::places::Places;
 use crate::link::Format;
 use crate::long_poll::session::Session;
+use crate::options::ListenerOptions;
+use crate::rt::{self, timeout};
 
 /// How long a client waits for somebody to accept it.
 const MAX_WAIT: Duration = Duration::from_secs(5);
@@ -23,14 +24,13 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 /// All that requests have in common.
 #[derive(Debug)]
 pub(super) struct Registry {
-    pub(super) options: HttpOptions,
+    options: RwLock<Arc<ListenerOptions>>,
     /// What [`Listener::accept`](crate::Listener::accept) was told.
     accepting: watch::Sender<Option<Accepting>>,
     /// New links, for who accepts.
     links: mpsc::Sender<HttpLink>,
     entries: Mutex<Entries>,
-    /// Tells that the last link has ended.
-    empty: Notify,
+    pub(super) places: Places,
 }
 
 /// What is accepted.
@@ -46,9 +46,6 @@ struct Entries {
     sessions: HashMap<Digested, Entry>,
     /// The ids of sessions, by what asked for them, so that who missed the answer asks again.
     asked: HashMap<Asked, String>,
-    /// How many links there are.
-    links: usize,
-    addresses: HashMap<IpAddr, usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -68,38 +65,31 @@ pub(super) struct Asked {
 
 type Digested = [u8; 32];
 
-/// A link's place among those of its address; given up when dropped.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    _held: Arc<HeldPlace>,
-}
-
-#[derive(Debug)]
-struct HeldPlace {
-    registry: Arc<Registry>,
-    address: Option<IpAddr>,
-}
-
 /// Nobody accepts links (any more).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NotAccepting;
 
-/// The address has as many links as it may have.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TooMany;
-
 impl Registry {
     /// A registry, and what gives the links.
-    pub(super) fn new(options: HttpOptions) -> (Arc<Self>, mpsc::Receiver<HttpLink>) {
+    pub(super) fn new(options: ListenerOptions) -> (Arc<Self>, mpsc::Receiver<HttpLink>) {
         let (links, accepted) = mpsc::channel(64);
         let registry = Self {
-            options,
+            options: RwLock::new(Arc::new(options)),
             accepting: watch::Sender::new(None),
             links,
             entries: Mutex::default(),
-            empty: Notify::new(),
+            places: Places::default(),
         };
         (Arc::new(registry), accepted)
+    }
+
+    /// The options that hold now.
+    pub(super) fn options(&self) -> Arc<ListenerOptions> {
+        Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_options(&self, options: ListenerOptions) {
+        *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
     }
 
     pub(super) fn accept(&self, formats: &[Format], max_frame: usize) {
@@ -134,29 +124,10 @@ impl Registry {
         }
     }
 
-    pub(super) fn place(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, TooMany> {
-        let mut entries = self.lock();
-        if let Some(address) = address {
-            let links = entries.addresses.entry(address).or_default();
-            if *links >= self.options.max_sessions_per_address {
-                return Err(TooMany);
-            }
-            *links += 1;
-        }
-        entries.links += 1;
-        Ok(Place { _held: Arc::new(HeldPlace { registry: Arc::clone(self), address }) })
-    }
-
     /// Waits until there is no link left and nobody accepts more.
     pub(super) async fn idle(&self) {
         self.links.closed().await;
-        loop {
-            let empty = self.empty.notified();
-            if self.lock().links == 0 {
-                return;
-            }
-            empty.await;
-        }
+        self.places.empty().await;
     }
 
     /// The session that was opened for this before.
@@ -168,7 +139,7 @@ impl Registry {
     /// this, whose id it gives then, and `false`.
     pub(super) fn enter(&self, asked: Asked, entry: Entry) -> io::Result<(String, bool)> {
         let mut id = [0; 32];
-        getrandom::fill(&mut id).map_err(io::Error::other)?;
+        rt::fill_random(&mut id)?;
         let id = BASE64URL_NOPAD.encode(&id);
         let mut entries = self.lock();
         if let Some(id) = entries.asked.get(&asked) {
@@ -193,26 +164,6 @@ impl Registry {
     fn lock(&self) -> MutexGuard<'_, Entries> {
         // Nothing panics while the lock is held.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for HeldPlace {
-    fn drop(&mut self) {
-        let mut entries = self.registry.lock();
-        entries.links -= 1;
-        let was_last = entries.links == 0;
-        if let Some(address) = self.address
-            && let Some(links) = entries.addresses.get_mut(&address)
-        {
-            *links -= 1;
-            if *links == 0 {
-                entries.addresses.remove(&address);
-            }
-        }
-        drop(entries);
-        if was_last {
-            self.registry.empty.notify_waiters();
-        }
     }
 }
 

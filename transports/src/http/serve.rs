@@ -6,20 +6,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
 use super::patient::Patient;
 use super::registry::Registry;
 use super::service::HttpService;
-use crate::stream::NetworkStream;
+use super::upgrade::Connection;
+use crate::rt::{JoinSet, sleep, timeout};
+use crate::tcp;
 
 /// How much of a head is read, in bytes and in headers.
 const MAX_HEAD: usize = 16 << 10;
@@ -27,9 +25,6 @@ const MAX_HEADERS: usize = 64;
 
 /// How long the last answers may take once the last link has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-/// What a connection is that hyper serves.
-type Connection = TokioIo<Patient<NetworkStream>>;
 
 /// Serves until nobody accepts links any more and the last one has ended.
 pub(super) async fn serve(tcp: TcpListener, registry: Arc<Registry>) {
@@ -43,7 +38,7 @@ pub(super) async fn serve(tcp: TcpListener, registry: Arc<Registry>) {
                     tracing::error!(%error, "a connection panicked; the others go on");
                 }
             }
-            accepted = tcp.accept(), if connections.len() < registry.options.max_connections => {
+            accepted = tcp.accept(), if connections.len() < registry.options().max_connections => {
                 match accepted {
                     Ok((tcp, address)) => {
                         let registry = Arc::clone(&registry);
@@ -72,9 +67,9 @@ async fn connection(
     address: SocketAddr,
     registry: Arc<Registry>,
 ) -> io::Result<()> {
-    let options = registry.options.clone();
-    let accepting = NetworkStream::accept(tcp, options.tls.as_ref());
-    let stream = timeout(options.head_timeout, accepting).await??;
+    let options = registry.options();
+    let accepting = tcp::accept(tcp, options.tls.as_ref());
+    let stream = timeout(options.handshake_timeout, accepting).await??;
     let stream: Connection = TokioIo::new(Patient::new(stream, options.write_timeout));
     let service = HttpService::new(Arc::clone(&registry));
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
@@ -83,7 +78,7 @@ async fn connection(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(options.head_timeout)
+        .header_read_timeout(options.handshake_timeout)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .serve_connection(stream, service)
@@ -97,13 +92,4 @@ async fn connection(
         }
     };
     served.map_err(io::Error::other)
-}
-
-/// The bytes of an upgraded connection, and what of them was read already. One of our own is a
-/// stream like others again; another program's stays in what its server made of it.
-pub(super) fn stream(upgraded: Upgraded) -> (NetworkStream, Bytes) {
-    match upgraded.downcast::<Connection>() {
-        Ok(parts) => (parts.io.into_inner().into_inner(), parts.read_buf),
-        Err(upgraded) => (NetworkStream::from(upgraded), Bytes::new()),
-    }
 }

@@ -1,22 +1,18 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use bytes::Buf;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
-use http_body_util::Full;
 
+use super::refusal::{HttpBody, Refusal};
 use super::registry::Registry;
+use super::request::origin;
 use super::{cors, poll, upgrade};
-use crate::websocket::allows;
-
-/// The body of an answer.
-pub type HttpBody = Full<Bytes>;
 
 /// Answers the requests of WebSocket and long-poll clients: a `tower` service, to be mounted in a
 /// program's own router or served by hyper. [`HttpListener::mounted`](crate::HttpListener::mounted)
@@ -24,58 +20,19 @@ pub type HttpBody = Full<Bytes>;
 ///
 /// It takes any path. The program that serves it lets HTTP/1.1 connections be upgraded and sets the
 /// time limits of heads and answers. It may tell the client's address by an extension of the
-/// request, a [`SocketAddr`], which is then the link's [`LinkInfo::address`](crate::LinkInfo::address) and
+/// request, a [`SocketAddr`](std::net::SocketAddr), which is then the link's [`LinkInfo::address`](crate::LinkInfo::address) and
 /// what the limit of links per address counts. The repository's `examples/axum.rs` is such a program,
 /// with an axum router.
 ///
 /// ```
-/// # use logux_transports::{HttpListener, HttpOptions};
-/// let (service, listener) = HttpListener::mounted(HttpOptions::new());
+/// # use logux_transports::{HttpListener, ListenerOptions};
+/// let (service, listener) = HttpListener::mounted(ListenerOptions::new());
 /// let router: axum::Router = axum::Router::new().route_service("/logux", service);
 /// ```
 #[derive(Clone)]
+#[must_use = "a service answers nothing until it is served"]
 pub struct HttpService {
     registry: Arc<Registry>,
-}
-
-/// Why a request is not answered as it wishes.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) status: StatusCode,
-    pub(super) message: String,
-}
-
-impl Refusal {
-    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
-    }
-
-    fn into_response(self) -> Response<HttpBody> {
-        let Self { status, message } = self;
-        let mut response = Response::new(Full::from(format!("{message}\n")));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        let text = HeaderValue::from_static("text/plain; charset=utf-8");
-        headers.insert(header::CONTENT_TYPE, text);
-        match status {
-            StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(header::ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"));
-            }
-            StatusCode::UPGRADE_REQUIRED => {
-                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-                headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-                headers.insert(
-                    header::SEC_WEBSOCKET_VERSION,
-                    HeaderValue::from_static(upgrade::VERSION),
-                );
-            }
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            _ => {}
-        }
-        response
-    }
 }
 
 impl HttpService {
@@ -89,9 +46,10 @@ impl HttpService {
     {
         let origin = origin(request.headers());
         let method = request.method().clone();
-        let origins = self.registry.options.origins.clone();
+        let options = self.registry.options();
+        let has_origins = options.origins.is_some();
         let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
-        let mut response = if !allows(origins.as_deref(), request.headers()) {
+        let mut response = if !options.allows(request.headers()) {
             Err(Refusal::new(StatusCode::FORBIDDEN, "this origin may not connect"))
         } else if is_chunked {
             let message = "a request tells its length, and no transfer encoding";
@@ -103,7 +61,7 @@ impl HttpService {
         } else if method == Method::OPTIONS {
             let mut response = Response::new(HttpBody::default());
             *response.status_mut() = StatusCode::NO_CONTENT;
-            if origins.is_some() && origin.is_some() {
+            if has_origins && origin.is_some() {
                 cors::let_ask(response.headers_mut());
             }
             Ok(response)
@@ -119,26 +77,15 @@ impl HttpService {
             // what comes next is not to be taken for a request (RFC 9112, 6.1).
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if origins.is_some() {
+        if has_origins {
             headers.insert(header::VARY, HeaderValue::from_static("origin"));
         }
         let allowed = response.status() != StatusCode::FORBIDDEN;
-        if let (Some(origin), true, true) = (origin, origins.is_some(), allowed) {
+        if let (Some(origin), true, true) = (origin, has_origins, allowed) {
             cors::let_read(response.headers_mut(), &origin);
         }
         response
     }
-}
-
-/// The page that a request comes from. A copy: a slice would keep all that was read with it, for as
-/// long as a poll is held or a session lasts.
-pub(super) fn origin(headers: &HeaderMap) -> Option<HeaderValue> {
-    HeaderValue::from_bytes(headers.get(header::ORIGIN)?.as_bytes()).ok()
-}
-
-/// The client's address, as who serves the request tells it.
-pub(super) fn address<B>(request: &Request<B>) -> Option<SocketAddr> {
-    request.extensions().get::<SocketAddr>().copied()
 }
 
 impl<B> tower_service::Service<Request<B>> for HttpService

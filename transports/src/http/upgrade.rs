@@ -3,23 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use hyper::upgrade::OnUpgrade;
-use tokio::time::timeout;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use super::link;
+use super::patient::Patient;
+use super::refusal::{HttpBody, Refusal, WEBSOCKET_VERSION};
 use super::registry::Registry;
-use super::service::{HttpBody, Refusal, address};
-use super::{link, serve};
+use super::request::address;
 use crate::link::LinkInfo;
 use crate::long_poll::head::only;
-use crate::websocket::{self, Choice, choose};
-
-/// The version of WebSocket (RFC 6455).
-pub(super) const VERSION: &str = "13";
+use crate::rt::{self, timeout};
+use crate::stream::NetworkStream;
+use crate::websocket::{self, Choice, Sizes, choose};
 
 /// How long the server that the request came to may take to hand the connection over.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// A connection on a port of our own, as hyper serves it.
+pub(super) type Connection = TokioIo<Patient<NetworkStream>>;
 
 pub(super) async fn answer<B>(
     registry: &Arc<Registry>,
@@ -33,21 +38,23 @@ pub(super) async fn answer<B>(
     let accepting = registry.accepting().await?;
     let Choice { format, named } = choose(&accepting.formats, request.headers())
         .map_err(|message| Refusal::new(StatusCode::BAD_REQUEST, message))?;
-    let place = registry.place(peer.map(|address| address.ip()))?;
+    let options = registry.options();
+    let address = peer.map(|address| address.ip());
+    let place = registry.places.take(address, options.max_links_per_address)?;
     let permit = registry.reserve().await?;
     let info = LinkInfo {
         address: peer,
         headers: std::mem::take(request.headers_mut()),
         format: Some(format.name),
     };
-    let sizes = registry.options.sizes;
-    tokio::spawn(async move {
+    let sizes = Sizes { read_buffer: options.read_buffer };
+    rt::spawn(async move {
         let upgraded = match timeout(MAX_WAIT, upgrade).await {
             Ok(Ok(upgraded)) => upgraded,
             Ok(Err(error)) => return tracing::debug!(%error, "an upgrade failed"),
             Err(_) => return tracing::debug!("an upgrade took too long"),
         };
-        let (stream, read) = serve::stream(upgraded);
+        let (stream, read) = stream(upgraded);
         let link =
             websocket::accepted(stream, read, format, accepting.max_frame, info, sizes).await;
         permit.send(link::websocket(link, place));
@@ -80,10 +87,19 @@ fn key(headers: &HeaderMap) -> Result<&str, Refusal> {
         };
         return Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, message));
     }
-    if only(headers, &header::SEC_WEBSOCKET_VERSION) != Some(VERSION) {
-        let message = format!("the version of WebSocket here is {VERSION}");
+    if only(headers, &header::SEC_WEBSOCKET_VERSION) != Some(WEBSOCKET_VERSION) {
+        let message = format!("the version of WebSocket here is {WEBSOCKET_VERSION}");
         return Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, message));
     }
     only(headers, &header::SEC_WEBSOCKET_KEY)
         .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "a request for a WebSocket has a key"))
+}
+
+/// The bytes of an upgraded connection, and what of them was read already. One of our own is a
+/// stream like others again; another program's stays in what its server made of it.
+fn stream(upgraded: Upgraded) -> (NetworkStream, Bytes) {
+    match upgraded.downcast::<Connection>() {
+        Ok(parts) => (parts.io.into_inner().into_inner(), parts.read_buf),
+        Err(upgraded) => (NetworkStream::from(upgraded), Bytes::new()),
+    }
 }

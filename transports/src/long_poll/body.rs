@@ -8,6 +8,9 @@ pub(crate) const PREFIX: usize = 4;
 /// How many frames a body may have.
 pub(crate) const MAX_FRAMES: usize = 1000;
 
+/// How many bytes a body has at most, unless its one frame is longer.
+pub(crate) const MAX_BATCH: usize = 256 << 10;
+
 /// A body that is not a row of whole frames.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Malformed;

@@ -10,14 +10,17 @@ use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::body::{self, MAX_BATCH};
 use super::head::{self, State};
 use super::http_client::{HttpClient, HttpConnection};
 use super::numbered::{Inbox, Outbox};
-use super::{MAX_BATCH, body};
-use crate::dial::{self, Address, invalid};
-use crate::link::{Format, FrameReceiver, FrameSender, Link, LinkInfo, Transport, check_length};
+use crate::link::{
+    Format, FrameReceiver, FrameSender, Link, LinkInfo, Transport, check_length, invalid,
+};
+use crate::request;
+use crate::rt::{self, Instant, sleep, sleep_until, timeout};
+use crate::tcp::Address;
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;
 
@@ -35,6 +38,7 @@ use crate::tls::TlsClient;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "a transport does nothing until a link is opened by it"]
 pub struct LongPoll<H = HttpConnection> {
     uri: Uri,
     headers: HeaderMap,
@@ -47,6 +51,7 @@ pub type LongPollLink<H = HttpConnection> = Link<LongPollSender<H>, LongPollRece
 
 /// The sending half of a [`LongPollLink`]. What it has sent, the server has.
 #[derive(Debug)]
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct LongPollSender<H = HttpConnection> {
     session: Arc<Session>,
     client: H,
@@ -54,6 +59,7 @@ pub struct LongPollSender<H = HttpConnection> {
 }
 
 /// The receiving half of a [`LongPollLink`].
+#[must_use = "a link is cut when both of its halves are dropped"]
 pub struct LongPollReceiver<H = HttpConnection> {
     session: Arc<Session>,
     inbox: Inbox,
@@ -143,7 +149,7 @@ impl<H: HttpClient> LongPoll<H> {
 
     /// Sends a header, such as a cookie, with every request.
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
-        let (name, value) = dial::header(name, value)?;
+        let (name, value) = request::header(name, value)?;
         self.headers.append(name, value);
         Ok(self)
     }
@@ -156,7 +162,7 @@ impl<H: HttpClient> LongPoll<H> {
 
     async fn create(&self, format: Format, max_frame: usize) -> io::Result<LongPollLink<H>> {
         let mut nonce = [0; 16];
-        getrandom::fill(&mut nonce).map_err(io::Error::other)?;
+        rt::fill_random(&mut nonce)?;
         let nonce = header_value(&BASE64URL_NOPAD.encode(&nonce))?;
         let media_type = header_value(&format!("{}{}", head::MEDIA_TYPE, format.name))?;
         let mut client = self.client.clone();
@@ -499,7 +505,7 @@ fn is_passing(status: StatusCode) -> bool {
 }
 
 fn refused(answer: &Response<Bytes>) -> io::Error {
-    dial::refused(answer.status(), answer.body())
+    request::refused(answer.status(), answer.body())
 }
 
 fn wrong(message: &str) -> io::Error {

@@ -6,9 +6,9 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::task::JoinHandle;
 
-use crate::dial::Address;
+use crate::rt::{self, JoinHandle};
+use crate::tcp::Address;
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;
 
@@ -66,7 +66,7 @@ impl HttpConnection {
         let (stream, _) = self.address.dial().await?;
         let (requests, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(io_error)?;
-        let task = tokio::spawn(async move {
+        let task = rt::spawn(async move {
             // Whoever waits for an answer is told.
             let _ = connection.await;
         });

@@ -13,6 +13,3 @@ pub(crate) mod session;
 
 pub use client::{LongPoll, LongPollLink, LongPollReceiver, LongPollSender};
 pub use http_client::{HttpClient, HttpConnection};
-
-/// How many bytes a body has at most, unless its one frame is longer.
-pub(crate) const MAX_BATCH: usize = 256 << 10;

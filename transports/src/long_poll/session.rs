@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::body::{self, MAX_BATCH};
 use super::head::State as Told;
 use super::numbered::{Inbox, Outbox};
-use super::{MAX_BATCH, body};
 use crate::link::{FrameReceiver, FrameSender, check_length, too_long};
+use crate::rt::{self, Instant, sleep_until, timeout, timeout_at};
 
 /// How much waits for the client to fetch it before `send` waits.
 const MAX_OUTBOX_BYTES: usize = 1 << 20;
@@ -481,16 +480,15 @@ impl Drop for LinkEnd {
         };
         self.session.requests.notify_waiters();
         let Some(on_end) = self.on_end.take() else { return };
-        match Handle::try_current() {
-            Ok(runtime) if is_asked_about => {
-                let session = Arc::clone(&self.session);
-                runtime.spawn(async move {
-                    let known = session.until(|state| state.outbox.is_done().then_some(()));
-                    let _ = timeout(LINGER, known).await;
-                    on_end();
-                });
-            }
-            _ => on_end(),
+        if is_asked_about && rt::can_spawn() {
+            let session = Arc::clone(&self.session);
+            rt::spawn(async move {
+                let known = session.until(|state| state.outbox.is_done().then_some(()));
+                let _ = timeout(LINGER, known).await;
+                on_end();
+            });
+        } else {
+            on_end();
         }
     }
 }

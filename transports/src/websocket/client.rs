@@ -2,11 +2,13 @@ use std::io;
 use std::time::Duration;
 
 use http::HeaderMap;
-use tokio::time::timeout;
 
-use super::{ByteStream, Sizes, WebSocketLink, WebSocketReceiver, WebSocketSender, handshake};
-use crate::dial::{self, Address};
+use super::handshake;
+use super::link::{ByteStream, Sizes, WebSocketLink, WebSocketReceiver, WebSocketSender};
 use crate::link::{Format, LinkInfo, Transport};
+use crate::request;
+use crate::rt::timeout;
+use crate::tcp::Address;
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;
 
@@ -19,6 +21,7 @@ use crate::tls::TlsClient;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "a transport does nothing until a link is opened by it"]
 pub struct WebSocket {
     address: Address,
     headers: HeaderMap,
@@ -41,7 +44,7 @@ impl WebSocket {
 
     /// Sends a header, such as a cookie, with the request that opens the connection.
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
-        let (name, value) = dial::header(name, value)?;
+        let (name, value) = request::header(name, value)?;
         self.headers.append(name, value);
         Ok(self)
     }

@@ -1,7 +1,6 @@
 //! What the two sides say in HTTP before the first frame.
 
 use std::io;
-use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -11,9 +10,11 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::{Error, http::Uri};
 use tokio_tungstenite::{accept_hdr_async_with_config, client_async_with_config};
 
-use super::{Allowance, ByteStream, Metered, Sizes, WebSocketLink, io_error, link};
-use crate::dial::refused;
+use super::link::{ByteStream, Sizes, WebSocketLink, io_error, link};
+use super::meter::{Allowance, Metered};
 use crate::link::{Format, LinkInfo};
+use crate::options::ListenerOptions;
+use crate::request::refused;
 
 /// Begins the names of subprotocols that name a format.
 const PREFIX: &str = "logux.";
@@ -55,58 +56,37 @@ pub(super) async fn dial<S: ByteStream>(
     Ok(link(stream, format, info, allowance, sizes))
 }
 
-/// Whom to let in.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Policy {
-    pub(super) origins: Option<Arc<[String]>>,
-    pub(super) sizes: Sizes,
-}
-
-impl Policy {
-    /// Answers who asks for a WebSocket.
-    pub(super) async fn accept<S: ByteStream>(
-        &self,
-        stream: S,
-        formats: &[Format],
-        max_frame: usize,
-        mut info: LinkInfo,
-    ) -> io::Result<WebSocketLink<S>> {
-        let mut chosen = None;
-        #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
-        let check = |request: &Request, mut response: Response| {
-            info.headers.clone_from(request.headers());
-            if !allows(self.origins.as_deref(), request.headers()) {
-                return Err(refusal(StatusCode::FORBIDDEN, "this origin may not connect".into()));
-            }
-            let choice = choose(formats, request.headers())
-                .map_err(|why| refusal(StatusCode::BAD_REQUEST, why))?;
-            if let Some(name) = choice.named {
-                response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
-            }
-            chosen = Some(choice.format);
-            Ok(response)
-        };
-        let allowance = Allowance::new(Sizes::HANDSHAKE);
-        let metered = Metered::new(stream, allowance.clone());
-        let config = self.sizes.config(max_frame);
-        let stream =
-            accept_hdr_async_with_config(metered, check, Some(config)).await.map_err(io_error)?;
-        match chosen {
-            Some(format) => Ok(link(stream, format, info, allowance, self.sizes)),
-            None => Err(io::Error::other("the handshake ended without a request")),
+/// Answers a client that asks for a WebSocket.
+pub(super) async fn accept<S: ByteStream>(
+    stream: S,
+    formats: &[Format],
+    max_frame: usize,
+    mut info: LinkInfo,
+    options: &ListenerOptions,
+) -> io::Result<WebSocketLink<S>> {
+    let mut chosen = None;
+    #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
+    let check = |request: &Request, mut response: Response| {
+        info.headers.clone_from(request.headers());
+        if !options.allows(request.headers()) {
+            return Err(refusal(StatusCode::FORBIDDEN, "this origin may not connect".into()));
         }
-    }
-}
-
-/// Whether a request comes from where it may come from, where that is told. One with two origins,
-/// or with one that is no text, has no origin that could be allowed.
-pub(crate) fn allows(origins: Option<&[String]>, headers: &HeaderMap) -> bool {
-    let Some(allowed) = origins else { return true };
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    match (origins.next(), origins.next()) {
-        (None, _) => true,
-        (Some(origin), None) => allowed.iter().any(|allowed| allowed.as_bytes() == origin),
-        (Some(_), Some(_)) => false,
+        let choice = choose(formats, request.headers())
+            .map_err(|why| refusal(StatusCode::BAD_REQUEST, why))?;
+        if let Some(name) = choice.named {
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+        }
+        chosen = Some(choice.format);
+        Ok(response)
+    };
+    let allowance = Allowance::new(Sizes::HANDSHAKE);
+    let metered = Metered::new(stream, allowance.clone());
+    let sizes = Sizes { read_buffer: options.read_buffer };
+    let config = Some(sizes.config(max_frame));
+    let stream = accept_hdr_async_with_config(metered, check, config).await.map_err(io_error)?;
+    match chosen {
+        Some(format) => Ok(link(stream, format, info, allowance, sizes)),
+        None => Err(io::Error::other("the handshake ended without a request")),
     }
 }
 

@@ -4,25 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
 
-use super::handshake::Policy;
-use super::{ByteStream, WebSocketLink, WebSocketReceiver, WebSocketSender};
+use super::handshake;
+use super::link::{ByteStream, WebSocketLink, WebSocketReceiver, WebSocketSender};
 use crate::link::{Format, LinkInfo, Listener};
-use crate::stream::NetworkStream;
-use crate::tls::TlsServer;
+use crate::options::ListenerOptions;
+use crate::rt::{JoinSet, sleep, timeout};
+use crate::tcp;
 
 /// Accepts WebSocket connections on a TCP port.
 ///
 /// Handshakes go on beside each other, each within a time: a slow one holds up no other.
 #[derive(Debug)]
+#[must_use = "a listener that is dropped accepts no links"]
 pub struct WebSocketListener {
     tcp: TcpListener,
-    tls: Option<TlsServer>,
-    policy: Policy,
-    handshake_timeout: Duration,
-    max_handshakes: usize,
+    options: Arc<ListenerOptions>,
     handshakes: JoinSet<io::Result<WebSocketLink>>,
 }
 
@@ -34,63 +31,30 @@ impl WebSocketListener {
 
     /// Listens on a socket that is already bound.
     pub fn from_tcp(tcp: TcpListener) -> Self {
-        Self {
-            tcp,
-            tls: None,
-            policy: Policy::default(),
-            handshake_timeout: Duration::from_secs(10),
-            max_handshakes: 1024,
-            handshakes: JoinSet::new(),
-        }
+        Self { tcp, options: Arc::default(), handshakes: JoinSet::new() }
+    }
+
+    /// Treats clients that connect from now on as these options say. Without this, the defaults hold.
+    pub fn options(mut self, options: ListenerOptions) -> Self {
+        self.options = Arc::new(options);
+        self
     }
 
     /// Answers one WebSocket handshake on a byte stream that was accepted elsewhere: a Unix socket,
-    /// a tunnel. It waits as long as the peer does; who needs a limit wraps it in a timeout.
+    /// a tunnel. It waits as long as the peer does; wrap it in a timeout where a limit is
+    /// needed.
     pub async fn accept_over<S: ByteStream>(
         stream: S,
         formats: &[Format],
         max_frame: usize,
     ) -> io::Result<WebSocketLink<S>> {
-        Policy::default().accept(stream, formats, max_frame, LinkInfo::default()).await
+        let options = ListenerOptions::default();
+        handshake::accept(stream, formats, max_frame, LinkInfo::default(), &options).await
     }
 
     /// The address that it listens on.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
-    }
-
-    /// Takes only connections by TLS, to `wss://`.
-    #[cfg(feature = "tls")]
-    pub fn tls(mut self, server: TlsServer) -> Self {
-        self.tls = Some(server);
-        self
-    }
-
-    /// Takes browsers only from pages of these origins (`https://example.com`), compared whole;
-    /// others are refused with 403. Programs that send no `Origin` are not browsers, and are taken.
-    ///
-    /// Needed where a cookie authenticates: a browser sends it along from any page.
-    pub fn origins<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
-        self.policy.origins = Some(origins.into_iter().map(Into::into).collect());
-        self
-    }
-
-    /// How long a handshake may take, that of TLS included: 10 seconds.
-    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
-        self.handshake_timeout = limit;
-        self
-    }
-
-    /// How many handshakes go on at once: 1,024. Further connections wait in the system's queue.
-    pub fn max_handshakes(mut self, count: usize) -> Self {
-        self.max_handshakes = count.max(1);
-        self
-    }
-
-    /// The size of the buffer that is read into, in bytes, allocated for the life of a connection: 4 KiB.
-    pub fn read_buffer(mut self, bytes: usize) -> Self {
-        self.policy.sizes.read_buffer = bytes;
-        self
     }
 }
 
@@ -106,14 +70,14 @@ impl Listener for WebSocketListener {
                     Ok(Err(error)) => tracing::debug!(%error, "a WebSocket handshake failed"),
                     Err(error) => tracing::error!(%error, "a WebSocket handshake panicked"),
                 },
-                accepted = self.tcp.accept(), if self.handshakes.len() < self.max_handshakes => {
+                accepted = self.tcp.accept(), if self.handshakes.len() < self.options.max_handshakes => {
                     match accepted {
                         Ok((tcp, address)) => {
-                            let handshake =
-                                handshake(self.tls.clone(), self.policy.clone(), tcp, address, formats.into(), max_frame);
-                            let limit = self.handshake_timeout;
+                            let options = Arc::clone(&self.options);
+                            let limit = options.handshake_timeout;
+                            let opening = open(tcp, address, formats.into(), max_frame, options);
                             self.handshakes.spawn(async move {
-                                timeout(limit, handshake).await.map_err(|_| too_slow())?
+                                timeout(limit, opening).await.map_err(|_| too_slow())?
                             });
                         }
                         // The connection was gone at once, or no file descriptor is free: neither
@@ -129,17 +93,16 @@ impl Listener for WebSocketListener {
     }
 }
 
-async fn handshake(
-    tls: Option<TlsServer>,
-    policy: Policy,
+async fn open(
     tcp: TcpStream,
     address: SocketAddr,
     formats: Arc<[Format]>,
     max_frame: usize,
+    options: Arc<ListenerOptions>,
 ) -> io::Result<WebSocketLink> {
-    let stream = NetworkStream::accept(tcp, tls.as_ref()).await?;
+    let stream = tcp::accept(tcp, options.tls.as_ref()).await?;
     let info = LinkInfo { address: Some(address), ..LinkInfo::default() };
-    policy.accept(stream, &formats, max_frame, info).await
+    handshake::accept(stream, &formats, max_frame, info, &options).await
 }
 
 fn too_slow() -> io::Error {

@@ -1,13 +1,14 @@
-//! Addresses of servers, and how they are reached.
+//! TCP connections, dialled and accepted, within TLS where that is asked for.
 
 use std::io;
 use std::net::SocketAddr;
 
-use http::{HeaderName, HeaderValue, StatusCode, Uri};
+use http::Uri;
 use tokio::net::TcpStream;
 
+use crate::link::invalid;
 use crate::stream::NetworkStream;
-use crate::tls::TlsClient;
+use crate::tls::{TlsClient, TlsServer};
 
 /// Where a server is.
 #[derive(Clone, Debug)]
@@ -64,7 +65,7 @@ impl Address {
         tcp.set_nodelay(true)?;
         let peer = tcp.peer_addr()?;
         let stream = match &self.tls {
-            // In a box, as in `NetworkStream::accept`.
+            // Boxed, as in `accept`.
             Some(tls) => Box::pin(tls.connect(tcp, &self.host)).await?,
             None => tcp.into(),
         };
@@ -72,32 +73,14 @@ impl Address {
     }
 }
 
-pub(crate) fn invalid(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, message)
-}
-
-/// A header of the user's.
-pub(crate) fn header(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
-    let name: HeaderName =
-        name.parse().map_err(|_| invalid(format!("{name:?} is no name of a header")))?;
-    let value: HeaderValue = value.parse().map_err(|_| {
-        invalid(format!("the value of the header {name} has a character that HTTP does not allow"))
-    })?;
-    Ok((name, value))
-}
-
-/// What it means for a link that the server answers otherwise than was hoped.
-pub(crate) fn refused(status: StatusCode, body: &[u8]) -> io::Error {
-    const SHOWN: usize = 200;
-
-    let kind = match status {
-        StatusCode::NOT_FOUND => io::ErrorKind::ConnectionReset,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => io::ErrorKind::PermissionDenied,
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => io::ErrorKind::Unsupported,
-        StatusCode::PAYLOAD_TOO_LARGE => io::ErrorKind::InvalidInput,
-        _ => io::ErrorKind::Other,
-    };
-    let text = String::from_utf8_lossy(body);
-    let text: String = text.chars().take(SHOWN).collect();
-    io::Error::new(kind, format!("the server answers {status}: {:?}", text.trim_end()))
+/// The bytes of a connection that was accepted, within TLS where the server speaks it.
+pub(crate) async fn accept(tcp: TcpStream, tls: Option<&TlsServer>) -> io::Result<NetworkStream> {
+    // A batch is written at once, and its last packet must not wait for an acknowledgement.
+    tcp.set_nodelay(true)?;
+    match tls {
+        // Boxed: the handshake future is large but short-lived; inline it would enlarge every
+        // connection's task.
+        Some(tls) => Box::pin(tls.accept(tcp)).await,
+        None => Ok(tcp.into()),
+    }
 }

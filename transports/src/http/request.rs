@@ -1,0 +1,16 @@
+//! What a request tells of the client.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, HeaderValue, Request, header};
+
+/// The page that a request comes from. A copy: a slice would keep all that was read with it, for as
+/// long as a poll is held or a session lasts.
+pub(super) fn origin(headers: &HeaderMap) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(headers.get(header::ORIGIN)?.as_bytes()).ok()
+}
+
+/// The client's address, as the server of the request tells it.
+pub(super) fn address<B>(request: &Request<B>) -> Option<SocketAddr> {
+    request.extensions().get::<SocketAddr>().copied()
+}

@@ -1,0 +1,190 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+
+use crate::tls::TlsServer;
+
+/// The size of the buffer that a WebSocket is read into, in bytes, unless it is set.
+pub(crate) const READ_BUFFER: usize = 4 << 10;
+
+/// How a listener treats its clients: given to a
+/// [`WebSocketListener`](crate::WebSocketListener::options), or with the feature `long-poll` to an
+/// `HttpListener`. The defaults are right for a server on the open network.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use logux_transports::{ListenerOptions, WebSocketListener};
+/// # async fn run() -> std::io::Result<()> {
+/// let options = ListenerOptions::new()
+///     .origins(["https://example.com"])
+///     .handshake_timeout(Duration::from_secs(5));
+/// let listener = WebSocketListener::bind("0.0.0.0:31337").await?.options(options);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options change nothing until a listener is given them"]
+pub struct ListenerOptions {
+    pub(crate) tls: Option<TlsServer>,
+    pub(crate) origins: Option<Arc<[String]>>,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) max_handshakes: usize,
+    pub(crate) read_buffer: usize,
+    #[cfg(feature = "long-poll")]
+    pub(crate) wait: Duration,
+    #[cfg(feature = "long-poll")]
+    pub(crate) inactivity: Duration,
+    #[cfg(feature = "long-poll")]
+    pub(crate) body_timeout: Duration,
+    #[cfg(feature = "long-poll")]
+    pub(crate) write_timeout: Duration,
+    #[cfg(feature = "long-poll")]
+    pub(crate) max_connections: usize,
+    #[cfg(feature = "long-poll")]
+    pub(crate) max_links_per_address: usize,
+}
+
+impl Default for ListenerOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// # For both listeners
+impl ListenerOptions {
+    /// The defaults, as given with each method.
+    pub fn new() -> Self {
+        Self {
+            tls: None,
+            origins: None,
+            handshake_timeout: Duration::from_secs(10),
+            max_handshakes: 1024,
+            read_buffer: READ_BUFFER,
+            #[cfg(feature = "long-poll")]
+            wait: Duration::from_secs(25),
+            #[cfg(feature = "long-poll")]
+            inactivity: Duration::from_secs(30),
+            #[cfg(feature = "long-poll")]
+            body_timeout: Duration::from_secs(10),
+            #[cfg(feature = "long-poll")]
+            write_timeout: Duration::from_secs(30),
+            #[cfg(feature = "long-poll")]
+            max_connections: 20_000,
+            #[cfg(feature = "long-poll")]
+            max_links_per_address: 1000,
+        }
+    }
+
+    /// Takes only connections by TLS, to `wss://` and `https://`. Without TLS by default.
+    ///
+    /// Has no effect on a mounted `HttpListener`: the program that serves the requests speaks TLS, if
+    /// it wants to.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, server: TlsServer) -> Self {
+        self.tls = Some(server);
+        self
+    }
+
+    /// Takes browsers only from pages of these origins (`https://example.com`), compared whole;
+    /// others are refused with 403. From all pages by default. Programs that send no `Origin` are not
+    /// browsers, and are always taken.
+    ///
+    /// Needed where a cookie authenticates: a browser sends it along from any page. Needed also for
+    /// long-poll from another host than the page's own, which no browser allows otherwise (CORS).
+    pub fn origins<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
+        self.origins = Some(origins.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// How long a client may take to say what it wants: 10 seconds by default.
+    ///
+    /// A `WebSocketListener` counts the handshakes of TLS and WebSocket together. An `HttpListener`
+    /// with a port of its own gives so long to the handshake of TLS, to the head of each request, and
+    /// to the pause between two requests. It has no effect on a mounted one: the program that serves
+    /// the requests sets these times.
+    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.handshake_timeout = limit;
+        self
+    }
+
+    /// How many handshakes a `WebSocketListener` has going on at once: 1,024 by default, 1 at least.
+    /// Further connections wait in the system's queue.
+    ///
+    /// Has no effect on an `HttpListener`, where a handshake is a request of a connection like
+    /// others: see its `max_connections`.
+    pub fn max_handshakes(mut self, count: usize) -> Self {
+        self.max_handshakes = count.max(1);
+        self
+    }
+
+    /// The size of the buffer that a WebSocket is read into, in bytes, allocated for the life of a
+    /// connection: 4 KiB by default.
+    pub fn read_buffer(mut self, bytes: usize) -> Self {
+        self.read_buffer = bytes;
+        self
+    }
+
+    /// Whether a request comes from where it may come from. One with two origins, or with one that
+    /// is not text, has no origin that could be allowed.
+    pub(crate) fn allows(&self, headers: &HeaderMap) -> bool {
+        let Some(allowed) = &self.origins else { return true };
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        match (origins.next(), origins.next()) {
+            (None, _) => true,
+            (Some(origin), None) => allowed.iter().any(|allowed| allowed.as_bytes() == origin),
+            (Some(_), Some(_)) => false,
+        }
+    }
+}
+
+/// # For an [`HttpListener`](crate::HttpListener) only
+#[cfg(feature = "long-poll")]
+impl ListenerOptions {
+    /// How long a poll is held that nothing comes for: 25 seconds by default. Proxies close what is
+    /// silent for a minute, some earlier.
+    pub fn wait(mut self, limit: Duration) -> Self {
+        self.wait = limit;
+        self
+    }
+
+    /// How long a long-poll session lasts without a request: 30 seconds by default. A client that is
+    /// away for longer opens a new one, and the logs go on where they were.
+    pub fn inactivity(mut self, limit: Duration) -> Self {
+        self.inactivity = limit;
+        self
+    }
+
+    /// How long the body of a long-poll request may pause, and how long it may take besides a second
+    /// for each KiB: 10 seconds by default.
+    pub fn body_timeout(mut self, limit: Duration) -> Self {
+        self.body_timeout = limit;
+        self
+    }
+
+    /// How long an answer may wait for a client that does not read it: 30 seconds by default. A
+    /// WebSocket may wait longer: that is for the session to decide.
+    ///
+    /// On a port of its own only: a program that serves the requests itself sets its own limit.
+    pub fn write_timeout(mut self, limit: Duration) -> Self {
+        self.write_timeout = limit;
+        self
+    }
+
+    /// How many HTTP connections there are at once, not counting those that a WebSocket has taken
+    /// over: 20,000 by default, 1 at least. Further ones wait in the system's queue.
+    ///
+    /// On a port of its own only: a program that serves the requests itself sets its own limit.
+    pub fn max_connections(mut self, count: usize) -> Self {
+        self.max_connections = count.max(1);
+        self
+    }
+
+    /// How many links one address may have, WebSocket and long-poll together: 1,000 by default; more
+    /// are refused with 429. Behind a proxy all clients have the proxy's address, unless the program
+    /// tells theirs: see [`HttpService`](crate::HttpService).
+    pub fn max_links_per_address(mut self, count: usize) -> Self {
+        self.max_links_per_address = count;
+        self
+    }
+}
