@@ -1,8 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use logux_codecs::Timestamp;
+use logux_transports::rt;
 
 /// Where a log takes the time of day from.
 #[derive(Clone)]
@@ -12,9 +12,8 @@ impl Clock {
     /// The system's clock. A time before 1970 counts as 1970.
     pub fn system() -> Self {
         Self::new(|| {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             // The year 287396 is the first whose milliseconds do not fit.
-            u64::try_from(since.as_millis()).ok().and_then(Timestamp::new).unwrap_or_default()
+            Timestamp::new(rt::unix_milliseconds()).unwrap_or_default()
         })
     }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use futures_util::future::join;
 use logux_codecs::{Added, EventId, NodeId, Timestamp, Value};
-use tokio::task::yield_now;
+use logux_transports::rt::yield_now;
 
 use super::contract::Store;
 use crate::cursors::{Cursors, Epoch};

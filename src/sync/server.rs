@@ -7,10 +7,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use logux_codecs::choice::CodecVisitor;
 use logux_codecs::{Codec, Codecs, Event};
+use logux_transports::rt::{self, Id, JoinError, JoinHandle, JoinSet, timeout};
 use logux_transports::{Format, FrameReceiver, FrameSender, Link, Listener};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
-use tokio::time::timeout;
 
 use super::base_sync::BaseSync;
 use super::format::format;
@@ -107,7 +106,7 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
     pub fn start(self) -> RunningServer {
         let (stop, stopped) = oneshot::channel();
         let connections = Connections::default();
-        let task = tokio::spawn(self.run(stopped, Arc::clone(&connections)));
+        let task = rt::spawn(self.run(stopped, Arc::clone(&connections)));
         RunningServer { stop: Some(stop), connections, task }
     }
 
@@ -168,7 +167,8 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
         };
         let _ = timeout(grace, all).await;
         shutdown.cut = tasks.len();
-        tasks.shutdown().await;
+        tasks.abort_all();
+        while tasks.join_next().await.is_some() {}
         lock(&connections).clear();
         ended.map(|_| shutdown)
     }

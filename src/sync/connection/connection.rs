@@ -1,10 +1,10 @@
 use std::future::{pending, ready};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use logux_codecs::{Added, Codec, Event, NodeId};
+use logux_transports::rt::{Instant, consume_budget, sleep_until, timeout};
 use logux_transports::{FrameReceiver, FrameSender, Link};
-use tokio::time::{sleep_until, timeout};
 use tracing::Instrument;
 
 use super::batch::{BatchLimits, Batcher};
@@ -46,6 +46,7 @@ pub(crate) struct Lasting {
 /// One connection: the rules, and the lanes that do what they say.
 pub(crate) struct Connection<'a, E, C, S, R> {
     rules: Rules<E>,
+    start: Instant,
     log: &'a Log<E>,
     codec: C,
     options: &'a SyncOptions<E>,
@@ -86,6 +87,7 @@ where
             intake: Intake::new(log, &options.inward),
             outgoing: Outgoing::new(sender, codec.clone(), batch_limits, reporter),
             rules: Rules::new(config, log.last_added()),
+            start: Instant::now(),
             log,
             codec,
             options,
@@ -175,8 +177,8 @@ where
                 && self.outgoing.has_room()
                 && self.intake.has_room()
                 && self.reader.has_turn();
-            let max_frame = self.max_frame();
-            tokio::task::consume_budget().await;
+            let (max_frame, deadline) = (self.max_frame(), self.deadline());
+            consume_budget().await;
             input = tokio::select! {
                 biased;
                 command = self.commands.next() => self.command(command),
@@ -189,7 +191,7 @@ where
                 sent = self.outgoing.next() => sent?,
                 end = end.beyond(self.rules.log_end()) => Some(Input::Grown(end)),
                 // While the intake is full we stop reading, so silence is our doing.
-                () = until(self.rules.deadline()), if self.intake.has_room() => Some(Input::Tick),
+                () = until(deadline), if self.intake.has_room() => Some(Input::Tick),
                 // Everything else had its turn.
                 () = ready(()), if !self.reader.has_turn() => None,
             };
@@ -282,15 +284,19 @@ where
         if self.rules.is_live() { max_frame } else { max_frame.min(max_frame_before_auth) }
     }
 
-    /// Deadlines follow tokio's clock, which a test may pause.
     fn now(&self) -> Now {
-        Now { instant: tokio::time::Instant::now().into_std(), clock: self.log.now() }
+        Now { elapsed: self.start.elapsed(), clock: self.log.now() }
+    }
+
+    /// `None` for never, and for later than a clock can tell.
+    fn deadline(&self) -> Option<Instant> {
+        self.start.checked_add(self.rules.deadline()?)
     }
 }
 
 async fn until(deadline: Option<Instant>) {
     match deadline {
-        Some(deadline) => sleep_until(deadline.into()).await,
+        Some(deadline) => sleep_until(deadline).await,
         None => pending().await,
     }
 }

@@ -1,6 +1,6 @@
 //! The rules for the fuzz target, which is outside of this package.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use logux_codecs::{Message, Timestamp, Value};
 
@@ -12,46 +12,45 @@ use super::input_output::{Input, Now, Role};
 pub struct Attacked {
     node: Node,
     side: Side,
-    start: Instant,
-    passed: Duration,
+    elapsed: Duration,
 }
 
 impl Attacked {
     /// A node called `own` with one event, on a connection that it accepted or opened.
     pub fn new(accepts: bool, fix_time: bool) -> Self {
         let mut node = Node::new("own", 1);
-        let (start, passed) = (Instant::now(), Duration::ZERO);
-        let now = now(start, passed);
+        let elapsed = Duration::ZERO;
+        let now = now(elapsed);
         node.add(now.clock);
         let role = if accepts { Role::Acceptor } else { Role::Opener };
         let side = Side::open(&mut node, role, fix_time, now);
-        Self { node, side, start, passed }
+        Self { node, side, elapsed }
     }
 
     /// A message comes, if one may come now.
     pub fn receive(&mut self, message: Message<Value>) {
         if self.side.ended.is_none() && self.side.rules().reads() {
-            self.side.receive(&mut self.node, now(self.start, self.passed), message);
+            self.side.receive(&mut self.node, now(self.elapsed), message);
             self.is_sound();
         }
     }
 
     /// The store or the user answers what was asked first.
     pub fn answer(&mut self) {
-        self.side.answer(&mut self.node, now(self.start, self.passed));
+        self.side.answer(&mut self.node, now(self.elapsed));
         self.is_sound();
     }
 
     /// Time passes.
     pub fn wait(&mut self, time: Duration) {
-        self.passed += time;
-        self.side.handle(&mut self.node, now(self.start, self.passed), Input::Tick);
+        self.elapsed += time;
+        self.side.handle(&mut self.node, now(self.elapsed), Input::Tick);
         self.is_sound();
     }
 
     /// The user adds an event.
     pub fn add(&mut self) {
-        let now = now(self.start, self.passed);
+        let now = now(self.elapsed);
         self.node.add(now.clock);
         let grown = Input::Grown(self.node.last_added());
         self.side.handle(&mut self.node, now, grown);
@@ -79,7 +78,7 @@ impl Attacked {
     }
 }
 
-fn now(start: Instant, passed: Duration) -> Now {
-    let milliseconds = 1_786_312_345_678 + u64::try_from(passed.as_millis()).unwrap_or_default();
-    Now { instant: start + passed, clock: Timestamp::new(milliseconds).unwrap_or_default() }
+fn now(elapsed: Duration) -> Now {
+    let milliseconds = 1_786_312_345_678 + u64::try_from(elapsed.as_millis()).unwrap_or_default();
+    Now { elapsed, clock: Timestamp::new(milliseconds).unwrap_or_default() }
 }

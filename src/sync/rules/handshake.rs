@@ -22,7 +22,7 @@ const MAX_TIME_FIX: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
 
 impl<E> Rules<E> {
     pub(super) fn open(&mut self, now: Now) {
-        self.answer_by = now.instant.checked_add(self.config.timeout);
+        self.answer_by = now.elapsed.checked_add(self.config.timeout);
         if self.config.role == Role::Opener {
             self.asked = Some(now);
             self.send_headers();
@@ -92,7 +92,8 @@ impl<E> Rules<E> {
         }
         // By the clock that cannot be set. Where the peer says that it took longer than all took,
         // its clock was set.
-        let passed = i64::try_from((now.instant - asked.instant).as_millis()).unwrap_or(i64::MAX);
+        let passed = i64::try_from(now.elapsed.saturating_sub(asked.elapsed).as_millis())
+            .unwrap_or(i64::MAX);
         let round_trip = passed.saturating_sub(end.since(*start)).max(0);
         let fix = asked.clock.since(*start).saturating_add(round_trip / 2);
         if fix.unsigned_abs() > MAX_TIME_FIX {

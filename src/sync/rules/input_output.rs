@@ -1,6 +1,6 @@
 //! What goes into the rules, and what comes out.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use logux_codecs::{Added, Headers, Message, NodeId, ProtocolError, Subprotocol, Timestamp, Value};
@@ -54,8 +54,8 @@ pub(crate) struct Config {
 /// What time it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
-    /// By a clock that is never set: deadlines and round trips.
-    pub(crate) instant: Instant,
+    /// Since the connection was opened, by a clock that is never set: deadlines and round trips.
+    pub(crate) elapsed: Duration,
     /// By the clock on the wall: times of events.
     pub(crate) clock: Timestamp,
 }

@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use logux_codecs::{Added, Headers, Message, ProtocolError, shown};
 
@@ -36,10 +36,10 @@ pub(crate) struct Rules<E> {
     pub(super) log_end: Added,
     early_messages: usize,
     early_bytes: usize,
-    /// When the peer must have answered.
-    pub(super) answer_by: Option<Instant>,
-    /// When to ask the peer whether it is still there.
-    pub(super) ask_at: Option<Instant>,
+    /// When the peer must have answered, since the connection was opened.
+    pub(super) answer_by: Option<Duration>,
+    /// When to ask the peer whether it is still there, since the connection was opened.
+    pub(super) ask_at: Option<Duration>,
     was_synchronized: bool,
     /// When the question went out that the peer has to answer.
     pub(super) asked: Option<Now>,
@@ -76,8 +76,9 @@ impl<E> Rules<E> {
         self.outputs.pop_front()
     }
 
-    /// When to call `handle` with [`Input::Tick`], if nothing else happens before.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    /// When to call `handle` with [`Input::Tick`], if nothing else happens before: so long since the
+    /// connection was opened.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
         [self.answer_by, self.ask_at].into_iter().flatten().min()
     }
 

@@ -1,6 +1,6 @@
 //! A peer that says nothing is asked whether it is there, and left when it does not answer.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use logux_codecs::Message;
 
@@ -19,29 +19,29 @@ impl<E> Rules<E> {
     }
 
     /// `None` for never, and for later than a clock can tell.
-    pub(super) fn next_ping(&self, now: Now) -> Option<Instant> {
-        self.config.ping.and_then(|ping| now.instant.checked_add(ping))
+    pub(super) fn next_ping(&self, now: Now) -> Option<Duration> {
+        self.config.ping.and_then(|ping| now.elapsed.checked_add(ping))
     }
 
     pub(super) fn tick(&mut self, now: Now) {
-        if self.answer_by.is_some_and(|by| by <= now.instant) {
+        if self.answer_by.is_some_and(|by| by <= now.elapsed) {
             self.hang_up(Some(Error::Silent(self.config.timeout)));
             return;
         }
-        if self.ask_at.is_some_and(|at| at <= now.instant) {
+        if self.ask_at.is_some_and(|at| at <= now.elapsed) {
             let Phase::Live(live) = &self.phase else { return };
             let sent = live.position;
             self.send(Message::Ping(sent));
             self.asked = Some(now);
             self.ask_at = None;
-            self.answer_by = now.instant.checked_add(self.config.timeout);
+            self.answer_by = now.elapsed.checked_add(self.config.timeout);
         }
     }
 
     /// When the question was asked that is answered now, if there was one.
     pub(super) fn answered(&mut self, now: Now) -> Option<Now> {
         let asked = self.asked.take()?;
-        self.round_trip = Some(now.instant - asked.instant);
+        self.round_trip = Some(now.elapsed.saturating_sub(asked.elapsed));
         Some(asked)
     }
 }

@@ -1,7 +1,7 @@
 //! The rules, tested as the value that they are: two of them joined by two queues.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fastrand::Rng;
 use logux_codecs::{
@@ -15,24 +15,22 @@ use crate::sync::error::{Error, Misbehaviour};
 use crate::sync::state::State;
 
 /// A clock that stands until it is moved on.
+#[derive(Default)]
 struct Clock {
-    start: Instant,
-    passed: Duration,
+    elapsed: Duration,
+    /// A connection began so long after the first one.
+    start: Duration,
 }
 
 impl Clock {
-    fn new() -> Self {
-        Self { start: Instant::now(), passed: Duration::ZERO }
-    }
-
     fn now(&self) -> Now {
-        let milliseconds = 1_790_000_000_000 + u64::try_from(self.passed.as_millis()).unwrap();
+        let milliseconds = 1_790_000_000_000 + u64::try_from(self.elapsed.as_millis()).unwrap();
         let clock = Timestamp::new(milliseconds).unwrap();
-        Now { instant: self.start + self.passed, clock }
+        Now { elapsed: self.elapsed - self.start, clock }
     }
 
     fn advance(&mut self, by: Duration) {
-        self.passed += by;
+        self.elapsed += by;
     }
 }
 
@@ -62,7 +60,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let nodes = [Node::new("10:client", 1), Node::new("server", 100)];
         Self {
-            clock: Clock::new(),
+            clock: Clock::default(),
             random: Rng::with_seed(seed),
             nodes,
             went_wrong: false,
@@ -79,6 +77,7 @@ impl World {
     /// Runs a connection until it ends, or until both sides are at rest. `events` are added to
     /// either side while it lasts. Answers why each side hung up, where it did.
     fn connect(&mut self, fate: Fate, mut events: usize) -> [Option<Result<(), Error>>; 2] {
+        self.clock.start = self.clock.elapsed;
         let now = self.clock.now();
         let [client, server] = &mut self.nodes;
         let mut sides = [
@@ -149,9 +148,9 @@ impl World {
     fn wait(&mut self, sides: &mut [Side; 2]) {
         let deadlines = sides.iter().filter_map(|side| side.rules().deadline());
         let next = deadlines.min().expect("a connection that is not over has a deadline");
-        self.clock.advance(next.saturating_duration_since(self.clock.now().instant));
+        self.clock.advance(next.saturating_sub(self.clock.now().elapsed));
         for (side, node) in sides.iter_mut().zip(&mut self.nodes) {
-            if side.rules().deadline().is_some_and(|at| at <= self.clock.now().instant) {
+            if side.rules().deadline().is_some_and(|at| at <= self.clock.now().elapsed) {
                 side.handle(node, self.clock.now(), Input::Tick);
             }
         }
@@ -332,7 +331,7 @@ fn nothing_that_a_peer_says_is_confirmed_before_it_is_stored() {
     let (mut live, mut fit) = (0, 0);
     for seed in 0..20_000 {
         let mut random = Rng::with_seed(seed);
-        let mut clock = Clock::new();
+        let mut clock = Clock::default();
         let mut node = Node::new("own", 1);
         node.add(clock.now().clock);
         let role = if random.bool() { Role::Opener } else { Role::Acceptor };

@@ -2,8 +2,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use logux_transports::rt::{self, JoinHandle};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::commands::{Command, Commands};
 use super::handle::SessionHandle;
@@ -31,7 +31,7 @@ impl Session {
         F: Future<Output = Result<(), Arc<Error>>> + Send + 'static,
     {
         let (handle, commands, receiver, reporter) = SessionHandle::new(log_end);
-        let task = tokio::spawn(task(receiver, reporter));
+        let task = rt::spawn(task(receiver, reporter));
         Self { handle, commands, task }
     }
 

@@ -4,6 +4,7 @@
 //! which lets futures keep the bounds that they have natively. A panic ends the program, so no task
 //! is ever seen to have panicked.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::pin::{Pin, pin};
@@ -140,6 +141,11 @@ impl JoinError {
     /// False: a panic ends the program.
     pub fn is_panic(&self) -> bool {
         false
+    }
+
+    /// The error itself: it is never a panic.
+    pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, Self> {
+        Err(self)
     }
 }
 
