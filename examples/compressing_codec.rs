@@ -8,9 +8,10 @@ use std::error::Error;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use logux_sync::codecs::{CodecName, Message};
 use logux_sync::{
-    Added, ClientSync, Codec, CodecName, Json, Limits, Log, MemoryStore, Message, Server, Value,
-    WebSocket, WebSocketListener,
+    Added, ClientSync, Codec, Json, Limits, Log, MemoryStore, Server, Value, WebSocket,
+    WebSocketListener,
 };
 use miniz_oxide::deflate::compress_to_vec_zlib;
 use miniz_oxide::inflate::TINFLStatus;

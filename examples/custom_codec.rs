@@ -6,7 +6,8 @@
 
 use std::error::Error;
 
-use logux_sync::{BaseSync, Codec, Limits, Log, Memory, MemoryStore, Message, Role, State, Value};
+use logux_sync::codecs::Message;
+use logux_sync::{BaseSync, Codec, Limits, Log, Memory, MemoryStore, Role, State, Value};
 use minicbor_serde::{Deserializer, Serializer};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, Error as _};

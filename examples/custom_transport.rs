@@ -9,7 +9,8 @@
 pub mod with_framed {
     use std::{io, path::PathBuf};
 
-    use logux_sync::{Format, Link, Listener, SinkSender, StreamReceiver, Transport, framed};
+    use logux_sync::transports::{Format, Link, SinkSender, StreamReceiver};
+    use logux_sync::{Listener, Transport, framed};
     use tokio::net::{UnixListener, UnixStream};
     use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
@@ -61,7 +62,8 @@ pub mod by_hand {
     use std::{io, path::PathBuf};
 
     use bytes::{Buf, Bytes, BytesMut};
-    use logux_sync::{Format, FrameReceiver, FrameSender, Link, LinkInfo, Listener, Transport};
+    use logux_sync::transports::{Format, FrameReceiver, FrameSender, Link, LinkInfo};
+    use logux_sync::{Listener, Transport};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
     use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
     use tokio::net::{UnixListener, UnixStream};

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use logux_codecs::{Added, EventId, Extra, NodeId, Subprotocol, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// An event and its meta, as a log holds them. Immutable, and shared as `Arc<Entry<E>>`.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +16,10 @@ pub struct Entry<E> {
 }
 
 /// What a log knows of an event.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// By serde, as a store may keep it, it is an object whose keys are the fields' names; lists that are
+/// empty and options that are `None` are left out, and may be missing when it is read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Meta {
     /// The event's name: the same on all nodes, for ever.
@@ -26,14 +30,19 @@ pub struct Meta {
     /// The event's place in this log. Local: never sent.
     pub added: Added,
     /// The peer that the event came from; `None` for an event that was added here. Local.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<NodeId>,
     /// Why the event is kept. Local.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
     /// Names to find events by. Local.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<String>,
     /// The version of the application that made the event, where it is not the connection's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subprotocol: Option<Subprotocol>,
     /// The application's own keys; they travel with the event.
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
     pub extra: Extra,
 }
 

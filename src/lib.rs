@@ -19,28 +19,23 @@ pub use sync::{
     SessionEnded, SessionHandle, Shutdown, State, States, SyncOptions, filters,
 };
 
-pub use logux_codecs::{
-    Added, Codec, CodecName, Codecs, Counter, Event, EventId, Extra, Headers, InvalidEventId,
-    InvalidNodeId, Limits, Message, NodeId, Protocol, ProtocolError, Subprotocol, Timestamp, Value,
-};
 #[cfg(feature = "json")]
-pub use logux_codecs::{Json, JsonError};
+pub use logux_codecs::Json;
 #[cfg(feature = "logux-binary")]
-pub use logux_codecs::{LoguxBinary, LoguxBinaryError};
+pub use logux_codecs::LoguxBinary;
 #[cfg(feature = "message-pack")]
-pub use logux_codecs::{MessagePack, MessagePackError};
+pub use logux_codecs::MessagePack;
 #[cfg(feature = "xml")]
-pub use logux_codecs::{Xml, XmlError, XmlFault};
-#[cfg(feature = "conformance")]
-pub use logux_transports::Faulty;
-pub use logux_transports::{
-    Format, FrameReceiver, FrameSender, Link, LinkInfo, Listener, Memory, MemoryLink,
-    MemoryListener, Reconnect, SinkSender, StreamReceiver, Transport, framed,
+pub use logux_codecs::Xml;
+pub use logux_codecs::{
+    Added, Codec, Event, EventId, Extra, Headers, Limits, NodeId, ProtocolError, Subprotocol,
+    Timestamp, Value,
 };
 #[cfg(feature = "long-poll")]
 pub use logux_transports::{HttpListener, HttpService, LongPoll};
+pub use logux_transports::{Listener, Memory, Reconnect, Transport, framed};
 #[cfg(feature = "websocket")]
-pub use logux_transports::{ListenerOptions, WebSocket, WebSocketLink, WebSocketListener};
+pub use logux_transports::{ListenerOptions, WebSocket, WebSocketListener};
 #[cfg(feature = "tls")]
 pub use logux_transports::{TlsClient, TlsServer};
 
@@ -48,15 +43,18 @@ pub use logux_transports::{TlsClient, TlsServer};
 #[doc(hidden)]
 pub use sync::fuzzing;
 
-/// The messages of the protocol, and codecs: see [`Codec`].
+/// For codecs of one's own: the messages of the protocol, and errors of the codecs here. See [`Codec`].
 pub use logux_codecs as codecs;
-/// Links, and transports: see [`Transport`].
+/// For transports of one's own: links and their halves, and the parts of the transports here. See
+/// [`Transport`].
 pub use logux_transports as transports;
 
-/// The test kits: one call in a test runs the whole contract of a codec, a link or a store.
+/// The test kits: one call in a test runs the whole contract of a codec, a link or a store. And a bad
+/// network around any transport.
 #[cfg(feature = "conformance")]
 pub mod conformance {
     pub use crate::store::conformance::*;
     pub use logux_codecs::conformance::codec;
+    pub use logux_transports::Faulty;
     pub use logux_transports::conformance::{cut, link, transport};
 }

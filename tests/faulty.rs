@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use logux_sync::conformance::Faulty;
 use logux_sync::{
-    Added, ClientSync, Faulty, Json, Log, Memory, MemoryStore, Reconnect, Server, State, Value,
+    Added, ClientSync, Json, Log, Memory, MemoryStore, Reconnect, Server, State, Value,
 };
 use serde_json::json;
 use tokio::time::{sleep, timeout};

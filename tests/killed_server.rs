@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use logux_sync::transports::{Format, Link};
 use logux_sync::{
-    Added, ClientSync, Clock, Codec, Entry, Format, Link, Log, MemoryStore, NodeId, Reconnect,
-    Server, Session, State, Store, Transport, Value, WebSocket, WebSocketListener,
+    Added, ClientSync, Clock, Codec, Entry, Log, MemoryStore, NodeId, Reconnect, Server, Session,
+    State, Store, Transport, Value, WebSocket, WebSocketListener,
 };
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};

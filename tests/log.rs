@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{FutureExt, StreamExt};
 use logux_sync::{
-    Added, BaseSync, Clock, Draft, EventId, Json, Log, Memory, MemoryStore, Role, State, Store,
-    Timestamp,
+    Added, BaseSync, Clock, Cursors, Draft, Epoch, EventId, Json, Log, Memory, MemoryStore, Meta,
+    Role, State, Store, Subprotocol, Timestamp,
 };
 
 const NOW: u64 = 1_786_312_345_678;
@@ -188,4 +188,47 @@ async fn following_gives_what_is_there_and_what_comes() {
     assert!(entries.next().now_or_never().is_none());
     log.add(1000).await.unwrap();
     assert_eq!(entries.next().await.unwrap().unwrap().event, 1000);
+}
+
+#[tokio::test]
+async fn a_meta_and_cursors_are_read_back_by_serde_as_they_were_written() {
+    let log = Log::<u64>::open("10:a".parse().unwrap(), MemoryStore::new()).await.unwrap();
+    let plain = log.add(1).await.unwrap().meta.clone();
+    let draft = Draft::new(2)
+        .reason("tab")
+        .index("users/1")
+        .subprotocol(Subprotocol::new(3, 1))
+        .extra("color", "red");
+    let full = log.add(draft).await.unwrap().meta.clone();
+    let json = serde_json::to_value(&plain).unwrap();
+    assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), ["added", "id", "time"]);
+    for meta in [plain, full] {
+        let text = serde_json::to_string(&meta).unwrap();
+        assert_eq!(serde_json::from_str::<Meta>(&text).unwrap(), meta, "{text}");
+    }
+    let epoch = Epoch::random();
+    let cursors =
+        Cursors { sent: Added::new(7).unwrap(), epoch: Some(epoch), ..Cursors::default() };
+    let text = serde_json::to_string(&cursors).unwrap();
+    assert!(text.contains(&format!("{:?}", epoch.to_string())), "{text}");
+    assert_eq!(serde_json::from_str::<Cursors>(&text).unwrap(), cursors);
+    assert_eq!(serde_json::from_str::<Cursors>("{}").unwrap(), Cursors::default());
+}
+
+#[test]
+fn what_is_not_a_meta_or_cursors_is_not_read_as_one() {
+    let metas = [
+        r#"{"time":1,"added":1}"#,
+        r#"{"id":"!","time":1,"added":1}"#,
+        r#"{"id":"1 10:a","time":-1,"added":1}"#,
+        r#"{"id":"1 10:a","time":1,"added":9007199254740992}"#,
+        r#"{"id":"1 10:a","time":1,"added":1,"source":""}"#,
+    ];
+    for text in metas {
+        assert!(serde_json::from_str::<Meta>(text).is_err(), "{text}");
+    }
+    assert!(serde_json::from_str::<Meta>(r#"{"id":"1 10:a","time":1,"added":1}"#).is_ok());
+    for text in [r#"{"sent":-1}"#, r#"{"epoch":7}"#, r#"{"epoch":"+123456789abcdef"}"#] {
+        assert!(serde_json::from_str::<Cursors>(text).is_err(), "{text}");
+    }
 }

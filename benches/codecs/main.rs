@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use logux_benches::{Asked, Counter, ratio};
-use logux_sync::codecs::{Sync, WireId, WireMeta};
-use logux_sync::{Added, Codec, Extra, Json, Limits, Message, MessagePack, Timestamp, Xml};
+use logux_sync::codecs::{Message, Sync, WireId, WireMeta};
+use logux_sync::{Added, Codec, Extra, Json, Limits, MessagePack, Timestamp, Xml};
 
 /// One way to write or read so many messages: how long it takes, one after the other.
 struct Run {

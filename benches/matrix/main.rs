@@ -5,9 +5,9 @@
 //! measured is described on [`Matrix`].
 
 use logux_benches::{Matrix, Wire};
+use logux_sync::transports::MemoryListener;
 use logux_sync::{
-    HttpListener, Json, LongPoll, Memory, MemoryListener, MessagePack, WebSocket,
-    WebSocketListener, Xml,
+    HttpListener, Json, LongPoll, Memory, MessagePack, WebSocket, WebSocketListener, Xml,
 };
 
 fn main() {

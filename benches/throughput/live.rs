@@ -94,8 +94,9 @@ async fn over_websocket(options: SyncOptions<Counter>, events: u64, adding: Addi
 
 /// What an event costs on the wire, in batches of so many.
 pub(crate) fn bytes_per_event(batch: u32) -> f64 {
+    use logux_sync::codecs::Message;
     use logux_sync::codecs::{Sync, WireId, WireMeta};
-    use logux_sync::{Extra, Message, Timestamp};
+    use logux_sync::{Extra, Timestamp};
 
     let time = |offset: u32| Timestamp::new(1_790_000_000_000 + u64::from(offset));
     let entry = |n: u32| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use logux_sync::{FrameReceiver, FrameSender, Link};
+use logux_sync::transports::{FrameReceiver, FrameSender, Link};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 

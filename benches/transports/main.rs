@@ -16,8 +16,9 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput};
 use end::{End, Frames, MAX_FRAME, deliveries, one_way, round_trips};
 use logux_benches::{Asked, ratio};
+use logux_sync::transports::Format;
 use logux_sync::{
-    Format, HttpListener, Listener, LongPoll, Memory, Transport, WebSocket, WebSocketListener,
+    HttpListener, Listener, LongPoll, Memory, Transport, WebSocket, WebSocketListener,
 };
 use raw_hyper::Heads;
 use tokio::runtime::{Builder, Runtime};

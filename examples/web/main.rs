@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, Draft, Entry, Headers, HttpListener, Json, ListenerOptions, Log, MemoryStore, NodeId,
-    Peer, Server, SyncOptions,
+    Added, Draft, Entry, Headers, HttpListener, Json, Limits, ListenerOptions, Log, MemoryStore,
+    NodeId, Peer, Server, SyncOptions,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -60,7 +60,7 @@ fn options() -> SyncOptions<Value> {
     let headers = Headers::from_iter([("env".to_owned(), json!("development"))]);
     SyncOptions::new()
         .headers(headers)
-        .max_frame(MAX_FRAME)
+        .limits(Limits::default().frame(MAX_FRAME))
         .in_filter(async |entry, peer| Ok(is_own(&entry, &peer)))
         .out_filter(async |entry, peer| Ok(is_for(&entry, &peer)))
 }

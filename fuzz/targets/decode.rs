@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use logux_sync::{Codec, Limits, Message, Value};
+use logux_sync::{Codec, Limits, Value};
+use logux_sync::codecs::{Message};
 use serde::{Deserialize, Serialize};
 
 /// Types ask a reader for other things than values do.

@@ -1,6 +1,7 @@
 #![no_main]
 
-use logux_sync::{Codec, Limits, LoguxBinary, Message, Value};
+use logux_sync::{Codec, Limits, LoguxBinary, Value};
+use logux_sync::codecs::{Message};
 
 libfuzzer_sys::fuzz_target!(|frames: &[u8]| {
     // What is read depends on what was said before: the input is frames, each behind its length.

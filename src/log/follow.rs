@@ -20,6 +20,7 @@ const PAGE: usize = 256;
 /// end. Made by [`Log::follow`](crate::Log::follow).
 ///
 /// Ends only after an error of the store.
+#[must_use = "a stream does nothing until it is read"]
 pub struct Follow<E> {
     entries: BoxStream<'static, Result<Arc<Entry<E>>, StoreError>>,
 }

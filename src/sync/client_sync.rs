@@ -145,7 +145,7 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
             Some(credentials) => Some(credentials.produce().await?),
             None => None,
         };
-        let link = self.transport.open(format::<C>(), self.options.max_frame).await;
+        let link = self.transport.open(format::<C>(), self.options.limits.frame).await;
         let link = link.map_err(Error::Link)?;
         let synced = self.options.admission.expected(&self.log).await?;
         let mut config = self.options.config(Role::Opener, &self.log, credentials, synced);

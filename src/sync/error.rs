@@ -76,7 +76,7 @@ pub enum Error {
         id: EventId,
         /// The bytes of the frame that would carry it.
         bytes: usize,
-        /// The option `max_frame`, in bytes.
+        /// [`Limits::frame`](crate::Limits::frame) of the session, in bytes.
         limit: usize,
     },
     /// A callback of the user's failed or panicked. What it was asked about is neither confirmed nor

@@ -38,7 +38,6 @@ pub struct SyncOptions<E> {
     pub(crate) inward: Inward<E>,
     pub(crate) outward: Outward<E>,
     pub(crate) limits: Limits,
-    pub(crate) max_frame: usize,
     pub(crate) max_frame_before_auth: usize,
     subprotocol: Option<Subprotocol>,
     fix_time: bool,
@@ -60,7 +59,6 @@ impl<E> Default for SyncOptions<E> {
             inward: Inward::default(),
             outward: Outward::default(),
             limits: Limits::default(),
-            max_frame: 1 << 20,
             max_frame_before_auth: 64 << 10,
             subprotocol: None,
             fix_time: false,
@@ -278,14 +276,20 @@ impl<E> SyncOptions<E> {
         self
     }
 
-    /// The longest frame that is taken and sent, in bytes: 1 MiB. Must not be above what the
-    /// peer takes.
+    /// How much one message may ask of this node: bytes of its frame, levels, events and objects. A
+    /// message above a limit is refused, and ends the connection. Frames that are sent keep to
+    /// [`Limits::frame`], too: it must not be above what the peer takes.
     ///
-    /// A JavaScript node of protocol 5 sends all that it did without a connection in one message,
-    /// and again with each connection if that is refused: who serves such nodes raises this, and
-    /// [`max_events`](Self::max_events), to what they may hold.
-    pub fn max_frame(mut self, bytes: usize) -> Self {
-        self.max_frame = bytes;
+    /// A JavaScript node of protocol 5 sends everything that it did without a connection in one
+    /// message, and again with each connection if that is refused: a server for such nodes raises
+    /// `frame` and `events` to what they may hold.
+    ///
+    /// ```
+    /// # use logux_sync::{Limits, SyncOptions, Value};
+    /// let options = SyncOptions::<Value>::new().limits(Limits::default().frame(4 << 20));
+    /// ```
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits.events(limits.events.max(1));
         self
     }
 
@@ -293,29 +297,6 @@ impl<E> SyncOptions<E> {
     /// KiB. Its headers and credentials have to fit.
     pub fn max_frame_before_auth(mut self, bytes: usize) -> Self {
         self.max_frame_before_auth = bytes;
-        self
-    }
-
-    /// How many arrays and objects of a message may lie in each other: 64. What is deeper is refused,
-    /// and ends the connection.
-    pub fn max_depth(mut self, levels: usize) -> Self {
-        self.limits.depth = levels;
-        self
-    }
-
-    /// How many events are taken in one message: 10,000.
-    ///
-    /// A JavaScript node of protocol 5 sends all that it did without a connection in one message: see
-    /// [`max_frame`](Self::max_frame).
-    pub fn max_events(mut self, count: usize) -> Self {
-        self.limits.events = count.max(1);
-        self
-    }
-
-    /// How many objects a message may have, all told: 100,000. It bounds what small objects cost when
-    /// they are read.
-    pub fn max_objects(mut self, count: usize) -> Self {
-        self.limits.objects = count;
         self
     }
 

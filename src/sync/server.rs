@@ -127,7 +127,7 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
                 Some(done) = tasks.join_next_with_id() => {
                     lock(&connections).remove(&report(&done));
                 }
-                accepted = self.listener.accept(&formats, self.options.max_frame),
+                accepted = self.listener.accept(&formats, self.options.limits.frame),
                     if tasks.len() < self.max_connections => match accepted {
                     Ok(link) => {
                         let (handle, stop, commands, reporter) =

@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use fastrand::Rng;
 use futures_util::StreamExt;
+use logux_sync::codecs::Protocol;
 use logux_sync::{
-    Added, Draft, Error, EventId, Headers, Json, Listener, Notice, Protocol, ProtocolError,
+    Added, Draft, Error, EventId, Headers, Json, Limits, Listener, Notice, ProtocolError,
     ServerSync, State, Subprotocol, SyncOptions, Value, WebSocketListener,
 };
 use serde_json::json;
@@ -26,7 +27,7 @@ macro_rules! against {
             async fn $test() {
                 use crate::pair::{Side, Theirs, Way};
                 let theirs = Theirs {
-                    protocol: logux_sync::Protocol::$protocol,
+                    protocol: logux_sync::codecs::Protocol::$protocol,
                     side: Side::$side,
                     way: Way::$way,
                 };
@@ -144,7 +145,7 @@ async fn a_backlog_of_megabytes_arrives(theirs: Theirs) {
     let long = |kind, n| json!({ "type": kind, "n": n, "text": "x".repeat(1_000) });
     pair.log.add_batch((0..3_000).map(|n| long("rust", n))).await.unwrap();
     pair.js.add((0..3_000).map(|n| (long("js", n), json!({})))).await;
-    pair.connect(SyncOptions::new().max_frame(MAX_FRAME), json!({})).await;
+    pair.connect(SyncOptions::new().limits(Limits::default().frame(MAX_FRAME)), json!({})).await;
     pair.meet(6_000).await;
     pair.compare().await;
     let wire = pair.js.wire().await;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use logux_sync::codecs::Protocol;
 use logux_sync::{
-    Added, ClientSync, Entry, Error, Json, Log, MemoryStore, Protocol, ProtocolError, Reconnect,
-    Session, State, Subprotocol, SyncOptions, Value, WebSocket,
+    Added, ClientSync, Entry, Error, Json, Log, MemoryStore, ProtocolError, Reconnect, Session,
+    State, Subprotocol, SyncOptions, Value, WebSocket,
 };
 use serde_json::json;
 

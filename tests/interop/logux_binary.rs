@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use fastrand::Rng;
+use logux_sync::codecs::{Counter, Protocol};
 use logux_sync::{
-    Added, ClientSync, Counter, Draft, EventId, Log, LoguxBinary, MemoryStore, Protocol, Reconnect,
-    RunningServer, Server, Session, State, Subprotocol, SyncOptions, Value, WebSocket,
-    WebSocketListener,
+    Added, ClientSync, Draft, EventId, Log, LoguxBinary, MemoryStore, Reconnect, RunningServer,
+    Server, Session, State, Subprotocol, SyncOptions, Value, WebSocket, WebSocketListener,
 };
 use serde_json::json;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::StreamExt;
+use logux_sync::codecs::Protocol;
 use logux_sync::{
-    HttpListener, Json, Log, MemoryStore, MessagePack, Notice, Protocol, RunningServer, Server,
-    Value,
+    HttpListener, Json, Log, MemoryStore, MessagePack, Notice, RunningServer, Server, Value,
 };
 use serde_json::json;
 

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use logux_sync::codecs::Protocol;
 use logux_sync::{
-    ClientSync, Draft, EventId, Json, Log, MemoryStore, MessagePack, Protocol, Reconnect, Server,
-    State, Value, WebSocket, WebSocketListener,
+    ClientSync, Draft, EventId, Json, Log, MemoryStore, MessagePack, Reconnect, Server, State,
+    Value, WebSocket, WebSocketListener,
 };
 use serde_json::json;
 

@@ -6,9 +6,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use logux_sync::codecs::{Counter, Protocol};
 use logux_sync::{
-    Added, ClientSync, Counter, Draft, Entry, EventId, HttpListener, Json, ListenerOptions, Log,
-    MemoryStore, NodeId, Protocol, Reconnect, RunningServer, Server, Session, State, Subprotocol,
+    Added, ClientSync, Draft, Entry, EventId, HttpListener, Json, ListenerOptions, Log,
+    MemoryStore, NodeId, Reconnect, RunningServer, Server, Session, State, Subprotocol,
     SyncOptions, Value, WebSocket, WebSocketListener,
 };
 use serde_json::json;

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use logux_sync::Protocol;
+use logux_sync::codecs::Protocol;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use fastrand::Rng;
+use logux_sync::codecs::Protocol;
 use logux_sync::{
-    Added, Json, Log, MemoryStore, Protocol, RunningServer, Server, SyncOptions, Value,
-    WebSocketListener,
+    Added, Json, Log, MemoryStore, RunningServer, Server, SyncOptions, Value, WebSocketListener,
 };
 use serde_json::json;
 

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use logux_sync::{
-    BaseSync, ClientSync, Error, Log, MemoryStore, Misbehaviour, Role, Server, Session, State,
-    SyncOptions, Value,
+    BaseSync, ClientSync, Error, Limits, Log, MemoryStore, Misbehaviour, Role, Server, Session,
+    State, SyncOptions, Value,
 };
 use serde_json::json;
 
@@ -247,7 +247,7 @@ async fn before_authentication_little_is_taken<C: Cell>() {
 async fn a_frame_over_the_limit_is_refused<C: Cell>() {
     let log = log("node").await;
     let (near, far) = C::pair().await;
-    let options = SyncOptions::new().max_frame(1000);
+    let options = SyncOptions::new().limits(Limits::default().frame(1000));
     let session = BaseSync::new(&log, C::CODEC, Acceptor, near).options(options).start();
     let mut peer = Peer::new::<C>(far);
     peer.introduce(Acceptor).await;
@@ -266,10 +266,10 @@ async fn the_limits_of_a_session_are_its_options<C: Cell>() {
     let events = json!(["sync", 1, {}, { "id": "1", "time": 1 }, [], { "id": "2", "time": 1 }]);
     let headers = json!(["headers", { "a": "x".repeat(2000) }]);
     for (options, message, phase) in [
-        (options().max_depth(2), json!(["headers", { "a": [[]] }]), Live),
-        (options().max_events(1), events.clone(), Live),
-        (options().max_objects(2), events.clone(), Live),
-        (options().max_frame(1000), headers.clone(), Live),
+        (options().limits(Limits::default().depth(2)), json!(["headers", { "a": [[]] }]), Live),
+        (options().limits(Limits::default().events(1)), events.clone(), Live),
+        (options().limits(Limits::default().objects(2)), events.clone(), Live),
+        (options().limits(Limits::default().frame(1000)), headers.clone(), Live),
         (options().max_frame_before_auth(1000), headers.clone(), Opening),
     ] {
         let message = message.to_string();

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use logux_sync::codecs::Message;
 use logux_sync::{
-    Added, BaseSync, Clock, Codec, Cursors, Epoch, Json, Limits, Log, MemoryStore, Message, NodeId,
-    Role, Session, State, Store, SyncOptions, Timestamp, Value,
+    Added, BaseSync, Clock, Codec, Cursors, Epoch, Json, Limits, Log, MemoryStore, NodeId, Role,
+    Session, State, Store, SyncOptions, Timestamp, Value,
 };
 use serde_json::json;
 use tokio::runtime::Handle;

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use logux_sync::transports::{
-    HttpClient, HttpReceiver, HttpSender, LongPollReceiver, LongPollSender, MemoryReceiver,
-    MemorySender, WebSocketReceiver, WebSocketSender,
+    Format, FrameReceiver, FrameSender, HttpClient, HttpReceiver, HttpSender, Link,
+    LongPollReceiver, LongPollSender, MemoryLink, MemoryListener, MemoryReceiver, MemorySender,
+    WebSocketLink, WebSocketReceiver, WebSocketSender,
 };
 use logux_sync::{
-    Codec, Format, FrameReceiver, FrameSender, HttpListener, HttpService, Json, Link, Listener,
-    ListenerOptions, LongPoll, Memory, MemoryLink, MemoryListener, MessagePack, Transport,
-    WebSocket, WebSocketLink, WebSocketListener, Xml, format,
+    Codec, HttpListener, HttpService, Json, Listener, ListenerOptions, LongPoll, Memory,
+    MessagePack, Transport, WebSocket, WebSocketListener, Xml, format,
 };
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc;

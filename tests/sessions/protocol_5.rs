@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use logux_sync::codecs::Protocol;
 use logux_sync::{
-    Added, ClientSync, Clock, Entry, Error, EventId, Log, MemoryStore, Misbehaviour, Protocol,
-    Server, ServerSync, State, SyncOptions, Timestamp, Value,
+    Added, ClientSync, Clock, Entry, Error, EventId, Log, MemoryStore, Misbehaviour, Server,
+    ServerSync, State, SyncOptions, Timestamp, Value,
 };
 use serde_json::json;
 

@@ -5,11 +5,9 @@ use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use logux_sync::codecs::{Sync, WireId, WireMeta, shown};
-use logux_sync::{
-    Added, Codec, Extra, FrameReceiver, FrameSender, Json, Limits, Link, Listener, Message,
-    Timestamp, Transport, format,
-};
+use logux_sync::codecs::{Message, Sync, WireId, WireMeta, shown};
+use logux_sync::transports::{FrameReceiver, FrameSender, Link};
+use logux_sync::{Added, Codec, Extra, Json, Limits, Listener, Timestamp, Transport, format};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 

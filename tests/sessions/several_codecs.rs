@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use logux_sync::codecs::Message;
 use logux_sync::{
-    ClientSync, Codec, Error, Json, Limits, Log, LoguxBinary, MemoryStore, Message, MessagePack,
-    Server, Session, State, Value, Xml,
+    ClientSync, Codec, Error, Json, Limits, Log, LoguxBinary, MemoryStore, MessagePack, Server,
+    Session, State, Value, Xml,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -83,7 +84,7 @@ impl Codec for Unheard {
     const NAME: &'static str = "unheard";
     const MEDIA_TYPE: &'static str = "application/json";
     const TEXT: bool = true;
-    type Error = logux_sync::JsonError;
+    type Error = logux_sync::codecs::JsonError;
 
     fn encode<E: Serialize>(
         &self,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use logux_sync::transports::{Format, Link};
 use logux_sync::{
-    Added, BaseSync, ClientSync, Clock, Codec, Cursors, Error, Format, Headers, Link, Log,
-    MemoryStore, Notice, ProtocolError, Reconnect, Role, Server, ServerSync, Session, State, Store,
-    SyncOptions, Transport, Value,
+    Added, BaseSync, ClientSync, Clock, Codec, Cursors, Error, Headers, Log, MemoryStore, Notice,
+    ProtocolError, Reconnect, Role, Server, ServerSync, Session, State, Store, SyncOptions,
+    Transport, Value,
 };
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};

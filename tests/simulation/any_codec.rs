@@ -1,4 +1,5 @@
-use logux_sync::{Codec, Json, Limits, Message, MessagePack, Xml};
+use logux_sync::codecs::Message;
+use logux_sync::{Codec, Json, Limits, MessagePack, Xml};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

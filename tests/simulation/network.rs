@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use logux_sync::{Format, FrameReceiver, FrameSender, Link, LinkInfo, Listener, NodeId, Transport};
+use logux_sync::transports::{Format, FrameReceiver, FrameSender, Link, LinkInfo};
+use logux_sync::{Listener, NodeId, Transport};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
+use logux_sync::codecs::Counter;
 use logux_sync::{
-    Added, Counter, Created, Cursors, Entry, Epoch, EventId, MemoryStore, NodeId, Store,
-    StoreError, Timestamp,
+    Added, Created, Cursors, Entry, Epoch, EventId, MemoryStore, NodeId, Store, StoreError,
+    Timestamp,
 };
 
 /// What a node's store holds, readable at once.

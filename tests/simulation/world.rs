@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
+use logux_sync::codecs::{Message, Protocol};
 use logux_sync::{
-    Added, ClientSync, Clock, Codec, Entry, EventId, Limits, Log, Message, NodeId, Protocol,
-    Reconnect, RunningServer, Server, Session, State, Store, SyncOptions, Timestamp,
+    Added, ClientSync, Clock, Codec, Entry, EventId, Limits, Log, NodeId, Reconnect, RunningServer,
+    Server, Session, State, Store, SyncOptions, Timestamp,
 };
 use tokio::time::{Instant, Sleep, sleep, timeout};
 

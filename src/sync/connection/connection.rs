@@ -80,7 +80,7 @@ where
     ) -> Self {
         let Link { sender, receiver, info } = link;
         let codec = codec.for_connection();
-        let batch_limits = BatchLimits::new(options.batch, options.max_frame);
+        let batch_limits = BatchLimits::new(options.batch, options.limits.frame);
         Self {
             admission: Admission::new(log, &options.admission, config.role, info),
             reader: Reader::new(receiver, codec.clone(), options.limits, reporter),
@@ -124,7 +124,7 @@ where
                 // this waits for the peer to close.
                 let goodbye = async {
                     if outgoing.close().await {
-                        reader.drain(options.max_frame).await;
+                        reader.drain(options.limits.frame).await;
                     }
                 };
                 // A peer that does not take the last frames, or does not close, has had its time.
@@ -280,8 +280,8 @@ where
 
     /// The longest frame that is taken now. A peer that was not let in has little to say.
     fn max_frame(&self) -> usize {
-        let SyncOptions { max_frame, max_frame_before_auth, .. } = *self.options;
-        if self.rules.is_live() { max_frame } else { max_frame.min(max_frame_before_auth) }
+        let SyncOptions { limits, max_frame_before_auth, .. } = *self.options;
+        if self.rules.is_live() { limits.frame } else { limits.frame.min(max_frame_before_auth) }
     }
 
     fn now(&self) -> Now {

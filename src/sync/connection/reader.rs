@@ -50,7 +50,7 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
         self.in_a_row += 1;
         self.ended = !matches!(received, Ok(Some(_)));
         match received {
-            Ok(Some(frame)) => Ok(Some(self.decode(frame))),
+            Ok(Some(frame)) => Ok(Some(self.decode(frame, max_frame))),
             Ok(None) => Ok(None),
             // A frame that is not one is the peer's fault, everything else is the link's.
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -62,8 +62,8 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
         }
     }
 
-    fn decode<E: Event>(&self, frame: Bytes) -> Input<E> {
-        let decoded = self.codec.decode(&frame, self.limits).map_err(bounded);
+    fn decode<E: Event>(&self, frame: Bytes, max_frame: usize) -> Input<E> {
+        let decoded = self.codec.decode(&frame, self.limits.frame(max_frame)).map_err(bounded);
         let events = match &decoded {
             Ok(Message::Sync(sync)) => sync.entries.len() as u64,
             _ => 0,
