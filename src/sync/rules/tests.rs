@@ -26,7 +26,7 @@ impl Clock {
     fn now(&self) -> Now {
         let milliseconds = 1_790_000_000_000 + u64::try_from(self.elapsed.as_millis()).unwrap();
         let clock = Timestamp::new(milliseconds).unwrap();
-        Now { elapsed: self.elapsed - self.start, clock }
+        Now { elapsed: self.elapsed.saturating_sub(self.start), clock }
     }
 
     fn advance(&mut self, by: Duration) {
