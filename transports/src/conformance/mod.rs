@@ -30,7 +30,7 @@ use crate::link::{Format, FrameReceiver, FrameSender, Link, Listener, Transport}
 use frames::{BINARY, FORMATS};
 
 /// Far more than any step of these checks takes.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The longest frame of the checks, in bytes.
 const MAX_FRAME: usize = 1 << 20;
