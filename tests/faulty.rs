@@ -17,7 +17,7 @@ const SEEDS: u64 = 50;
 const EVENTS: usize = 50;
 
 /// Far above what any world takes, in paused time.
-const LIMIT: Duration = Duration::from_hours(1);
+const LIMIT: Duration = Duration::from_secs(60 * 60);
 
 const fn milliseconds(count: u64) -> Duration {
     Duration::from_millis(count)

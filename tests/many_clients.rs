@@ -26,7 +26,7 @@ use tokio::time::{sleep, timeout};
 const EVENTS: u32 = 100;
 
 /// How long all may take.
-const LIMIT: Duration = Duration::from_mins(5);
+const LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// Far above what an idle session takes, for that differs from system to system.
 const MAX_BYTES_PER_SESSION: usize = 64 << 10;

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 /// How long a run may take; one from which a frame was lost would take for ever.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The longest frame.
 pub(crate) const MAX_FRAME: usize = 1 << 20;

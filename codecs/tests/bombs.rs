@@ -3,6 +3,7 @@
 //!
 //! The recipes are in `bombs/<codec>/<name>.bomb`: a comment, `taken` or `refused`, then parts of
 //! the frame, each so many times: `1000 * "text"` (a JSON string) or `1000 x c0 ff` (bytes).
+#![cfg(any(feature = "json", feature = "message-pack", feature = "xml"))]
 
 use std::collections::HashMap;
 use std::fs;

@@ -213,7 +213,7 @@ async fn nothing_is_read_while_auth_runs<C: Cell>() {
     let (near, far) = C::pair().await;
     let server = ServerSync::new(&log, C::CODEC, near)
         .options(ok().auth(async |_| {
-            sleep(Duration::from_mins(1)).await;
+            sleep(Duration::from_secs(60)).await;
             true
         }))
         .start();
@@ -299,7 +299,7 @@ async fn who_is_refused_too_often_is_not_asked_for_a_while<C: Cell>() {
 async fn limits_on_refusals_can_be_set_and_taken_away<C: Cell>() {
     let log = log("server").await;
     let asked = Arc::new(AtomicUsize::new(0));
-    let options = counted(&asked).bruteforce(RefusalLimit::new(1, Duration::from_mins(1)));
+    let options = counted(&asked).bruteforce(RefusalLimit::new(1, Duration::from_secs(60)));
     assert_eq!(answer::<C>(&log, &options, &connect("10:1", "wrong")).await.unwrap(), WRONG);
     sleep(Duration::from_secs(59)).await;
     assert_eq!(answer::<C>(&log, &options, &connect("10:1", "right")).await.unwrap(), BRUTEFORCE);
@@ -449,7 +449,7 @@ async fn refused<C: Cell>(error: &str) -> (Session, Option<Peer>) {
     server.next().await.unwrap();
     server.send(error).await;
     server.hang_up().await;
-    let again = timeout(Duration::from_hours(1), Peer::accept::<C>(&mut listener)).await;
+    let again = timeout(Duration::from_secs(60 * 60), Peer::accept::<C>(&mut listener)).await;
     (client, again.ok())
 }
 

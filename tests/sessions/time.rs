@@ -304,7 +304,7 @@ async fn an_event_of_1970<C: Cell>(by_client: bool, client_ahead: i64) {
     let client = ClientSync::new(&client_log, C::CODEC, quick(transport))
         .options(options().fix_time(true))
         .start();
-    sleep(Duration::from_mins(5)).await;
+    sleep(Duration::from_secs(5 * 60)).await;
     let connections = client.diagnostics().connections;
     assert_eq!(held(&client_log).await, [0, 1, 2], "{connections} connections");
     assert_eq!(held(&server_log).await, [0, 1, 2], "{connections} connections");
@@ -327,7 +327,7 @@ async fn an_event_of_1970_may_be_moved_forward<C: Cell>() {
 async fn events_from_the_far_future_are_as_the_policy_says<C: Cell>() {
     const REFUSED: i64 = -1;
 
-    let hours = |hours: u64| Duration::from_hours(hours);
+    let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
     for (policy, time, kept) in [
         (None, 24 * HOUR, 24 * HOUR),
         (None, 24 * HOUR + 1, 24 * HOUR),
@@ -724,16 +724,16 @@ async fn each_wish_to_dial_now_is_one_attempt<C: Cell>() {
     let (transport, listener) = C::listen();
     drop(listener);
     let patient = Reconnect::new(transport)
-        .first_delay(Duration::from_hours(1000))
-        .min_delay(Duration::from_hours(1000))
-        .max_delay(Duration::from_hours(1000));
+        .first_delay(Duration::from_secs(1000 * 60 * 60))
+        .min_delay(Duration::from_secs(1000 * 60 * 60))
+        .max_delay(Duration::from_secs(1000 * 60 * 60));
     let client = ClientSync::new(&log, C::CODEC, patient).start();
     let mut errors = client.errors();
     // Each fails, and nothing but the wish has it dial again: so many wishes, so many attempts.
     for _ in 0..10 {
         let error = timeout(Duration::from_secs(1), errors.next()).await.unwrap().unwrap();
         assert!(matches!(*error, Error::Link(_)), "{error}");
-        assert!(timeout(Duration::from_mins(1), errors.next()).await.is_err());
+        assert!(timeout(Duration::from_secs(60), errors.next()).await.is_err());
         client.reconnect_now().await;
     }
 }
@@ -742,9 +742,9 @@ async fn a_client_that_waits_can_be_told_to_dial_now<C: Cell>() {
     let log = log("client").await;
     let (transport, mut listener) = C::listen();
     let patient = Reconnect::new(transport)
-        .first_delay(Duration::from_hours(1000))
-        .min_delay(Duration::from_hours(1000))
-        .max_delay(Duration::from_hours(1000))
+        .first_delay(Duration::from_secs(1000 * 60 * 60))
+        .min_delay(Duration::from_secs(1000 * 60 * 60))
+        .max_delay(Duration::from_secs(1000 * 60 * 60))
         .seed(1);
     let client = ClientSync::new(&log, C::CODEC, patient).start();
     for n in 1..=5 {
@@ -763,7 +763,7 @@ async fn a_client_that_waits_can_be_told_to_dial_now<C: Cell>() {
         assert_eq!(client.state(), State::Synchronized);
         assert_eq!(client.diagnostics().connections, n);
         server.hang_up().await;
-        assert!(timeout(Duration::from_mins(1), Peer::accept::<C>(&mut listener)).await.is_err());
+        assert!(timeout(Duration::from_secs(60), Peer::accept::<C>(&mut listener)).await.is_err());
         assert_eq!(client.state(), State::Disconnected);
         client.reconnect_now().await;
     }

@@ -264,7 +264,7 @@ pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
     if let Some(open) = &features.private {
         open.store(true, Ordering::Relaxed);
     }
-    let settled = timeout(Duration::from_hours(1), async {
+    let settled = timeout(Duration::from_secs(60 * 60), async {
         while !are_settled(&nodes, events, features.fix_time).await {
             for node in &nodes {
                 node.reevaluate().await;

@@ -14,7 +14,7 @@ use crate::rt::{Instant, JoinSet, sleep_until};
 const CAPACITY: usize = 16;
 
 /// No frame takes longer, so that times can be added.
-const YEAR: Duration = Duration::from_hours(365 * 24);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A bad network for tests: wraps a transport or a listener, and delays frames, lets only so many
 /// bytes pass, and cuts links, all drawn from a seed.

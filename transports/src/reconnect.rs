@@ -46,7 +46,7 @@ impl<T> Reconnect<T> {
         Self {
             transport,
             first_delay: Duration::from_secs(1),
-            max_delay: Duration::from_mins(1),
+            max_delay: Duration::from_secs(60),
             min_delay: Duration::from_millis(100),
             attempts: u32::MAX,
             failed: 0,
@@ -129,7 +129,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn waits_grow_to_the_bound_and_start_over_after_a_synchronization() {
         let mut transport =
-            Reconnect::new(Memory::listen().0).max_delay(Duration::from_mins(1)).seed(1);
+            Reconnect::new(Memory::listen().0).max_delay(Duration::from_secs(60)).seed(1);
         let mut longest = [Duration::ZERO; 12];
         for _ in 0..200 {
             assert!(transport.retry(true).await);

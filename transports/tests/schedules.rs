@@ -64,7 +64,7 @@ impl Weather {
         let (cut_request, repeat_now, repeat_late) = (often(most), often(60), often(60));
         let delay = match (is_harsh, random.u32(0..3)) {
             (_, 0) => Duration::ZERO,
-            (true, 1) => Duration::from_mins(1),
+            (true, 1) => Duration::from_secs(60),
             _ => Duration::from_millis(random.u64(1..2000)),
         };
         let until = Instant::now() + Duration::from_secs(random.u64(1..120));

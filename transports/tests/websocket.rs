@@ -376,7 +376,7 @@ async fn who_is_slow_to_open_holds_up_nobody_and_is_cut() {
 #[tokio::test]
 async fn what_is_no_websocket_is_cut_and_nobody_else_is_held_up() {
     let (listener, _) = listen().await;
-    let options = ListenerOptions::new().handshake_timeout(Duration::from_hours(1));
+    let options = ListenerOptions::new().handshake_timeout(Duration::from_secs(60 * 60));
     let mut listener = listener.options(options);
     let address = listener.local_addr().unwrap();
     let mut silent = TcpStream::connect(address).await.unwrap();
@@ -408,7 +408,7 @@ async fn what_is_no_websocket_is_cut_and_nobody_else_is_held_up() {
 #[tokio::test]
 async fn a_request_that_comes_byte_by_byte_without_end_is_cut() {
     let (listener, _) = listen().await;
-    let options = ListenerOptions::new().handshake_timeout(Duration::from_hours(1));
+    let options = ListenerOptions::new().handshake_timeout(Duration::from_secs(60 * 60));
     let mut listener = listener.options(options);
     let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     stream.set_nodelay(true).unwrap();

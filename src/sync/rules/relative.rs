@@ -37,7 +37,7 @@ pub enum FarFuture {
 
 impl Default for FarFuture {
     fn default() -> Self {
-        Self::Clamp(Duration::from_hours(24))
+        Self::Clamp(Duration::from_secs(24 * 60 * 60))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::rt::timeout;
 pub(super) const MAX_FRAME: usize = 1 << 20;
 
 /// Far more than any step of these checks takes.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a check has found: an error says what is wrong.
 pub(super) type Checked<T = ()> = Result<T, String>;

@@ -30,7 +30,7 @@ pub use web_time::Instant;
 const SLICE: Duration = Duration::from_millis(8);
 
 /// The longest single timer: JavaScript takes 2^31 milliseconds for none at all.
-const LONGEST_TIMER: Duration = Duration::from_hours(24);
+const LONGEST_TIMER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Runs a future as a task of its own, which goes on when the handle is dropped.
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
