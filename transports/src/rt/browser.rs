@@ -29,7 +29,7 @@ pub use web_time::Instant;
 /// How long work may go on before the page gets its turn: half a frame at 60 per second.
 const SLICE: Duration = Duration::from_millis(8);
 
-/// The longest single timer: JavaScript takes 2^31 milliseconds for none at all.
+/// The longest single timer. JavaScript treats 2^31 milliseconds or more as zero.
 const LONGEST_TIMER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Runs a future as a task of its own, which goes on when the handle is dropped.
@@ -319,8 +319,8 @@ pub async fn consume_budget() {
 
 /// Gives the page its turn: it draws, and answers its user.
 ///
-/// Tasks that wake each other are all run before that. A message is not: it is a turn of its own, and
-/// is not slowed down as short timers are.
+/// The page waits until no task is ready, so waking a task would not give it its turn. A message does:
+/// it is delivered in a turn of its own, and browsers do not delay it as they delay short timers.
 pub async fn yield_now() {
     let turn = SendWrapper::new(async {
         let Ok(channel) = MessageChannel::new() else { return };

@@ -1,5 +1,4 @@
-//! What is asked of the runtime: tasks, timers, clocks and randomness. Nothing else in the library
-//! asks for them elsewhere.
+//! The one place where the library asks for tasks, timers, clocks and randomness.
 //!
 //! Natively this is tokio's own, so that a test may pause time. In a browser (the target
 //! `wasm32-unknown-unknown`) it is the page's event loop, with the same names and meanings.
