@@ -15,7 +15,7 @@ pub enum Error {
     #[error("the connection was lost or could not be opened")]
     Link(#[source] io::Error),
     /// The peer sent what the codec cannot read, or too much of it.
-    #[error("the peer sent a frame that is no {format} message")]
+    #[error("the peer sent a frame that is not a valid {format} message")]
     Frame {
         /// The codec's name.
         format: &'static str,
