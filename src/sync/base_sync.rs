@@ -3,7 +3,7 @@ use std::sync::Arc;
 use logux_codecs::{Added, Codec, Event};
 use logux_transports::{FrameReceiver, FrameSender, Link};
 
-use super::connection::{Connection, Lasting};
+use super::connection::{Connection, Context, Lasting};
 use super::error::Error;
 use super::options::SyncOptions;
 use super::rules::Role;
@@ -69,31 +69,30 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
         let Self { log, codec, role, link, options } = self;
         async move {
             reporter.state(State::Connecting);
-            let result = async {
-                let credentials = match &options.credentials {
-                    Some(credentials) => Some(credentials.produce().await?),
-                    None => None,
-                };
-                // Who will answer is not known, so nothing is claimed to be received from it.
-                let synced = options.admission.other_synced.unwrap_or(Added::ZERO);
-                let config = options.config(role, &log, credentials, synced);
-                let mut lasting = Lasting::default();
-                let ended = Connection::new(
-                    &log,
-                    &codec,
-                    &options,
-                    &reporter,
-                    &mut commands,
-                    &mut lasting,
-                    config,
-                    link,
-                )
-                .run()
-                .await;
-                reporter.state(State::Disconnected);
-                ended.result
+            let credentials = match &options.credentials {
+                Some(credentials) => match credentials.produce().await {
+                    Ok(credentials) => Some(credentials),
+                    Err(error) => {
+                        let error = reporter.error(error);
+                        return reporter.finish(Err(error));
+                    }
+                },
+                None => None,
             };
-            let result = result.await.map_err(|error| reporter.error(error));
+            // Who will answer is not known, so nothing is claimed to be received from it.
+            let synced = options.admission.other_synced.unwrap_or(Added::ZERO);
+            let config = options.config(role, &log, credentials, synced);
+            let mut lasting = Lasting::default();
+            let context = Context {
+                log: &log,
+                options: &options,
+                reporter: &reporter,
+                commands: &mut commands,
+                lasting: &mut lasting,
+            };
+            let ended = Connection::new(context, &codec, config, link).run().await;
+            reporter.state(State::Disconnected);
+            let result = ended.result.map_err(|error| reporter.error(error));
             reporter.finish(result)
         }
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use logux_codecs::{Codec, Event, NodeId};
 use logux_transports::{Link, Transport};
 
-use super::connection::{Connection, Ended, Lasting};
+use super::connection::{Connection, Context, Ended, Lasting};
 use super::error::Error;
 use super::format::format;
 use super::options::SyncOptions;
@@ -91,18 +91,9 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                         config.headers = headers;
                     }
                     let Self { log, codec, options, .. } = &*self;
-                    let ended = Connection::new(
-                        log,
-                        codec,
-                        options,
-                        reporter,
-                        commands,
-                        &mut lasting,
-                        config,
-                        link,
-                    )
-                    .run()
-                    .await;
+                    let lasting = &mut lasting;
+                    let context = Context { log, options, reporter, commands, lasting };
+                    let ended = Connection::new(context, codec, config, link).run().await;
                     if lasting.was_let_in {
                         // Later connections go on from where this one came to.
                         self.options.admission.synced = None;
@@ -112,10 +103,10 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                 }
                 Err(error) => Ended { result: Err(error), closed_here: false, synchronized: false },
             };
-            let lasts = ended.result.as_ref().is_err_and(|error| !error.is_transient());
+            let is_final = ended.result.as_ref().is_err_and(|error| !error.is_transient());
             show_offline(&self.log, reporter).await;
             let result = ended.result.map_err(|error| reporter.error(error));
-            if ended.closed_here || lasts {
+            if ended.closed_here || is_final {
                 return result;
             }
             let again = tokio::select! {

@@ -43,6 +43,15 @@ pub(crate) struct Lasting {
     pub(crate) was_let_in: bool,
 }
 
+/// The session that a connection belongs to.
+pub(crate) struct Context<'a, E> {
+    pub(crate) log: &'a Log<E>,
+    pub(crate) options: &'a SyncOptions<E>,
+    pub(crate) reporter: &'a Reporter,
+    pub(crate) commands: &'a mut Commands,
+    pub(crate) lasting: &'a mut Lasting,
+}
+
 /// One connection: the rules, and the lanes that do what they say.
 pub(crate) struct Connection<'a, E, C, S, R> {
     rules: Rules<E>,
@@ -67,17 +76,13 @@ where
     S: FrameSender,
     R: FrameReceiver,
 {
-    #[expect(clippy::too_many_arguments, reason = "each lane takes what is its own")]
     pub(crate) fn new(
-        log: &'a Log<E>,
+        context: Context<'a, E>,
         codec: &C,
-        options: &'a SyncOptions<E>,
-        reporter: &'a Reporter,
-        commands: &'a mut Commands,
-        lasting: &'a mut Lasting,
         config: Config,
         link: Link<S, R>,
     ) -> Self {
+        let Context { log, options, reporter, commands, lasting } = context;
         let Link { sender, receiver, info } = link;
         let codec = codec.for_connection();
         let batch_limits = BatchLimits::new(options.batch, options.limits.frame);
@@ -119,19 +124,18 @@ where
                 result = result.and(self.intake.finish().await.map_err(Error::from));
             }
             if !matches!(result, Err(Error::Link(_))) {
-                let Self { outgoing, mut reader, options, .. } = self;
                 // A socket that is dropped with unread bytes may take back what was sent last, so
                 // this waits for the peer to close.
                 let goodbye = async {
-                    if outgoing.close().await {
-                        reader.drain(options.limits.frame).await;
+                    if self.outgoing.close().await {
+                        self.reader.drain(self.options.limits.frame).await;
                     }
                 };
                 // A peer that does not take the last frames, or does not close, has had its time.
                 let _ = timeout(FAREWELL, goodbye).await;
             }
-            let (closed_here, synchronized) = (self.closed_here, self.rules.was_synchronized());
-            Ended { result, closed_here, synchronized }
+            let synchronized = self.rules.was_synchronized();
+            Ended { result, closed_here: self.closed_here, synchronized }
         };
         running.instrument(span)
     }

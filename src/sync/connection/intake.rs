@@ -132,7 +132,7 @@ impl<'a, E: Event> Intake<'a, E> {
     }
 
     /// Stores what is under way and what still waits; not what the user was not asked about.
-    pub(crate) async fn finish(mut self) -> Result<(), StoreError> {
+    pub(crate) async fn finish(&mut self) -> Result<(), StoreError> {
         if let Some(under_way) = self.storing.take() {
             under_way.await?;
         }

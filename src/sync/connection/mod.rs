@@ -15,4 +15,4 @@ mod intake;
 mod outgoing;
 mod reader;
 
-pub(crate) use connection::{Connection, Ended, Lasting};
+pub(crate) use connection::{Connection, Context, Ended, Lasting};

@@ -132,15 +132,16 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
     }
 
     /// Sends all that waits, and closes. `false` if the link failed.
-    pub(crate) async fn close(mut self) -> bool {
-        let sender = match self.sender {
+    pub(crate) async fn close(&mut self) -> bool {
+        let sender = match self.sender.take() {
             Some(sender) => sender,
+            None if self.writing.is_free() => return false,
             None => match self.writing.result().await {
                 (sender, Ok(())) => sender,
                 (_, Err(_)) => return false,
             },
         };
-        let (sender, written) = write(sender, self.waiting).await;
+        let (sender, written) = write(sender, std::mem::take(&mut self.waiting)).await;
         written.is_ok() && sender.close().await.is_ok()
     }
 }
