@@ -23,9 +23,11 @@ mod transport;
 
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use crate::boxed::BoxedLink;
 use crate::link::{Format, FrameReceiver, FrameSender, Link, Listener, Transport};
 use frames::{BINARY, FORMATS};
 
@@ -38,22 +40,34 @@ const MAX_FRAME: usize = 1 << 20;
 /// What a check has found.
 type Checked<T = ()> = Result<T, String>;
 
+/// The two ends of a new link for frames of a format.
+type Pair<'a> = &'a (dyn Fn(Format) -> LocalBoxFuture<'a, Checked<Ends>> + 'a);
+
+type Ends = (BoxedLink, BoxedLink);
+
 /// Checks a transport and the listener that it reaches: the links that they make, as [`link`] does,
 /// that many can be open at once, and that a lost one can be dialled anew.
 ///
 /// Takes some seconds with a transport that goes through the operating system, most of which are
 /// waited for what must not happen.
-pub async fn transport<T: Transport, L: Listener>(mut transport: T, mut listener: L) {
-    let lost = transport::a_lost_link_is_dialled_anew(&mut transport, &mut listener).await;
-    demand("a_lost_link_is_dialled_anew", lost);
-    let both = Mutex::new((&mut transport, &mut listener));
-    link(async |format| {
-        let mut both = both.lock().await;
-        let (transport, listener) = &mut *both;
-        demand("a_link_opens", transport::connect(*transport, *listener, format).await)
+pub async fn transport<T: Transport, L: Listener>(transport: T, listener: L) {
+    let both = Mutex::new((transport, listener));
+    check_transport(&|format| {
+        let both = &both;
+        Box::pin(async move {
+            let (transport, listener) = &mut *both.lock().await;
+            transport::connect(transport, listener, format).await
+        })
     })
     .await;
-    let many = transport::many_links_are_open_at_once(&mut transport, &mut listener).await;
+}
+
+/// Not generic, as all checks: they are compiled once for all transports.
+async fn check_transport(pair: Pair<'_>) {
+    let lost = transport::a_lost_link_is_dialled_anew(pair).await;
+    demand("a_lost_link_is_dialled_anew", lost);
+    check_link(pair).await;
+    let many = transport::many_links_are_open_at_once(pair).await;
     demand("many_links_are_open_at_once", many);
 }
 
@@ -74,6 +88,18 @@ where
     S2: FrameSender,
     R2: FrameReceiver,
 {
+    check_link(&|format| {
+        let pair = &pair;
+        Box::pin(async move {
+            let (left, right) = pair(format).await;
+            Ok((left.boxed(), right.boxed()))
+        })
+    })
+    .await;
+}
+
+async fn check_link(pair: Pair<'_>) {
+    let pair = async |format| demand("a_link_opens", pair(format).await);
     for format in FORMATS {
         let (left, right) = pair(format).await;
         let arrived = link::frames_arrive_whole_and_in_order(left, right, format).await;
@@ -130,10 +156,13 @@ where
     R2: FrameReceiver,
     C: FnOnce(),
 {
-    let (left, right, cut) = pair(BINARY).await;
-    demand("a_cut_in_the_middle", link::a_cut_in_the_middle(left, right, cut).await);
-    let (left, right, cut) = pair(BINARY).await;
-    demand("a_cut_in_the_middle", link::a_cut_in_the_middle(right, left, cut).await);
+    for swapped in [false, true] {
+        let (left, right, cut) = pair(BINARY).await;
+        let (left, right) = (left.boxed(), right.boxed());
+        let (left, right) = if swapped { (right, left) } else { (left, right) };
+        let found = link::a_cut_in_the_middle(left, right, Box::new(cut)).await;
+        demand("a_cut_in_the_middle", found);
+    }
 }
 
 fn demand<T>(check: &str, found: Checked<T>) -> T {
