@@ -1,21 +1,21 @@
 //! What the suite runs on: each codec over each transport is a cell.
 
 use std::io;
-use std::marker::PhantomData;
+use std::pin::Pin;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use logux_sync::transports::{
-    Format, FrameReceiver, FrameSender, HttpClient, HttpReceiver, HttpSender, Link,
-    LongPollReceiver, LongPollSender, MemoryLink, MemoryListener, MemoryReceiver, MemorySender,
-    WebSocketLink, WebSocketReceiver, WebSocketSender,
+    BoxedLink, BoxedReceiver, BoxedSender, Format, HttpClient, Link, MemoryListener, WebSocketLink,
+    WebSocketReceiver, WebSocketSender,
 };
 use logux_sync::{
     Codec, HttpListener, HttpService, Json, Listener, ListenerOptions, LongPoll, Memory,
     MessagePack, Transport, WebSocket, WebSocketListener, Xml, format,
 };
 use tokio::io::{DuplexStream, duplex};
+use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tower_service::Service;
@@ -24,9 +24,17 @@ use tower_service::Service;
 macro_rules! on_every_cell {
     ($($test:ident),* $(,)?) => { $(
         mod $test {
-            over_memory!($test);
-            over_websocket!($test);
-            over_long_poll!($test);
+            run_on! { $test:
+                json_memory: Json, Memory;
+                message_pack_memory: MessagePack, Memory;
+                xml_memory: Xml, Memory;
+                json_websocket: Json, WebSocket;
+                message_pack_websocket: MessagePack, WebSocket;
+                xml_websocket: Xml, WebSocket;
+                json_long_poll: Json, LongPoll;
+                message_pack_long_poll: MessagePack, LongPoll;
+                xml_long_poll: Xml, LongPoll;
+            }
         }
     )* };
 }
@@ -35,73 +43,55 @@ macro_rules! on_every_cell {
 macro_rules! on_every_codec {
     ($($test:ident),* $(,)?) => { $(
         mod $test {
-            over_memory!($test);
+            run_on! { $test:
+                json_memory: Json, Memory;
+                message_pack_memory: MessagePack, Memory;
+                xml_memory: Xml, Memory;
+            }
         }
     )* };
-}
-
-macro_rules! over_memory {
-    ($test:ident) => {
-        run_on! { $test:
-            json_memory: Json, InMemory;
-            message_pack_memory: MessagePack, InMemory;
-            xml_memory: Xml, InMemory;
-        }
-    };
-}
-
-macro_rules! over_websocket {
-    ($test:ident) => {
-        run_on! { $test:
-            json_websocket: Json, OverWebSocket;
-            message_pack_websocket: MessagePack, OverWebSocket;
-            xml_websocket: Xml, OverWebSocket;
-        }
-    };
-}
-
-macro_rules! over_long_poll {
-    ($test:ident) => {
-        run_on! { $test:
-            json_long_poll: Json, OverLongPoll;
-            message_pack_long_poll: MessagePack, OverLongPoll;
-            xml_long_poll: Xml, OverLongPoll;
-        }
-    };
 }
 
 macro_rules! run_on {
     ($test:ident: $($cell:ident: $codec:ident, $wire:ident;)*) => { $(
-        #[tokio::test(start_paused = true)]
-        async fn $cell() {
-            use $crate::cells::{Over, $wire};
-            super::$test::<Over<logux_sync::$codec, $wire>>().await;
+        #[test]
+        fn $cell() {
+            let test = super::$test::<logux_sync::$codec>();
+            $crate::cells::run($crate::cells::Wire::$wire, Box::pin(test));
         }
     )* };
 }
 
-/// A codec over a transport.
+tokio::task_local! {
+    /// The transport of the running test. It is no type, for each test would then be compiled for
+    /// each transport, and with it the whole engine.
+    static WIRE: Wire;
+}
+
+/// Runs a test over a transport, in paused time.
+pub(crate) fn run(wire: Wire, test: Pin<Box<dyn Future<Output = ()>>>) {
+    let runtime = runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(WIRE.scope(wire, test));
+}
+
+/// A codec, over the transport that the test runs over.
 pub(crate) trait Cell: 'static {
     type Codec: TestCodec;
-    type Wire: Wire;
     const CODEC: Self::Codec = Self::Codec::NEW;
 
     /// The two ends of one link.
-    async fn pair() -> (LinkOf<Self::Wire>, LinkOf<Self::Wire>) {
-        Self::Wire::pair(format::<Self::Codec>()).await
+    async fn pair() -> (BoxedLink, BoxedLink) {
+        WIRE.get().pair(format::<Self::Codec>()).await
     }
 
     /// A transport and the listener that it reaches.
-    fn listen() -> (<Self::Wire as Wire>::Transport, <Self::Wire as Wire>::Listener) {
-        Self::Wire::listen()
+    fn listen() -> (AnyTransport, AnyListener) {
+        WIRE.get().listen()
     }
 }
 
-pub(crate) struct Over<C, W>(PhantomData<(C, W)>);
-
-impl<C: TestCodec, W: Wire> Cell for Over<C, W> {
+impl<C: TestCodec> Cell for C {
     type Codec = C;
-    type Wire = W;
 }
 
 /// A codec, and how any value is written in it, so that a peer can say what is no message.
@@ -145,62 +135,91 @@ impl TestCodec for Xml {
 }
 
 /// A transport that works in paused time.
-pub(crate) trait Wire: 'static {
-    type Sender: FrameSender;
-    type Receiver: FrameReceiver;
-    type Transport: Transport<Sender = Self::Sender, Receiver = Self::Receiver> + Clone + Sync;
-    type Listener: Listener<Sender = Self::Sender, Receiver = Self::Receiver>;
-
-    async fn pair(format: Format) -> (LinkOf<Self>, LinkOf<Self>);
-    fn listen() -> (Self::Transport, Self::Listener);
+#[derive(Clone, Copy)]
+pub(crate) enum Wire {
+    Memory,
+    /// Over byte streams in memory: real sockets do not know that time is paused.
+    WebSocket,
+    /// Its requests reach the service without a network.
+    LongPoll,
 }
 
-pub(crate) type LinkOf<W> = Link<<W as Wire>::Sender, <W as Wire>::Receiver>;
-
-pub(crate) struct InMemory;
-
-impl Wire for InMemory {
-    type Sender = MemorySender;
-    type Receiver = MemoryReceiver;
-    type Transport = Memory;
-    type Listener = MemoryListener;
-
-    async fn pair(_: Format) -> (MemoryLink, MemoryLink) {
-        Memory::pair()
+impl Wire {
+    /// The two ends of one link.
+    async fn pair(self, format: Format) -> (BoxedLink, BoxedLink) {
+        let (mut transport, mut listener) = self.listen();
+        let accepted = listener.accept(std::slice::from_ref(&format), MAX_FRAME);
+        tokio::try_join!(accepted, transport.open(format, MAX_FRAME)).unwrap()
     }
 
-    fn listen() -> (Memory, MemoryListener) {
-        Memory::listen()
+    /// A transport and the listener that it reaches.
+    pub(crate) fn listen(self) -> (AnyTransport, AnyListener) {
+        match self {
+            Self::Memory => {
+                let (transport, listener) = Memory::listen();
+                (AnyTransport::Memory(transport), AnyListener::Memory(listener))
+            }
+            Self::WebSocket => {
+                let (dial, dialled) = mpsc::channel(16);
+                let listener = DuplexListener { dialled, handshakes: JoinSet::new() };
+                let transport = DuplexTransport { dial };
+                (AnyTransport::WebSocket(transport), AnyListener::WebSocket(listener))
+            }
+            Self::LongPoll => {
+                let (service, listener) = HttpListener::mounted(ListenerOptions::new());
+                let client = InProcess { service };
+                let transport = LongPoll::over("http://localhost/", client).unwrap();
+                (AnyTransport::LongPoll(transport), AnyListener::LongPoll(listener))
+            }
+        }
     }
 }
 
-/// WebSocket over byte streams in memory: real sockets do not know that time is paused.
-pub(crate) struct OverWebSocket;
+/// Of one type for all transports, so that the tests and the engine are compiled once for all.
+#[derive(Clone)]
+pub(crate) enum AnyTransport {
+    Memory(Memory),
+    WebSocket(DuplexTransport),
+    LongPoll(LongPoll<InProcess>),
+}
+
+impl Transport for AnyTransport {
+    type Sender = BoxedSender;
+    type Receiver = BoxedReceiver;
+
+    async fn open(&mut self, format: Format, max_frame: usize) -> io::Result<BoxedLink> {
+        match self {
+            Self::Memory(transport) => transport.open(format, max_frame).await.map(Link::boxed),
+            Self::WebSocket(transport) => transport.open(format, max_frame).await.map(Link::boxed),
+            Self::LongPoll(transport) => transport.open(format, max_frame).await.map(Link::boxed),
+        }
+    }
+}
+
+pub(crate) enum AnyListener {
+    Memory(MemoryListener),
+    WebSocket(DuplexListener),
+    LongPoll(HttpListener),
+}
+
+impl Listener for AnyListener {
+    type Sender = BoxedSender;
+    type Receiver = BoxedReceiver;
+
+    async fn accept(&mut self, formats: &[Format], max_frame: usize) -> io::Result<BoxedLink> {
+        match self {
+            Self::Memory(listener) => listener.accept(formats, max_frame).await.map(Link::boxed),
+            Self::WebSocket(listener) => listener.accept(formats, max_frame).await.map(Link::boxed),
+            Self::LongPoll(listener) => listener.accept(formats, max_frame).await.map(Link::boxed),
+        }
+    }
+}
 
 /// What the byte stream holds between the two ends.
 const CAPACITY: usize = 64 << 10;
 
 /// Above what any test sends, so that it is the session that refuses.
 pub(crate) const MAX_FRAME: usize = 1 << 30;
-
-impl Wire for OverWebSocket {
-    type Sender = WebSocketSender<DuplexStream>;
-    type Receiver = WebSocketReceiver<DuplexStream>;
-    type Transport = DuplexTransport;
-    type Listener = DuplexListener;
-
-    async fn pair(format: Format) -> (LinkOf<Self>, LinkOf<Self>) {
-        let (near, far) = duplex(CAPACITY);
-        let accepted =
-            WebSocketListener::accept_over(near, std::slice::from_ref(&format), MAX_FRAME);
-        tokio::try_join!(accepted, dial(far, format, MAX_FRAME)).unwrap()
-    }
-
-    fn listen() -> (DuplexTransport, DuplexListener) {
-        let (dial, dialled) = mpsc::channel(16);
-        (DuplexTransport { dial }, DuplexListener { dialled, handshakes: JoinSet::new() })
-    }
-}
 
 async fn dial(
     stream: DuplexStream,
@@ -268,28 +287,6 @@ impl Listener for DuplexListener {
     }
 }
 
-/// Long-poll, whose requests reach the service without a network.
-pub(crate) struct OverLongPoll;
-
-impl Wire for OverLongPoll {
-    type Sender = LongPollHalf<LongPollSender<InProcess>, HttpSender>;
-    type Receiver = LongPollHalf<LongPollReceiver<InProcess>, HttpReceiver>;
-    type Transport = LongPollTransport;
-    type Listener = LongPollListener;
-
-    async fn pair(format: Format) -> (LinkOf<Self>, LinkOf<Self>) {
-        let (mut transport, mut listener) = Self::listen();
-        let accepted = listener.accept(std::slice::from_ref(&format), MAX_FRAME);
-        tokio::try_join!(accepted, transport.open(format, MAX_FRAME)).unwrap()
-    }
-
-    fn listen() -> (LongPollTransport, LongPollListener) {
-        let (service, listener) = HttpListener::mounted(ListenerOptions::new());
-        let transport = LongPoll::over("http://localhost/", InProcess { service }).unwrap();
-        (LongPollTransport(transport), LongPollListener(listener))
-    }
-}
-
 /// Sends requests to a service that is in the same process.
 #[derive(Clone)]
 pub(crate) struct InProcess {
@@ -302,74 +299,5 @@ impl HttpClient for InProcess {
         let (head, body) = response.into_parts();
         let Ok(body) = body.collect().await;
         Ok(Response::from_parts(head, body.to_bytes()))
-    }
-}
-
-/// A half of the one who dialled, or of the one who accepted.
-pub(crate) enum LongPollHalf<N, F> {
-    Near(N),
-    Far(F),
-}
-
-impl<N: FrameSender, F: FrameSender> FrameSender for LongPollHalf<N, F> {
-    async fn send(&mut self, frame: Bytes) -> io::Result<()> {
-        match self {
-            Self::Near(near) => near.send(frame).await,
-            Self::Far(far) => far.send(frame).await,
-        }
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Near(near) => near.flush().await,
-            Self::Far(far) => far.flush().await,
-        }
-    }
-
-    async fn close(self) -> io::Result<()> {
-        match self {
-            Self::Near(near) => near.close().await,
-            Self::Far(far) => far.close().await,
-        }
-    }
-}
-
-impl<N: FrameReceiver, F: FrameReceiver> FrameReceiver for LongPollHalf<N, F> {
-    async fn receive(&mut self, max_frame: usize) -> io::Result<Option<Bytes>> {
-        match self {
-            Self::Near(near) => near.receive(max_frame).await,
-            Self::Far(far) => far.receive(max_frame).await,
-        }
-    }
-}
-
-#[derive(Clone)]
-pub(crate) struct LongPollTransport(LongPoll<InProcess>);
-
-impl Transport for LongPollTransport {
-    type Sender = <OverLongPoll as Wire>::Sender;
-    type Receiver = <OverLongPoll as Wire>::Receiver;
-
-    async fn open(&mut self, format: Format, max_frame: usize) -> io::Result<LinkOf<OverLongPoll>> {
-        let Link { sender, receiver, info } = self.0.open(format, max_frame).await?;
-        let (sender, receiver) = (LongPollHalf::Near(sender), LongPollHalf::Near(receiver));
-        Ok(Link { sender, receiver, info })
-    }
-}
-
-pub(crate) struct LongPollListener(HttpListener);
-
-impl Listener for LongPollListener {
-    type Sender = <OverLongPoll as Wire>::Sender;
-    type Receiver = <OverLongPoll as Wire>::Receiver;
-
-    async fn accept(
-        &mut self,
-        formats: &[Format],
-        max_frame: usize,
-    ) -> io::Result<LinkOf<OverLongPoll>> {
-        let Link { sender, receiver, info } = self.0.accept(formats, max_frame).await?;
-        let (sender, receiver) = (LongPollHalf::Far(sender), LongPollHalf::Far(receiver));
-        Ok(Link { sender, receiver, info })
     }
 }

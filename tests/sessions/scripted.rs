@@ -3,19 +3,17 @@
 
 use std::fmt;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use logux_sync::codecs::{Message, Sync, WireId, WireMeta, shown};
-use logux_sync::transports::{FrameReceiver, FrameSender, Link};
+use logux_sync::transports::{BoxedLink, FrameReceiver, FrameSender};
 use logux_sync::{Added, Codec, Extra, Json, Limits, Listener, Timestamp, Transport, format};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use crate::cells::{Cell, LinkOf, MAX_FRAME, TestCodec, Wire};
+use crate::cells::{AnyListener, AnyTransport, Cell, MAX_FRAME, TestCodec};
 
 /// Of one type for all cells, so that what the tests have in common is compiled once.
 pub(crate) struct Peer {
-    link: Box<dyn Frames>,
+    link: BoxedLink,
     to_frame: fn(&str) -> Vec<u8>,
     to_json: fn(&[u8]) -> String,
     bytes_sent: u64,
@@ -23,9 +21,9 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new<C: Cell>(link: LinkOf<C::Wire>) -> Self {
+    pub(crate) fn new<C: Cell>(link: BoxedLink) -> Self {
         Self {
-            link: Box::new(link),
+            link,
             to_frame: to_frame::<C::Codec>,
             to_json: to_json::<C::Codec>,
             bytes_sent: 0,
@@ -33,12 +31,12 @@ impl Peer {
         }
     }
 
-    pub(crate) async fn dial<C: Cell>(transport: &<C::Wire as Wire>::Transport) -> Self {
+    pub(crate) async fn dial<C: Cell>(transport: &AnyTransport) -> Self {
         let link = transport.clone().open(format::<C::Codec>(), MAX_FRAME).await;
         Self::new::<C>(link.unwrap())
     }
 
-    pub(crate) async fn accept<C: Cell>(listener: &mut <C::Wire as Wire>::Listener) -> Self {
+    pub(crate) async fn accept<C: Cell>(listener: &mut AnyListener) -> Self {
         Self::new::<C>(listener.accept(&[format::<C::Codec>()], MAX_FRAME).await.unwrap())
     }
 
@@ -46,7 +44,9 @@ impl Peer {
     pub(crate) async fn send(&mut self, json: &str) {
         let frame = self.frame(json);
         self.bytes_sent += frame.len() as u64;
-        self.link.send(frame.into()).await;
+        if self.link.sender.send(frame.into()).await.is_ok() {
+            let _ = self.link.sender.flush().await;
+        }
     }
 
     /// The frame that is sent for this: what is no JSON is sent as it is.
@@ -80,7 +80,8 @@ impl Peer {
 
     /// The next frame with all that is in it.
     pub(crate) async fn next_whole(&mut self) -> Option<String> {
-        let frame = self.link.receive().await?;
+        // A link that is cut ends either way.
+        let frame = self.link.receiver.receive(MAX_FRAME).await.unwrap_or_default()?;
         self.bytes_received += frame.len() as u64;
         Some((self.to_json)(&frame))
     }
@@ -92,33 +93,7 @@ impl Peer {
 
     /// Closes the link in order. Dropping the peer cuts it, where the transport tells the two apart.
     pub(crate) async fn hang_up(self) {
-        self.link.close().await;
-    }
-}
-
-/// A link of any type.
-#[async_trait]
-trait Frames: Send {
-    async fn send(&mut self, frame: Bytes);
-    async fn receive(&mut self) -> Option<Bytes>;
-    async fn close(self: Box<Self>);
-}
-
-#[async_trait]
-impl<S: FrameSender, R: FrameReceiver> Frames for Link<S, R> {
-    async fn send(&mut self, frame: Bytes) {
-        if self.sender.send(frame).await.is_ok() {
-            let _ = self.sender.flush().await;
-        }
-    }
-
-    async fn receive(&mut self) -> Option<Bytes> {
-        // A link that is cut ends either way.
-        self.receiver.receive(MAX_FRAME).await.unwrap_or_default()
-    }
-
-    async fn close(self: Box<Self>) {
-        let _ = self.sender.close().await;
+        let _ = self.link.sender.close().await;
     }
 }
 

@@ -12,34 +12,30 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::cells::{InMemory, OverWebSocket, Wire};
+use crate::cells::{AnyTransport, Wire};
 
 async fn log(node: &str) -> Log<Value> {
     Log::open(node.parse().unwrap(), MemoryStore::new()).await.unwrap()
 }
 
 /// Adds an event to a log of its own, and synchronizes it.
-async fn client<C: Codec, W: Wire>(
-    node: &str,
-    codec: C,
-    transport: &W::Transport,
-) -> (Log<Value>, Session) {
+async fn client(node: &str, codec: impl Codec, transport: &AnyTransport) -> (Log<Value>, Session) {
     let log = log(node).await;
     log.add(json!({ "type": "add", "by": node, "u64": u64::MAX })).await.unwrap();
     let session = ClientSync::new(&log, codec, transport.clone()).start();
     (log, session)
 }
 
-async fn each_peer_speaks_its_own<W: Wire>() {
+async fn each_peer_speaks_its_own(wire: Wire) {
     let server_log = log("server").await;
-    let (transport, listener) = W::listen();
+    let (transport, listener) = wire.listen();
     let codecs = (Json, MessagePack, Xml, LoguxBinary::new());
     let server = Server::new(&server_log, codecs, listener).start();
     let clients = [
-        client::<_, W>("1:json", Json, &transport).await,
-        client::<_, W>("2:packed", MessagePack, &transport).await,
-        client::<_, W>("3:xml", Xml, &transport).await,
-        client::<_, W>("4:binary", LoguxBinary::new(), &transport).await,
+        client("1:json", Json, &transport).await,
+        client("2:packed", MessagePack, &transport).await,
+        client("3:xml", Xml, &transport).await,
+        client("4:binary", LoguxBinary::new(), &transport).await,
     ];
     // All events are with all, whoever wrote them in what.
     let events = async |log: &Log<Value>| {
@@ -68,12 +64,12 @@ async fn each_peer_speaks_its_own<W: Wire>() {
 
 #[tokio::test(start_paused = true)]
 async fn each_peer_of_a_server_speaks_its_own_codec_in_memory() {
-    each_peer_speaks_its_own::<InMemory>().await;
+    each_peer_speaks_its_own(Wire::Memory).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_peer_of_a_server_speaks_its_own_codec_over_websocket() {
-    each_peer_speaks_its_own::<OverWebSocket>().await;
+    each_peer_speaks_its_own(Wire::WebSocket).await;
 }
 
 /// JSON under a name that no server has.
@@ -106,9 +102,9 @@ impl Codec for Unheard {
 #[tokio::test(start_paused = true)]
 async fn a_codec_that_the_server_does_not_have_is_an_error_that_says_so() {
     let server_log = log("server").await;
-    let (transport, listener) = <OverWebSocket as Wire>::listen();
+    let (transport, listener) = Wire::WebSocket.listen();
     let _server = Server::new(&server_log, (Json, Xml), listener).start();
-    let (_, session) = client::<_, OverWebSocket>("1:unheard", Unheard, &transport).await;
+    let (_, session) = client("1:unheard", Unheard, &transport).await;
     let error = session.ended().await.unwrap_err();
     let Error::Link(error) = &*error else { panic!("{error}") };
     assert!(error.to_string().contains("400"), "{error}");

@@ -30,6 +30,7 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
+mod boxed;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "conformance")]
@@ -60,6 +61,7 @@ mod tls;
 #[cfg(feature = "websocket")]
 mod websocket;
 
+pub use boxed::{BoxedLink, BoxedReceiver, BoxedSender};
 #[cfg(feature = "conformance")]
 pub use faulty::{Faulty, FaultyReceiver, FaultySender};
 pub use framed::{SinkSender, StreamReceiver, framed};

@@ -158,7 +158,7 @@ pub(super) async fn a_cut_leaves_whole_frames(
 pub(super) async fn a_cut_in_the_middle(
     mut left: Link<impl FrameSender, impl FrameReceiver>,
     mut right: Link<impl FrameSender, impl FrameReceiver>,
-    cut: impl FnOnce(),
+    cut: Box<dyn FnOnce() + '_>,
 ) -> Checked {
     let frames = many_frames();
     let sending = async {

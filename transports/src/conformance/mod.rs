@@ -25,7 +25,7 @@ mod transport;
 use tokio::sync::Mutex;
 
 use crate::link::{Format, FrameReceiver, FrameSender, Link, Listener, Transport};
-use check::demand;
+use check::{Pair, demand};
 use frames::{BINARY, FORMATS};
 
 /// Checks a transport and the listener that it reaches: the links that they make, as [`link`] does,
@@ -33,17 +33,24 @@ use frames::{BINARY, FORMATS};
 ///
 /// Takes some seconds with a transport that goes through the operating system, most of which are
 /// waited for what must not happen.
-pub async fn transport<T: Transport, L: Listener>(mut transport: T, mut listener: L) {
-    let lost = transport::a_lost_link_is_dialled_anew(&mut transport, &mut listener).await;
-    demand("a_lost_link_is_dialled_anew", lost);
-    let both = Mutex::new((&mut transport, &mut listener));
-    link(async |format| {
-        let mut both = both.lock().await;
-        let (transport, listener) = &mut *both;
-        demand("a_link_opens", transport::connect(*transport, *listener, format).await)
+pub async fn transport<T: Transport, L: Listener>(transport: T, listener: L) {
+    let both = Mutex::new((transport, listener));
+    check_transport(&|format| {
+        let both = &both;
+        Box::pin(async move {
+            let (transport, listener) = &mut *both.lock().await;
+            transport::connect(transport, listener, format).await
+        })
     })
     .await;
-    let many = transport::many_links_are_open_at_once(&mut transport, &mut listener).await;
+}
+
+/// Not generic, as all checks: they are compiled once for all transports.
+async fn check_transport(pair: Pair<'_>) {
+    let lost = transport::a_lost_link_is_dialled_anew(pair).await;
+    demand("a_lost_link_is_dialled_anew", lost);
+    check_link(pair).await;
+    let many = transport::many_links_are_open_at_once(pair).await;
     demand("many_links_are_open_at_once", many);
 }
 
@@ -64,6 +71,18 @@ where
     S2: FrameSender,
     R2: FrameReceiver,
 {
+    check_link(&|format| {
+        let pair = &pair;
+        Box::pin(async move {
+            let (left, right) = pair(format).await;
+            Ok((left.boxed(), right.boxed()))
+        })
+    })
+    .await;
+}
+
+async fn check_link(pair: Pair<'_>) {
+    let pair = async |format| demand("a_link_opens", pair(format).await);
     for format in FORMATS {
         let (left, right) = pair(format).await;
         let arrived = link::frames_arrive_whole_and_in_order(left, right, format).await;
@@ -120,8 +139,11 @@ where
     R2: FrameReceiver,
     C: FnOnce(),
 {
-    let (left, right, cut) = pair(BINARY).await;
-    demand("a_cut_in_the_middle", link::a_cut_in_the_middle(left, right, cut).await);
-    let (left, right, cut) = pair(BINARY).await;
-    demand("a_cut_in_the_middle", link::a_cut_in_the_middle(right, left, cut).await);
+    for swapped in [false, true] {
+        let (left, right, cut) = pair(BINARY).await;
+        let (left, right) = (left.boxed(), right.boxed());
+        let (left, right) = if swapped { (right, left) } else { (left, right) };
+        let found = link::a_cut_in_the_middle(left, right, Box::new(cut)).await;
+        demand("a_cut_in_the_middle", found);
+    }
 }

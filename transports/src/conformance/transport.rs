@@ -3,19 +3,16 @@
 use bytes::Bytes;
 use futures_util::future::{try_join, try_join_all};
 
-use super::check::{Checked, MAX_FRAME, within};
+use super::check::{Checked, Ends, MAX_FRAME, Pair, within};
 use super::frames::{BINARY, FORMATS, bytes, receive, receive_to_the_end, send};
-use crate::link::{Format, FrameReceiver, FrameSender, Link, Listener, Transport};
-
-type LinkOf<T> = Link<<T as Transport>::Sender, <T as Transport>::Receiver>;
-type AcceptedBy<L> = Link<<L as Listener>::Sender, <L as Listener>::Receiver>;
+use crate::link::{Format, FrameReceiver, FrameSender, Listener, Transport};
 
 /// Dials, and accepts.
 pub(super) async fn connect<T: Transport, L: Listener>(
     transport: &mut T,
     listener: &mut L,
     format: Format,
-) -> Checked<(LinkOf<T>, AcceptedBy<L>)> {
+) -> Checked<Ends> {
     let opening = async {
         let opened = transport.open(format, MAX_FRAME).await;
         opened.map_err(|error| format!("no link was opened: {error}"))
@@ -31,16 +28,13 @@ pub(super) async fn connect<T: Transport, L: Listener>(
             return Err(format!("{} was asked for, and {:?} agreed on", format.name, info.format));
         }
     }
-    Ok((near, far))
+    Ok((near.boxed(), far.boxed()))
 }
 
 /// A link was closed, and then cut at either side: each time there is a new one.
-pub(super) async fn a_lost_link_is_dialled_anew<T: Transport, L: Listener>(
-    transport: &mut T,
-    listener: &mut L,
-) -> Checked {
+pub(super) async fn a_lost_link_is_dialled_anew(pair: Pair<'_>) -> Checked {
     for number in 0..4 {
-        let (mut near, mut far) = connect(transport, listener, BINARY).await?;
+        let (mut near, mut far) = pair(BINARY).await?;
         let frames = [Bytes::from(format!("link {number}"))];
         try_join(send(&mut near.sender, &frames), receive(&mut far.receiver, &frames)).await?;
         try_join(send(&mut far.sender, &frames), receive(&mut near.receiver, &frames)).await?;
@@ -61,15 +55,12 @@ pub(super) async fn a_lost_link_is_dialled_anew<T: Transport, L: Listener>(
 }
 
 /// Thirty-two links at once, each with its own frames both ways.
-pub(super) async fn many_links_are_open_at_once<T: Transport, L: Listener>(
-    transport: &mut T,
-    listener: &mut L,
-) -> Checked {
+pub(super) async fn many_links_are_open_at_once(pair: Pair<'_>) -> Checked {
     const LINKS: usize = 32;
 
     let mut links = Vec::new();
     for _ in 0..LINKS {
-        links.push(connect(transport, listener, BINARY).await?);
+        links.push(pair(BINARY).await?);
     }
     // A listener may hand links out in another order than that of dialling: the first frame tells.
     let frames: Vec<Vec<Bytes>> = (0..LINKS).map(frames_of_link).collect();
