@@ -204,7 +204,7 @@ impl<E> From<E> for Draft<E> {
 
 /// Events that a peer sent, ready to be added.
 #[derive(Debug)]
-pub(crate) struct Received<E> {
+pub(crate) struct Incoming<E> {
     pub(crate) peer: NodeId,
     pub(crate) entries: Vec<Entry<E>>,
     /// How far the peer's log is received once the entries are stored.

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use super::end::End;
 use super::{Clock, Follow, Withheld};
 use crate::cursors::{Cursors, Epoch};
-use crate::entry::{Created, Draft, Entry, Received};
+use crate::entry::{Created, Draft, Entry, Incoming};
 use crate::store::{Store, StoreError};
 
 /// A node's events: what the program adds, and what its peers send.
@@ -241,8 +241,8 @@ impl<E: Event> Log<E> {
     /// A peer may send back what this node made before it lost its log: such an id is not given
     /// again. One in the far future is a lie that would make all later ids lie, too, or end them:
     /// such an event is refused.
-    pub(crate) async fn receive(&self, received: Received<E>) -> Result<(), StoreError> {
-        let Received { peer, mut entries, up_to } = received;
+    pub(crate) async fn receive(&self, received: Incoming<E>) -> Result<(), StoreError> {
+        let Incoming { peer, mut entries, up_to } = received;
         let mut last_time = self.shared.last_time.lock().await;
         let believable = self.now().shifted(DAY_MS).unwrap_or_default();
         let own = |entry: &Entry<E>| *entry.meta.id.node() == self.shared.node_id;

@@ -64,7 +64,7 @@ impl Withheld {
     }
 
     /// Whether it was wanted and not finished, maybe by an earlier connection.
-    pub(crate) fn is_reevaluated(&self) -> bool {
+    pub(crate) fn is_reevaluating(&self) -> bool {
         self.positions().reevaluating
     }
 
@@ -73,7 +73,7 @@ impl Withheld {
         self.positions().ranges.first().map(|first| Added::ZERO.plus(first.start() - 1))
     }
 
-    pub(crate) fn reevaluated(&self) {
+    pub(crate) fn finish_reevaluation(&self) {
         self.positions().reevaluating = false;
     }
 

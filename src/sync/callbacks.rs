@@ -11,7 +11,7 @@ use logux_codecs::Value;
 
 use super::error::Error;
 use super::peer::Peer;
-use crate::entry::{Entry, Received};
+use crate::entry::{Entry, Incoming};
 
 /// Why a callback of the user's could not answer. `?` makes it of any error.
 pub type CallbackError = Box<dyn std::error::Error + Send + Sync>;
@@ -52,14 +52,14 @@ impl<E: Send + Sync + 'static> Inward<E> {
     /// The events of a message that are to be stored, in their order.
     pub(crate) async fn apply(
         &self,
-        received: Received<E>,
+        received: Incoming<E>,
         peer: &Arc<Peer>,
-    ) -> Result<Received<E>, Error> {
+    ) -> Result<Incoming<E>, Error> {
         let judged = stream::iter(received.entries)
             .map(|entry| self.apply_to_one(entry, Arc::clone(peer)))
             .buffered(AT_ONCE)
             .try_filter_map(|entry| std::future::ready(Ok(entry)));
-        Ok(Received { entries: judged.try_collect().await?, ..received })
+        Ok(Incoming { entries: judged.try_collect().await?, ..received })
     }
 
     async fn apply_to_one(

@@ -81,7 +81,7 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
             let time_fix = lasting.time_fix.clone();
             let opened = tokio::select! {
                 biased;
-                () = commands.close() => break,
+                () = commands.closed() => break,
                 opened = self.open(time_fix) => opened,
             };
             let ended = match opened {

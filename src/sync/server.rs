@@ -65,9 +65,9 @@ pub struct Shutdown {
 }
 
 /// The open connections, by their tasks.
-type Connections = Arc<Mutex<HashMap<Id, Connection>>>;
+type Connections = Arc<Mutex<HashMap<Id, Served>>>;
 
-struct Connection {
+struct Served {
     handle: SessionHandle,
     /// The connection ends in order when it is dropped.
     stop: Option<mpsc::Sender<Command>>,
@@ -145,7 +145,7 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
                             tracing::error!(?format, "the listener opened a link in a format that there is not");
                             continue;
                         };
-                        let connection = Connection { handle, stop: Some(stop) };
+                        let connection = Served { handle, stop: Some(stop) };
                         lock(&connections).insert(task, connection);
                     }
                     Err(error) => break Err(error),
@@ -213,7 +213,7 @@ impl<E: Event, S: FrameSender, R: FrameReceiver> CodecVisitor for Serve<'_, E, S
 }
 
 /// Nothing panics while the lock is held.
-fn lock(connections: &Connections) -> MutexGuard<'_, HashMap<Id, Connection>> {
+fn lock(connections: &Connections) -> MutexGuard<'_, HashMap<Id, Served>> {
     connections.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -50,7 +50,7 @@ pub(crate) const FAULTS: &[Fault] = &[
             is: "if let Some(rest) = self.transaction() {",
             becomes: "if PLANTED {
                 for unjudged in std::mem::take(&mut self.unjudged) {
-                    self.waiting.push(Received { entries: Vec::new(), ..unjudged });
+                    self.waiting.push(Incoming { entries: Vec::new(), ..unjudged });
                 }
             }
             if let Some(rest) = self.transaction() {",
@@ -81,7 +81,7 @@ pub(crate) const FAULTS: &[Fault] = &[
                     .map(|entry| self.apply_to_one(entry, Arc::clone(peer)))
                     .buffer_unordered(AT_ONCE)
                     .try_filter_map(|entry| std::future::ready(Ok(entry)));
-                return Ok(Received { entries: judged.try_collect().await?, ..received });
+                return Ok(Incoming { entries: judged.try_collect().await?, ..received });
             }
             let judged = stream::iter(received.entries)",
         }],

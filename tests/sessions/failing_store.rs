@@ -169,7 +169,7 @@ async fn run<C: Cell>(client_nth: usize, server_nth: usize, fails: Fails) -> boo
     client_store.left.store(client_nth, Ordering::Relaxed);
     server_store.left.store(server_nth, Ordering::Relaxed);
 
-    let options = || SyncOptions::new().batch(1).window(3);
+    let options = || SyncOptions::new().batch(2).window(3);
     let (near, far) = C::pair().await;
     let client =
         BaseSync::new(&client_log, C::CODEC, Role::Opener, near).options(options()).start();

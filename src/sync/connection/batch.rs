@@ -120,8 +120,8 @@ impl<E: Event, C: Codec> Batcher<E, C> {
     /// What came from the peer is there already; in a reevaluation, so is what was not withheld.
     fn is_for_peer(&self, entry: &Entry<E>, wanted: Wanted) -> bool {
         let added = entry.meta.added;
-        let returned = entry.meta.source.as_ref() == Some(&self.relative.remote)
-            && added > wanted.return_up_to;
+        let returned =
+            entry.meta.source.as_ref() == Some(&self.relative.peer) && added > wanted.return_up_to;
         let is_withheld = || self.withheld.as_ref().is_some_and(|known| known.contains(added));
         let delivered = added <= wanted.reevaluate_up_to && !is_withheld();
         !returned && !delivered

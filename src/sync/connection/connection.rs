@@ -57,7 +57,6 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     rules: Rules<E>,
     start: Instant,
     log: &'a Log<E>,
-    codec: C,
     options: &'a SyncOptions<E>,
     reporter: &'a Reporter,
     commands: &'a mut Commands,
@@ -90,11 +89,10 @@ where
             admission: Admission::new(log, &options.admission, config.role, info),
             reader: Reader::new(receiver, codec.clone(), options.limits, reporter),
             intake: Intake::new(log, &options.inward),
-            outgoing: Outgoing::new(sender, codec.clone(), batch_limits, reporter),
+            outgoing: Outgoing::new(sender, codec, batch_limits, reporter),
             rules: Rules::new(config, log.last_added()),
             start: Instant::now(),
             log,
-            codec,
             options,
             reporter,
             commands,
@@ -168,7 +166,9 @@ where
                             self.rules.handle(self.now(), Input::FirstWithheld(first));
                         }
                         Output::Reevaluated => {
-                            self.outgoing.withheld().inspect(|withheld| withheld.reevaluated());
+                            self.outgoing
+                                .withheld()
+                                .inspect(|withheld| withheld.finish_reevaluation());
                         }
                         Output::Tell(notice) => self.reporter.tell(notice),
                         Output::HangUp(None) => return Ok(()),
@@ -177,6 +177,9 @@ where
                 }
                 self.report();
             }
+            // Before it is asked whether there is room: to start makes some.
+            self.intake.start();
+            self.outgoing.start();
             let reads = self.rules.reads()
                 && self.outgoing.has_room()
                 && self.intake.has_room()
@@ -209,8 +212,8 @@ where
     /// Tells everybody who the peer is.
     fn let_in(&mut self, relative: Relative, start: Added) {
         let peer = Arc::new(Peer {
-            node_id: relative.remote.clone(),
-            subprotocol: relative.remote_subprotocol,
+            node_id: relative.peer.clone(),
+            subprotocol: relative.peer_subprotocol,
             protocol: relative.protocol,
         });
         let time_fix = relative.time_fix;
@@ -230,12 +233,12 @@ where
             if self.commands.take_reevaluate() {
                 withheld.reevaluate()
             } else {
-                withheld.is_reevaluated()
+                withheld.is_reevaluating()
             }
         });
         self.outgoing.let_in(Batcher {
             log: self.log.clone(),
-            codec: self.codec.clone(),
+            codec: self.outgoing.codec().clone(),
             relative,
             peer,
             outward: self.options.outward.clone(),

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use logux_codecs::{Added, Event, NodeId};
 
 use crate::cursors::Cursors;
-use crate::entry::Received;
+use crate::entry::Incoming;
 use crate::log::Log;
 use crate::store::StoreError;
 use crate::sync::callbacks::Inward;
@@ -19,6 +19,10 @@ use crate::sync::rules::Input;
 /// While more bytes than this wait to be stored, nothing further is read.
 const MAX_BYTES: usize = 1 << 20;
 
+/// While more messages than this wait, nothing further is read: a codec may have expanded each of them
+/// to the longest frame.
+const MAX_MESSAGES: usize = 64;
+
 /// What one peer sent, in order. All that waits goes into the store in one transaction.
 pub(crate) struct Intake<'a, E> {
     log: &'a Log<E>,
@@ -27,10 +31,10 @@ pub(crate) struct Intake<'a, E> {
     /// Once it is let in.
     peer: Option<Arc<Peer>>,
     /// Waits for the user's answer.
-    unjudged: Vec<Received<E>>,
-    judging: Lane<Result<Vec<Received<E>>, Error>>,
+    unjudged: Vec<Incoming<E>>,
+    judging: Lane<Result<Vec<Incoming<E>>, Error>>,
     /// Waits for the store.
-    waiting: Vec<Received<E>>,
+    waiting: Vec<Incoming<E>>,
     /// Answers how many messages were stored.
     storing: Lane<Result<usize, StoreError>>,
     /// Of all that arrived since the last time that all was taken.
@@ -79,6 +83,7 @@ impl<'a, E: Event> Intake<'a, E> {
 
     pub(crate) fn has_room(&self) -> bool {
         self.bytes + self.judged_bytes < MAX_BYTES
+            && self.waiting.len() + self.unjudged.len() < MAX_MESSAGES
     }
 
     /// Counts a frame; frames that hold no events are counted with those that do.
@@ -86,7 +91,7 @@ impl<'a, E: Event> Intake<'a, E> {
         self.bytes += bytes;
     }
 
-    pub(crate) fn store(&mut self, received: Received<E>) {
+    pub(crate) fn store(&mut self, received: Incoming<E>) {
         if self.inward.is_empty() {
             self.waiting.push(received);
         } else {
@@ -107,9 +112,8 @@ impl<'a, E: Event> Intake<'a, E> {
         self.cursor = Some(Move::Reset(cursors));
     }
 
-    /// What the rules are to know; `None` if that is nothing, but there may be room again.
-    /// Cancel-safe: what is under way stays in its lane.
-    pub(crate) async fn next(&mut self) -> Result<Option<Input<E>>, Error> {
+    /// Begins with what waits for a free lane.
+    pub(crate) fn start(&mut self) {
         if self.storing.is_free()
             && let Some(transaction) = self.transaction()
         {
@@ -120,6 +124,11 @@ impl<'a, E: Event> Intake<'a, E> {
         {
             self.judging.start(judgement);
         }
+    }
+
+    /// What the rules are to know; `None` if that is nothing, but there may be room again.
+    /// Cancel-safe: what is under way stays in its lane.
+    pub(crate) async fn next(&mut self) -> Result<Option<Input<E>>, Error> {
         tokio::select! {
             biased;
             stored = self.storing.result() => Ok(Some(Input::Stored(stored?))),
@@ -143,7 +152,7 @@ impl<'a, E: Event> Intake<'a, E> {
     }
 
     /// Asks the user's filter and map about all that arrived.
-    fn judgement(&mut self) -> Option<BoxFuture<'static, Result<Vec<Received<E>>, Error>>> {
+    fn judgement(&mut self) -> Option<BoxFuture<'static, Result<Vec<Incoming<E>>, Error>>> {
         if self.unjudged.is_empty() {
             return None;
         }

@@ -49,6 +49,10 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
         }
     }
 
+    pub(crate) const fn codec(&self) -> &C {
+        &self.codec
+    }
+
     /// From now on events can be sent.
     pub(crate) fn let_in(&mut self, batcher: Batcher<E, C>) {
         self.batcher = Some(Arc::new(batcher));
@@ -85,22 +89,8 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
         }
     }
 
-    /// What the rules are to know; `None` if that is nothing, but there may be room again.
-    /// Cancel-safe: what is under way stays in its lane.
-    pub(crate) async fn next(&mut self) -> Result<Option<Input<E>>, Error> {
-        self.start();
-        tokio::select! {
-            biased;
-            batch = self.reading.result() => Ok(Some(self.take(batch?))),
-            (sender, written) = self.writing.result() => {
-                self.sender = Some(sender);
-                written.map_err(Error::Link)?;
-                Ok(None)
-            }
-        }
-    }
-
-    fn start(&mut self) {
+    /// Begins with what waits for a free lane.
+    pub(crate) fn start(&mut self) {
         if self.waiting.is_empty()
             && self.writing.is_free()
             && let Some(batcher) = &self.batcher
@@ -118,6 +108,20 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
         }
     }
 
+    /// What the rules are to know; `None` if that is nothing, but there may be room again.
+    /// Cancel-safe: what is under way stays in its lane.
+    pub(crate) async fn next(&mut self) -> Result<Option<Input<E>>, Error> {
+        tokio::select! {
+            biased;
+            batch = self.reading.result() => Ok(Some(self.take(batch?))),
+            (sender, written) = self.writing.result() => {
+                self.sender = Some(sender);
+                written.map_err(Error::Link)?;
+                Ok(None)
+            }
+        }
+    }
+
     fn take(&mut self, batch: Batch) -> Input<E> {
         let Batch { up_to, withheld, frame, events, fits } = batch;
         self.limits.fits = fits;
@@ -128,7 +132,7 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
             // Before the peer can have what comes with it: it may come back and claim to.
             known.withhold(up_to, &withheld);
         }
-        Input::Covered { up_to, sent, withheld }
+        Input::SentNext { up_to, sent, withheld }
     }
 
     /// Sends all that waits, and closes. `false` if the link failed.

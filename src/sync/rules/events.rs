@@ -19,7 +19,7 @@ impl<E> Rules<E> {
                 // One `synced` for each `sync`, in their order: a JavaScript sender counts them.
                 Some(Arrived::Sync(added)) => self.send(Message::Synced(added)),
                 Some(Arrived::Ready(added)) => {
-                    live.remote_ready = true;
+                    live.peer_ready = true;
                     if added < live.received_before {
                         self.peer_log_replaced();
                     }

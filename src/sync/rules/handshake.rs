@@ -127,8 +127,8 @@ impl<E> Rules<E> {
             node_id: candidate.node_id.clone(),
             credentials,
             subprotocol: candidate.subprotocol,
-            headers: std::mem::take(&mut self.remote_headers),
-            epoch: self.remote_epoch,
+            headers: std::mem::take(&mut self.peer_headers),
+            epoch: self.peer_epoch,
         }));
         self.phase = Phase::Checking(candidate);
         Ok(())
@@ -151,7 +151,7 @@ impl<E> Rules<E> {
         }
         // The peer has another log than before, which lacks what had come from it: it says so, or
         // it has confirmed more than it claims to have.
-        let replaced = cursors.epoch.zip(self.remote_epoch).is_some_and(|(old, new)| old != new);
+        let replaced = cursors.epoch.zip(self.peer_epoch).is_some_and(|(old, new)| old != new);
         let lost = replaced
             || self.config.role == Role::Acceptor
                 && self.config.synced_override.is_none()
@@ -171,9 +171,9 @@ impl<E> Rules<E> {
             base_time,
             time_fix: candidate.time_fix,
             local: self.config.local.clone(),
-            remote: candidate.node_id,
+            peer: candidate.node_id,
             local_subprotocol: self.config.subprotocol,
-            remote_subprotocol: candidate.subprotocol,
+            peer_subprotocol: candidate.subprotocol,
         };
         self.outputs.push_back(Output::LetIn { relative: relative.clone(), start: sent });
         self.phase = Phase::Live(Live {
@@ -190,7 +190,7 @@ impl<E> Rules<E> {
             received: cursors.received,
             received_before: cursors.received,
             storing: VecDeque::new(),
-            remote_ready: !protocol.has_ready(),
+            peer_ready: !protocol.has_ready(),
             far_future: self.config.far_future,
         });
         self.answer_by = None;
@@ -218,7 +218,7 @@ impl<E> Rules<E> {
     pub(super) fn reset_cursors(&mut self, before: &Cursors) -> Cursors {
         let cursors = Cursors {
             return_up_to: self.log_end,
-            epoch: self.remote_epoch.or(before.epoch),
+            epoch: self.peer_epoch.or(before.epoch),
             ..Cursors::default()
         };
         self.outputs.push_back(Output::Reset(cursors));
@@ -229,14 +229,14 @@ impl<E> Rules<E> {
     pub(super) fn headers(&mut self, mut headers: Headers) {
         let epoch = headers.remove(EPOCH);
         if let Some(epoch) = epoch.as_ref().and_then(Value::as_str).and_then(Epoch::parse) {
-            self.remote_epoch = self.remote_epoch.or(Some(epoch));
+            self.peer_epoch = self.peer_epoch.or(Some(epoch));
             if headers.is_empty() && !self.told_headers {
                 return;
             }
         }
         self.told_headers = true;
         if matches!(self.phase, Phase::Opening) {
-            self.remote_headers.clone_from(&headers);
+            self.peer_headers.clone_from(&headers);
         }
         self.tell(Notice::Headers(headers));
     }

@@ -10,7 +10,7 @@ use super::input_output::{Config, Input, Now, Output, Role, Wanted};
 use super::relative::{FarFuture, Relative};
 use super::rules::Rules;
 use crate::cursors::{Cursors, Epoch};
-use crate::entry::{Entry, Meta, Received};
+use crate::entry::{Entry, Incoming, Meta};
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 
@@ -61,8 +61,8 @@ impl Node {
         }
     }
 
-    fn store(&mut self, received: Received<Value>) {
-        let Received { peer, entries, up_to } = received;
+    fn store(&mut self, received: Incoming<Value>) {
+        let Incoming { peer, entries, up_to } = received;
         for entry in entries {
             self.push(entry);
         }
@@ -76,7 +76,7 @@ impl Node {
         let part: Vec<_> = self.entries.iter().skip(after).take(BATCH).collect();
         let up_to = part.last().map_or(wanted.up_to, |last| last.meta.added);
         let is_for_peer = |entry: &&&Entry<Value>| {
-            entry.meta.source.as_ref() != Some(&relative.remote)
+            entry.meta.source.as_ref() != Some(&relative.peer)
                 || entry.meta.added <= wanted.return_up_to
         };
         let entries: Vec<WireEntry<Value>> = part
@@ -86,7 +86,7 @@ impl Node {
             .collect();
         let sent = !entries.is_empty();
         let message = sent.then_some(Message::Sync(Sync { added: up_to, entries }));
-        (Input::Covered { up_to, sent, withheld: Vec::new() }, message)
+        (Input::SentNext { up_to, sent, withheld: Vec::new() }, message)
     }
 }
 
@@ -198,7 +198,7 @@ impl Side {
                 }
                 Output::LetIn { relative, .. } => {
                     if self.role == Role::Opener {
-                        node.dialled = Some(relative.remote.clone());
+                        node.dialled = Some(relative.peer.clone());
                     }
                     self.relative = Some(relative);
                 }

@@ -7,7 +7,7 @@ use logux_codecs::{Added, Headers, Message, NodeId, ProtocolError, Subprotocol, 
 
 use super::relative::{FarFuture, Relative};
 use crate::cursors::{Cursors, Epoch};
-use crate::entry::Received;
+use crate::entry::Incoming;
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 
@@ -75,7 +75,7 @@ pub(crate) enum Input<E> {
     Stored(usize),
     /// Answers [`Output::SendNext`]: all up to `up_to` was sent but for what was withheld, or
     /// (`sent` is false) nothing up to there is for the peer.
-    Covered { up_to: Added, sent: bool, withheld: Vec<Added> },
+    SentNext { up_to: Added, sent: bool, withheld: Vec<Added> },
     /// Events may be for the peer now that were withheld before.
     Reevaluate,
     /// Answers [`Output::FindWithheld`]: the position before the first withheld event, if there is one.
@@ -102,7 +102,7 @@ pub(crate) enum Output<E> {
     /// Note who the peer is, and that events are sent to it above `start`.
     LetIn { relative: Relative, start: Added },
     /// Store these events and how far the peer's log is received.
-    Store(Received<E>),
+    Store(Incoming<E>),
     /// Send the next events, all that fit into one `sync`.
     SendNext(Wanted),
     /// Note that the peer has all up to here.

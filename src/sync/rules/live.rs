@@ -6,7 +6,7 @@ use logux_codecs::{Added, Sync, Timestamp};
 
 use super::input_output::Covered;
 use super::relative::{FarFuture, Relative};
-use crate::entry::{Entry, Received};
+use crate::entry::{Entry, Incoming};
 use crate::sync::error::Misbehaviour;
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(super) struct Live {
     pub(super) received: Added,
     pub(super) received_before: Added,
     pub(super) storing: VecDeque<Arrived>,
-    pub(super) remote_ready: bool,
+    pub(super) peer_ready: bool,
     pub(super) far_future: FarFuture,
 }
 
@@ -57,7 +57,7 @@ impl Live {
         &mut self,
         sync: Sync<E>,
         now: Timestamp,
-    ) -> Result<Received<E>, Misbehaviour> {
+    ) -> Result<Incoming<E>, Misbehaviour> {
         let Sync { added, entries: wire } = sync;
         let mut entries = Vec::with_capacity(wire.len());
         for (event, meta) in wire {
@@ -69,7 +69,7 @@ impl Live {
         Ok(self.received(entries))
     }
 
-    pub(super) fn ready<E>(&mut self, added: Added) -> Received<E> {
+    pub(super) fn ready<E>(&mut self, added: Added) -> Incoming<E> {
         self.storing.push_back(Arrived::Ready(added));
         self.received = if added < self.received_before {
             // Another log, nothing of which is known to be here; see `peer_log_replaced`.
@@ -80,8 +80,8 @@ impl Live {
         self.received(Vec::new())
     }
 
-    fn received<E>(&self, entries: Vec<Entry<E>>) -> Received<E> {
-        Received { peer: self.relative.remote.clone(), entries, up_to: self.received }
+    fn received<E>(&self, entries: Vec<Entry<E>>) -> Incoming<E> {
+        Incoming { peer: self.relative.peer.clone(), entries, up_to: self.received }
     }
 
     /// Only what waits for it can be confirmed; `@logux/core` believes any number, and never again

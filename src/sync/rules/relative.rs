@@ -16,9 +16,9 @@ pub(crate) struct Relative {
     /// How many milliseconds this node's clock is ahead of the peer's. Only the opener fixes times.
     pub(crate) time_fix: i64,
     pub(crate) local: NodeId,
-    pub(crate) remote: NodeId,
+    pub(crate) peer: NodeId,
     pub(crate) local_subprotocol: Option<Subprotocol>,
-    pub(crate) remote_subprotocol: Option<Subprotocol>,
+    pub(crate) peer_subprotocol: Option<Subprotocol>,
 }
 
 /// What to do with an event that says to be from the far future. Its time would win against all
@@ -81,11 +81,11 @@ impl Relative {
         let WireMeta { id, time, subprotocol, extra } = wire;
         let time = self.base_time.shifted(time).ok_or(Misbehaviour::TimeOutOfRange)?;
         let time = far_future.apply(moved(time, self.time_fix), now)?;
-        let id = self.protocol.event_id(id, &self.remote, self.base_time);
+        let id = self.protocol.event_id(id, &self.peer, self.base_time);
         let meta = Meta {
             time,
-            source: Some(self.remote.clone()),
-            subprotocol: subprotocol.or(self.remote_subprotocol),
+            source: Some(self.peer.clone()),
+            subprotocol: subprotocol.or(self.peer_subprotocol),
             extra,
             ..Meta::new(id.ok_or(Misbehaviour::WrongId)?)
         };

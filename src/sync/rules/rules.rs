@@ -45,9 +45,9 @@ pub(crate) struct Rules<E> {
     pub(super) asked: Option<Now>,
     pub(super) round_trip: Option<Duration>,
     /// Which log the peer says that it has.
-    pub(super) remote_epoch: Option<Epoch>,
+    pub(super) peer_epoch: Option<Epoch>,
     /// The headers that the peer has sent before it was let in.
-    pub(super) remote_headers: Headers,
+    pub(super) peer_headers: Headers,
     pub(super) told_headers: bool,
 }
 
@@ -65,8 +65,8 @@ impl<E> Rules<E> {
             was_synchronized: false,
             asked: None,
             round_trip: None,
-            remote_epoch: None,
-            remote_headers: Headers::new(),
+            peer_epoch: None,
+            peer_headers: Headers::new(),
             told_headers: false,
         }
     }
@@ -104,7 +104,7 @@ impl<E> Rules<E> {
             Phase::Live(live) if !live.unconfirmed.is_empty() => Some(State::Sending),
             Phase::Live(live) if live.reading.is_some() || live.position < self.log_end => None,
             Phase::Live(live) if live.reevaluation != Reevaluation::Idle => None,
-            Phase::Live(live) if live.remote_ready && live.ready_sent => Some(State::Synchronized),
+            Phase::Live(live) if live.peer_ready && live.ready_sent => Some(State::Synchronized),
             Phase::Opening | Phase::Checking(_) | Phase::Live(_) => Some(State::Connecting),
             Phase::Over => None,
         }
@@ -145,7 +145,7 @@ impl<E> Rules<E> {
             Input::Checked(Ok(cursors)) => self.let_in(now, cursors),
             Input::Checked(Err(refusal)) => self.refuse(refusal.clone(), Error::Refused(refusal)),
             Input::Stored(count) => self.stored(count),
-            Input::Covered { up_to, sent, withheld } => self.covered(up_to, sent, withheld),
+            Input::SentNext { up_to, sent, withheld } => self.covered(up_to, sent, withheld),
             Input::Reevaluate => {
                 if let Phase::Live(live) = &mut self.phase {
                     live.reevaluation = Reevaluation::Wanted;

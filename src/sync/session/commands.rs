@@ -50,7 +50,7 @@ impl Commands {
     }
 
     /// Waits, while a connection is being opened, for the wish to end. Cancel-safe.
-    pub(crate) async fn close(&mut self) {
+    pub(crate) async fn closed(&mut self) {
         while let Wish::Reconnect = self.wish().await {}
     }
 

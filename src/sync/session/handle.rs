@@ -34,7 +34,8 @@ pub struct SessionEnded {
 }
 
 impl SessionEnded {
-    /// The error that the session ended with; `None` if either side closed it.
+    /// The error that the session ended with; `None` if either side closed it, or if its task was cut
+    /// or panicked.
     pub const fn reason(&self) -> Option<&Arc<Error>> {
         self.reason.as_ref()
     }
@@ -88,8 +89,8 @@ impl SessionHandle {
     }
 
     /// What happens: errors, headers, texts of the peer. The first stream of a session begins with
-    /// what was told since its start, whoever asks for it: at most 16 notices, with at most 64 KiB of
-    /// texts and headers. Later streams begin now. A reader that falls more than 16 notices behind
+    /// what was told since its start, whoever asks for it: at most 16 notices, with at most 4 KiB of
+    /// the peer's texts and headers. Later streams begin now. A reader that falls more than 16 notices behind
     /// misses the oldest. Ends with the session.
     pub fn notices(&self) -> Notices<Notice> {
         self.view.notices.read()

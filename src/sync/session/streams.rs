@@ -18,9 +18,9 @@ use crate::sync::state::State;
 /// How many notices wait for a reader; above that the oldest are dropped.
 const MAX_NOTICES: usize = 16;
 
-/// How many bytes of texts and headers wait for the first reader; above that the oldest notices are
-/// dropped.
-const MAX_BYTES: usize = 64 << 10;
+/// How many bytes of the peer's texts and headers wait for the first reader; above that the oldest of
+/// them are dropped.
+const MAX_BYTES: usize = 4 << 10;
 
 /// Where notices are told, and kept until somebody reads them for the first time.
 #[derive(Debug)]
@@ -50,10 +50,19 @@ impl NoticeBoard {
         let board = &mut *board;
         if let Some(kept) = &mut board.kept {
             let size = size(&notice);
+            if size > MAX_BYTES {
+                return;
+            }
             board.bytes += size;
             kept.push_back((size, notice));
             while kept.len() > MAX_NOTICES || board.bytes > MAX_BYTES {
-                let Some((size, _)) = kept.pop_front() else { break };
+                // An error takes no bytes of the peer's, and none of its texts drives it out.
+                let oldest = if board.bytes > MAX_BYTES {
+                    kept.iter().position(|(size, _)| *size > 0).unwrap_or_default()
+                } else {
+                    0
+                };
+                let Some((size, _)) = kept.remove(oldest) else { break };
                 board.bytes -= size;
             }
         } else if let Some(readers) = &board.readers {
