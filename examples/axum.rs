@@ -20,8 +20,8 @@ use axum::routing::get;
 use axum::serve::ListenerExt;
 use futures_util::{StreamExt, TryStreamExt};
 use logux_sync::{
-    Added, ClientSync, HttpListener, ListenerOptions, Log, LongPoll, MemoryStore, Reconnect,
-    RunningServer, Server, SyncOptions, WebSocket,
+    Added, ClientSync, HttpListener, Log, LongPoll, MemoryStore, Reconnect, RunningServer, Server,
+    SyncOptions, WebSocket,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ impl Program {
         let log = Log::open("server".parse()?, MemoryStore::new()).await?;
 
         // The service answers requests; the listener gives the sessions that come of them.
-        let (service, listener) = HttpListener::mounted(ListenerOptions::new());
+        let (service, listener) = HttpListener::mounted();
         let options = SyncOptions::new().auth(async |login| {
             if let Some(address) = login.link.address {
                 println!("{} connects from {}", login.node_id, address.ip());

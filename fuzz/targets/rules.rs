@@ -20,6 +20,10 @@ enum Step {
     Answer,
     /// The user adds an event.
     Add,
+    /// The user's filter changes its mind.
+    Filter,
+    /// The user has new headers.
+    Headers,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -159,9 +163,9 @@ impl Id {
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut input = Unstructured::new(bytes);
-    let Ok((accepts, fixes)) = <(bool, bool)>::arbitrary(&mut input) else { return };
+    let Ok((accepts, fixes, refuses)) = <(bool, bool, bool)>::arbitrary(&mut input) else { return };
     let Ok(steps) = Vec::<Step>::arbitrary_take_rest(input) else { return };
-    let mut rules = Attacked::new(accepts, fixes);
+    let mut rules = Attacked::new(accepts, fixes, refuses);
     for step in steps {
         match step {
             Step::Say(saying) => {
@@ -173,6 +177,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             Step::Answer => rules.answer(),
             Step::Wait(seconds) => rules.wait(Duration::from_secs(seconds.into())),
             Step::Add => rules.add(),
+            Step::Filter => rules.filter(),
+            Step::Headers => rules.headers(),
         }
     }
     rules.end();

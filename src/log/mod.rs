@@ -1,4 +1,4 @@
-//! The log: it gives events their ids and their order, and tells who waits that it has grown.
+//! The log: it gives events their ids and their order, and wakes those that wait for more.
 
 mod clock;
 mod end;

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use logux_codecs::{Added, Codec, Event};
+use logux_codecs::{Codec, Event};
 use logux_transports::{FrameReceiver, FrameSender, Link};
 
 use super::connection::{Connection, Context, Lasting};
 use super::error::Error;
 use super::options::SyncOptions;
-use super::rules::Role;
+use super::rules::{Config, Role};
 use super::session::{Commands, Reporter, Session};
 use super::state::State;
 use crate::log::Log;
@@ -69,19 +69,13 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
         let Self { log, codec, role, link, options } = self;
         async move {
             reporter.state(State::Connecting);
-            let credentials = match &options.credentials {
-                Some(credentials) => match credentials.produce().await {
-                    Ok(credentials) => Some(credentials),
-                    Err(error) => {
-                        let error = reporter.error(error);
-                        return reporter.finish(Err(error));
-                    }
-                },
-                None => None,
+            let config = match prepare(&log, role, &options).await {
+                Ok(config) => config,
+                Err(error) => {
+                    let error = reporter.error(error);
+                    return reporter.finish(Err(error));
+                }
             };
-            // Who will answer is not known, so nothing is claimed to be received from it.
-            let synced = options.admission.other_synced.unwrap_or(Added::ZERO);
-            let config = options.config(role, &log, credentials, synced);
             let mut lasting = Lasting::default();
             let context = Context {
                 log: &log,
@@ -96,6 +90,21 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
             reporter.finish(result)
         }
     }
+}
+
+/// What a connection is started with.
+async fn prepare<E: Event>(
+    log: &Log<E>,
+    role: Role,
+    options: &SyncOptions<E>,
+) -> Result<Config, Error> {
+    let credentials = match &options.credentials {
+        Some(credentials) => Some(credentials.produce().await?),
+        None => None,
+    };
+    // It is not known which node will answer.
+    let synced = options.admission.claim(log, None).await?;
+    Ok(options.config(role, log, credentials, synced))
 }
 
 /// Keeps a log in step with the node that opened a link, and ends with it.

@@ -77,7 +77,7 @@ impl<E: Send + Sync + 'static> Inward<E> {
             entry = Arc::into_inner(shared).ok_or_else(kept)?;
         }
         if let Some(map) = &self.map {
-            // Who an event is, and where it came from, is not the map's to say.
+            // The map does not change an event's id, nor where it came from.
             let (id, source) = (entry.meta.id.clone(), entry.meta.source.clone());
             entry = answer("in_map", || map(entry, peer)).await?;
             entry.meta.id = id;

@@ -138,7 +138,9 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
         };
         let link = self.transport.open(format::<C>(), self.options.limits.frame).await;
         let link = link.map_err(Error::Link)?;
-        let synced = self.options.admission.expected(&self.log).await?;
+        // The last node that answered will probably do so again.
+        let expected = self.log.dialled().await?;
+        let synced = self.options.admission.claim(&self.log, expected).await?;
         let mut config = self.options.config(Role::Opener, &self.log, credentials, synced);
         config.time_fix = time_fix;
         Ok((link, config))

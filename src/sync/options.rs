@@ -163,7 +163,7 @@ impl<E> SyncOptions<E> {
     }
 
     /// Takes peers from this version of the application on: a
-    /// [`subprotocol_check`](Self::subprotocol_check). Who does not tell a version has 0.0.
+    /// [`subprotocol_check`](Self::subprotocol_check). A peer that tells no version has 0.0.
     pub fn min_subprotocol(self, min: Subprotocol) -> Self {
         self.subprotocol_check(move |used| {
             if used.unwrap_or_default() >= min { Ok(()) } else { Err(format!(">= {min}").into()) }
@@ -276,8 +276,8 @@ impl<E> SyncOptions<E> {
         self
     }
 
-    /// How much one message may ask of this node: bytes of its frame, levels, events and objects. A
-    /// message above a limit is refused, and ends the connection. Frames that are sent keep to
+    /// How much one message may ask of this node: by default 1 MiB of its frame, 64 levels, 10,000
+    /// events and 100,000 objects. A message above a limit is refused, and ends the connection. Frames that are sent keep to
     /// [`Limits::frame`], too: it must not be above what the peer takes.
     ///
     /// A JavaScript node of protocol 5 sends everything that it did without a connection in one

@@ -39,6 +39,13 @@ pub(crate) fn make<'a>(
             panic!("{file}, in which other faults are planted already: {error}")
         });
     }
+    // What was moved or removed since the last copy is not to be built.
+    for old in files(copy) {
+        let is_there = texts.iter().any(|(path, _)| old == copy.join(path));
+        if copy.is_dir() && !is_there {
+            fs::remove_file(old).unwrap();
+        }
+    }
     for (path, text) in texts {
         let path = copy.join(path);
         if fs::read_to_string(&path).is_ok_and(|old| old == text) {

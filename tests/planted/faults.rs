@@ -162,9 +162,9 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "connect claims what was sent",
         edits: &[Edit {
             file: "src/sync/admission/admission.rs",
-            is: "Some(node) => Ok(log.cursors(&node).await?.received),",
-            becomes: "Some(node) if PLANTED => Ok(log.cursors(&node).await?.sent),
-                Some(node) => Ok(log.cursors(&node).await?.received),",
+            is: "(None, Some(node)) => Ok(log.cursors(&node).await?.received),",
+            becomes: "(None, Some(node)) if PLANTED => Ok(log.cursors(&node).await?.sent),
+                (None, Some(node)) => Ok(log.cursors(&node).await?.received),",
         }],
     },
     Fault {

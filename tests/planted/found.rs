@@ -11,6 +11,8 @@ const SEEDS: u64 = 2_000;
 
 #[test]
 fn each_planted_fault_is_found() {
+    let sound = first_violation(Script::Anything, 50, || logux_sync::planted::plant(""));
+    assert_eq!(sound, None, "the copy is wrong without any fault");
     let mut missed = Vec::new();
     for fault in faults::FAULTS {
         let found = first_violation(Script::Anything, SEEDS, || {

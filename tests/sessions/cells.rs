@@ -11,8 +11,8 @@ use logux_sync::transports::{
     WebSocketReceiver, WebSocketSender,
 };
 use logux_sync::{
-    Codec, HttpListener, HttpService, Json, Listener, ListenerOptions, LongPoll, Memory,
-    MessagePack, Transport, WebSocket, WebSocketListener, Xml, format,
+    Codec, HttpListener, HttpService, Json, Listener, LongPoll, Memory, MessagePack, Transport,
+    WebSocket, WebSocketListener, Xml, format,
 };
 use tokio::io::{DuplexStream, duplex};
 use tokio::runtime;
@@ -166,7 +166,7 @@ impl Wire {
                 (AnyTransport::WebSocket(transport), AnyListener::WebSocket(listener))
             }
             Self::LongPoll => {
-                let (service, listener) = HttpListener::mounted(ListenerOptions::new());
+                let (service, listener) = HttpListener::mounted();
                 let client = InProcess { service };
                 let transport = LongPoll::over("http://localhost/", client).unwrap();
                 (AnyTransport::LongPoll(transport), AnyListener::LongPoll(listener))

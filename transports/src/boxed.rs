@@ -32,6 +32,7 @@ impl<S: FrameSender, R: FrameReceiver> Link<S, R> {
 }
 
 /// The sending half of any link.
+#[must_use = "a half that is dropped sends nothing more"]
 pub struct BoxedSender(Box<dyn AnySender>);
 
 impl FrameSender for BoxedSender {
@@ -55,6 +56,7 @@ impl fmt::Debug for BoxedSender {
 }
 
 /// The receiving half of any link.
+#[must_use = "a half that is dropped receives nothing more"]
 pub struct BoxedReceiver(Box<dyn AnyReceiver>);
 
 impl FrameReceiver for BoxedReceiver {

@@ -35,7 +35,8 @@ const MAX_FRAME: usize = 1 << 20;
 
 /// A session that is left without a word ends after a second.
 fn mounted() -> (HttpService, HttpListener) {
-    HttpListener::mounted(ListenerOptions::new().inactivity(Duration::from_secs(1)))
+    let (service, listener) = HttpListener::mounted();
+    (service, listener.options(ListenerOptions::new().inactivity(Duration::from_secs(1))))
 }
 
 /// Calls the service as tower says: a clone for each request, once it is ready, in any task.
@@ -263,7 +264,8 @@ async fn options_that_a_mounted_listener_is_given_later_hold_for_its_service() {
 #[tokio::test]
 async fn an_address_has_only_so_many_links() {
     let options = ListenerOptions::new().max_links_per_address(1);
-    let (service, mut listener) = HttpListener::mounted(options);
+    let (service, listener) = HttpListener::mounted();
+    let mut listener = listener.options(options);
     let address = serve_by_axum(router(service).layer(map_request(tell_address))).await;
     let mut websocket = WebSocket::new(&format!("ws://{address}/logux")).unwrap();
     let mut long_poll = LongPoll::new(&format!("http://{address}/logux")).unwrap();

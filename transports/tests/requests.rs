@@ -99,7 +99,8 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
-        let (service, listener) = HttpListener::mounted(ListenerOptions::new().wait(WAIT));
+        let (service, listener) = HttpListener::mounted();
+        let listener = listener.options(ListenerOptions::new().wait(WAIT));
         Self { service, listener }
     }
 

@@ -291,7 +291,8 @@ fn frames(random: &mut Rng) -> Vec<Bytes> {
 async fn run(seed: u64, shows: bool) -> bool {
     let mut random = Rng::with_seed(seed);
     let options = ListenerOptions::new().wait(WAIT);
-    let (service, mut listener) = HttpListener::mounted(options);
+    let (service, listener) = HttpListener::mounted();
+    let mut listener = listener.options(options);
     let weather = Weather::new(&mut random);
     let network = Network {
         service,

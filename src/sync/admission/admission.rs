@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use logux_codecs::{Added, Event, ProtocolError, Subprotocol, Value};
+use logux_codecs::{Added, Event, NodeId, ProtocolError, Subprotocol, Value};
 use logux_transports::LinkInfo;
 
 use super::login::Login;
@@ -55,15 +55,18 @@ impl Policy {
         self.refusals = limit.map(|limit| Arc::new(Refusals::new(limit)));
     }
 
-    /// What a node that dials says that it has received: of the node that will probably answer,
-    /// the last one that did. A wrong guess costs a connection: see [`Error::AnotherNode`].
-    pub(crate) async fn expected<E: Event>(&self, log: &Log<E>) -> Result<Added, Error> {
-        if let Some(synced) = self.other_synced {
-            return Ok(synced);
-        }
-        match log.dialled().await? {
-            Some(node) => Ok(log.cursors(&node).await?.received),
-            None => Ok(Added::ZERO),
+    /// What a node that opens a connection says that it has received of the node that will probably
+    /// answer; nothing, if that is not known. A wrong guess costs a connection: see
+    /// [`Error::AnotherNode`].
+    pub(crate) async fn claim<E: Event>(
+        &self,
+        log: &Log<E>,
+        expected: Option<NodeId>,
+    ) -> Result<Added, Error> {
+        match (self.other_synced, expected) {
+            (Some(synced), _) => Ok(synced),
+            (None, Some(node)) => Ok(log.cursors(&node).await?.received),
+            (None, None) => Ok(Added::ZERO),
         }
     }
 
@@ -93,8 +96,8 @@ impl Policy {
         Ok(if let_in { Ok(()) } else { Err(ProtocolError::WrongCredentials) })
     }
 
-    /// Asks the user about the peer, then the store for its cursors. Who answered is noted before
-    /// anything of its log is stored.
+    /// Asks the user about the peer, then the store for its cursors. The name of a node that answered
+    /// is noted before anything of its log is stored.
     async fn check<E: Event>(
         self,
         log: Log<E>,
@@ -104,7 +107,7 @@ impl Policy {
     ) -> Result<Result<Cursors, ProtocolError>, Error> {
         let Introduction { node_id, credentials, subprotocol, headers, epoch } = introduction;
         let login = Login { node_id: node_id.clone(), credentials, subprotocol, headers, link };
-        // As of the claim: while the user is asked, another connection of the peer may move on.
+        // As of the introduction: while the user is asked, another connection of the peer may move on.
         let sent = log.cursors(&node_id).await?.sent;
         if let Err(refusal) = self.admit(login).await? {
             return Ok(Err(refusal));

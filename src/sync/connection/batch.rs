@@ -37,7 +37,7 @@ impl BatchLimits {
 pub(crate) struct Batch {
     /// It has, with this, all that it may have up to here.
     pub(crate) up_to: Added,
-    /// What the filter held back.
+    /// What the filter withheld.
     pub(crate) withheld: Vec<Added>,
     /// The `sync` message; `None` if nothing of what was read is for the peer.
     pub(crate) frame: Option<Bytes>,

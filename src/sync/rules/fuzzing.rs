@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use logux_codecs::{Message, Timestamp, Value};
+use logux_codecs::{Headers, Message, Timestamp, Value};
 
 use super::harness::{Node, Side};
 use super::input_output::{Input, Now, Role};
@@ -16,12 +16,14 @@ pub struct Attacked {
 }
 
 impl Attacked {
-    /// A node called `own` with one event, on a connection that it accepted or opened.
-    pub fn new(accepts: bool, fix_time: bool) -> Self {
+    /// A node called `own` with one event, on a connection that it accepted or opened; whether it
+    /// refuses its peer.
+    pub fn new(accepts: bool, fix_time: bool, refuses: bool) -> Self {
         let mut node = Node::new("own", 1);
         let elapsed = Duration::ZERO;
         let now = now(elapsed);
         node.add(now.clock);
+        node.refuses = refuses;
         let role = if accepts { Role::Acceptor } else { Role::Opener };
         let side = Side::open(&mut node, role, fix_time, now);
         Self { node, side, elapsed }
@@ -54,6 +56,21 @@ impl Attacked {
         self.node.add(now.clock);
         let grown = Input::Grown(self.node.last_added());
         self.side.handle(&mut self.node, now, grown);
+        self.is_sound();
+    }
+
+    /// The user's filter changes its mind.
+    pub fn filter(&mut self) {
+        self.node.filters = !self.node.filters;
+        let now = now(self.elapsed);
+        self.side.handle(&mut self.node, now, Input::Reevaluate);
+        self.is_sound();
+    }
+
+    /// The user has new headers.
+    pub fn headers(&mut self) {
+        let now = now(self.elapsed);
+        self.side.handle(&mut self.node, now, Input::Headers(Headers::new()));
         self.is_sound();
     }
 

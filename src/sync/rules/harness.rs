@@ -1,12 +1,14 @@
 //! Runs [`Rules`] as the value that they are: a node is plain data, a link is a queue, and whoever
 //! holds both decides what happens next. For the tests of the rules, and for the fuzz target.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use logux_codecs::{Added, EventId, Message, NodeId, Sync, Timestamp, Value, WireEntry};
+use logux_codecs::{
+    Added, EventId, Message, NodeId, ProtocolError, Sync, Timestamp, Value, WireEntry,
+};
 
-use super::input_output::{Config, Input, Now, Output, Role, Wanted};
+use super::input_output::{Config, Covered, Input, Now, Output, Role, Wanted};
 use super::relative::{FarFuture, Relative};
 use super::rules::Rules;
 use crate::cursors::{Cursors, Epoch};
@@ -27,13 +29,27 @@ pub(crate) struct Node {
     pub(crate) cursors: BTreeMap<NodeId, Cursors>,
     /// The node that answered when this one last dialled.
     pub(crate) dialled: Option<NodeId>,
+    /// Whether each fifth event is withheld from the peer.
+    pub(crate) filters: bool,
+    /// The positions of what the peer was not sent.
+    withheld: BTreeSet<Added>,
+    /// Whether a peer is refused.
+    pub(crate) refuses: bool,
 }
 
 impl Node {
     pub(crate) fn new(id: &str, epoch: u64) -> Self {
         let Ok(id) = id.parse() else { unreachable!("the tests' names are valid") };
-        let (entries, cursors) = (Vec::new(), BTreeMap::new());
-        Self { id, epoch: Epoch::new(epoch), entries, cursors, dialled: None }
+        Self {
+            id,
+            epoch: Epoch::new(epoch),
+            entries: Vec::new(),
+            cursors: BTreeMap::new(),
+            dialled: None,
+            filters: false,
+            withheld: BTreeSet::new(),
+            refuses: false,
+        }
     }
 
     pub(crate) fn last_added(&self) -> Added {
@@ -71,23 +87,55 @@ impl Node {
     }
 
     /// The next events for a peer, and what the rules are to know of them.
-    fn next(&self, wanted: Wanted, relative: &Relative) -> (Input<Value>, Option<Message<Value>>) {
+    fn next(
+        &mut self,
+        wanted: Wanted,
+        relative: &Relative,
+    ) -> (Input<Value>, Option<Message<Value>>) {
         let after = usize::try_from(wanted.after.value()).unwrap_or(usize::MAX);
         let part: Vec<_> = self.entries.iter().skip(after).take(BATCH).collect();
         let up_to = part.last().map_or(wanted.up_to, |last| last.meta.added);
-        let is_for_peer = |entry: &&&Entry<Value>| {
-            entry.meta.source.as_ref() != Some(&relative.peer)
-                || entry.meta.added <= wanted.return_up_to
-        };
-        let entries: Vec<WireEntry<Value>> = part
-            .iter()
-            .filter(is_for_peer)
-            .map(|entry| (entry.event.clone(), relative.outgoing(&entry.meta.id, &entry.meta)))
-            .collect();
+        let (mut entries, mut withheld) = (Vec::<WireEntry<Value>>::new(), Vec::new());
+        for Entry { event, meta } in part {
+            let is_echo =
+                meta.source.as_ref() == Some(&relative.peer) && meta.added > wanted.return_up_to;
+            let is_there =
+                meta.added <= wanted.reevaluate_up_to && !self.withheld.contains(&meta.added);
+            if is_echo || is_there {
+                continue;
+            }
+            if self.filters && meta.added.value().is_multiple_of(5) {
+                withheld.push(meta.added);
+            } else {
+                entries.push((event.clone(), relative.outgoing(&meta.id, meta)));
+            }
+        }
+        self.withheld.extend(&withheld);
         let sent = !entries.is_empty();
         let message = sent.then_some(Message::Sync(Sync { added: up_to, entries }));
-        (Input::SentNext { up_to, sent, withheld: Vec::new() }, message)
+        (Input::SentNext { up_to, sent, withheld }, message)
     }
+
+    /// Whether an event of this node's is withheld from the peer.
+    pub(crate) fn withholds(&self, entry: &Entry<Value>) -> bool {
+        self.withheld.contains(&entry.meta.added)
+    }
+
+    /// The peer has all that was sent to it of a part of the log.
+    fn confirmed(&mut self, covered: &Covered) {
+        self.withheld.retain(|added| *added <= covered.after || *added > covered.up_to);
+        self.withheld.extend(&covered.withheld);
+    }
+}
+
+/// What was asked for, until it is done.
+#[derive(Debug)]
+enum Answer {
+    Now(Input<Value>),
+    /// These are not stored before the rules are told so.
+    Store(Incoming<Value>),
+    /// These are not sent before the rules are told so.
+    Send(Wanted),
 }
 
 /// One side of a connection.
@@ -99,9 +147,8 @@ pub(crate) struct Side {
     relative: Option<Relative>,
     /// What was sent and has not arrived.
     pub(crate) sent: VecDeque<Message<Value>>,
-    /// What the rules asked for and were not answered yet, in order; with the events that are sent
-    /// when the rules know of it.
-    answers: VecDeque<(Input<Value>, Option<Message<Value>>)>,
+    /// What the rules asked for and were not answered yet, in order.
+    answers: VecDeque<Answer>,
     pub(crate) notices: Vec<Notice>,
     /// How many `sync` and `ready` are stored, and how many `synced` were sent.
     pub(crate) stored: usize,
@@ -127,7 +174,7 @@ impl Side {
             far_future: FarFuture::default(),
             fix_time,
             time_fix: None,
-            filtered: false,
+            filtered: true,
             synced_override: None,
             synced: match role {
                 Role::Opener => expected.map_or(Added::ZERO, |cursors| cursors.received),
@@ -161,11 +208,22 @@ impl Side {
 
     /// Gives the rules the oldest answer.
     pub(crate) fn answer(&mut self, node: &mut Node, now: Now) {
-        if let Some((answer, events)) = self.answers.pop_front() {
-            self.stored += usize::from(matches!(answer, Input::Stored(_)));
-            self.sent.extend(events);
-            self.handle(node, now, answer);
-        }
+        let input = match self.answers.pop_front() {
+            Some(Answer::Now(input)) => input,
+            Some(Answer::Store(incoming)) => {
+                node.store(incoming);
+                self.stored += 1;
+                Input::Stored(1)
+            }
+            Some(Answer::Send(wanted)) => {
+                let relative = self.relative.as_ref().expect("nothing is sent before");
+                let (input, events) = node.next(wanted, relative);
+                self.sent.extend(events);
+                input
+            }
+            None => return,
+        };
+        self.handle(node, now, input);
     }
 
     /// A message arrives.
@@ -181,7 +239,10 @@ impl Side {
             assert!(self.ended.is_none(), "{output:?} after the end");
             match output {
                 Output::Send(message) => {
-                    assert!(!matches!(message, Message::Sync(_)), "a driver sends events");
+                    assert!(
+                        !matches!(message, Message::Sync(_)),
+                        "events are sent by the connection"
+                    );
                     self.confirmed += usize::from(matches!(message, Message::Synced(_)));
                     self.sent.push_back(message);
                 }
@@ -194,7 +255,11 @@ impl Side {
                     }
                     cursors.epoch = cursors.epoch.or(introduction.epoch);
                     self.peer = Some(introduction.node_id);
-                    self.answers.push_back((Input::Checked(Ok(cursors)), None));
+                    let checked = match node.refuses {
+                        true => Err(ProtocolError::WrongCredentials),
+                        false => Ok(cursors),
+                    };
+                    self.answers.push_back(Answer::Now(Input::Checked(checked)));
                 }
                 Output::LetIn { relative, .. } => {
                     if self.role == Role::Opener {
@@ -202,14 +267,8 @@ impl Side {
                     }
                     self.relative = Some(relative);
                 }
-                Output::Store(received) => {
-                    node.store(received);
-                    self.answers.push_back((Input::Stored(1), None));
-                }
-                Output::SendNext(wanted) => {
-                    let relative = self.relative.as_ref().expect("nothing is sent before");
-                    self.answers.push_back(node.next(wanted, relative));
-                }
+                Output::Store(incoming) => self.answers.push_back(Answer::Store(incoming)),
+                Output::SendNext(wanted) => self.answers.push_back(Answer::Send(wanted)),
                 Output::Advance(sent) => {
                     let cursors = node.cursors.entry(self.peer()).or_default();
                     cursors.sent = cursors.sent.max(sent);
@@ -218,9 +277,12 @@ impl Side {
                     node.cursors.insert(self.peer(), cursors);
                 }
                 Output::FindWithheld => {
-                    self.answers.push_back((Input::FirstWithheld(None), None));
+                    let first = node.withheld.first();
+                    let before = first.map(|first| Added::ZERO.plus(first.value() - 1));
+                    self.answers.push_back(Answer::Now(Input::FirstWithheld(before)));
                 }
-                Output::Confirmed(_) | Output::Reevaluated => {}
+                Output::Confirmed(covered) => node.confirmed(&covered),
+                Output::Reevaluated => {}
                 Output::Tell(notice) => self.notices.push(notice),
                 Output::HangUp(error) => self.ended = Some(error.map_or(Ok(()), Err)),
             }

@@ -8,7 +8,8 @@
 //! - `rules`: the value, and the table of every message in every phase;
 //! - `handshake`: from `connect` to the first event; `events`: what is sent, stored and confirmed;
 //!   `silence`: pings and deadlines;
-//! - `phase`: how far a connection has come; `live`: what is known of one that sends events; `relative`: how events are named on it.
+//! - `phase`: how far a connection has come; `live`: what is known of one that sends events;
+//!   `relative`: how events are named on it.
 
 mod events;
 #[cfg(fuzzing)]

@@ -53,15 +53,17 @@ impl HttpListener {
     ///
     /// ```
     /// # use logux_transports::{HttpListener, ListenerOptions};
-    /// let (service, listener) = HttpListener::mounted(ListenerOptions::new());
+    /// let (service, listener) = HttpListener::mounted();
+    /// let listener = listener.options(ListenerOptions::new().max_links_per_address(100));
     /// ```
-    pub fn mounted(options: ListenerOptions) -> (HttpService, Self) {
-        let (registry, links) = Registry::new(options);
+    pub fn mounted() -> (HttpService, Self) {
+        let (registry, links) = Registry::new(ListenerOptions::default());
         let service = HttpService::new(Arc::clone(&registry));
         (service, Self { registry, links, tcp: None, address: None })
     }
 
-    /// Treats clients that connect from now on as these options say. Without this, the defaults hold.
+    /// Treats clients that connect from now on as these options say, also by the service where it is
+    /// mounted. Without this, the defaults hold.
     pub fn options(self, options: ListenerOptions) -> Self {
         self.registry.set_options(options);
         self

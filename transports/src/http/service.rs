@@ -25,8 +25,8 @@ use super::{cors, poll, upgrade};
 /// with an axum router.
 ///
 /// ```
-/// # use logux_transports::{HttpListener, ListenerOptions};
-/// let (service, listener) = HttpListener::mounted(ListenerOptions::new());
+/// # use logux_transports::HttpListener;
+/// let (service, listener) = HttpListener::mounted();
 /// let router: axum::Router = axum::Router::new().route_service("/logux", service);
 /// ```
 #[derive(Clone)]
