@@ -83,7 +83,7 @@ async fn events(log: &Log<Value>) -> Vec<(String, u64, Value)> {
 }
 
 fn quick<T>(transport: T) -> Reconnect<T> {
-    Reconnect::new(transport).max_delay(Duration::from_secs(1))
+    Reconnect::new(transport).max_delay(Duration::from_secs(1)).seed(1)
 }
 
 /// A server with an empty log, and a client that it has let in.
