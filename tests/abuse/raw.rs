@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join;
@@ -254,9 +255,10 @@ pub(crate) fn packed(text: &str) -> Vec<u8> {
 
 /// What asks for a long-poll session; of its own, each time.
 pub(crate) fn create(headers: Headers<'_>) -> Vec<u8> {
-    let nonce: String = std::iter::repeat_with(fastrand::alphanumeric).take(21).collect();
+    static NONCES: AtomicU64 = AtomicU64::new(0);
+
     // The last of the digits has bits that are not used, and are zero.
-    let nonce = format!("{nonce}A");
+    let nonce = format!("{:021}A", NONCES.fetch_add(1, Ordering::Relaxed));
     post(&[&[MEDIA_TYPE, ("logux-nonce", &nonce)], headers].concat(), b"")
 }
 

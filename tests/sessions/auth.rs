@@ -41,7 +41,7 @@ async fn log(node: &str) -> Log<Value> {
 }
 
 fn quick<T>(transport: T) -> Reconnect<T> {
-    Reconnect::new(transport).max_delay(Duration::from_secs(1))
+    Reconnect::new(transport).max_delay(Duration::from_secs(1)).seed(1)
 }
 
 fn ok() -> SyncOptions<Value> {

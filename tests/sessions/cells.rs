@@ -267,6 +267,7 @@ impl Listener for DuplexListener {
     ) -> io::Result<WebSocketLink<DuplexStream>> {
         loop {
             tokio::select! {
+                biased;
                 Some(done) = self.handshakes.join_next() => {
                     if let Ok(link) = done.unwrap() {
                         return Ok(link);

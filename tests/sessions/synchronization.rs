@@ -16,9 +16,9 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::cells::Cell;
+use crate::cells::{AnyListener, Cell};
 use crate::scripted::Peer;
 
 on_every_cell! {
@@ -40,6 +40,11 @@ on_every_cell! {
     headers_and_debug_texts_arrive,
     new_headers_hold_for_the_connections_to_come,
     what_is_told_before_anybody_asks_is_not_lost,
+    the_first_reader_gets_notices_from_the_start_also_by_a_handle,
+    a_peers_texts_do_not_drive_out_errors_that_nobody_has_read,
+    waiting_for_a_state_tells_why_the_session_ended,
+    a_long_message_without_events_does_not_stop_a_session,
+    two_nodes_that_confirm_much_at_once_both_go_on,
     silence_is_asked_about_and_then_ended,
     who_does_not_read_costs_no_memory,
     a_server_that_lost_its_log_gets_it_back,
@@ -84,7 +89,7 @@ async fn events(log: &Log<Value>) -> Vec<(String, u64, Value)> {
 }
 
 fn quick<T>(transport: T) -> Reconnect<T> {
-    Reconnect::new(transport).max_delay(Duration::from_secs(1))
+    Reconnect::new(transport).max_delay(Duration::from_secs(1)).seed(1)
 }
 
 /// A server with an empty log, and a client that it has let in.
@@ -471,6 +476,127 @@ async fn what_is_told_before_anybody_asks_is_not_lost<C: Cell>() {
     assert_eq!(client.errors().count().await, 3);
     assert_eq!(client.errors().count().await, 0);
     assert!(client.ended().await.is_err());
+}
+
+async fn the_first_reader_gets_notices_from_the_start_also_by_a_handle<C: Cell>() {
+    let log = log("server").await;
+    let (server, mut client) = let_in::<C>(&log, SyncOptions::new()).await;
+    let handle = server.handle();
+    client.send(r#"["debug","error","first"]"#).await;
+    client.send(r#"["ping",0]"#).await;
+    assert_eq!(client.next().await.unwrap(), r#"["pong",0]"#);
+    let (mut from_the_start, mut from_now) = (handle.notices(), server.notices());
+    client.send(r#"["debug","error","second"]"#).await;
+    let texts = [from_the_start.next().await, from_the_start.next().await, from_now.next().await];
+    let texts = texts.map(|notice| match notice {
+        Some(Notice::Debug(text)) => text,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(texts, ["first", "second", "second"]);
+}
+
+async fn a_peers_texts_do_not_drive_out_errors_that_nobody_has_read<C: Cell>() {
+    let log = log("client").await;
+    let (transport, mut listener) = C::listen();
+    let client = ClientSync::new(&log, C::CODEC, quick(transport)).start();
+    let server = Peer::accept::<C>(&mut listener).await;
+    // An error, and then texts of each length.
+    let mut server = refuse::<C>(server, &mut listener).await;
+    server.next().await.unwrap();
+    server.send(CONNECTED).await;
+    assert_eq!(server.next().await.unwrap(), r#"["ready",0]"#);
+    for bytes in [1, 5_000, 3_000, 3_000] {
+        let text = "x".repeat(bytes);
+        server.send(&json!(["debug", "error", text]).to_string()).await;
+    }
+    server.send(r#"["ping",0]"#).await;
+    assert_eq!(server.next().await.unwrap(), r#"["pong",0]"#);
+    drop(server);
+    let handle = client.handle();
+    client.close().await.unwrap();
+    let notices: Vec<_> = handle.notices().collect().await;
+    let length = |notice: &Notice| match notice {
+        Notice::Debug(text) => Some(text.len()),
+        _ => None,
+    };
+    let texts: Vec<_> = notices.iter().filter_map(length).collect();
+    assert!(matches!(&notices[0], Notice::Error(error) if error.received()), "{notices:?}");
+    assert_eq!(texts, [3_000]);
+}
+
+/// Complains, and accepts the next connection.
+async fn refuse<C: Cell>(mut server: Peer, listener: &mut AnyListener) -> Peer {
+    server.next().await.unwrap();
+    server.send(r#"["error","timeout",1000]"#).await;
+    server.hang_up().await;
+    Peer::accept::<C>(listener).await
+}
+
+async fn waiting_for_a_state_tells_why_the_session_ended<C: Cell>() {
+    let log = log("client").await;
+    let (transport, mut listener) = C::listen();
+    let client = ClientSync::new(&log, C::CODEC, quick(transport)).start();
+    let handle = client.handle();
+    let waiting = async { handle.wait_for(State::Synchronized).await.unwrap_err() };
+    let refusing = async {
+        let mut server = Peer::accept::<C>(&mut listener).await;
+        server.next().await.unwrap();
+        server.send(r#"["error","wrong-credentials"]"#).await;
+        server.hang_up().await;
+    };
+    let (ended, ()) = tokio::join!(waiting, refusing);
+    let why = ended.reason().unwrap();
+    let expected = &ProtocolError::WrongCredentials;
+    assert!(matches!(&**why, Error::Received(error) if error == expected), "{why}");
+    assert_eq!(std::error::Error::source(&ended).unwrap().to_string(), why.to_string());
+    // Later, too; and there is no reason where it was closed.
+    assert!(handle.wait_for(State::Wait).await.unwrap_err().reason().is_some());
+    assert!(client.ended().await.is_err());
+
+    let (transport, _listener) = C::listen();
+    let client = ClientSync::new(&log, C::CODEC, transport).start();
+    let handle = client.handle();
+    client.close().await.unwrap();
+    assert!(handle.wait_for(State::Synchronized).await.unwrap_err().reason().is_none());
+}
+
+/// It fills the intake, which holds nothing that could be stored to make room again.
+async fn a_long_message_without_events_does_not_stop_a_session<C: Cell>() {
+    for (bytes, count) in [((1 << 20) - 100, 1), (66_000, 16)] {
+        let log = log("server").await;
+        let (server, mut client) = let_in::<C>(&log, SyncOptions::new()).await;
+        let text = json!(["debug", "error", "x".repeat(bytes)]).to_string();
+        for _ in 0..count {
+            client.send(&text).await;
+        }
+        client.send(r#"["ping",0]"#).await;
+        let answer = timeout(Duration::from_secs(1), client.next()).await;
+        assert_eq!(answer.unwrap().unwrap(), r#"["pong",0]"#, "{count} of {bytes} bytes");
+        client.hang_up().await;
+        timeout(Duration::from_secs(1), server.ended()).await.unwrap().unwrap();
+    }
+}
+
+/// Both have more to say than a link holds, and neither reads while it cannot say it.
+async fn two_nodes_that_confirm_much_at_once_both_go_on<C: Cell>() {
+    const EVENTS: usize = 1000;
+
+    let (left, right) = (log("left").await, log("right").await);
+    add(&left, 0..EVENTS).await;
+    add(&right, 0..EVENTS).await;
+    let judged_at = Instant::now() + Duration::from_secs(5);
+    // A filter that refuses: nothing is added, which would wake a session.
+    let options = || {
+        SyncOptions::new().batch(1).window(EVENTS).ping(None).in_filter(move |_, _| async move {
+            sleep_until(judged_at).await;
+            Ok(false)
+        })
+    };
+    let (near, far) = C::pair().await;
+    let opener = BaseSync::new(&left, C::CODEC, Role::Opener, near).options(options()).start();
+    let _acceptor = BaseSync::new(&right, C::CODEC, Role::Acceptor, far).options(options()).start();
+    let synchronized = opener.wait_for(State::Synchronized);
+    timeout(Duration::from_secs(60), synchronized).await.unwrap().unwrap();
 }
 
 async fn silence_is_asked_about_and_then_ended<C: Cell>() {

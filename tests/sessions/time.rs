@@ -102,7 +102,7 @@ fn options() -> SyncOptions<Value> {
 }
 
 fn quick<T>(transport: T) -> Reconnect<T> {
-    Reconnect::new(transport).max_delay(Duration::from_secs(1))
+    Reconnect::new(transport).max_delay(Duration::from_secs(1)).seed(1)
 }
 
 fn parse(frame: Option<String>) -> Value {

@@ -271,6 +271,7 @@ async fn receive<R: FrameReceiver>(mut receiver: R, frames: &[Bytes], mut random
 async fn unless(restart: Option<Instant>, half: impl Future<Output = Outcome>) -> Outcome {
     let Some(restart) = restart else { return half.await };
     tokio::select! {
+        biased;
         outcome = half => outcome,
         () = sleep_until(restart) => Outcome::Lost("the server was started anew".into()),
     }
@@ -321,6 +322,7 @@ async fn run(seed: u64, shows: bool) -> bool {
     let busy = Duration::from_secs(10) * u32::try_from(FRAMES).unwrap();
     let due = start.max(weather.until) + busy + 2 * WAIT + PATIENCE;
     let outcomes: [Outcome; 4] = tokio::select! {
+        biased;
         (a, b, c, d) = outcomes => [a, b, c, d],
         () = sleep_until(due) => panic!("not all has come when the faults are over"),
     };
