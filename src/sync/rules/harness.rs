@@ -255,10 +255,8 @@ impl Side {
                     }
                     cursors.epoch = cursors.epoch.or(introduction.epoch);
                     self.peer = Some(introduction.node_id);
-                    let checked = match node.refuses {
-                        true => Err(ProtocolError::WrongCredentials),
-                        false => Ok(cursors),
-                    };
+                    let refusal = node.refuses.then_some(ProtocolError::WrongCredentials);
+                    let checked = refusal.map_or(Ok(cursors), Err);
                     self.answers.push_back(Answer::Now(Input::Checked(checked)));
                 }
                 Output::LetIn { relative, .. } => {
