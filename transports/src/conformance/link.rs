@@ -10,9 +10,9 @@ use fastrand::Rng;
 use futures_util::future::{join, try_join, try_join4};
 use tokio::time::{sleep, timeout};
 
-use super::frames::{bytes, frames_of, is_next, receive, receive_to_the_end, send};
+use super::frames::{bytes, is_next, receive, receive_to_the_end, send};
 use super::{Checked, MAX_FRAME, within};
-use crate::link::{Format, FrameReceiver, FrameSender, Link};
+use crate::link::{FrameReceiver, FrameSender, Link};
 
 /// How long a `send` must not have moved to count as waiting.
 const STALLED: Duration = Duration::from_millis(200);
@@ -24,15 +24,14 @@ const BEFORE_THE_CUT: usize = 20;
 pub(super) async fn frames_arrive_whole_and_in_order(
     left: Link<impl FrameSender, impl FrameReceiver>,
     right: Link<impl FrameSender, impl FrameReceiver>,
-    format: Format,
+    frames: &[Bytes],
 ) -> Checked {
-    let frames = frames_of(format);
     let (mut left, mut right) = (left, right);
     try_join4(
-        send(&mut left.sender, &frames),
-        send(&mut right.sender, &frames),
-        receive(&mut left.receiver, &frames),
-        receive(&mut right.receiver, &frames),
+        send(&mut left.sender, frames),
+        send(&mut right.sender, frames),
+        receive(&mut left.receiver, frames),
+        receive(&mut right.receiver, frames),
     )
     .await?;
     Ok(())

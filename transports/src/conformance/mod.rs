@@ -29,7 +29,7 @@ use tokio::time::timeout;
 
 use crate::boxed::BoxedLink;
 use crate::link::{Format, FrameReceiver, FrameSender, Link, Listener, Transport};
-use frames::{BINARY, FORMATS};
+use frames::{BINARY, FORMATS, frames_of};
 
 /// Far more than any step of these checks takes.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -101,8 +101,9 @@ where
 async fn check_link(pair: Pair<'_>) {
     let pair = async |format| demand("a_link_opens", pair(format).await);
     for format in FORMATS {
+        let frames = frames_of(format);
         let (left, right) = pair(format).await;
-        let arrived = link::frames_arrive_whole_and_in_order(left, right, format).await;
+        let arrived = link::frames_arrive_whole_and_in_order(left, right, &frames).await;
         demand("frames_arrive_whole_and_in_order", arrived);
     }
     macro_rules! check_both_ways {
