@@ -10,8 +10,8 @@ use fastrand::Rng;
 use futures_util::future::{join, try_join, try_join4};
 
 use super::check::{Checked, MAX_FRAME, within};
-use super::frames::{bytes, frames_of, is_next, receive, receive_to_the_end, send};
-use crate::link::{Format, FrameReceiver, FrameSender, Link};
+use super::frames::{bytes, is_next, receive, receive_to_the_end, send};
+use crate::link::{FrameReceiver, FrameSender, Link};
 use crate::rt::{sleep, timeout};
 
 /// How long a `send` must not have moved to count as waiting.
@@ -24,15 +24,14 @@ const BEFORE_THE_CUT: usize = 20;
 pub(super) async fn frames_arrive_whole_and_in_order(
     left: Link<impl FrameSender, impl FrameReceiver>,
     right: Link<impl FrameSender, impl FrameReceiver>,
-    format: Format,
+    frames: &[Bytes],
 ) -> Checked {
-    let frames = frames_of(format);
     let (mut left, mut right) = (left, right);
     try_join4(
-        send(&mut left.sender, &frames),
-        send(&mut right.sender, &frames),
-        receive(&mut left.receiver, &frames),
-        receive(&mut right.receiver, &frames),
+        send(&mut left.sender, frames),
+        send(&mut right.sender, frames),
+        receive(&mut left.receiver, frames),
+        receive(&mut right.receiver, frames),
     )
     .await?;
     Ok(())

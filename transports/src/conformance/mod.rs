@@ -26,7 +26,7 @@ use tokio::sync::Mutex;
 
 use crate::link::{Format, FrameReceiver, FrameSender, Link, Listener, Transport};
 use check::{Pair, demand};
-use frames::{BINARY, FORMATS};
+use frames::{BINARY, FORMATS, frames_of};
 
 /// Checks a transport and the listener that it reaches: the links that they make, as [`link`] does,
 /// that many can be open at once, and that a lost one can be dialled anew.
@@ -84,8 +84,9 @@ where
 async fn check_link(pair: Pair<'_>) {
     let pair = async |format| demand("a_link_opens", pair(format).await);
     for format in FORMATS {
+        let frames = frames_of(format);
         let (left, right) = pair(format).await;
-        let arrived = link::frames_arrive_whole_and_in_order(left, right, format).await;
+        let arrived = link::frames_arrive_whole_and_in_order(left, right, &frames).await;
         demand("frames_arrive_whole_and_in_order", arrived);
     }
     macro_rules! check_both_ways {
