@@ -102,7 +102,7 @@ pub trait Codec: Clone + Send + Sync + 'static {
     const MEDIA_TYPE: &'static str;
     /// Whether all frames are UTF-8 text; WebSocket tells text frames from binary ones.
     const TEXT: bool;
-    /// Why a message could not be written, or bytes are no message.
+    /// Why a message could not be written, or bytes are not a message.
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// Appends the message to `frame`.

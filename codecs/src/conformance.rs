@@ -98,7 +98,7 @@ pub fn refuses_trailing_bytes<C: Codec>(codec: &C) {
     }
 }
 
-/// Contract 6: a number that a double does not hold exactly is no time and no position.
+/// Contract 6: a number that a double does not hold exactly is neither a time nor a position.
 pub fn refuses_numbers_out_of_range<C: Codec>(codec: &C) {
     let safe = MAX_SAFE_INTEGER.cast_signed();
     for (time, taken) in [

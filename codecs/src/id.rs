@@ -159,7 +159,7 @@ pub struct EventId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidEventId {
-    /// The part before the space is no time, or written in more digits than needed, or too large.
+    /// The part before the space is not a time, or written in more digits than needed, or too large.
     #[error("an event id starts with a time")]
     Time,
     /// The node id is missing.

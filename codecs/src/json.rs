@@ -12,14 +12,14 @@ use crate::message::Message;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
 
-/// Why bytes are no message in JSON, or an event cannot be written in it.
+/// Why bytes are not a message in JSON, or an event cannot be written in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonError {
     /// The frame is not UTF-8.
     #[error("the frame is not UTF-8")]
     Text(#[from] std::str::Utf8Error),
-    /// The text is no JSON, or no message; or an event's own `Serialize` failed.
+    /// The text is not JSON, or not a message; or an event's own `Serialize` failed.
     #[error("the JSON is not a message")]
     Json(#[from] serde_json::Error),
 }

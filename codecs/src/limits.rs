@@ -83,7 +83,7 @@ impl Limits {
     /// The reader has to describe itself what it reads, as those of JSON, MessagePack and CBOR do.
     /// Beyond what its format brings, this refuses what nests too deep, types of value that JSON
     /// does not have (bytes where none are asked for, extensions), and keys and names of variants
-    /// that are no text; it reads numbers and booleans that are keys from their text, as JSON writes
+    /// that are not text; it reads numbers and booleans that are keys from their text, as JSON writes
     /// them; and it allocates for what has arrived, not for what a length promises.
     pub fn read<'de, E, D>(self, deserializer: D) -> Result<Message<E>, D::Error>
     where
@@ -159,7 +159,7 @@ enum Asked {
     /// The name of a field or a variant. Types that serde derives would take its number, too.
     Name,
     Enum,
-    /// The key of a map that is no text to the user's type.
+    /// The key of a map that is not text to the user's type.
     Key(Key),
 }
 
@@ -334,7 +334,7 @@ impl Room<'_> {
 }
 
 impl<V> Asking<'_, V> {
-    /// Refuses what is no text where a text has to come.
+    /// Refuses everything but text where text has to come.
     fn refuse_where_a_text_is_due<E: de::Error>(&self) -> Result<(), E> {
         match self.asked {
             _ if self.key => Err(E::custom("a key of an object is no text")),
@@ -441,7 +441,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Asking<'_, V> {
 }
 
 impl Key {
-    /// Reads a key that is no text to the user's type. Canonical spellings only, or two keys of a
+    /// Reads a key that is not text to the user's type. Canonical spellings only, or two keys of a
     /// peer's could become one.
     fn visit<'de, V: Visitor<'de>, E: de::Error>(
         self,

@@ -205,7 +205,7 @@ impl FrameSender for FaultySender {
         let place = self.queue.reserve().await.map_err(|_| lost())?;
         match self.way.depart(frame.len()) {
             Some(due) => place.send((due, frame)),
-            // Who sends learns of it the next time.
+            // The sender learns of it the next time.
             None => self.cut.happens(),
         }
         Ok(())

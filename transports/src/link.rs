@@ -125,7 +125,7 @@ pub trait FrameReceiver: Send + 'static {
     /// refuses a longer frame before it has collected it.
     ///
     /// Cancel-safe. An error of the kind [`InvalidData`](io::ErrorKind::InvalidData) says that
-    /// what arrived is no frame or too long a frame, which is the peer's fault; any other, that the link is lost.
+    /// what arrived is not a frame, or too long a frame, which is the peer's fault; any other, that the link is lost.
     /// After an error or `None` there is no further frame: it ends again, if it is asked at all.
     fn receive(
         &mut self,

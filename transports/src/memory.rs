@@ -85,7 +85,7 @@ impl Listener for MemoryListener {
         let gone = || io::Error::new(io::ErrorKind::NotConnected, "nobody can dial any more");
         loop {
             let (format, mut link) = self.dialled.recv().await.ok_or_else(gone)?;
-            // Who asks for a format that is not there sees its link closed.
+            // A dialler that asks for a format that is not there sees its link closed.
             if let Some(format) = Format::named(formats, format.name) {
                 link.info.format = Some(format.name);
                 return Ok(link);

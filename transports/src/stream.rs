@@ -61,7 +61,7 @@ impl AsyncRead for NetworkStream {
         let read =
             each!(&mut self.get_mut().0, stream => Pin::new(stream).poll_read(context, buffer));
         read.map_err(|error| match error.kind() {
-            // TLS was broken, by whoever is on the way: that is no frame of the peer's that is wrong.
+            // Something on the way broke TLS: the peer did not send a wrong frame.
             io::ErrorKind::InvalidData => io::Error::new(io::ErrorKind::ConnectionAborted, error),
             _ => error,
         })

@@ -26,7 +26,7 @@ const ALPN: &[u8] = b"http/1.1";
 /// The first byte of all that opens with a TLS handshake (RFC 8446, 5.1).
 const HANDSHAKE: u8 = 22;
 
-/// How many TLS sessions a server remembers, so that who comes back has less to do: rustls's default.
+/// How many TLS sessions a server remembers, so that a client that comes back has less to do: rustls's default.
 const SESSIONS: usize = 256;
 
 /// How a client speaks TLS: which servers it trusts, and by what they know it. A clone costs nothing.

@@ -39,7 +39,7 @@ impl Connection {
     }
 }
 
-/// Who does not tell a subprotocol has 0, for JavaScript nodes.
+/// A node that tells no subprotocol has 0, for JavaScript nodes.
 pub(super) fn major(subprotocol: Option<Subprotocol>) -> u32 {
     subprotocol.map_or(0, |subprotocol| subprotocol.major)
 }

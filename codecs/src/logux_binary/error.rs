@@ -1,7 +1,7 @@
 use crate::id::InvalidNodeId;
 use crate::json::JsonError;
 
-/// Why bytes are no message, or a message cannot be written.
+/// Why bytes are not a message, or a message cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoguxBinaryError {
@@ -26,7 +26,7 @@ pub enum LoguxBinaryError {
     /// An id is short for one of the sender, who has not said its name yet.
     #[error("an event names the sender before the sender has")]
     Unnamed,
-    /// A debug message that is no error.
+    /// A debug message that is not an error.
     #[error("a debug message is of the type `error`")]
     Debug,
     /// A text is not UTF-8.

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::ser;
 
-/// Why bytes are no message in MessagePack, or an event cannot be written in it.
+/// Why bytes are not a message in MessagePack, or an event cannot be written in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessagePackError {

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{de, ser};
 
-/// Why bytes are no message in XML, or an event cannot be written in it.
+/// Why bytes are not a message in XML, or an event cannot be written in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum XmlError {
@@ -16,7 +16,7 @@ pub enum XmlError {
 }
 
 /// What is wrong with the XML, and where.
-// The XML library's own error stays inside: its versions are no matter of ours.
+// The XML library's own error stays inside: its versions are not part of this interface.
 // A box, because every result on the way of an event carries room for it.
 #[derive(Debug)]
 pub struct XmlFault(Box<(Fault, Option<usize>)>);

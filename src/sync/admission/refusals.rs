@@ -60,7 +60,7 @@ impl Refusals {
     }
 
     /// Whether to ask about a peer. Counts the attempt of its user as a refusal until it is
-    /// [taken back](Self::forgive), so that guesses that are made at once are no way round.
+    /// [taken back](Self::forgive), so that guesses made at once are counted, too.
     pub(super) fn attempt(&self, login: &Login) -> bool {
         let (user, address) = keys(login);
         let mut refused = self.refused();

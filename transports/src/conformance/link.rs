@@ -116,7 +116,7 @@ pub(super) async fn closing_flushes(
         Ok(())
     };
     let ended = async {
-        // It is told that nothing follows, or that the link is no more.
+        // It is told that nothing follows, or that the link has ended.
         let _ = receive_to_the_end(&mut left.receiver, &[]).await?;
         Ok(())
     };
@@ -212,7 +212,7 @@ pub(super) async fn no_frame_is_lost_for_its_length(
     }
 }
 
-/// Who does not receive any more sends on, until that half is dropped, too.
+/// A side that receives no more still sends, until that half is dropped, too.
 pub(super) async fn a_half_sends_without_the_other(
     left: Link<impl FrameSender, impl FrameReceiver>,
     mut right: Link<impl FrameSender, impl FrameReceiver>,
@@ -225,7 +225,7 @@ pub(super) async fn a_half_sends_without_the_other(
     the_peer_is_not_to_blame(&mut right.receiver, &[]).await
 }
 
-/// Who does not send any more receives on, until that half is dropped, too.
+/// A side that sends no more still receives, until that half is dropped, too.
 pub(super) async fn a_half_receives_without_the_other(
     left: Link<impl FrameSender, impl FrameReceiver>,
     mut right: Link<impl FrameSender, impl FrameReceiver>,

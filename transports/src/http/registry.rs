@@ -27,7 +27,7 @@ pub(super) struct Registry {
     options: RwLock<Arc<ListenerOptions>>,
     /// What [`Listener::accept`](crate::Listener::accept) was told.
     accepting: watch::Sender<Option<Accepting>>,
-    /// New links, for who accepts.
+    /// New links, for the listener that accepts them.
     links: mpsc::Sender<HttpLink>,
     entries: Mutex<Entries>,
     pub(super) places: Places,
@@ -44,7 +44,7 @@ pub(super) struct Accepting {
 struct Entries {
     /// By the digest of the session's id, so that how long a look-up takes tells nothing of an id.
     sessions: HashMap<Digested, Entry>,
-    /// The ids of sessions, by what asked for them, so that who missed the answer asks again.
+    /// The ids of sessions, by what asked for them, so that a client that missed the answer can ask again.
     asked: HashMap<Asked, String>,
 }
 

@@ -461,7 +461,7 @@ impl Trouble {
         self.since = self.since.map(|since| since + time);
     }
 
-    /// Counts an answer that is none. An error ends the link: if the server's answer says that it
+    /// Counts an answer that is not valid. An error ends the link: if the server's answer says that it
     /// cannot go on, or nothing went well for so long that the server has forgotten the session.
     fn fail(&mut self, inactivity: Duration, answer: Answer) -> io::Result<()> {
         let cause = match answer {

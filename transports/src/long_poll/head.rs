@@ -62,7 +62,7 @@ pub(crate) fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     text.parse().ok().filter(|&number| is_canonical && number <= MAX_NUMBER)
 }
 
-/// Whether a header says `1`; who does not mean it leaves it out.
+/// Whether a header says `1`. It is left out where that is not meant.
 pub(crate) fn flag(headers: &HeaderMap, name: &HeaderName) -> bool {
     only(headers, name) == Some("1")
 }

@@ -23,7 +23,7 @@ use crate::tls::TlsClient;
 pub trait HttpClient: Clone + Send + Sync + 'static {
     /// Sends a request and gives the answer, whatever its status. One at a time.
     ///
-    /// The request's URI is whole, and it has all headers but `Host`. Who drops the future does not
+    /// The request's URI is whole, and it has all headers but `Host`. Dropping the future does not
     /// want the answer any more.
     fn request(
         &mut self,

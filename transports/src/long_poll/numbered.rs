@@ -1,5 +1,5 @@
 //! What makes a row of requests a link: frames have numbers, from 1 on in each direction, and so has
-//! the end. Who sends keeps a frame until its number is acknowledged; who receives takes only the
+//! the end. The sender keeps a frame until its number is acknowledged; the receiver takes only the
 //! number that is next.
 //!
 //! So a request or an answer that is lost, cut, repeated or late changes nothing but the time.
@@ -146,7 +146,7 @@ impl Inbox {
         self.frames.is_empty()
     }
 
-    /// The next frame for who reads.
+    /// The next frame for the reader.
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
         self.frames.pop_front()
     }

@@ -72,7 +72,7 @@ struct State {
     last_seen: Instant,
     /// How long a frame may be that is received now.
     max_frame: usize,
-    /// Why the link is no more, until its halves were told.
+    /// Why the link has ended, until its halves were told.
     failed: Option<Failed>,
     /// Nobody holds the link any more.
     dropped: bool,
@@ -180,7 +180,7 @@ impl Session {
     ) -> Result<Answer, Refused> {
         let _held = Held::new(self);
         let poll = self.lock().begin_poll(number, ack);
-        // Who holds an earlier poll makes room for this one; who waits for room has it now.
+        // An earlier poll makes room for this one, and a request that waits for room has it now.
         self.requests.notify_waiters();
         self.halves.notify_waiters();
         let poll = poll?;
