@@ -171,20 +171,20 @@ impl<'a, E: Event> Intake<'a, E> {
 
     /// Puts all that waits into the store, and answers how many messages that were.
     fn transaction(&mut self) -> Option<BoxFuture<'static, Result<usize, StoreError>>> {
-        let cursor = self.cursor.take().zip(self.node_id.clone());
-        let waiting = std::mem::take(&mut self.waiting);
         if self.unjudged.is_empty() {
             self.bytes = 0;
         }
+        if self.cursor.is_none() && self.waiting.is_empty() {
+            return None;
+        }
+        let cursor = self.cursor.take().zip(self.node_id.clone());
+        let waiting = std::mem::take(&mut self.waiting);
         let count = waiting.len();
         let all = waiting.into_iter().reduce(|mut all, next| {
             all.entries.extend(next.entries);
             all.up_to = next.up_to;
             all
         });
-        if cursor.is_none() && all.is_none() {
-            return None;
-        }
         let log = self.log.clone();
         let transaction = async move {
             if let Some(all) = all {
