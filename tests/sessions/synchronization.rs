@@ -505,7 +505,7 @@ async fn a_peers_texts_do_not_drive_out_errors_that_nobody_has_read<C: Cell>() {
     server.next().await.unwrap();
     server.send(CONNECTED).await;
     assert_eq!(server.next().await.unwrap(), r#"["ready",0]"#);
-    for bytes in [1, 5_000, 3_000, 3_000] {
+    for bytes in [[0; 20].as_slice(), &[1, 5_000, 3_000, 3_000]].concat() {
         let text = "x".repeat(bytes);
         server.send(&json!(["debug", "error", text]).to_string()).await;
     }

@@ -56,12 +56,11 @@ impl NoticeBoard {
             board.bytes += size;
             kept.push_back((size, notice));
             while kept.len() > MAX_NOTICES || board.bytes > MAX_BYTES {
-                // An error takes no bytes of the peer's, and none of its texts drives it out.
-                let oldest = if board.bytes > MAX_BYTES {
-                    kept.iter().position(|(size, _)| *size > 0).unwrap_or_default()
-                } else {
-                    0
+                // What the peer says makes room first, so that it drives no error out.
+                let is_of_peer = |(_, notice): &(usize, Notice)| {
+                    matches!(notice, Notice::Headers(_) | Notice::Debug(_))
                 };
+                let oldest = kept.iter().position(is_of_peer).unwrap_or_default();
                 let Some((size, _)) = kept.remove(oldest) else { break };
                 board.bytes -= size;
             }
