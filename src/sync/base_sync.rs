@@ -98,10 +98,7 @@ async fn prepare<E: Event>(
     role: Role,
     options: &SyncOptions<E>,
 ) -> Result<Config, Error> {
-    let credentials = match &options.credentials {
-        Some(credentials) => Some(credentials.produce().await?),
-        None => None,
-    };
+    let credentials = options.produce_credentials().await?;
     // It is not known which node will answer.
     let synced = options.admission.claim(log, None).await?;
     Ok(options.config(role, log, credentials, synced))

@@ -132,10 +132,7 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
         time_fix: Option<(NodeId, i64)>,
     ) -> Result<(Link<T::Sender, T::Receiver>, Config), Error> {
         // Before the link: a peer does not wait for a token to be fetched.
-        let credentials = match &self.options.credentials {
-            Some(credentials) => Some(credentials.produce().await?),
-            None => None,
-        };
+        let credentials = self.options.produce_credentials().await?;
         let link = self.transport.open(format::<C>(), self.options.limits.frame).await;
         let link = link.map_err(Error::Link)?;
         // The last node that answered will probably do so again.

@@ -7,6 +7,7 @@ use logux_codecs::{Added, Event, Headers, Limits, Subprotocol, Value};
 
 use super::admission::{Login, Policy, RefusalLimit};
 use super::callbacks::{CallbackError, Credentials, Inward, Outward};
+use super::error::Error;
 use super::peer::Peer;
 use super::rules::{Config, FarFuture, Role};
 use crate::entry::Entry;
@@ -33,7 +34,7 @@ use crate::log::Log;
 /// events of its own direction. Up to 16 events are asked about at once.
 #[must_use]
 pub struct SyncOptions<E> {
-    pub(crate) credentials: Option<Credentials>,
+    credentials: Option<Credentials>,
     pub(crate) admission: Policy,
     pub(crate) inward: Inward<E>,
     pub(crate) outward: Outward<E>,
@@ -314,6 +315,14 @@ impl<E> SyncOptions<E> {
 }
 
 impl<E> SyncOptions<E> {
+    /// The credentials for one connection, if there are to be any.
+    pub(crate) async fn produce_credentials(&self) -> Result<Option<Value>, Error> {
+        match &self.credentials {
+            Some(credentials) => Ok(Some(credentials.produce().await?)),
+            None => Ok(None),
+        }
+    }
+
     /// What a connection is started with. `synced`: see [`Config`].
     pub(crate) fn config(
         &self,
