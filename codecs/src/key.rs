@@ -19,6 +19,11 @@ pub(crate) trait KeySink: Sized {
     /// [`Display`](fmt::Display) has `1`.
     fn number<N: Serialize>(self, number: N) -> Result<(), Self::Error>;
 
+    /// Writes a boolean.
+    fn boolean(self, value: bool) -> Result<(), Self::Error> {
+        self.text(if value { "true" } else { "false" })
+    }
+
     /// The error for a key that has no text.
     fn no_text() -> Self::Error;
 }
@@ -73,7 +78,7 @@ impl<S: KeySink> Serializer for KeyWriter<S> {
     }
 
     fn serialize_bool(self, key: bool) -> Result<(), S::Error> {
-        self.0.text(if key { "true" } else { "false" })
+        self.0.boolean(key)
     }
 
     numbers! {

@@ -19,6 +19,7 @@
 //! - [`Protocol`]: in what the versions of the protocol differ;
 //! - [`Message`] and its parts: what is said; `wire`: how it is laid out;
 //! - [`ProtocolError`]: the errors that nodes send each other;
+//! - [`EventLimits`]: what every peer can be sent;
 //! - [`Codec`], [`Limits`], and [`Json`], `LoguxBinary`, [`MessagePack`] and [`Xml`];
 //!   [`CodecName`]: the name of a codec around another; [`Codecs`]: several of them.
 
@@ -31,14 +32,15 @@ mod codec_name;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+mod event_limits;
 mod id;
 #[cfg(feature = "json")]
 mod json;
-#[cfg(any(feature = "message-pack", feature = "xml"))]
 mod key;
 mod limits;
 #[cfg(feature = "logux-binary")]
 mod logux_binary;
+mod measure;
 mod message;
 #[cfg(feature = "message-pack")]
 mod message_pack;
@@ -53,6 +55,7 @@ pub use choice::Codecs;
 pub use codec::{Codec, Event};
 pub use codec_name::CodecName;
 pub use error::ProtocolError;
+pub use event_limits::{EventLimits, Unfit};
 pub use id::{EventId, InvalidEventId, InvalidNodeId, NodeId};
 #[cfg(feature = "json")]
 pub use json::{Json, JsonError};

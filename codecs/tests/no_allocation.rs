@@ -85,3 +85,19 @@ mod message_pack {
         assert_eq!(allocations(&MessagePack, &Message::Sync(sync)), 0);
     }
 }
+
+/// Nor does measuring an event, which takes no frame.
+#[test]
+fn a_check_of_an_event_allocates_nothing() {
+    let limits = logux_codecs::EventLimits::default();
+    let mut events = logux_codecs::conformance::events(3);
+    for _ in 0..500 {
+        let event = events.next().unwrap();
+        let Some(Value::Object(extra)) = events.next() else { panic!("an event is an object") };
+        let used = measure(|| assert!(limits.check(&event, &extra).is_ok()));
+        assert_eq!(used.count_total, 0, "{event}");
+    }
+    let shown: (std::net::IpAddr, f32) = ("2001:db8::1234".parse().unwrap(), 0.1);
+    let extra = logux_codecs::Extra::new();
+    assert_eq!(measure(|| assert!(limits.check(&shown, &extra).is_ok())).count_total, 0);
+}

@@ -1,0 +1,589 @@
+//! Measures an event without writing it: the serializer behind
+//! [`EventLimits::check`](crate::EventLimits::check).
+//!
+//! Counts what `serde_json` would write, byte for byte, in one walk through the event.
+
+use std::fmt::{self, Write as _};
+use std::io;
+
+use serde::ser::{self, Serialize, Serializer};
+
+use crate::event_limits::{EventLimits, Unfit};
+use crate::key::{KeySink, KeyWriter};
+use crate::message::Extra;
+use crate::number::MAX_SAFE_INTEGER;
+
+/// What has been counted of an event so far.
+pub(crate) struct Measure {
+    limits: EventLimits,
+    /// How many more bytes the event may have.
+    left: usize,
+    objects_left: usize,
+    /// How many arrays and objects are open.
+    depth: usize,
+    /// Whether the key that was measured last is the `type` of the event itself.
+    is_type: bool,
+    /// Whether the event has a text under `type`.
+    is_action: bool,
+}
+
+/// What a value is written as, as far as what lies around it has to know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    Null,
+    Text,
+    Other,
+}
+
+/// Small, for each value that is measured returns one.
+#[derive(Debug)]
+pub(crate) struct Failure(Box<Unfit>);
+
+type Measured<T = ()> = Result<T, Failure>;
+
+/// `serde_json`'s own name for a number that it holds as text.
+const PRIVATE_KEY: &str = "$serde_json::private::Number";
+
+impl Measure {
+    #[inline]
+    pub(crate) const fn new(limits: EventLimits) -> Self {
+        Self {
+            limits,
+            left: limits.bytes,
+            objects_left: limits.objects,
+            depth: 0,
+            is_type: false,
+            is_action: false,
+        }
+    }
+
+    /// How many bytes have been counted.
+    #[inline]
+    pub(crate) const fn size(&self) -> usize {
+        self.limits.bytes - self.left
+    }
+
+    /// Counts bytes of any kind.
+    #[inline]
+    pub(crate) fn skip(&mut self, bytes: usize) -> Result<(), Unfit> {
+        Ok(self.count(bytes)?)
+    }
+
+    #[inline]
+    pub(crate) fn event<E: Serialize + ?Sized>(&mut self, event: &E) -> Result<(), Unfit> {
+        event.serialize(&mut *self)?;
+        if self.limits.javascript && !self.is_action {
+            return Err(Unfit::NotAnAction);
+        }
+        Ok(())
+    }
+
+    /// The application's own meta, an object; that object's level is the meta's own.
+    #[inline]
+    pub(crate) fn extra(&mut self, extra: &Extra) -> Result<(), Unfit> {
+        self.count("{}".len())?;
+        for (index, (key, value)) in extra.iter().enumerate() {
+            self.count(usize::from(index > 0) + ":".len())?;
+            self.field(key)?;
+            self.depth = 0;
+            value.serialize(&mut *self)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn count(&mut self, bytes: usize) -> Measured {
+        match self.left.checked_sub(bytes) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => Err(Unfit::TooLarge { limit: self.limits.bytes }.into()),
+        }
+    }
+
+    /// The inside of a text, as it is between its quotes.
+    #[inline]
+    fn text(&mut self, text: &str) -> Measured {
+        if text.len() > self.left {
+            return self.count(text.len());
+        }
+        let is_escaped = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
+        let escaped = text.bytes().fold(0, |count, byte| count + usize::from(is_escaped(&byte)));
+        self.count(text.len())?;
+        if escaped == 0 { Ok(()) } else { self.escapes(text) }
+    }
+
+    /// What the escapes of a text take beyond its own bytes.
+    #[inline(never)]
+    fn escapes(&mut self, text: &str) -> Measured {
+        text.bytes().try_for_each(|byte| match byte {
+            b'"' | b'\\' | 8 | b'\t' | b'\n' | 12 | b'\r' => self.count(r"\n".len() - 1),
+            0..b' ' => self.count(r"\u0000".len() - 1),
+            _ => Ok(()),
+        })
+    }
+
+    fn displayed<T: fmt::Display + ?Sized>(&mut self, text: &T) -> Measured {
+        let mut displayed = Displayed { measure: self, failure: None };
+        let is_shown = write!(displayed, "{text}");
+        match displayed.failure.take() {
+            Some(failure) => Err(failure),
+            None => is_shown.map_err(ser::Error::custom),
+        }
+    }
+
+    /// Some digits, and a sign.
+    #[inline]
+    fn integer(&mut self, is_negative: bool, absolute: u64) -> Measured<Written> {
+        if self.limits.javascript && absolute > MAX_SAFE_INTEGER {
+            let absolute = i128::from(absolute);
+            return Err(Unfit::UnsafeInteger(if is_negative { -absolute } else { absolute }).into());
+        }
+        let digits = absolute.checked_ilog10().unwrap_or(0) as usize + 1;
+        self.count(digits + usize::from(is_negative))?;
+        Ok(Written::Other)
+    }
+
+    /// A float, whose digits only the crate that would write them knows.
+    fn float<F: Serialize>(&mut self, number: F, is_finite: bool) -> Measured<Written> {
+        if !is_finite {
+            return Err(Unfit::NotFinite.into());
+        }
+        let mut length = Length(0);
+        serde_json::to_writer(&mut length, &number).map_err(<Failure as ser::Error>::custom)?;
+        self.count(length.0)?;
+        Ok(Written::Other)
+    }
+
+    #[inline]
+    fn enter(&mut self) -> Measured {
+        self.depth += 1;
+        if self.depth > self.limits.depth {
+            return Err(Unfit::TooDeep { limit: self.limits.depth }.into());
+        }
+        self.count("[]".len())
+    }
+
+    #[inline]
+    fn enter_object(&mut self) -> Measured {
+        match self.objects_left.checked_sub(1) {
+            Some(left) => self.objects_left = left,
+            None => return Err(Unfit::TooManyObjects { limit: self.limits.objects }.into()),
+        }
+        self.enter()
+    }
+
+    #[inline]
+    fn array(&mut self, levels: usize) -> Measured<Parts<'_>> {
+        self.enter()?;
+        Ok(Parts { measure: self, levels, is_first: true })
+    }
+
+    #[inline]
+    fn object(&mut self, levels: usize) -> Measured<Parts<'_>> {
+        self.enter_object()?;
+        Ok(Parts { measure: self, levels, is_first: true })
+    }
+
+    /// The object that is around what a variant holds.
+    #[inline]
+    fn variant(&mut self, name: &str) -> Measured {
+        self.enter_object()?;
+        self.field(name)?;
+        self.count(":".len())
+    }
+
+    /// A key of an object, with its quotes.
+    #[inline]
+    fn field(&mut self, key: &str) -> Measured {
+        self.is_type = self.depth == 1 && key == "type";
+        if key == PRIVATE_KEY {
+            return Err(Unfit::Key.into());
+        }
+        self.count(2)?;
+        self.text(key)
+    }
+
+    /// The value of the key that was measured last.
+    #[inline]
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Measured {
+        let is_type = self.is_type;
+        let written = value.serialize(&mut *self)?;
+        if is_type {
+            self.is_action = written == Written::Text;
+        }
+        Ok(())
+    }
+}
+
+macro_rules! integers {
+    ($($method:ident $type:ty: $number:ident => $negative:expr, $absolute:expr;)*) => {$(
+        #[inline]
+        fn $method(self, $number: $type) -> Measured<Written> {
+            self.integer($negative, $absolute)
+        }
+    )*};
+}
+
+impl<'m> Serializer for &'m mut Measure {
+    type Ok = Written;
+    type Error = Failure;
+    type SerializeSeq = Parts<'m>;
+    type SerializeTuple = Parts<'m>;
+    type SerializeTupleStruct = Parts<'m>;
+    type SerializeTupleVariant = Parts<'m>;
+    type SerializeMap = Parts<'m>;
+    type SerializeStruct = Parts<'m>;
+    type SerializeStructVariant = Parts<'m>;
+
+    integers! {
+        serialize_i8 i8: n => n < 0, n.unsigned_abs().into();
+        serialize_i16 i16: n => n < 0, n.unsigned_abs().into();
+        serialize_i32 i32: n => n < 0, n.unsigned_abs().into();
+        serialize_i64 i64: n => n < 0, n.unsigned_abs();
+        serialize_u8 u8: n => false, n.into();
+        serialize_u16 u16: n => false, n.into();
+        serialize_u32 u32: n => false, n.into();
+        serialize_u64 u64: n => false, n;
+    }
+
+    fn serialize_i128(self, _: i128) -> Measured<Written> {
+        Err(Unfit::WideInteger.into())
+    }
+
+    fn serialize_u128(self, _: u128) -> Measured<Written> {
+        Err(Unfit::WideInteger.into())
+    }
+
+    fn serialize_f32(self, number: f32) -> Measured<Written> {
+        self.float(number, number.is_finite())
+    }
+
+    fn serialize_f64(self, number: f64) -> Measured<Written> {
+        self.float(number, number.is_finite())
+    }
+
+    #[inline]
+    fn serialize_bool(self, value: bool) -> Measured<Written> {
+        self.count(if value { "true" } else { "false" }.len())?;
+        Ok(Written::Other)
+    }
+
+    #[inline]
+    fn serialize_char(self, character: char) -> Measured<Written> {
+        self.serialize_str(character.encode_utf8(&mut [0; 4]))
+    }
+
+    #[inline]
+    fn serialize_str(self, text: &str) -> Measured<Written> {
+        self.count(2)?;
+        self.text(text)?;
+        Ok(Written::Text)
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(self, text: &T) -> Measured<Written> {
+        self.count(2)?;
+        self.displayed(text)?;
+        Ok(Written::Text)
+    }
+
+    /// Bytes are an array of numbers.
+    fn serialize_bytes(self, bytes: &[u8]) -> Measured<Written> {
+        self.enter()?;
+        self.depth -= 1;
+        // Each has a digit, and all but one a comma.
+        self.count((2 * bytes.len()).saturating_sub(1))?;
+        for byte in bytes {
+            self.count(usize::from(*byte > 9) + usize::from(*byte > 99))?;
+        }
+        Ok(Written::Other)
+    }
+
+    #[inline]
+    fn serialize_none(self) -> Measured<Written> {
+        self.serialize_unit()
+    }
+
+    #[inline]
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Measured<Written> {
+        match value.serialize(self)? {
+            Written::Null => Err(Unfit::Nothing.into()),
+            written => Ok(written),
+        }
+    }
+
+    #[inline]
+    fn serialize_unit(self) -> Measured<Written> {
+        self.count("null".len())?;
+        Ok(Written::Null)
+    }
+
+    #[inline]
+    fn serialize_unit_struct(self, _name: &'static str) -> Measured<Written> {
+        self.serialize_unit()
+    }
+
+    #[inline]
+    fn serialize_unit_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+    ) -> Measured<Written> {
+        self.serialize_str(variant)
+    }
+
+    #[inline]
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        value: &T,
+    ) -> Measured<Written> {
+        value.serialize(self)
+    }
+
+    #[inline]
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Measured<Written> {
+        self.variant(variant)?;
+        self.value(value)?;
+        self.depth -= 1;
+        Ok(Written::Other)
+    }
+
+    #[inline]
+    fn serialize_seq(self, _len: Option<usize>) -> Measured<Parts<'m>> {
+        self.array(1)
+    }
+
+    #[inline]
+    fn serialize_tuple(self, _len: usize) -> Measured<Parts<'m>> {
+        self.array(1)
+    }
+
+    #[inline]
+    fn serialize_tuple_struct(self, _name: &'static str, _len: usize) -> Measured<Parts<'m>> {
+        self.array(1)
+    }
+
+    #[inline]
+    fn serialize_tuple_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _len: usize,
+    ) -> Measured<Parts<'m>> {
+        self.variant(variant)?;
+        self.array(2)
+    }
+
+    #[inline]
+    fn serialize_map(self, _len: Option<usize>) -> Measured<Parts<'m>> {
+        self.object(1)
+    }
+
+    #[inline]
+    fn serialize_struct(self, _name: &'static str, _len: usize) -> Measured<Parts<'m>> {
+        self.object(1)
+    }
+
+    #[inline]
+    fn serialize_struct_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _len: usize,
+    ) -> Measured<Parts<'m>> {
+        self.variant(variant)?;
+        self.object(2)
+    }
+}
+
+/// Measures the items of an array or the members of an object.
+pub(crate) struct Parts<'m> {
+    measure: &'m mut Measure,
+    /// How many levels end here: two where a variant holds the parts.
+    levels: usize,
+    is_first: bool,
+}
+
+impl Parts<'_> {
+    /// What stands between parts, or in one.
+    #[inline]
+    fn comma(&mut self, colon: usize) -> Measured {
+        let comma = usize::from(!self.is_first);
+        self.is_first = false;
+        self.measure.count(comma + colon)
+    }
+
+    #[inline]
+    fn item<T: Serialize + ?Sized>(&mut self, item: &T) -> Measured {
+        self.comma(0)?;
+        item.serialize(&mut *self.measure)?;
+        Ok(())
+    }
+
+    #[inline]
+    fn member<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Measured {
+        self.comma(":".len())?;
+        self.measure.field(key)?;
+        self.measure.value(value)
+    }
+
+    #[inline]
+    fn close(self) -> Written {
+        self.measure.depth -= self.levels;
+        Written::Other
+    }
+}
+
+macro_rules! parts {
+    ($($trait:ident $method:ident($($key:ident)?) $part:ident;)*) => {$(
+        impl ser::$trait for Parts<'_> {
+            type Ok = Written;
+            type Error = Failure;
+
+            #[inline]
+            fn $method<T: Serialize + ?Sized>(
+                &mut self,
+                $($key: &'static str,)?
+                value: &T,
+            ) -> Measured {
+                self.$part($($key,)? value)
+            }
+
+            #[inline]
+            fn end(self) -> Measured<Written> {
+                Ok(self.close())
+            }
+        }
+    )*};
+}
+
+parts! {
+    SerializeSeq serialize_element() item;
+    SerializeTuple serialize_element() item;
+    SerializeTupleStruct serialize_field() item;
+    SerializeTupleVariant serialize_field() item;
+    SerializeStruct serialize_field(key) member;
+    SerializeStructVariant serialize_field(key) member;
+}
+
+impl ser::SerializeMap for Parts<'_> {
+    type Ok = Written;
+    type Error = Failure;
+
+    #[inline]
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Measured {
+        self.comma(":".len())?;
+        key.serialize(KeyWriter(Key(self.measure)))
+    }
+
+    #[inline]
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Measured {
+        self.measure.value(value)
+    }
+
+    #[inline]
+    fn end(self) -> Measured<Written> {
+        Ok(self.close())
+    }
+}
+
+/// Measures a key, which has to be a text: numbers and booleans as keys are read from their text,
+/// but not where serde holds an event back to read it later (`tag`, `flatten`, `untagged`).
+struct Key<'m>(&'m mut Measure);
+
+impl KeySink for Key<'_> {
+    type Error = Failure;
+
+    #[inline]
+    fn text(self, text: &str) -> Measured {
+        self.0.field(text)
+    }
+
+    fn displayed<T: fmt::Display + ?Sized>(self, text: &T) -> Measured {
+        self.0.is_type = false;
+        self.0.count(2)?;
+        self.0.displayed(text)
+    }
+
+    fn number<N: Serialize>(self, _: N) -> Measured {
+        Err(Self::no_text())
+    }
+
+    fn boolean(self, _: bool) -> Measured {
+        Err(Self::no_text())
+    }
+
+    #[cold]
+    fn no_text() -> Failure {
+        Unfit::Key.into()
+    }
+}
+
+/// Measures a text as it is shown.
+struct Displayed<'m> {
+    measure: &'m mut Measure,
+    /// [`fmt::Error`] does not carry it.
+    failure: Option<Failure>,
+}
+
+impl fmt::Write for Displayed<'_> {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.measure.text(part).map_err(|failure| {
+            self.failure = Some(failure);
+            fmt::Error
+        })
+    }
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl From<Unfit> for Failure {
+    #[cold]
+    fn from(unfit: Unfit) -> Self {
+        Self(Box::new(unfit))
+    }
+}
+
+impl From<Failure> for Unfit {
+    fn from(failure: Failure) -> Self {
+        *failure.0
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl ser::Error for Failure {
+    #[cold]
+    fn custom<T: fmt::Display>(text: T) -> Self {
+        Unfit::Serialize(text.to_string()).into()
+    }
+}
