@@ -37,6 +37,8 @@ impl<C: Codec> Codec for Deflate<C> {
     const NAME: &'static str = const { &CodecName::of(C::NAME).and("+deflate") }.as_str();
     const MEDIA_TYPE: &'static str = "application/zlib";
     const TEXT: bool = false;
+    // What does not compress grows by a few bytes.
+    const EXPANSION: usize = C::EXPANSION + 1;
     type Error = DeflateError<C::Error>;
 
     fn encode<E: Serialize>(

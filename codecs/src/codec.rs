@@ -50,6 +50,8 @@ impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Event for E {}
 /// 10. `has_a_name_that_http_takes`: [`NAME`](Self::NAME) is an HTTP token (RFC 9110, 5.6.2) of at
 ///     most [`CodecName::MAX_BYTES`](crate::CodecName::MAX_BYTES) bytes, as WebSocket and long-poll
 ///     name it in headers.
+/// 11. `keeps_its_expansion`: a frame with one event is no longer than
+///     [`EventLimits::frame`](crate::EventLimits::frame) says of [`EXPANSION`](Self::EXPANSION).
 ///
 /// Memory is bounded by the length of the frame, where a message is read by [`Limits::read`].
 ///
@@ -59,14 +61,16 @@ impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Event for E {}
 /// ```
 /// # #[cfg(feature = "json")] {
 /// use logux_codecs::{Codec, Limits, Message};
-/// use serde::{Serialize, de::DeserializeOwned};
+/// use serde::de::{DeserializeOwned, Error};
+/// use serde::Serialize;
 ///
+/// /// JSON, and the end of the line.
 /// #[derive(Clone, Copy, Debug)]
-/// struct PrettyJson;
+/// struct JsonLine;
 ///
-/// impl Codec for PrettyJson {
-///     const NAME: &'static str = "pretty-json";
-///     const MEDIA_TYPE: &'static str = "application/json";
+/// impl Codec for JsonLine {
+///     const NAME: &'static str = "json-line";
+///     const MEDIA_TYPE: &'static str = "application/jsonl";
 ///     const TEXT: bool = true;
 ///     type Error = serde_json::Error;
 ///
@@ -75,7 +79,9 @@ impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Event for E {}
 ///         message: &Message<E>,
 ///         frame: &mut Vec<u8>,
 ///     ) -> Result<(), Self::Error> {
-///         serde_json::to_writer_pretty(frame, message)
+///         serde_json::to_writer(&mut *frame, message)?;
+///         frame.push(b'\n');
+///         Ok(())
 ///     }
 ///
 ///     fn decode<E: DeserializeOwned>(
@@ -83,14 +89,15 @@ impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Event for E {}
 ///         frame: &[u8],
 ///         limits: Limits,
 ///     ) -> Result<Message<E>, Self::Error> {
-///         let mut reader = serde_json::Deserializer::from_slice(frame);
+///         let line = frame.strip_suffix(b"\n").ok_or_else(|| Error::custom("the line is cut"))?;
+///         let mut reader = serde_json::Deserializer::from_slice(line);
 ///         let message = limits.read(&mut reader)?;
 ///         reader.end()?;
 ///         Ok(message)
 ///     }
 /// }
 /// # #[cfg(feature = "conformance")]
-/// logux_codecs::conformance::codec(&PrettyJson);
+/// logux_codecs::conformance::codec(&JsonLine);
 /// # }
 /// ```
 pub trait Codec: Clone + Send + Sync + 'static {
@@ -102,6 +109,15 @@ pub trait Codec: Clone + Send + Sync + 'static {
     const MEDIA_TYPE: &'static str;
     /// Whether all frames are UTF-8 text; WebSocket tells text frames from binary ones.
     const TEXT: bool;
+    /// How many bytes of a frame one byte of an event takes at most, the event in compact JSON as
+    /// [`EventLimits`](crate::EventLimits) counts it: 10.
+    ///
+    /// How long a frame may be follows from it: [`EventLimits::frame`](crate::EventLimits::frame)
+    /// multiplies by it. The worst events of most formats are long arrays of the shortest values:
+    /// `0,` is two bytes, and 18 as `<number>0</number>`. What a format writes once for each frame
+    /// need not be counted. A format that indents has no such number, for each level of an event
+    /// adds to each line in it. A codec around another has at least the other's.
+    const EXPANSION: usize = 10;
     /// Why a message could not be written, or bytes are not a message.
     type Error: std::error::Error + Send + Sync + 'static;
 

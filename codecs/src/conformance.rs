@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    Added, Codec, CodecName, Connect, Connected, Counter, Extra, Headers, Json, Limits,
-    MAX_SAFE_INTEGER, Message, NodeId, ProtocolError, Subprotocol, Sync, Timestamp, WireId,
+    Added, Codec, CodecName, Connect, Connected, Counter, EventLimits, Extra, Headers, Json,
+    Limits, MAX_SAFE_INTEGER, Message, NodeId, ProtocolError, Subprotocol, Sync, Timestamp, WireId,
     WireMeta,
 };
 
@@ -33,6 +33,7 @@ pub fn codec<C: Codec>(codec: &C) {
     keeps_the_limits(codec);
     carries_the_types_of_serde(codec);
     has_a_name_that_http_takes(codec);
+    keeps_its_expansion(codec);
 }
 
 /// Contract 1: decoding an encoded message gives an equal message.
@@ -188,6 +189,76 @@ pub fn carries_the_types_of_serde<C: Codec>(codec: &C) {
 /// Contract 10: transports name the codec in headers of HTTP, which take tokens only.
 pub fn has_a_name_that_http_takes<C: Codec>(_: &C) {
     let _ = CodecName::of(C::NAME);
+}
+
+/// Contract 11: the events that formats take the most for, in long arrays and in deep nests, between
+/// the longest ids, need no longer frame than the codec says.
+pub fn keeps_its_expansion<C: Codec>(codec: &C) {
+    for (name, event) in large_events() {
+        for (entry, id) in [(event.clone(), longest_id('"')), (event, longest_id('&'))] {
+            let meta = WireMeta {
+                id,
+                time: -MAX_SAFE_INTEGER.cast_signed(),
+                subprotocol: Some(Subprotocol::new(u32::MAX, u32::MAX)),
+                extra: Extra::new(),
+            };
+            let size = match EventLimits::default().check(&entry, &meta.extra) {
+                Ok(size) => size,
+                Err(error) => panic!("{name}: {error}"),
+            };
+            let longest = EventLimits::default().bytes(size).frame(C::EXPANSION);
+            let sync =
+                Sync { added: Added::ZERO.plus(MAX_SAFE_INTEGER), entries: vec![(entry, meta)] };
+            let frame = encode(codec, &Message::Sync(sync));
+            assert!(
+                frame.len() <= longest,
+                "an event of {size} bytes, {name}, takes {} of {longest}, {} times as much",
+                frame.len(),
+                frame.len().div_ceil(size),
+            );
+        }
+    }
+}
+
+/// The shortest values and the texts that have to be escaped, in large numbers.
+fn large_events() -> Vec<(String, Value)> {
+    let mut events = Vec::new();
+    let texts =
+        ["", "\u{0}", "\r", "\"", "\\", "&", "<", "\t", "\u{1F600}", "\u{FFFF}", "\u{85}", "a"];
+    let values = [json!(0), json!(-1), json!(0.5), json!(1e300), json!(u64::MAX), json!(true)];
+    let values = values.into_iter().chain([json!(false), json!(null), json!([]), json!({})]);
+    for value in values.chain(texts.map(Value::from)) {
+        let key = |n: usize| format!("{n:x}");
+        let arrays = vec![json!([value]); 2_000];
+        let objects = vec![json!({ "": value }); 2_000];
+        let object = (0..2_000).map(|n| (key(n), value.clone())).collect::<Headers>();
+        events.push((format!("{value} in an array"), vec![value.clone(); 10_000].into()));
+        events.push((format!("{value} in arrays"), arrays.into()));
+        events.push((format!("{value} in objects"), objects.into()));
+        events.push((format!("{value} in an object"), object.into()));
+        let nest = (0..60).fold(value.clone(), |inner, _| json!([inner]));
+        events.push((format!("{value} in nested arrays"), vec![nest; 300].into()));
+        let nest = (0..60).fold(value.clone(), |inner, _| json!({ "\r": inner }));
+        events.push((format!("{value} in nested objects"), vec![nest; 50].into()));
+    }
+    for text in texts {
+        events.push((format!("a text of {text:?}"), text.repeat(10_000).into()));
+        let keys = (1..100).map(|n| (text.repeat(n), json!(0))).collect::<Headers>();
+        events.push((format!("keys of {text:?}"), keys.into()));
+        let objects = vec![json!({ text: text }); 2_000];
+        events.push((format!("objects with {text:?}"), objects.into()));
+    }
+    events
+}
+
+/// An id of protocol 7, as that of 5 is shorter and not for all codecs.
+fn longest_id(character: char) -> WireId {
+    let text = character.to_string().repeat(NodeId::MAX_BYTES);
+    let node = NodeId::new(&text).unwrap_or_else(|error| panic!("{error}"));
+    WireId::Absolute {
+        time: time(MAX_SAFE_INTEGER),
+        author: Some((node, counter(MAX_SAFE_INTEGER))),
+    }
 }
 
 /// Not part of the contract, for a format may have forms of its own for these: maps whose keys are

@@ -28,6 +28,7 @@ impl Codec for Json {
     const NAME: &'static str = "json";
     const MEDIA_TYPE: &'static str = "application/json";
     const TEXT: bool = true;
+    const EXPANSION: usize = 1;
     type Error = JsonError;
 
     fn encode<E: Serialize>(

@@ -23,6 +23,8 @@ enum Fault {
     /// Long runs of `a` are a byte, and are written out whatever the limit.
     Expands,
     RefusesNull,
+    /// Stands far to the right.
+    Indents,
 }
 
 impl<const TWO_WORDS: bool> Codec for Broken<TWO_WORDS> {
@@ -44,6 +46,9 @@ impl<const TWO_WORDS: bool> Codec for Broken<TWO_WORDS> {
         let json = String::from_utf8(json).unwrap();
         if self.0 == Some(Fault::RefusesNull) && json.contains("null") {
             return Err(<serde_json::Error as serde::ser::Error>::custom("null").into());
+        }
+        if self.0 == Some(Fault::Indents) {
+            frame.resize(frame.len() + 10 * json.len(), b' ');
         }
         if self.0 == Some(Fault::Expands) {
             frame.extend_from_slice(json.replace(&"a".repeat(1024), "\u{1}").as_bytes());
@@ -110,6 +115,22 @@ fn each_check_finds_its_fault() {
     finds(Fault::ForgetsTheLimits, conformance::keeps_the_limits);
     finds(Fault::Expands, conformance::keeps_the_limits);
     finds(Fault::RefusesNull, conformance::carries_the_types_of_serde);
+    finds(Fault::Indents, conformance::keeps_its_expansion);
+}
+
+#[test]
+fn a_codec_whose_frames_are_too_long_breaks_that_line_only() {
+    let codec = Broken::<false>(Some(Fault::Indents));
+    conformance::reads_back_what_it_writes(&codec);
+    conformance::appends_to_the_frame(&codec);
+    conformance::agrees_with_json(&codec);
+    conformance::refuses_a_cut_frame(&codec);
+    conformance::refuses_trailing_bytes(&codec);
+    conformance::refuses_numbers_out_of_range(&codec);
+    conformance::survives_any_bytes(&codec);
+    conformance::keeps_the_limits(&codec);
+    conformance::carries_the_types_of_serde(&codec);
+    conformance::has_a_name_that_http_takes(&codec);
 }
 
 #[test]

@@ -76,6 +76,8 @@ impl Codec for LoguxBinary {
     const NAME: &'static str = "logux-binary";
     const MEDIA_TYPE: &'static str = "application/x-logux-binary";
     const TEXT: bool = false;
+    /// Events are JSON, behind a letter and a length: together no more than what JSON has for meta.
+    const EXPANSION: usize = 1;
     type Error = LoguxBinaryError;
 
     fn encode<E: Serialize>(
