@@ -33,6 +33,7 @@ mod codec_name;
 pub mod conformance;
 mod error;
 mod event_limits;
+mod extreme;
 mod id;
 #[cfg(feature = "json")]
 mod json;
@@ -56,6 +57,7 @@ pub use codec::{Codec, Event};
 pub use codec_name::CodecName;
 pub use error::ProtocolError;
 pub use event_limits::{EventLimits, Unfit};
+pub use extreme::notice_extreme_numbers;
 pub use id::{EventId, InvalidEventId, InvalidNodeId, NodeId};
 #[cfg(feature = "json")]
 pub use json::{Json, JsonError};

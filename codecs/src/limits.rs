@@ -11,6 +11,7 @@ use std::fmt;
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::extreme;
 use crate::message::Message;
 use crate::wire::MessageVisitor;
 
@@ -82,7 +83,9 @@ impl Limits {
     ///
     /// The reader has to describe itself what it reads, as those of JSON, MessagePack and CBOR do.
     /// Beyond what its format brings, this refuses what nests too deep, types of value that JSON
-    /// does not have (bytes where none are asked for, extensions), and keys and names of variants
+    /// does not have (bytes where none are asked for, extensions), numbers that are not finite or
+    /// would not be in the `f32` that asks for them (see
+    /// [`notice_extreme_numbers`](crate::notice_extreme_numbers)), and keys and names of variants
     /// that are not text; it reads numbers and booleans that are keys from their text, as JSON writes
     /// them; and it allocates for what has arrived, not for what a length promises.
     pub fn read<'de, E, D>(self, deserializer: D) -> Result<Message<E>, D::Error>
@@ -159,6 +162,10 @@ enum Asked {
     /// The name of a field or a variant. Types that serde derives would take its number, too.
     Name,
     Enum,
+    /// A float of 32 bits.
+    Single,
+    /// A float of 64 bits.
+    Double,
     /// The key of a map that is not text to the user's type.
     Key(Key),
 }
@@ -168,7 +175,8 @@ enum Key {
     Bool,
     Signed,
     Unsigned,
-    Float,
+    Single,
+    Double,
 }
 
 impl<'c, T> Bounded<'c, T> {
@@ -177,7 +185,13 @@ impl<'c, T> Bounded<'c, T> {
     }
 
     fn asking_for_key<V>(&self, visitor: V, key: Key) -> Asking<'c, V> {
-        self.asking(visitor, if self.key { Asked::Key(key) } else { Asked::Any })
+        let asked = match key {
+            _ if self.key => Asked::Key(key),
+            Key::Single => Asked::Single,
+            Key::Double => Asked::Double,
+            Key::Bool | Key::Signed | Key::Unsigned => Asked::Any,
+        };
+        self.asking(visitor, asked)
     }
 }
 
@@ -214,7 +228,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
         deserialize_i64 Signed deserialize_i128 Signed
         deserialize_u8 Unsigned deserialize_u16 Unsigned deserialize_u32 Unsigned
         deserialize_u64 Unsigned deserialize_u128 Unsigned
-        deserialize_f32 Float deserialize_f64 Float
+        deserialize_f32 Single deserialize_f64 Double
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -344,7 +358,25 @@ impl<V> Asking<'_, V> {
             _ => Ok(()),
         }
     }
+
+    /// Refuses a number that is not finite, or would not be in the type that asks for it.
+    #[inline]
+    fn refuse_what_is_infinite<E: de::Error>(&self, number: f64) -> Result<(), E> {
+        if !number.is_finite() {
+            return Err(E::custom("a number is not finite"));
+        }
+        if extreme::is_extreme(number) {
+            match self.asked {
+                Asked::Single => return Err(E::custom(BEYOND_SINGLE)),
+                Asked::Double => {}
+                _ => extreme::notice(),
+            }
+        }
+        Ok(())
+    }
 }
+
+const BEYOND_SINGLE: &str = "a number is out of the range of a float of 32 bits";
 
 macro_rules! visit {
     ($($method:ident $type:ty)*) => {$(
@@ -389,7 +421,19 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Asking<'_, V> {
         visit_bool bool
         visit_i8 i8 visit_i16 i16 visit_i32 i32 visit_i64 i64 visit_i128 i128
         visit_u8 u8 visit_u16 u16 visit_u32 u32 visit_u64 u64 visit_u128 u128
-        visit_f32 f32 visit_f64 f64 visit_char char
+        visit_char char
+    }
+
+    fn visit_f32<E: de::Error>(self, number: f32) -> Result<V::Value, E> {
+        self.refuse_where_a_text_is_due()?;
+        self.refuse_what_is_infinite(number.into())?;
+        self.visitor.visit_f32(number)
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<V::Value, E> {
+        self.refuse_where_a_text_is_due()?;
+        self.refuse_what_is_infinite(number)?;
+        self.visitor.visit_f64(number)
     }
 
     visit_text! { visit_str &str visit_borrowed_str &'de str visit_string String }
@@ -469,7 +513,10 @@ impl Key {
                     Err(wrong(&visitor))
                 }
             }
-            Self::Float => match text.parse::<f64>() {
+            Self::Single | Self::Double => match text.parse::<f64>() {
+                Ok(number) if self == Self::Single && extreme::is_extreme(number) => {
+                    Err(E::custom(BEYOND_SINGLE))
+                }
                 Ok(number) if number.is_finite() => visitor.visit_f64(number),
                 _ => Err(wrong(&visitor)),
             },

@@ -7,11 +7,17 @@
     feature = "xml"
 ))]
 
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
 use logux_codecs::conformance::events;
 use logux_codecs::{
-    Added, Codec, Extra, Headers, Json, Limits, LoguxBinary, Message, MessagePack, Sync, Timestamp,
-    Value, WireId, WireMeta, Xml,
+    Added, Codec, EventLimits, Extra, Headers, Json, Limits, LoguxBinary, Message, MessagePack,
+    Sync, Timestamp, Value, WireId, WireMeta, Xml, notice_extreme_numbers,
 };
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 fn through<C: Codec>(codec: &C, message: &Message<Value>, seed: u64) -> Message<Value> {
     let mut frame = Vec::new();
@@ -70,4 +76,137 @@ fn headers_are_an_object_and_nothing_else_for_none() {
     };
     assert_eq!(headers(&Xml, xml("<map/>").as_bytes()), none);
     assert!(headers(&Xml, xml("<null/>").as_bytes()).is_err());
+}
+
+/// An event as it is read by each codec in which it can be written.
+fn in_all_codecs<E: DeserializeOwned + PartialEq + Debug>(event: &impl Serialize) -> Option<E> {
+    fn read<C: Codec, E: DeserializeOwned>(codec: &C, event: &impl Serialize) -> Option<E> {
+        let id = WireId::Absolute { time: Timestamp::ZERO, author: None };
+        let meta = WireMeta { id, time: 0, subprotocol: None, extra: Extra::new() };
+        let message = Message::Sync(Sync { added: Added::ZERO, entries: vec![(event, meta)] });
+        let mut frame = Vec::new();
+        codec.encode(&message, &mut frame).unwrap();
+        match codec.decode(&frame, Limits::default()) {
+            Ok(Message::Sync(mut sync)) => Some(sync.entries.remove(0).0),
+            Ok(_) => panic!("a sync is read as another message"),
+            Err(_) => None,
+        }
+    }
+
+    let json = read(&Json, event);
+    assert_eq!(read(&MessagePack, event), json, "message-pack");
+    assert_eq!(read(&Xml, event), json, "xml");
+    assert_eq!(read(&LoguxBinary::new(), event), json, "logux-binary");
+    json
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+enum Tagged {
+    Single { value: f32 },
+    Double { value: f64 },
+}
+
+#[test]
+fn a_number_that_would_be_infinite_is_refused_by_the_type_that_asks_for_it() {
+    for (number, fits) in [
+        (1e38, true),
+        (f64::from(f32::MAX), true),
+        // As the shortest text of `f32::MAX` is: rounded down.
+        (3.402_823_5e38, true),
+        (3.402_823_6e38, false),
+        (-1e39, false),
+        (1e300, false),
+    ] {
+        assert_eq!(in_all_codecs::<f32>(&number).is_some(), fits, "{number}");
+        assert_eq!(in_all_codecs::<[Option<f32>; 1]>(&[number]).is_some(), fits, "{number}");
+        let key = BTreeMap::from([(number.to_string(), 1)]);
+        assert_eq!(in_all_codecs::<Keys>(&key).is_some(), fits, "{number} as a key");
+        assert_eq!(in_all_codecs::<f64>(&number), Some(number));
+        assert_eq!(in_all_codecs::<Value>(&number), Some(json!(number)));
+    }
+}
+
+/// Keys that are floats, which no map of the standard library takes.
+#[derive(Debug, PartialEq)]
+struct Keys(Vec<f32>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+                let mut keys = Vec::new();
+                while let Some((key, _)) = map.next_entry::<f32, u8>()? {
+                    keys.push(key);
+                }
+                Ok(Keys(keys))
+            }
+        }
+
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// Where serde holds an event back, nobody refuses it: it is noticed.
+#[test]
+fn a_number_that_becomes_infinite_behind_serde_s_back_is_noticed() {
+    let notice = |event: &Value| {
+        let (read, extreme) = notice_extreme_numbers(|| in_all_codecs::<Tagged>(event));
+        let (event, extra) = (read.unwrap(), Extra::new());
+        (EventLimits::default().check(&event, &extra).is_ok(), extreme)
+    };
+    let single = |value: f64| json!({ "type": "Single", "value": value });
+    assert_eq!(notice(&single(1e38)), (true, false));
+    assert_eq!(notice(&single(3.402_823_5e38)), (true, false));
+    assert_eq!(notice(&single(1e300)), (false, true));
+    assert_eq!(notice(&single(-1e39)), (false, true));
+    let double = json!({ "type": "Double", "value": 1e300 });
+    assert_eq!(notice(&double), (true, true));
+    // A type that asks for a double itself is none of those.
+    assert_eq!(notice_extreme_numbers(|| in_all_codecs::<f64>(&1e300)), (Some(1e300), false));
+    // Within each other, both notice.
+    let nested = notice_extreme_numbers(|| {
+        let inner = notice_extreme_numbers(|| in_all_codecs::<Value>(&1e300)).1;
+        (inner, notice_extreme_numbers(|| in_all_codecs::<Value>(&1e30)).1)
+    });
+    assert_eq!(nested, ((true, false), true));
+}
+
+#[test]
+fn a_number_that_is_not_finite_is_refused() {
+    let event = |number: &[u8]| {
+        let frame = [b"\x94\xa4sync\x00", number, b"\x82\xa2id\xa10\xa4time\x01"].concat();
+        let (frame, limits) = (frame.as_slice(), Limits::default());
+        let is_read = [
+            MessagePack.decode::<Value>(frame, limits).is_ok(),
+            MessagePack.decode::<f32>(frame, limits).is_ok(),
+            MessagePack.decode::<f64>(frame, limits).is_ok(),
+            MessagePack.decode::<Option<f64>>(frame, limits).is_ok(),
+            MessagePack.decode::<serde::de::IgnoredAny>(frame, limits).is_ok(),
+        ];
+        assert!(is_read.iter().all(|read| *read == is_read[0]), "{number:x?}: {is_read:?}");
+        is_read[0]
+    };
+    assert!(event(b"\xcb\x3f\xf0\0\0\0\0\0\0"), "1");
+    assert!(!event(b"\xcb\x7f\xf8\0\0\0\0\0\0"), "not a number");
+    assert!(!event(b"\xcb\x7f\xf0\0\0\0\0\0\0"), "infinite");
+    assert!(!event(b"\xcb\xff\xf0\0\0\0\0\0\0"), "infinite");
+    assert!(!event(b"\xca\x7f\xc0\0\0"), "not a number");
+    assert!(!event(b"\xca\xff\x80\0\0"), "infinite");
+}
+
+/// A relay that reads any value reads all events, bytes among them.
+#[test]
+fn bytes_are_the_same_in_all_codecs() {
+    let bytes = serde_bytes::ByteBuf::from(vec![0, 127, 128, 255]);
+    assert_eq!(in_all_codecs::<Value>(&bytes), Some(json!([0, 127, 128, 255])));
+    assert_eq!(in_all_codecs::<serde_bytes::ByteBuf>(&bytes), Some(bytes));
 }

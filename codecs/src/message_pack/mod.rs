@@ -14,8 +14,9 @@ pub use error::MessagePackError;
 ///
 /// Maps have texts as keys, structs are maps, enums are written as in JSON. There are no extension
 /// types, and numbers that are not finite are written as nil, as JSON writes them as `null`. Bytes
-/// ([`serialize_bytes`](serde::Serializer::serialize_bytes)) are MessagePack's own, so a node whose
-/// event does not ask for bytes cannot read an event that has them.
+/// ([`serialize_bytes`](serde::Serializer::serialize_bytes)) are an array of numbers, as in JSON, so
+/// that every node can read them; MessagePack's own are read where the type of an event asks for
+/// bytes.
 ///
 /// ```
 /// use logux_codecs::{Added, Codec, Limits, Message, MessagePack};

@@ -1,8 +1,9 @@
 //! Writes straight into the frame.
 //!
 //! Same bytes as rmp-serde's serializer, with structs as maps and in the form for humans, except
-//! where that would let an event mean something else than in JSON: keys of maps are texts, numbers
-//! that are not finite and structs without fields are nil, and there are no extensions.
+//! where that would let an event mean something else than in JSON: keys of maps are texts, bytes
+//! are arrays of numbers, numbers that are not finite and structs without fields are nil, and there
+//! are no extensions.
 
 use std::fmt;
 
@@ -196,10 +197,11 @@ impl<'a> Serializer for Writer<'a> {
         })
     }
 
+    /// An array of numbers, as in JSON: a node whose event does not ask for bytes would not read
+    /// MessagePack's own.
     fn serialize_bytes(self, bytes: &[u8]) -> Result<(), Failure> {
-        header(self.frame, Shape::Bytes, bytes.len())?;
-        self.frame.extend_from_slice(bytes);
-        Ok(())
+        header(self.frame, Shape::Array, bytes.len())?;
+        bytes.iter().try_for_each(|byte| Writer::new(self.frame).serialize_u8(*byte))
     }
 
     #[inline]
@@ -463,7 +465,6 @@ impl SerializeMap for Items<'_> {
 #[derive(Clone, Copy)]
 enum Shape {
     Text,
-    Bytes,
     Array,
     Map,
 }
@@ -487,13 +488,12 @@ fn long_header(frame: &mut Vec<u8>, shape: Shape, length: usize) -> Result<(), F
     // The marker before a length of two bytes; the next one stands before a length of four.
     let marker = match shape {
         Shape::Text => 0xda,
-        Shape::Bytes => 0xc5,
         Shape::Array => 0xdc,
         Shape::Map => 0xde,
     };
     match (shape, length.to_be_bytes()) {
         // Arrays and maps have no length of one byte.
-        (Shape::Text | Shape::Bytes, [0, 0, 0, d]) => frame.extend_from_slice(&[marker - 1, d]),
+        (Shape::Text, [0, 0, 0, d]) => frame.extend_from_slice(&[marker - 1, d]),
         (_, [0, 0, c, d]) => frame.extend_from_slice(&[marker, c, d]),
         (_, length) => put_4(frame, marker + 1, length),
     }
