@@ -4,11 +4,13 @@ use serde::de::DeserializeOwned;
 use crate::codec::Codec;
 use crate::limits::Limits;
 use crate::message::Message;
+use crate::surrogates::mend;
 
 /// Messages as JSON text, as all JavaScript nodes write them.
 ///
 /// Numbers above 2^53 and duplicate keys inside an event are the event's own matter: Rust keeps a
-/// `u64` exactly, a JavaScript node rounds it.
+/// `u64` exactly, a JavaScript node rounds it. Half of a surrogate pair, which a text of JavaScript
+/// can hold (`"\ud83d"`), is read as U+FFFD.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
 
@@ -45,9 +47,17 @@ impl Codec for Json {
         limits: Limits,
     ) -> Result<Message<E>, JsonError> {
         // One check of the whole frame is cheaper than serde_json's of each string in it.
-        let mut reader = serde_json::Deserializer::from_str(std::str::from_utf8(frame)?);
-        let message = limits.read(&mut reader)?;
-        reader.end()?;
-        Ok(message)
+        let json = std::str::from_utf8(frame)?;
+        Ok(read(json, limits).or_else(|error| match mend(json) {
+            Some(mended) => read(&mended, limits),
+            None => Err(error),
+        })?)
     }
+}
+
+fn read<E: DeserializeOwned>(json: &str, limits: Limits) -> serde_json::Result<Message<E>> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let message = limits.read(&mut reader)?;
+    reader.end()?;
+    Ok(message)
 }

@@ -48,6 +48,8 @@ mod message_pack;
 mod number;
 mod protocol;
 mod shown;
+#[cfg(feature = "json")]
+mod surrogates;
 mod wire;
 #[cfg(feature = "xml")]
 mod xml;

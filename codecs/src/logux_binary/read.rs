@@ -16,6 +16,7 @@ use crate::message::{
     Connect, Connected, Extra, Message, Subprotocol, Sync, WireEntry, WireId, WireMeta,
 };
 use crate::number::{Added, MAX_SAFE_INTEGER, Timestamp};
+use crate::surrogates::mend;
 use crate::wire::Options;
 
 type Read<T> = Result<T, LoguxBinaryError>;
@@ -255,7 +256,19 @@ impl<'a> Reader<'a> {
     }
 
     fn json<T: DeserializeOwned>(&self, json: &[u8]) -> Read<T> {
-        let mut reader = serde_json::Deserializer::from_str(std::str::from_utf8(json)?);
+        let json = std::str::from_utf8(json)?;
+        let objects = self.objects.get();
+        Ok(self.plain_json(json).or_else(|error| match mend(json) {
+            Some(mended) => {
+                self.objects.set(objects);
+                self.plain_json(&mended)
+            }
+            None => Err(error),
+        })?)
+    }
+
+    fn plain_json<T: DeserializeOwned>(&self, json: &str) -> serde_json::Result<T> {
+        let mut reader = serde_json::Deserializer::from_str(json);
         let value = self.limits.item(&mut reader, &self.objects)?;
         reader.end()?;
         Ok(value)

@@ -6,6 +6,7 @@ use crate::limits::Limits;
 use crate::message::Message;
 
 mod error;
+mod surrogates;
 mod write;
 
 pub use error::MessagePackError;
@@ -16,7 +17,8 @@ pub use error::MessagePackError;
 /// types, and numbers that are not finite are written as nil, as JSON writes them as `null`. Bytes
 /// ([`serialize_bytes`](serde::Serializer::serialize_bytes)) are an array of numbers, as in JSON, so
 /// that every node can read them; MessagePack's own are read where the type of an event asks for
-/// bytes.
+/// bytes. A text that holds half of a surrogate pair, as JavaScript nodes can write it, is read with
+/// U+FFFD for it.
 ///
 /// ```
 /// use logux_codecs::{Added, Codec, Limits, Message, MessagePack};
@@ -52,15 +54,22 @@ impl Codec for MessagePack {
         frame: &[u8],
         limits: Limits,
     ) -> Result<Message<E>, MessagePackError> {
-        // As JSON: a type with a form for humans has that form in every codec.
-        let mut reader = rmp_serde::Deserializer::from_read_ref(frame).with_human_readable();
-        // `limits` refuses what nests too deep; the reader's own limit must not come first.
-        reader.set_max_depth(limits.depth.saturating_add(2));
-        let message = limits.read(&mut reader)?;
-        // The reader does not tell where it stands. What has ended has no further marker.
-        match bool::deserialize(&mut reader) {
-            Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(message),
-            _ => Err(MessagePackError::Trailing),
-        }
+        read(frame, limits).or_else(|error| match surrogates::mend(frame) {
+            Some(mended) => read(&mended, limits),
+            None => Err(error),
+        })
+    }
+}
+
+fn read<E: DeserializeOwned>(frame: &[u8], limits: Limits) -> Result<Message<E>, MessagePackError> {
+    // As JSON: a type with a form for humans has that form in every codec.
+    let mut reader = rmp_serde::Deserializer::from_read_ref(frame).with_human_readable();
+    // `limits` refuses what nests too deep; the reader's own limit must not come first.
+    reader.set_max_depth(limits.depth.saturating_add(2));
+    let message = limits.read(&mut reader)?;
+    // The reader does not tell where it stands. What has ended has no further marker.
+    match bool::deserialize(&mut reader) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(message),
+        _ => Err(MessagePackError::Trailing),
     }
 }

@@ -244,16 +244,15 @@ fn code_point(after: &mut std::str::Chars<'_>) -> Result<char, XmlFault> {
 
     let first =
         unit(after).ok_or_else(|| XmlFault::rule("escaped text has `\\u` without four digits"))?;
-    let second = if matches!(first, 0xD800..=0xDBFF) && after.as_str().starts_with("\\u") {
-        *after = after.as_str()[2..].chars();
-        unit(after)
-    } else {
-        None
-    };
-    let units = [Some(first), second].into_iter().flatten();
-    let mut characters = char::decode_utf16(units);
-    match (characters.next(), characters.next()) {
-        (Some(Ok(character)), None) => Ok(character),
-        _ => Err(XmlFault::rule("escaped text has half of a surrogate pair")),
+    if let Some(character) = char::from_u32(first.into()) {
+        return Ok(character);
     }
+    let mut later = after.clone();
+    let pair = if later.by_ref().take(2).eq(['\\', 'u']) { unit(&mut later) } else { None };
+    let character = pair.and_then(|second| char::decode_utf16([first, second]).next()?.ok());
+    if character.is_some() {
+        *after = later;
+    }
+    // Half of a pair, as a text of JavaScript can hold it, is what it is in the other codecs.
+    Ok(character.unwrap_or(char::REPLACEMENT_CHARACTER))
 }
