@@ -46,6 +46,7 @@ mod message;
 #[cfg(feature = "message-pack")]
 mod message_pack;
 mod number;
+mod precise;
 mod protocol;
 mod shown;
 #[cfg(feature = "json")]

@@ -13,6 +13,7 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Seq
 
 use crate::extreme;
 use crate::message::Message;
+use crate::precise::{self, Number, Shown};
 use crate::wire::MessageVisitor;
 
 /// What a message may ask of the node that reads it.
@@ -154,8 +155,10 @@ struct Asking<'c, V> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
-    /// Whatever comes, or what no rule is about.
+    /// Whatever comes.
     Any,
+    /// A type that no rule is about.
+    Known,
     Bytes,
     Newtype,
     Option,
@@ -189,7 +192,7 @@ impl<'c, T> Bounded<'c, T> {
             _ if self.key => Asked::Key(key),
             Key::Single => Asked::Single,
             Key::Double => Asked::Double,
-            Key::Bool | Key::Signed | Key::Unsigned => Asked::Any,
+            Key::Bool | Key::Signed | Key::Unsigned => Asked::Known,
         };
         self.asking(visitor, asked)
     }
@@ -198,7 +201,7 @@ impl<'c, T> Bounded<'c, T> {
 macro_rules! forward {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-            let visitor = self.asking(visitor, Asked::Any);
+            let visitor = self.asking(visitor, Asked::Known);
             self.inner.$method(visitor)
         }
     )*};
@@ -217,8 +220,13 @@ macro_rules! forward_keys {
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
     type Error = D::Error;
 
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.asking(visitor, Asked::Any);
+        self.inner.deserialize_any(visitor)
+    }
+
     forward! {
-        deserialize_any deserialize_char deserialize_str deserialize_string
+        deserialize_char deserialize_str deserialize_string
         deserialize_map deserialize_ignored_any
     }
 
@@ -475,6 +483,24 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Asking<'_, V> {
         if self.key {
             self.refuse_where_a_text_is_due()?;
         }
+        // The reader of JSON shows a number as a map only where it does not know what is asked for.
+        if precise::IS_ON && matches!(self.asked, Asked::Any | Asked::Enum) {
+            return match Shown::look(entries)? {
+                Shown::Number(Number::Unsigned(number)) => self.visit_u64(number),
+                Shown::Number(Number::Negative(number)) => self.visit_i64(number),
+                Shown::Number(Number::Float(number)) => self.visit_f64(number),
+                Shown::Object(entries) => self.visit_object(entries),
+            };
+        }
+        self.visit_object(entries)
+    }
+}
+
+impl<V> Asking<'_, V> {
+    fn visit_object<'de, A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error>
+    where
+        V: Visitor<'de>,
+    {
         let room = self.room.enter_object()?;
         let entries = Bounded { inner: entries, room, key: false };
         match self.asked {

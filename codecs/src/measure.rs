@@ -12,6 +12,7 @@ use crate::event_limits::{EventLimits, Unfit};
 use crate::key::{KeySink, KeyWriter};
 use crate::message::Extra;
 use crate::number::MAX_SAFE_INTEGER;
+use crate::precise::{self, Number};
 
 /// What has been counted of an event so far.
 pub(crate) struct Measure {
@@ -40,9 +41,6 @@ pub(crate) enum Written {
 pub(crate) struct Failure(Box<Unfit>);
 
 type Measured<T = ()> = Result<T, Failure>;
-
-/// `serde_json`'s own name for a number that it holds as text.
-const PRIVATE_KEY: &str = "$serde_json::private::Number";
 
 impl Measure {
     #[inline]
@@ -156,6 +154,22 @@ impl Measure {
         Ok(Written::Other)
     }
 
+    /// A number that is held as text, and written as that.
+    fn number_in(&mut self, text: &str) -> Measured {
+        match Number::read(text) {
+            None => Err(Unfit::NotFinite.into()),
+            Some(Number::Unsigned(number)) => self.integer(false, number).map(drop),
+            Some(Number::Negative(number)) => self.integer(true, number.unsigned_abs()).map(drop),
+            Some(Number::Float(number)) => {
+                let is_integer = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+                if is_integer && number != 0.0 {
+                    return Err(Unfit::WideInteger.into());
+                }
+                self.count(text.len())
+            }
+        }
+    }
+
     #[inline]
     fn enter(&mut self) -> Measured {
         self.depth += 1;
@@ -198,7 +212,7 @@ impl Measure {
     #[inline]
     fn field(&mut self, key: &str) -> Measured {
         self.is_type = self.depth == 1 && key == "type";
-        if key == PRIVATE_KEY {
+        if key == precise::NAME {
             return Err(Unfit::Key.into());
         }
         self.count(2)?;
@@ -390,7 +404,10 @@ impl<'m> Serializer for &'m mut Measure {
     }
 
     #[inline]
-    fn serialize_struct(self, _name: &'static str, _len: usize) -> Measured<Parts<'m>> {
+    fn serialize_struct(self, name: &'static str, _len: usize) -> Measured<Parts<'m>> {
+        if precise::IS_ON && name == precise::NAME {
+            return Ok(Parts { measure: self, levels: 0, is_first: true });
+        }
         self.object(1)
     }
 
@@ -410,7 +427,8 @@ impl<'m> Serializer for &'m mut Measure {
 /// Measures the items of an array or the members of an object.
 pub(crate) struct Parts<'m> {
     measure: &'m mut Measure,
-    /// How many levels end here: two where a variant holds the parts.
+    /// How many levels end here: two where a variant holds the parts, and none where they are a
+    /// number that is held as text.
     levels: usize,
     is_first: bool,
 }
@@ -433,6 +451,9 @@ impl Parts<'_> {
 
     #[inline]
     fn member<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Measured {
+        if precise::IS_ON && self.levels == 0 {
+            return precise::write_number(value, |text| self.measure.number_in(text));
+        }
         self.comma(":".len())?;
         self.measure.field(key)?;
         self.measure.value(value)

@@ -15,6 +15,7 @@ use serde::ser::{
 
 use super::error::{Failure, MessagePackError};
 use crate::key::{KeySink, KeyWriter};
+use crate::precise::{self, Number};
 
 /// Writes one value at the end of a frame.
 pub(super) struct Writer<'a> {
@@ -38,6 +39,16 @@ impl<'a> Writer<'a> {
         // The header of the empty text has one byte.
         let length = self.frame.len() - start - 1;
         correct_header(self.frame, start, Shape::Text, (0, length))
+    }
+
+    /// Writes the number that a text spells.
+    fn number_in(self, text: &str) -> Result<(), Failure> {
+        match Number::read(text) {
+            Some(Number::Unsigned(number)) => self.serialize_u64(number),
+            Some(Number::Negative(number)) => self.serialize_i64(number),
+            Some(Number::Float(number)) => self.serialize_f64(number),
+            None => Err(ser::Error::custom("a number is out of range")),
+        }
     }
 
     fn array(self, said: usize) -> Result<Items<'a>, Failure> {
@@ -290,7 +301,11 @@ impl<'a> Serializer for Writer<'a> {
     }
 
     #[inline]
-    fn serialize_struct(self, _name: &'static str, said: usize) -> Result<Items<'a>, Failure> {
+    fn serialize_struct(self, name: &'static str, said: usize) -> Result<Items<'a>, Failure> {
+        if precise::IS_ON && name == precise::NAME {
+            let start = self.frame.len();
+            return Ok(Items { frame: self.frame, shape: Shape::Number, start, said, written: 0 });
+        }
         self.map(said)
     }
 
@@ -376,13 +391,16 @@ impl<'a> Items<'a> {
     #[inline]
     fn field<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<(), Failure> {
         self.written += 1;
+        if precise::IS_ON && matches!(self.shape, Shape::Number) {
+            return precise::write_number(value, |text| Writer::new(self.frame).number_in(text));
+        }
         Writer::new(self.frame).serialize_str(key)?;
         value.serialize(Writer::new(self.frame))
     }
 
     #[inline]
     fn finish(self) -> Result<(), Failure> {
-        if self.written == self.said {
+        if self.written == self.said || matches!(self.shape, Shape::Number) {
             return Ok(());
         }
         correct_header(self.frame, self.start, self.shape, (self.said, self.written))
@@ -467,6 +485,8 @@ enum Shape {
     Text,
     Array,
     Map,
+    /// Nothing but the number in it: see `precise`.
+    Number,
 }
 
 /// Writes what stands before so many bytes or items.
@@ -490,6 +510,7 @@ fn long_header(frame: &mut Vec<u8>, shape: Shape, length: usize) -> Result<(), F
         Shape::Text => 0xda,
         Shape::Array => 0xdc,
         Shape::Map => 0xde,
+        Shape::Number => return Ok(()),
     };
     match (shape, length.to_be_bytes()) {
         // Arrays and maps have no length of one byte.

@@ -15,6 +15,7 @@ use super::key::{KeyAttributes, push_key};
 use super::number::push_number;
 use super::tag::NAMESPACE;
 use crate::key::KeyWriter;
+use crate::precise::{self, Number};
 
 /// Writes one value.
 pub(super) struct Writer<'f> {
@@ -250,7 +251,12 @@ impl<'f> Serializer for Writer<'f> {
         Ok(self.map())
     }
 
-    fn serialize_struct(self, _name: &'static str, _len: usize) -> Result<Parts<'f>, XmlFault> {
+    fn serialize_struct(mut self, name: &'static str, _len: usize) -> Result<Parts<'f>, XmlFault> {
+        if precise::IS_ON && name == precise::NAME {
+            self.tag("<number");
+            self.frame.push(b'>');
+            return Ok(Parts { start: self.frame.len(), frame: self.frame, kind: Kind::Number });
+        }
         Ok(self.map())
     }
 
@@ -279,6 +285,8 @@ enum Kind {
     Map,
     ArrayInVariant,
     MapInVariant,
+    /// A number that is held as text: see `precise`.
+    Number,
 }
 
 impl Parts<'_> {
@@ -294,8 +302,19 @@ impl Parts<'_> {
             Kind::Map => b"</map>",
             Kind::ArrayInVariant => b"</array></map>",
             Kind::MapInVariant => b"</map></map>",
+            Kind::Number => b"</number>",
         };
         self.frame.extend_from_slice(end);
+    }
+}
+
+/// Appends the number that a text spells, as without the feature.
+fn push_number_in(frame: &mut Vec<u8>, text: &str) -> Result<(), XmlFault> {
+    match Number::read(text) {
+        Some(Number::Unsigned(number)) => push_number(frame, number),
+        Some(Number::Negative(number)) => push_number(frame, number),
+        Some(Number::Float(number)) => push_number(frame, number),
+        None => Err(ser::Error::custom("a number is out of range")),
     }
 }
 
@@ -388,6 +407,9 @@ impl ser::SerializeStruct for Parts<'_> {
         key: &'static str,
         value: &T,
     ) -> Result<(), XmlFault> {
+        if precise::IS_ON && matches!(self.kind, Kind::Number) {
+            return precise::write_number(value, |text| push_number_in(self.frame, text));
+        }
         self.part(Place::Field(key), value)
     }
 
