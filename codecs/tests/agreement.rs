@@ -210,3 +210,149 @@ fn bytes_are_the_same_in_all_codecs() {
     assert_eq!(in_all_codecs::<Value>(&bytes), Some(json!([0, 127, 128, 255])));
     assert_eq!(in_all_codecs::<serde_bytes::ByteBuf>(&bytes), Some(bytes));
 }
+
+/// Whether another crate has turned on `serde_json/arbitrary_precision`.
+fn numbers_are_texts() -> bool {
+    let number: Value = serde_json::from_str("1.00").unwrap();
+    let text = number.to_string();
+    text == "1.00"
+}
+
+/// An object whose keys keep their order.
+struct Pairs(Vec<(&'static str, Value)>);
+
+impl Serialize for Pairs {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+/// What `serde_json` calls its numbers, where they are texts.
+const PRIVATE: &str = "$serde_json::private::Number";
+
+#[test]
+fn numbers_are_the_same_whatever_serde_json_makes_of_them() {
+    for text in ["5", "-5", "1.5", "2.0", "1.00", "-0", "1e300", "18446744073709551616", "0.1"] {
+        let value: Value = serde_json::from_str(text).unwrap();
+        let expected = text.parse::<u64>().map_or_else(
+            |_| {
+                text.parse::<i64>()
+                    .map_or_else(|_| json!(text.parse::<f64>().unwrap()), Value::from)
+            },
+            Value::from,
+        );
+        let expected = if text == "-0" { json!(-0.0) } else { expected };
+        assert_eq!(in_all_codecs::<Value>(&value), Some(expected), "{text}");
+        let double = text.parse().unwrap();
+        let event = json!({ "type": "Double", "value": value });
+        assert_eq!(in_all_codecs::<Tagged>(&event), Some(Tagged::Double { value: double }));
+        assert_eq!(in_all_codecs::<f64>(&value), Some(double));
+        // A number is no object: this is one event with as many as are allowed.
+        let many = json!([value, [value], { "a": value }]);
+        let mut frame = format!(r#"["sync",1.0,{many},{{"id":"1","time":2.0,"x":{value}}}]"#);
+        frame = frame.replace("\"time\"", "\"subprotocol\":3.0,\"time\"");
+        let read = Json.decode::<Value>(frame.as_bytes(), Limits::default().objects(2).depth(3));
+        let Ok(Message::Sync(sync)) = read else { panic!("{frame}: {read:?}") };
+        assert_eq!((sync.added.value(), sync.entries[0].1.time), (1, 2));
+    }
+}
+
+/// Without the feature it is an object as any other. With it, it is the number that it spells, as
+/// `serde_json` has it; or an error, for no type of an event can tell it from a number.
+#[test]
+fn an_object_with_the_private_key_is_the_same_in_all_codecs() {
+    let is_on = numbers_are_texts();
+    let value = |event: &Pairs| in_all_codecs::<Value>(event);
+    let plain = |event: &Pairs| serde_json::to_string(event).unwrap();
+    for (event, with_the_feature) in [
+        (vec![(PRIVATE, json!("1e5"))], Some(json!(100_000.0))),
+        (vec![(PRIVATE, json!("7"))], Some(json!(7))),
+        (vec![(PRIVATE, json!("1e999"))], None),
+        (vec![(PRIVATE, json!("zzz"))], None),
+        (vec![(PRIVATE, json!(" 7"))], None),
+        (vec![(PRIVATE, json!(""))], None),
+        (vec![(PRIVATE, json!(7))], None),
+        (vec![(PRIVATE, json!(null))], None),
+        (vec![(PRIVATE, json!(["7"]))], None),
+        (vec![(PRIVATE, json!({ "a": 1 }))], None),
+        (vec![(PRIVATE, json!("7")), ("a", json!(1))], None),
+        (vec![(PRIVATE, json!({ "a": {} })), ("a", json!(1))], None),
+    ] {
+        let event = Pairs(event);
+        let text = plain(&event);
+        let read = value(&event);
+        if is_on {
+            assert_eq!(read, with_the_feature, "{text}");
+        } else {
+            assert_eq!(read.map(|read| read.to_string()).as_ref(), Some(&text));
+        }
+        // Whatever asks for it, all codecs give the same.
+        in_all_codecs::<f64>(&event);
+        in_all_codecs::<f32>(&event);
+        in_all_codecs::<u64>(&event);
+        in_all_codecs::<i8>(&event);
+        in_all_codecs::<u128>(&event);
+        in_all_codecs::<bool>(&event);
+        in_all_codecs::<char>(&event);
+        in_all_codecs::<String>(&event);
+        in_all_codecs::<Option<f64>>(&event);
+        in_all_codecs::<Option<u64>>(&event);
+        in_all_codecs::<()>(&event);
+        in_all_codecs::<Vec<u8>>(&event);
+        in_all_codecs::<(u8, u8)>(&event);
+        in_all_codecs::<serde_json::Number>(&event);
+        in_all_codecs::<Extra>(&event);
+        in_all_codecs::<BTreeMap<String, Value>>(&event);
+        in_all_codecs::<BTreeMap<String, String>>(&event);
+        in_all_codecs::<Tagged>(&event);
+        in_all_codecs::<Untagged>(&event);
+        in_all_codecs::<Named>(&event);
+        in_all_codecs::<Variant>(&event);
+        assert!(in_all_codecs::<serde::de::IgnoredAny>(&event).is_some(), "{text}");
+        in_all_codecs::<Tagged>(&json!({ "type": "Double", "value": event.0[0].1 }));
+        assert!(EventLimits::default().check(&event, &Extra::new()).is_err(), "{text}");
+    }
+    // It is a key like others where it is not the first.
+    let event = Pairs(vec![("a", json!(1.5)), (PRIVATE, json!("zzz"))]);
+    assert_eq!(value(&event).unwrap().as_object().unwrap().len(), 2);
+    // And within others, and in what is not an event.
+    let nested = Pairs(vec![("a", json!([{ "b": 1 }]))]);
+    assert!(value(&nested).is_some());
+    for options in [json!("7"), json!("zzz")] {
+        let object = Extra::from_iter([(PRIVATE.to_owned(), options)]);
+        let frame = |frame: &str| {
+            let read = Json.decode::<Value>(frame.as_bytes(), Limits::default());
+            read.map_err(|error| error.to_string())
+        };
+        let json = serde_json::to_string(&object).unwrap();
+        assert_eq!(frame(&format!(r#"["headers",{json}]"#)), Ok(Message::Headers(object)));
+        let _ = frame(&format!(r#"["connect",7,"a",0,{{"token":{json}}}]"#));
+        let _ = frame(&format!(r#"["connect",7,"a",0,{json}]"#));
+        let _ = frame(&format!(r#"["ping",{json}]"#));
+        let _ = frame(&format!(r#"["error","wrong-format",{json}]"#));
+        assert!(frame(&format!(r#"["new",{json}]"#)).is_ok());
+        assert!(frame(&format!(r#"["sync",1,{{}},{json}]"#)).is_err());
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Untagged {
+    Number(u64),
+    Double(f64),
+    Object(BTreeMap<String, Value>),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Named {
+    #[serde(rename = "$serde_json::private::Number")]
+    text: Value,
+    #[serde(default)]
+    a: u8,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Variant {
+    #[serde(rename = "$serde_json::private::Number")]
+    Private(Value),
+}
