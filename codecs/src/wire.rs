@@ -209,16 +209,40 @@ where
     A: SeqAccess<'de>,
 {
     let mut entries = Vec::new();
-    while let Some(event) = items.next_element()? {
-        if entries.len() == max {
+    loop {
+        let number = entries.len() + 1;
+        let Some(event) = items.next_element().map_err(|error| in_event(number, &error))? else {
+            break;
+        };
+        if number > max {
             return Err(de::Error::custom(format_args!("the message has more than {max} events")));
         }
-        entries.push((event, next(items, "an event's meta")?));
+        let meta = next(items, "an event's meta").map_err(|error| in_event(number, &error))?;
+        entries.push((event, meta));
     }
     if entries.is_empty() {
         return Err(de::Error::custom("a sync message has at least one event"));
     }
     Ok(entries)
+}
+
+/// The same error, with the place of the event in its message, counted from 1.
+///
+/// What an error of a format keeps apart, its causes, becomes part of the text, for the text is all
+/// that a new error takes. A line and a column at the end of it stay what they are: `serde_json`
+/// finds them there.
+#[cold]
+pub(crate) fn in_event<E: de::Error>(number: usize, error: &E) -> E {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    E::custom(format_args!("event {number}: {text}"))
 }
 
 /// The first item of a message. Known types are told apart without keeping their text.

@@ -356,3 +356,72 @@ enum Variant {
     #[serde(rename = "$serde_json::private::Number")]
     Private(Value),
 }
+
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .fold(error.to_string(), |chain, cause| format!("{chain}: {cause}"))
+}
+
+/// Whoever reads the log of a server with many events in a message finds the one that is wrong.
+#[test]
+fn an_error_in_an_event_or_its_meta_says_which() {
+    fn errors<C: Codec, E: DeserializeOwned + Debug>(codec: &C, frame: &[u8]) -> String {
+        chain(&codec.decode::<E>(frame, Limits::default()).unwrap_err())
+    }
+
+    fn says<C: Codec>(codec: &C, message: &Message<Value>, place: usize, reason: &str) {
+        let mut frame = Vec::new();
+        codec.encode(message, &mut frame).unwrap();
+        let error = errors::<C, Tagged>(codec, &frame);
+        let start = format!(": event {place}: ");
+        assert!(error.contains(&start) && error.contains(reason), "{}: {error}", C::NAME);
+        assert_eq!(error.matches("event ").count(), 1, "{}: {error}", C::NAME);
+        assert!(error.matches(" at line ").count() <= 1, "{}: {error}", C::NAME);
+    }
+
+    let good = json!({ "type": "Double", "value": 1.5 });
+    let nest = (0..100).fold(json!(1), |inner, _| json!([inner]));
+    for place in 1..=4 {
+        for (wrong, reason) in [
+            (json!({ "type": "Triple" }), "unknown variant `Triple`"),
+            (json!({ "type": "Double", "value": "a" }), "invalid type: string \"a\""),
+            (json!({ "type": "Double" }), "missing field `value`"),
+            (json!(7), "invalid type: integer `7`"),
+            (json!({ "a": nest, "type": "Double" }), "nest too deep"),
+        ] {
+            let entries = (1..=4).map(|number| {
+                let id = WireId::Absolute { time: Timestamp::ZERO, author: None };
+                let meta = WireMeta { id, time: 0, subprotocol: None, extra: Extra::new() };
+                (if number == place { wrong.clone() } else { good.clone() }, meta)
+            });
+            let sync = Message::Sync(Sync { added: Added::ZERO, entries: entries.collect() });
+            says(&Json, &sync, place, reason);
+            says(&MessagePack, &sync, place, reason);
+            says(&Xml, &sync, place, reason);
+            says(&LoguxBinary::new(), &sync, place, reason);
+        }
+    }
+    let json = |frame: &str| errors::<_, Value>(&Json, frame.as_bytes());
+    let start = r#"["sync",1,{},{"id":"1","time":1},"#;
+    let before = "the JSON is not a message: ";
+    for (rest, expected) in [
+        (r#"{},{"id":"1"}]"#, "event 2: missing field `time`"),
+        (r"{}]", "event 2: the message ends before an event's meta"),
+        (r#"{"a":nul}]"#, "event 2: expected ident"),
+        (r#"{},{"id":"1","time":1},{"a"#, "event 3: EOF while parsing a string"),
+    ] {
+        let error = json(&format!("{start}{rest}"));
+        let (what, column) = error.split_once(" at line 1 column ").unwrap();
+        assert_eq!(what, format!("{before}{expected}"));
+        assert!(column.parse::<usize>().is_ok_and(|column| column > start.len()), "{error}");
+    }
+    // What is wrong with the message itself has no event.
+    assert!(!json(r#"["sync",-1,{},{"id":"1","time":1}]"#).contains("event "));
+    let xml = "<array xmlns=\"http://www.w3.org/2005/xpath-functions\"><string>sync</string>\
+               <number>1</number><map><a";
+    let error = errors::<_, Value>(&Xml, xml.as_bytes());
+    assert!(error.contains("event 1: the text is not well-formed XML: "), "{error}");
+    assert!(error.contains(", before byte "), "{error}");
+    let error = errors::<_, Value>(&MessagePack, b"\x94\xa4sync\x00\xa1\xff");
+    assert!(error.contains("event 1: ") && error.matches("utf-8").count() == 1, "{error}");
+}

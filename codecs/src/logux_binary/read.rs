@@ -17,7 +17,7 @@ use crate::message::{
 };
 use crate::number::{Added, MAX_SAFE_INTEGER, Timestamp};
 use crate::surrogates::mend;
-use crate::wire::Options;
+use crate::wire::{Options, in_event};
 
 type Read<T> = Result<T, LoguxBinaryError>;
 
@@ -101,7 +101,11 @@ impl<'a> Reader<'a> {
         }
         let mut entries = Vec::new();
         for _ in 0..count {
-            entries.push((self.event()?, self.meta()?));
+            let event = self.event().map_err(|error| match error {
+                LoguxBinaryError::Part(part) => in_event(entries.len() + 1, &part).into(),
+                other => other,
+            })?;
+            entries.push((event, self.meta()?));
         }
         Ok(entries)
     }
