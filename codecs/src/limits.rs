@@ -89,6 +89,10 @@ impl Limits {
     /// [`notice_extreme_numbers`](crate::notice_extreme_numbers)), and keys and names of variants
     /// that are not text; it reads numbers and booleans that are keys from their text, as JSON writes
     /// them; and it allocates for what has arrived, not for what a length promises.
+    ///
+    /// Where another crate of the program has turned on `serde_json/arbitrary_precision`, numbers
+    /// are what they are without it. An object whose first key is the one that `serde_json` then
+    /// has for numbers is read as the number, or refused, in every format.
     pub fn read<'de, E, D>(self, deserializer: D) -> Result<Message<E>, D::Error>
     where
         E: Deserialize<'de>,
