@@ -75,6 +75,14 @@ fn read_json<E: DeserializeOwned>(event: &str) -> Result<E, String> {
     }
 }
 
+/// Whether another crate has turned on `serde_json/arbitrary_precision`. The reference does not know
+/// the numbers of `serde_json` then.
+fn numbers_are_texts() -> bool {
+    let number: Value = serde_json::from_str("1.00").unwrap();
+    let text = number.to_string();
+    text == "1.00"
+}
+
 fn reference<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = rmp_serde::Serializer::new(&mut bytes).with_struct_map().with_human_readable();
@@ -158,6 +166,9 @@ fn integers_have_their_smallest_form() {
 #[cfg(feature = "conformance")]
 #[test]
 fn every_message_has_the_bytes_of_the_reference() {
+    if numbers_are_texts() {
+        return;
+    }
     for message in logux_codecs::conformance::messages() {
         assert_eq!(hex(&encode(&message)), hex(&reference(&message)), "{message:?}");
     }
@@ -165,10 +176,13 @@ fn every_message_has_the_bytes_of_the_reference() {
 
 #[test]
 fn generated_values_have_the_bytes_of_the_reference_and_read_back() {
+    let is_reference = !numbers_are_texts();
     for seed in 0..100_000 {
         let value = Random(seed).value(4);
         let written = bytes(&value);
-        assert_eq!(hex(&written), hex(&reference(&value)), "seed {seed}: {value}");
+        if is_reference {
+            assert_eq!(hex(&written), hex(&reference(&value)), "seed {seed}: {value}");
+        }
         assert_eq!(read(&written), Ok(value), "seed {seed}");
     }
 }
@@ -290,7 +304,9 @@ struct Newtype(i64);
 
 /// The type's bytes are the reference's, and the event is the same in JSON, itself and as a value.
 fn is_the_same_event<E: Serialize + DeserializeOwned + PartialEq + Debug>(event: E) {
-    assert_eq!(hex(&bytes(&event)), hex(&reference(&event)), "{event:?}");
+    if !numbers_are_texts() {
+        assert_eq!(hex(&bytes(&event)), hex(&reference(&event)), "{event:?}");
+    }
     means_what_json_means(event);
 }
 
