@@ -157,11 +157,11 @@ pub trait Transport: Send + 'static {
     /// Whether to dial again after a link was lost or could not be opened. Waits as long as it
     /// finds right before it says yes.
     ///
-    /// `synchronized` tells whether the two logs were once equal over that link. A transport of
-    /// one's own leaves this method out: it does not dial again, and [`Reconnect`](crate::Reconnect)
-    /// wraps it where it should.
-    fn retry(&mut self, synchronized: bool) -> impl Future<Output = bool> + Send {
-        let _ = synchronized;
+    /// `progressed` tells whether that link got somewhere: the two logs were equal once, and it did
+    /// not end in a refusal or a fault of either side. A transport of one's own leaves this method
+    /// out: it does not dial again, and [`Reconnect`](crate::Reconnect) wraps it where it should.
+    fn retry(&mut self, progressed: bool) -> impl Future<Output = bool> + Send {
+        let _ = progressed;
         async { false }
     }
 }
