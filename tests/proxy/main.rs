@@ -12,8 +12,9 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use futures_util::{StreamExt, TryStreamExt};
 use logux_sync::{
-    Added, ClientSync, Entry, Error, EventId, HttpListener, Json, Log, LongPoll, MemoryStore,
-    NodeId, Reconnect, RunningServer, Server, Session, State, Transport, Value, WebSocket,
+    Added, ClientSync, Codec, Entry, Error, EventId, HttpListener, Json, Log, LongPoll,
+    MemoryStore, MessagePack, NodeId, Reconnect, RunningServer, Server, Session, State, Transport,
+    Value, WebSocket,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -91,6 +92,49 @@ async fn a_websocket_says_that_the_proxy_does_not_let_it_through() {
     assert!(cause.contains("keeps the headers Upgrade and Connection back"), "{cause}");
     println!("a WebSocket where nginx upgrades nothing: {error}: {cause}");
     world.stop().await;
+}
+
+/// nginx refuses requests with a body of more than 1 MiB by default.
+#[tokio::test]
+#[ignore = "needs nginx: run tests/proxy/run"]
+async fn long_events_pass_the_default_body_size() {
+    let websocket = |nginx: &Nginx| WebSocket::new(&nginx.url("ws", "/mapped")).unwrap();
+    let long_poll = |nginx: &Nginx| LongPoll::new(&nginx.url("http", "/plain")).unwrap();
+    long_events_arrive("websocket-json", Json, websocket).await;
+    long_events_arrive("websocket-message-pack", MessagePack, websocket).await;
+    long_events_arrive("long-poll-json", Json, long_poll).await;
+    long_events_arrive("long-poll-message-pack", MessagePack, long_poll).await;
+}
+
+/// Sends 60 events of 250 KiB each over one link.
+async fn long_events_arrive<T: Transport>(
+    name: &str,
+    codec: impl Codec,
+    transport: impl FnOnce(&Nginx) -> T,
+) {
+    const EVENTS: usize = 60;
+
+    let (near, far) = (open("1:client").await, open("server").await);
+    let listener = HttpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::new(&far, (Json, MessagePack), listener).start();
+    let nginx = Nginx::start(name, "", address).await;
+    for number in 0..EVENTS {
+        let text = "x".repeat(250 << 10);
+        near.add(json!({ "type": "note", "number": number, "text": text })).await.unwrap();
+    }
+    let start = Instant::now();
+    let session = ClientSync::new(&near, codec, transport(&nginx)).start();
+    let synchronized = timeout(LIMIT, session.wait_for(State::Synchronized)).await;
+    synchronized.unwrap_or_else(|_| panic!("{name}: {}", nginx.log())).unwrap();
+    println!("{name}: {EVENTS} events of 250 KiB took {:?}", start.elapsed());
+    let arrived = contents(&far).await;
+    assert_eq!(arrived.len(), EVENTS, "{name}");
+    assert!(arrived == contents(&near).await, "{name}: the logs differ");
+    // It warns of bodies that it keeps in a file, too.
+    assert!(!nginx.log().contains("too large body"), "{name}: {}", nginx.log());
+    session.close().await.unwrap();
+    server.shutdown(LIMIT).await;
 }
 
 /// A server, a proxy before it, and clients that have only the proxy's address.
