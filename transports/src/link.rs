@@ -148,6 +148,19 @@ pub trait Transport: Send + 'static {
 
     /// Opens a new link, on which frames of at most `max_frame` bytes will be received. Called
     /// again after each loss, if [`retry`](Self::retry) says so; the link before is gone by then.
+    ///
+    /// An error of the kind [`InvalidInput`](io::ErrorKind::InvalidInput) says that another attempt
+    /// cannot help, and what to change: a client ends with it. After any other it tries again.
+    ///
+    /// The transports here give it for settings that cannot be used; and, as long as they have not
+    /// opened a link, for an answer that a server would give again: a certificate that is not trusted or
+    /// is for another name, a client's certificate that the server refuses, another protocol than was
+    /// asked for, an address where nothing of Logux is (404, 405, 410, 426, 301 and the like), or
+    /// a format that the server does not take. Once they have opened a link, the same answers come
+    /// from a server that restarts, or from a network that asks to log in, and are tried again.
+    /// Always tried again: a name that is not found (there may be no network), nobody who listens, a
+    /// certificate that has expired, is not valid yet or was revoked (it is renewed on the server, or this
+    /// machine's clock is set), refused credentials (401 and 403), and redirects for the time being.
     fn open(
         &mut self,
         format: Format,

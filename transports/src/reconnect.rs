@@ -17,8 +17,8 @@ use crate::rt;
 /// two logs were equal once, and the link did not end in a refusal or a fault of either side. So a
 /// server that accepts and then fails is spared, too, also if it fails only after the logs were equal.
 ///
-/// Errors after which trying again cannot help (wrong credentials, wrong protocol) end the
-/// session, and with it the dialling.
+/// Errors after which trying again cannot help (wrong credentials, wrong protocol, an address or a
+/// certificate that is wrong: see [`Transport::open`]) end the session, and with it the dialling.
 ///
 /// ```
 /// # use std::time::Duration;

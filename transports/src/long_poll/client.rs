@@ -18,7 +18,7 @@ use super::numbered::{Inbox, Outbox};
 use crate::link::{
     Format, FrameReceiver, FrameSender, Link, LinkInfo, Transport, check_length, invalid,
 };
-use crate::request;
+use crate::request::{self, Proven};
 use crate::rt::{self, Instant, sleep, sleep_until, timeout};
 use crate::tcp::Address;
 #[cfg(feature = "tls")]
@@ -27,7 +27,8 @@ use crate::tls::TlsClient;
 /// Dials a server by HTTP long-poll, where WebSocket is blocked.
 ///
 /// It keeps what a [`Link`] promises over requests that may be lost, cut, repeated or late: see its
-/// specification, `LONG_POLL.md`. A session of it uses two connections, one for polls and one to
+/// specification, `LONG_POLL.md`. What a server answers before it has ever opened a link tells a mistake
+/// in the settings from what passes: see [`Transport::open`]. A session uses two connections, one for polls and one to
 /// send, and dials them again without the link's being lost, as long as the server can be reached
 /// again before it forgets the session.
 ///
@@ -44,6 +45,7 @@ pub struct LongPoll<H = HttpConnection> {
     headers: HeaderMap,
     client: H,
     open_timeout: Duration,
+    proven: Proven,
 }
 
 /// A link of [`LongPoll`].
@@ -144,7 +146,8 @@ impl<H: HttpClient> LongPoll<H> {
 
     fn with(uri: Uri, client: H) -> Self {
         let open_timeout = Duration::from_secs(10);
-        Self { uri, headers: HeaderMap::new(), client, open_timeout }
+        let (headers, proven) = (HeaderMap::new(), Proven::default());
+        Self { uri, headers, client, open_timeout, proven }
     }
 
     /// Sends a header, such as a cookie, with every request.
@@ -178,13 +181,16 @@ impl<H: HttpClient> LongPoll<H> {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     sleep(Trouble::FIRST_DELAY).await;
                 }
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Err(request::another_server(&self.uri, error));
+                }
                 other => break other?,
             }
         };
-        if response.status() != StatusCode::OK {
-            return Err(refused(&response));
+        let (status, headers) = (response.status(), response.headers());
+        if status != StatusCode::OK {
+            return Err(request::not_opened(&self.uri, format, status, headers, response.body()));
         }
-        let headers = response.headers();
         let milliseconds = |name| head::number(headers, &name).map(Duration::from_millis);
         let (Some(id), Some(wait), Some(inactivity), Some(max_body)) = (
             headers.get(head::SESSION),
@@ -192,7 +198,7 @@ impl<H: HttpClient> LongPoll<H> {
             milliseconds(head::INACTIVITY),
             head::number(headers, &head::MAX_BODY),
         ) else {
-            return Err(wrong("the server does not answer as one of long-poll does"));
+            return Err(request::another_server(&self.uri, "it gives no session"));
         };
         let session = Arc::new(Session {
             uri: self.uri.clone(),
@@ -230,9 +236,11 @@ impl<H: HttpClient> Transport for LongPoll<H> {
     type Receiver = LongPollReceiver<H>;
 
     async fn open(&mut self, format: Format, max_frame: usize) -> io::Result<LongPollLink<H>> {
-        timeout(self.open_timeout, self.create(format, max_frame)).await.unwrap_or_else(|_| {
+        let creating = self.create(format, max_frame);
+        let opened = timeout(self.open_timeout, creating).await.unwrap_or_else(|_| {
             Err(io::Error::new(io::ErrorKind::TimedOut, "the server took too long to answer"))
-        })
+        });
+        self.proven.judge(opened)
     }
 }
 
@@ -466,7 +474,8 @@ impl Trouble {
     fn fail(&mut self, inactivity: Duration, answer: Answer) -> io::Result<()> {
         let cause = match answer {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
-            Err(error) => error,
+            // Such as a certificate that was replaced by a wrong one.
+            Err(error) => request::passing(error),
             Ok(answer) if is_passing(answer.status()) => refused(&answer),
             Ok(answer) => return Err(refused(&answer)),
         };
