@@ -6,13 +6,15 @@ mod nginx;
 use std::collections::HashSet;
 use std::env;
 use std::error::Error as _;
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use futures_util::{StreamExt, TryStreamExt};
+use logux_sync::transports::{Format, FrameReceiver, FrameSender};
 use logux_sync::{
-    Added, ClientSync, Codec, Entry, Error, EventId, HttpListener, Json, Log, LongPoll,
+    Added, ClientSync, Codec, Entry, Error, EventId, HttpListener, Json, Listener, Log, LongPoll,
     MemoryStore, MessagePack, NodeId, Reconnect, RunningServer, Server, Session, State, Transport,
     Value, WebSocket,
 };
@@ -135,6 +137,46 @@ async fn long_events_arrive<T: Transport>(
     assert!(!nginx.log().contains("too large body"), "{name}: {}", nginx.log());
     session.close().await.unwrap();
     server.shutdown(LIMIT).await;
+}
+
+/// A frame that is longer than nginx lets through is told apart from a link that was lost.
+#[tokio::test]
+#[ignore = "needs nginx: run tests/proxy/run"]
+async fn a_body_that_is_too_long_for_the_proxy_is_told_of() {
+    const FORMAT: Format = Format { name: "json", media_type: "text/plain", is_text: |_| true };
+    const MAX_FRAME: usize = 4 << 20;
+
+    let mut listener = HttpListener::bind("127.0.0.1:0").await.unwrap();
+    let nginx = Nginx::start("too-long", "", listener.local_addr().unwrap()).await;
+    let mut transport = LongPoll::new(&nginx.url("http", "/plain")).unwrap();
+    // In a body, a frame comes after four bytes with its length.
+    let longest = (1 << 20) - 4;
+    for length in [longest, longest + 1, 3 << 20] {
+        let formats = [FORMAT];
+        let opening = transport.open(FORMAT, MAX_FRAME);
+        let (near, far) = join(opening, listener.accept(&formats, MAX_FRAME)).await;
+        let (mut near, mut far) = (near.unwrap(), far.unwrap());
+        let sending = async {
+            near.sender.send(vec![b'x'; length].into()).await?;
+            near.sender.flush().await
+        };
+        match timeout(LIMIT, sending).await.unwrap() {
+            Ok(()) => {
+                assert_eq!(length, longest);
+                let frame = far.receiver.receive(MAX_FRAME).await.unwrap().unwrap();
+                assert_eq!(frame.len(), length);
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::FileTooLarge, "{length}: {error}");
+                let text = error.to_string();
+                assert!(
+                    text.contains("413") && text.contains(&format!("{length} bytes")),
+                    "{text}"
+                );
+                assert!(length > longest, "{text}");
+            }
+        }
+    }
 }
 
 /// A server, a proxy before it, and clients that have only the proxy's address.

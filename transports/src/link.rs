@@ -97,6 +97,10 @@ impl LinkInfo {
 }
 
 /// The sending half of a [`Link`].
+///
+/// Where the other side, or something on the way, tells that it refuses a frame for its length, the link
+/// fails with [`FileTooLarge`](io::ErrorKind::FileTooLarge), whichever of its methods comes to know of
+/// it: `send`, `flush`, `close` or [`receive`](FrameReceiver::receive).
 pub trait FrameSender: Send + 'static {
     /// Sends a frame; waits while the peer does not keep up.
     ///
@@ -125,7 +129,9 @@ pub trait FrameReceiver: Send + 'static {
     /// refuses a longer frame before it has collected it.
     ///
     /// Cancel-safe. An error of the kind [`InvalidData`](io::ErrorKind::InvalidData) says that
-    /// what arrived is not a frame, or too long a frame, which is the peer's fault; any other, that the link is lost.
+    /// what arrived is not a frame, or too long a frame, which is the peer's fault; any other, that the
+    /// link is lost; [`FileTooLarge`](io::ErrorKind::FileTooLarge), for the length of a frame that this
+    /// side sent.
     /// After an error or `None` there is no further frame: it ends again, if it is asked at all.
     fn receive(
         &mut self,

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, h
 use super::body::{self, MAX_BATCH};
 use super::head::{self, State};
 use super::http_client::{HttpClient, HttpConnection};
-use super::numbered::{Inbox, Outbox};
+use super::numbered::{Batch, Inbox, Outbox};
 use crate::link::{
     Format, FrameReceiver, FrameSender, Link, LinkInfo, Transport, check_length, invalid,
 };
@@ -58,6 +58,8 @@ pub struct LongPollSender<H = HttpConnection> {
     session: Arc<Session>,
     client: H,
     outbox: Outbox,
+    /// How many bytes a body with several frames may have: less where something on the way takes less.
+    max_batch: usize,
 }
 
 /// The receiving half of a [`LongPollLink`].
@@ -217,6 +219,7 @@ impl<H: HttpClient> LongPoll<H> {
                 session: Arc::clone(&session),
                 client: self.client.clone(),
                 outbox: Outbox::default(),
+                max_batch: MAX_BATCH.min(session.max_body),
             },
             receiver: LongPollReceiver {
                 wait,
@@ -271,7 +274,8 @@ impl<H: HttpClient> LongPollSender<H> {
         let mut trouble = Trouble::default();
         while !self.outbox.is_done() {
             trouble.pause().await;
-            let (body, ends) = self.outbox.batch(MAX_BATCH.min(self.session.max_body));
+            let Batch { body, frames, ends } = self.outbox.batch(self.max_batch);
+            let length = body.len();
             let mut request = self.session.request(body);
             head::set_number(request.headers_mut(), head::FIRST, self.outbox.first());
             if ends {
@@ -290,6 +294,13 @@ impl<H: HttpClient> LongPollSender<H> {
                     // A server that has no room yet says so by taking nothing.
                     trouble = if progress { Trouble::default() } else { Trouble::passed() };
                 }
+                Ok(answer) if answer.status() == StatusCode::PAYLOAD_TOO_LARGE && frames > 0 => {
+                    if frames == 1 {
+                        return Err(too_long_for_server(length - body::PREFIX, &answer));
+                    }
+                    // They may be short enough one by one, or one of them is too long.
+                    self.max_batch = length / 2;
+                }
                 answer => trouble.fail(self.session.inactivity, answer)?,
             }
         }
@@ -301,10 +312,12 @@ impl<H: HttpClient> FrameSender for LongPollSender<H> {
     async fn send(&mut self, frame: Bytes) -> io::Result<()> {
         let most = self.session.max_body.saturating_sub(body::PREFIX);
         if frame.len() > most || u32::try_from(frame.len()).is_err() {
-            return Err(invalid(format!(
-                "the frame has {} bytes, and the server takes {most} at most",
+            let message = format!(
+                "the frame has {} bytes, and the server takes {most} at most; \
+                 send shorter ones, or raise its limit",
                 frame.len()
-            )));
+            );
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
         self.outbox.push(frame);
         if self.outbox.bytes() >= MAX_BATCH || self.outbox.len() >= body::MAX_FRAMES {
@@ -515,6 +528,16 @@ fn is_passing(status: StatusCode) -> bool {
 
 fn refused(answer: &Response<Bytes>) -> io::Error {
     request::refused(answer.status(), answer.body())
+}
+
+/// The error of a link on which the server, or a proxy before it, refused a body with one frame.
+fn too_long_for_server(bytes: usize, answer: &Response<Bytes>) -> io::Error {
+    let message = format!(
+        "a frame of {bytes} bytes is too long: {}; \
+         send shorter ones, or raise the limit of the server or of a proxy before it",
+        refused(answer)
+    );
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
 }
 
 fn wrong(message: &str) -> io::Error {

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::{Error, http::Uri};
 use tokio_tungstenite::{accept_hdr_async_with_config, client_async_with_config};
 
 use super::link::{ByteStream, Sizes, WebSocketLink, io_error, link};
-use super::meter::{Allowance, Metered};
+use super::meter::{Meter, Metered};
 use crate::link::{Format, LinkInfo, invalid};
 use crate::options::ListenerOptions;
 use crate::request::{another_server, not_opened, not_taken};
@@ -38,11 +38,11 @@ pub(super) async fn dial<S: ByteStream>(
         })?;
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
     }
-    let allowance = Allowance::new(Sizes::HANDSHAKE);
-    let metered = Metered::new(stream, allowance.clone());
+    let meter = Meter::new(Sizes::HANDSHAKE);
+    let metered = Metered::new(stream, meter.clone());
     let opened = client_async_with_config(request, metered, Some(sizes.config(max_frame))).await;
     let (stream, _) = opened.map_err(|error| not_granted(error, uri, format))?;
-    Ok(link(stream, format, info, allowance, sizes))
+    Ok(link(stream, format, info, meter, sizes))
 }
 
 /// The error of a handshake that opened no link.
@@ -95,13 +95,13 @@ pub(super) async fn accept<S: ByteStream>(
         chosen = Some(choice.format);
         Ok(response)
     };
-    let allowance = Allowance::new(Sizes::HANDSHAKE);
-    let metered = Metered::new(stream, allowance.clone());
+    let meter = Meter::new(Sizes::HANDSHAKE);
+    let metered = Metered::new(stream, meter.clone());
     let sizes = Sizes { read_buffer: options.read_buffer };
     let config = Some(sizes.config(max_frame));
     let stream = accept_hdr_async_with_config(metered, check, config).await.map_err(io_error)?;
     match chosen {
-        Some(format) => Ok(link(stream, format, info, allowance, sizes)),
+        Some(format) => Ok(link(stream, format, info, meter, sizes)),
         None => Err(io::Error::other("the handshake ended without a request")),
     }
 }
