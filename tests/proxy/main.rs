@@ -6,14 +6,17 @@ mod nginx;
 use std::collections::HashSet;
 use std::env;
 use std::error::Error as _;
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use futures_util::{StreamExt, TryStreamExt};
+use logux_sync::transports::{Format, FrameReceiver, FrameSender};
 use logux_sync::{
-    Added, ClientSync, Entry, Error, EventId, HttpListener, Json, Log, LongPoll, MemoryStore,
-    NodeId, Reconnect, RunningServer, Server, Session, State, Transport, Value, WebSocket,
+    Added, ClientSync, Codec, Entry, Error, EventId, HttpListener, Json, Listener, Log, LongPoll,
+    MemoryStore, MessagePack, NodeId, Reconnect, RunningServer, Server, Session, State, Transport,
+    Value, WebSocket,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -91,6 +94,89 @@ async fn a_websocket_says_that_the_proxy_does_not_let_it_through() {
     assert!(cause.contains("keeps the headers Upgrade and Connection back"), "{cause}");
     println!("a WebSocket where nginx upgrades nothing: {error}: {cause}");
     world.stop().await;
+}
+
+/// nginx refuses requests with a body of more than 1 MiB by default.
+#[tokio::test]
+#[ignore = "needs nginx: run tests/proxy/run"]
+async fn long_events_pass_the_default_body_size() {
+    let websocket = |nginx: &Nginx| WebSocket::new(&nginx.url("ws", "/mapped")).unwrap();
+    let long_poll = |nginx: &Nginx| LongPoll::new(&nginx.url("http", "/plain")).unwrap();
+    long_events_arrive("websocket-json", Json, websocket).await;
+    long_events_arrive("websocket-message-pack", MessagePack, websocket).await;
+    long_events_arrive("long-poll-json", Json, long_poll).await;
+    long_events_arrive("long-poll-message-pack", MessagePack, long_poll).await;
+}
+
+/// Sends 60 events of 250 KiB each over one link.
+async fn long_events_arrive<T: Transport>(
+    name: &str,
+    codec: impl Codec,
+    transport: impl FnOnce(&Nginx) -> T,
+) {
+    const EVENTS: usize = 60;
+
+    let (near, far) = (open("1:client").await, open("server").await);
+    let listener = HttpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::new(&far, (Json, MessagePack), listener).start();
+    let nginx = Nginx::start(name, "", address).await;
+    for number in 0..EVENTS {
+        let text = "x".repeat(250 << 10);
+        near.add(json!({ "type": "note", "number": number, "text": text })).await.unwrap();
+    }
+    let start = Instant::now();
+    let session = ClientSync::new(&near, codec, transport(&nginx)).start();
+    let synchronized = timeout(LIMIT, session.wait_for(State::Synchronized)).await;
+    synchronized.unwrap_or_else(|_| panic!("{name}: {}", nginx.log())).unwrap();
+    println!("{name}: {EVENTS} events of 250 KiB took {:?}", start.elapsed());
+    let arrived = contents(&far).await;
+    assert_eq!(arrived.len(), EVENTS, "{name}");
+    assert!(arrived == contents(&near).await, "{name}: the logs differ");
+    // It warns of bodies that it keeps in a file, too.
+    assert!(!nginx.log().contains("too large body"), "{name}: {}", nginx.log());
+    session.close().await.unwrap();
+    server.shutdown(LIMIT).await;
+}
+
+/// A frame that is longer than nginx lets through is told apart from a link that was lost.
+#[tokio::test]
+#[ignore = "needs nginx: run tests/proxy/run"]
+async fn a_body_that_is_too_long_for_the_proxy_is_told_of() {
+    const FORMAT: Format = Format { name: "json", media_type: "text/plain", is_text: |_| true };
+    const MAX_FRAME: usize = 4 << 20;
+
+    let mut listener = HttpListener::bind("127.0.0.1:0").await.unwrap();
+    let nginx = Nginx::start("too-long", "", listener.local_addr().unwrap()).await;
+    let mut transport = LongPoll::new(&nginx.url("http", "/plain")).unwrap();
+    // In a body, a frame comes after four bytes with its length.
+    let longest = (1 << 20) - 4;
+    for length in [longest, longest + 1, 3 << 20] {
+        let formats = [FORMAT];
+        let opening = transport.open(FORMAT, MAX_FRAME);
+        let (near, far) = join(opening, listener.accept(&formats, MAX_FRAME)).await;
+        let (mut near, mut far) = (near.unwrap(), far.unwrap());
+        let sending = async {
+            near.sender.send(vec![b'x'; length].into()).await?;
+            near.sender.flush().await
+        };
+        match timeout(LIMIT, sending).await.unwrap() {
+            Ok(()) => {
+                assert_eq!(length, longest);
+                let frame = far.receiver.receive(MAX_FRAME).await.unwrap().unwrap();
+                assert_eq!(frame.len(), length);
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::FileTooLarge, "{length}: {error}");
+                let text = error.to_string();
+                assert!(
+                    text.contains("413") && text.contains(&format!("{length} bytes")),
+                    "{text}"
+                );
+                assert!(length > longest, "{text}");
+            }
+        }
+    }
 }
 
 /// A server, a proxy before it, and clients that have only the proxy's address.

@@ -180,8 +180,8 @@ impl<T: Transport> Transport for Faulty<T> {
         Ok(self.link(link, max_frame))
     }
 
-    async fn retry(&mut self, synchronized: bool) -> bool {
-        self.inner.retry(synchronized).await
+    async fn retry(&mut self, progressed: bool) -> bool {
+        self.inner.retry(progressed).await
     }
 }
 

@@ -97,6 +97,10 @@ impl LinkInfo {
 }
 
 /// The sending half of a [`Link`].
+///
+/// Where the other side, or something on the way, tells that it refuses a frame for its length, the link
+/// fails with [`FileTooLarge`](io::ErrorKind::FileTooLarge), whichever of its methods comes to know of
+/// it: `send`, `flush`, `close` or [`receive`](FrameReceiver::receive).
 pub trait FrameSender: Send + 'static {
     /// Sends a frame; waits while the peer does not keep up.
     ///
@@ -125,7 +129,9 @@ pub trait FrameReceiver: Send + 'static {
     /// refuses a longer frame before it has collected it.
     ///
     /// Cancel-safe. An error of the kind [`InvalidData`](io::ErrorKind::InvalidData) says that
-    /// what arrived is not a frame, or too long a frame, which is the peer's fault; any other, that the link is lost.
+    /// what arrived is not a frame, or too long a frame, which is the peer's fault; any other, that the
+    /// link is lost; [`FileTooLarge`](io::ErrorKind::FileTooLarge), for the length of a frame that this
+    /// side sent.
     /// After an error or `None` there is no further frame: it ends again, if it is asked at all.
     fn receive(
         &mut self,
@@ -148,6 +154,19 @@ pub trait Transport: Send + 'static {
 
     /// Opens a new link, on which frames of at most `max_frame` bytes will be received. Called
     /// again after each loss, if [`retry`](Self::retry) says so; the link before is gone by then.
+    ///
+    /// An error of the kind [`InvalidInput`](io::ErrorKind::InvalidInput) says that another attempt
+    /// cannot help, and what to change: a client ends with it. After any other it tries again.
+    ///
+    /// The transports here give it for settings that cannot be used; and, as long as they have not
+    /// opened a link, for an answer that a server would give again: a certificate that is not trusted or
+    /// is for another name, a client's certificate that the server refuses, another protocol than was
+    /// asked for, an address where nothing of Logux is (404, 405, 410, 426, 301 and the like), or
+    /// a format that the server does not take. Once they have opened a link, the same answers come
+    /// from a server that restarts, or from a network that asks to log in, and are tried again.
+    /// Always tried again: a name that is not found (there may be no network), nobody who listens, a
+    /// certificate that has expired, is not valid yet or was revoked (it is renewed on the server, or this
+    /// machine's clock is set), refused credentials (401 and 403), and redirects for the time being.
     fn open(
         &mut self,
         format: Format,
@@ -157,11 +176,11 @@ pub trait Transport: Send + 'static {
     /// Whether to dial again after a link was lost or could not be opened. Waits as long as it
     /// finds right before it says yes.
     ///
-    /// `synchronized` tells whether the two logs were once equal over that link. A transport of
-    /// one's own leaves this method out: it does not dial again, and [`Reconnect`](crate::Reconnect)
-    /// wraps it where it should.
-    fn retry(&mut self, synchronized: bool) -> impl Future<Output = bool> + Send {
-        let _ = synchronized;
+    /// `progressed` tells whether that link got somewhere: the two logs were equal once, and it did
+    /// not end in a refusal or a fault of either side. A transport of one's own leaves this method
+    /// out: it does not dial again, and [`Reconnect`](crate::Reconnect) wraps it where it should.
+    fn retry(&mut self, progressed: bool) -> impl Future<Output = bool> + Send {
+        let _ = progressed;
         async { false }
     }
 }

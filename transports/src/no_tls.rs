@@ -16,6 +16,11 @@ impl TlsClient {
     }
 }
 
+/// There is nothing to explain.
+pub(crate) fn explained_to_client(_: &io::Error) -> Option<io::Error> {
+    None
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum TlsServer {}
 

@@ -11,12 +11,14 @@ use crate::rt;
 /// The wait before an attempt is drawn between a floor, [`min_delay`](Self::min_delay), and a bound,
 /// which is [`first_delay`](Self::first_delay) at first and doubles with each attempt up to
 /// [`max_delay`](Self::max_delay) (exponential back-off with jitter). So the clients of a server that
-/// comes back do not all come at once, and no client dials in a tight loop. The attempts count from
-/// the last time that the two logs were equal, not from the last time that a connection opened: a
-/// server that accepts and then fails is spared, too.
+/// comes back do not all come at once, and no client dials in a tight loop.
 ///
-/// Errors after which trying again cannot help (wrong credentials, wrong protocol) end the
-/// session, and with it the dialling.
+/// The attempts count from the last link that got somewhere, not from the last one that opened: the
+/// two logs were equal once, and the link did not end in a refusal or a fault of either side. So a
+/// server that accepts and then fails is spared, too, also if it fails only after the logs were equal.
+///
+/// Errors after which trying again cannot help (wrong credentials, wrong protocol, an address or a
+/// certificate that is wrong: see [`Transport::open`]) end the session, and with it the dialling.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -74,8 +76,7 @@ impl<T> Reconnect<T> {
         self
     }
 
-    /// How often to dial again in a row without the logs having become equal. Without limit by
-    /// default.
+    /// How often to dial again in a row without a link that got somewhere: without limit by default.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
@@ -107,8 +108,8 @@ impl<T: Transport> Transport for Reconnect<T> {
         self.transport.open(format, max_frame).await
     }
 
-    async fn retry(&mut self, synchronized: bool) -> bool {
-        if synchronized {
+    async fn retry(&mut self, progressed: bool) -> bool {
+        if progressed {
             self.failed = 0;
         }
         if self.failed >= self.attempts {
@@ -127,7 +128,7 @@ mod tests {
     use crate::memory::Memory;
 
     #[tokio::test(start_paused = true)]
-    async fn waits_grow_to_the_bound_and_start_over_after_a_synchronization() {
+    async fn waits_grow_to_the_bound_and_start_over_after_progress() {
         let mut transport =
             Reconnect::new(Memory::listen().0).max_delay(Duration::from_secs(60)).seed(1);
         let mut longest = [Duration::ZERO; 12];
@@ -202,6 +203,6 @@ mod tests {
             transport.retry(false).await,
         ];
         assert_eq!(answers, [true, true, false]);
-        assert!(transport.retry(true).await, "a synchronization gives all attempts back");
+        assert!(transport.retry(true).await, "progress gives all attempts back");
     }
 }

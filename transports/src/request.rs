@@ -1,10 +1,49 @@
-//! The HTTP requests that open links: the headers that users add, and the errors that answers mean.
+//! The requests that open links: the headers that users add, and the errors that answers mean.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 
-use crate::link::invalid;
+use crate::link::{Format, invalid};
+
+/// How much of a server's text an error quotes, in characters.
+const SHOWN: usize = 200;
+
+/// Whether a transport has opened a link, and its settings are right.
+///
+/// Until then an answer that the server would give again is a mistake in the settings of either side:
+/// an error of the kind `InvalidInput`, with which a client ends. From then on the same answer comes
+/// from a server that is restarted, or from a network that wants a login first: it passes.
+#[derive(Debug, Default)]
+pub(crate) struct Proven(AtomicBool);
+
+impl Proven {
+    pub(crate) fn judge<T>(&self, opened: io::Result<T>) -> io::Result<T> {
+        match opened {
+            Ok(link) => {
+                self.0.store(true, Ordering::Relaxed);
+                Ok(link)
+            }
+            Err(error) if self.0.load(Ordering::Relaxed) => Err(passing(error)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Clone for Proven {
+    fn clone(&self) -> Self {
+        Self(AtomicBool::new(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+/// The same error, of a kind that lets a client try again.
+pub(crate) fn passing(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => io::Error::new(io::ErrorKind::ConnectionAborted, error),
+        _ => error,
+    }
+}
 
 /// A header of the user's.
 pub(crate) fn header(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
@@ -16,18 +55,106 @@ pub(crate) fn header(name: &str, value: &str) -> io::Result<(HeaderName, HeaderV
     Ok((name, value))
 }
 
-/// The error of a link whose request the server did not grant.
-pub(crate) fn refused(status: StatusCode, body: &[u8]) -> io::Error {
-    const SHOWN: usize = 200;
+/// The error of a first request that did not open a link. Statuses that pass by themselves, and those
+/// of credentials, which may be given anew, are not `InvalidInput`.
+pub(crate) fn not_opened(
+    uri: &Uri,
+    format: Format,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> io::Error {
+    let location = headers.get(header::LOCATION).filter(|_| status.is_redirection());
+    let is_redirected = location.is_some();
+    let answer = match location {
+        Some(location) => format!("the server answers {status} to {}", quoted(place(location))),
+        None => answered(status, body),
+    };
+    let advice = match status {
+        StatusCode::MOVED_PERMANENTLY | StatusCode::PERMANENT_REDIRECT if is_redirected => {
+            "dial that address".into()
+        }
+        StatusCode::BAD_REQUEST => {
+            format!("{}, the headers, and that the server takes {}", check(uri), format.name)
+        }
+        StatusCode::NOT_ACCEPTABLE | StatusCode::UNSUPPORTED_MEDIA_TYPE => not_taken(format),
+        StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::URI_TOO_LONG
+        | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            "make the address and the headers shorter".into()
+        }
+        StatusCode::UPGRADE_REQUIRED if uri.scheme_str().is_some_and(is_websocket) => {
+            "set up the proxy before the server for WebSocket, or dial by long-poll".into()
+        }
+        StatusCode::MOVED_PERMANENTLY
+        | StatusCode::PERMANENT_REDIRECT
+        | StatusCode::NOT_FOUND
+        | StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::GONE
+        | StatusCode::LENGTH_REQUIRED
+        | StatusCode::MISDIRECTED_REQUEST
+        | StatusCode::UPGRADE_REQUIRED
+        | StatusCode::NOT_IMPLEMENTED
+        | StatusCode::HTTP_VERSION_NOT_SUPPORTED => check(uri),
+        status if status.is_success() => check(uri),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            return io::Error::new(io::ErrorKind::PermissionDenied, answer);
+        }
+        _ => return io::Error::other(answer),
+    };
+    invalid(format!("{answer}; {advice}"))
+}
 
+/// The error of a link in whose midst the server refused a request.
+#[cfg(feature = "long-poll")]
+pub(crate) fn refused(status: StatusCode, body: &[u8]) -> io::Error {
     let kind = match status {
         StatusCode::NOT_FOUND => io::ErrorKind::ConnectionReset,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => io::ErrorKind::PermissionDenied,
         StatusCode::UNSUPPORTED_MEDIA_TYPE => io::ErrorKind::Unsupported,
-        StatusCode::PAYLOAD_TOO_LARGE => io::ErrorKind::InvalidInput,
         _ => io::ErrorKind::Other,
     };
-    let text = String::from_utf8_lossy(body);
+    io::Error::new(kind, answered(status, body))
+}
+
+/// The error of a server that does not answer as one of its kind does.
+pub(crate) fn another_server(uri: &Uri, why: impl std::fmt::Display) -> io::Error {
+    invalid(format!("the server does not answer as one of Logux does ({why}); {}", check(uri)))
+}
+
+/// What to do where a server does not take a format.
+pub(crate) fn not_taken(format: Format) -> String {
+    format!("choose a codec that the server has, or give it the one of the format {}", format.name)
+}
+
+fn answered(status: StatusCode, body: &[u8]) -> String {
+    if body.is_empty() {
+        format!("the server answers {status}")
+    } else {
+        format!("the server answers {status}: {}", quoted(body))
+    }
+}
+
+/// What a server says, for a person.
+fn quoted(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
     let text: String = text.chars().take(SHOWN).collect();
-    io::Error::new(kind, format!("the server answers {status}: {:?}", text.trim_end()))
+    format!("{:?}", text.trim_end())
+}
+
+/// What to do where something else answers. A query or a user's name may be a secret.
+fn check(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let host = uri.host().unwrap_or_default();
+    let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("check the scheme, host, port and path of {scheme}://{host}{port}{}", uri.path())
+}
+
+/// An address without its query, which servers copy from the one that was asked for.
+fn place(location: &HeaderValue) -> &[u8] {
+    location.as_bytes().split(|byte| *byte == b'?').next().unwrap_or_default()
+}
+
+fn is_websocket(scheme: &str) -> bool {
+    matches!(scheme, "ws" | "wss")
 }

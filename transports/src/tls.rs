@@ -9,8 +9,8 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, ClientConfig, Error, InconsistentKeys, InvalidMessage, RootCertStore,
-    ServerConfig,
+    AlertDescription, CertificateError, ClientConfig, Error, InconsistentKeys, InvalidMessage,
+    RootCertStore, ServerConfig,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -96,7 +96,8 @@ impl TlsClient {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| invalid(format!("no certificate can be for the host {host:?}")))?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        let stream = connector.connect(name, tcp).await.map_err(explained)?;
+        let connected = connector.connect(name, tcp).await;
+        let stream = connected.map_err(|error| explained_to_client(&error).unwrap_or(error))?;
         Ok(TlsStream::Client(stream).into())
     }
 }
@@ -191,7 +192,7 @@ impl TlsServer {
             return Err(refuse(tcp).await);
         }
         let acceptor = TlsAcceptor::from(Arc::clone(&self.config.borrow()));
-        let stream = acceptor.accept(tcp).await.map_err(explained)?;
+        let stream = acceptor.accept(tcp).await.map_err(explained_to_server)?;
         Ok(TlsStream::Server(stream).into())
     }
 }
@@ -261,16 +262,87 @@ async fn refuse(mut tcp: TcpStream) -> io::Error {
 }
 
 /// The same, in the words of who set up the two sides, where rustls says it in its own.
-fn explained(error: io::Error) -> io::Error {
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
-    let message = match cause {
+fn explained_to_server(error: io::Error) -> io::Error {
+    let message = match rustls_error(&error) {
         Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-            "the other side does not speak TLS"
+            "the client does not speak TLS"
         }
         Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "the certificate of the other side leads to no root that is trusted here"
+            "the certificate of the client leads to no root that is trusted here"
         }
         _ => return error,
     };
     io::Error::new(error.kind(), message)
+}
+
+/// What a client is to do about an error of rustls. Of the kind `InvalidInput` if the same comes of
+/// another attempt, and else of none that would blame a frame.
+pub(crate) fn explained_to_client(error: &io::Error) -> Option<io::Error> {
+    use AlertDescription as Alert;
+    use CertificateError as Wrong;
+
+    let error = rustls_error(error)?;
+    let advice = match error {
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            let message = "the server does not speak TLS; \
+                check the port, or dial it by ws:// or http:// where that is safe";
+            return Some(invalid(message.into()));
+        }
+        Error::InvalidCertificate(Wrong::UnknownIssuer) => {
+            let message = "the certificate of the server leads to no root that is trusted here; \
+                trust its root by TlsClient::with_roots, or let the server send its whole chain";
+            return Some(invalid(message.into()));
+        }
+        Error::InvalidCertificate(
+            Wrong::NotValidForName | Wrong::NotValidForNameContext { .. },
+        ) => "dial the server by a name that its certificate is for, or give it another one",
+        // The server's owner renews it, and a machine that has just started may not know the time.
+        Error::InvalidCertificate(
+            Wrong::Expired
+            | Wrong::ExpiredContext { .. }
+            | Wrong::NotValidYet
+            | Wrong::NotValidYetContext { .. }
+            | Wrong::Revoked,
+        ) => {
+            let message =
+                format!("{error}; renew it on the server, or set the clock of this machine");
+            return Some(io::Error::new(io::ErrorKind::ConnectionAborted, message));
+        }
+        Error::InvalidCertificate(_) => "give the server another one",
+        Error::AlertReceived(
+            Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA,
+        ) => {
+            let message = format!(
+                "the server refuses this client's certificate ({error}); \
+                 give the client one that the server trusts by TlsClient::certificate"
+            );
+            return Some(invalid(message));
+        }
+        Error::AlertReceived(Alert::UnrecognisedName) => {
+            "dial the server by a name that it knows, or tell it this one"
+        }
+        Error::PeerIncompatible(_)
+        | Error::NoApplicationProtocol
+        | Error::AlertReceived(
+            Alert::HandshakeFailure
+            | Alert::ProtocolVersion
+            | Alert::InsufficientSecurity
+            | Alert::NoApplicationProtocol,
+        ) => "let the server speak TLS 1.2 or 1.3, with HTTP/1.1, as this client does",
+        // The server is at fault, or the way to it; it may pass.
+        error => return Some(io::Error::new(io::ErrorKind::ConnectionAborted, error.clone())),
+    };
+    Some(invalid(format!("{error}; {advice}")))
+}
+
+/// What rustls says, also where another layer has wrapped it once more.
+fn rustls_error(error: &io::Error) -> Option<&Error> {
+    let cause = error.get_ref()?;
+    cause.downcast_ref().or_else(|| rustls_error(cause.downcast_ref()?))
 }

@@ -12,7 +12,8 @@ use logux_transports::{
     TlsClient, TlsServer, Transport, WebSocket, WebSocketListener, conformance,
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, date_time_ymd,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -97,6 +98,13 @@ async fn open<T: Transport, L: Listener>(
     mut transport: T,
     listener: &mut L,
 ) -> io::Result<(LinkOf<T>, AcceptedBy<L>)> {
+    open_by(&mut transport, listener).await
+}
+
+async fn open_by<T: Transport, L: Listener>(
+    transport: &mut T,
+    listener: &mut L,
+) -> io::Result<(LinkOf<T>, AcceptedBy<L>)> {
     let formats = [FORMAT];
     let mut opening = pin!(transport.open(FORMAT, MAX_FRAME));
     let mut accepting = pin!(listener.accept(&formats, MAX_FRAME));
@@ -169,29 +177,109 @@ async fn one_port_takes_both_over_tls() {
     works(long_poll.tls(root.client()), &mut listener).await;
 }
 
+/// Tries to open a link by both transports, and gives the kinds of the errors and what they say.
+async fn refused_both(
+    address: SocketAddr,
+    tls: TlsClient,
+    listener: &mut impl Listener,
+) -> [(io::ErrorKind, String); 2] {
+    let by_websocket = open(websocket(address).tls(tls.clone()), listener).await;
+    let by_long_poll = open(long_poll(address).tls(tls), listener).await;
+    let errors = [by_websocket.map(drop).unwrap_err(), by_long_poll.map(drop).unwrap_err()];
+    errors.map(|error| (error.kind(), error.to_string()))
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_to_be_trusted_is_refused_with_the_reason() {
+    let with_time = |from, to| {
+        move |params: &mut CertificateParams| {
+            params.not_before = date_time_ymd(from, 1, 1);
+            params.not_after = date_time_ymd(to, 1, 1);
+        }
+    };
     let root = Root::new();
-    let (mut listener, address) = listen(root.sign("127.0.0.1").server()).await;
-    let by_web_roots = refused(websocket(address), &mut listener).await;
-    assert!(by_web_roots.contains("leads to no root that is trusted here"), "{by_web_roots}");
-    let by_web_roots = refused(long_poll(address), &mut listener).await;
-    assert!(by_web_roots.contains("leads to no root that is trusted here"), "{by_web_roots}");
-    let by_another = refused(websocket(address).tls(Root::new().client()), &mut listener).await;
-    assert!(by_another.contains("leads to no root that is trusted here"), "{by_another}");
+    let lasting = io::ErrorKind::InvalidInput;
+    // It is renewed on the server, or the clock of this machine is set.
+    let passing = io::ErrorKind::ConnectionAborted;
+    let no_root = ["leads to no root that is trusted here", "TlsClient::with_roots"];
+    let good = root.sign("127.0.0.1");
+    for (certificate, client, kind, texts) in [
+        (&good, TlsClient::new(), lasting, no_root),
+        (&good, Root::new().client(), lasting, no_root),
+        (
+            &root.sign("example.com"),
+            root.client(),
+            lasting,
+            ["not valid for name \"127.0.0.1\"", "example.com"],
+        ),
+        (
+            &root.sign_with("127.0.0.1", with_time(2001, 2002)),
+            root.client(),
+            passing,
+            ["expired", "renew it on the server, or set the clock"],
+        ),
+        (
+            &root.sign_with("127.0.0.1", with_time(2500, 2501)),
+            root.client(),
+            passing,
+            ["not valid yet", "set the clock"],
+        ),
+        (
+            &root.sign_with("127.0.0.1", |params| {
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            }),
+            root.client(),
+            lasting,
+            ["invalid peer certificate", "give the server another one"],
+        ),
+    ] {
+        let (mut listener, address) = listen(certificate.server()).await;
+        for (found, text) in refused_both(address, client.clone(), &mut listener).await {
+            assert_eq!(found, kind, "{text}");
+            for part in texts {
+                assert!(text.contains(part), "{text:?} lacks {part:?}");
+            }
+        }
+    }
+}
 
-    let (mut listener, address) = listen(root.sign("example.com").server()).await;
-    let for_another = refused(websocket(address).tls(root.client()), &mut listener).await;
-    assert!(for_another.contains("127.0.0.1"), "{for_another}");
-    assert!(for_another.contains("not valid for name"), "{for_another}");
+/// Whoever showed a right one before may be in the midst of a renewal, or something on the way shows its
+/// own, as networks do that ask to log in.
+#[tokio::test]
+async fn a_wrong_certificate_passes_where_a_right_one_was_shown() {
+    let root = Root::new();
+    let tls = root.sign("127.0.0.1").server();
+    let (mut listener, address) = listen(tls.clone()).await;
+    let mut websocket = websocket(address).tls(root.client());
+    let mut long_poll = long_poll(address).tls(root.client());
+    drop(open_by(&mut websocket, &mut listener).await.unwrap());
+    drop(open_by(&mut long_poll, &mut listener).await.unwrap());
+    let Certificate { chain, key } = Root::new().sign("127.0.0.1");
+    tls.reload(chain.as_bytes(), key.as_bytes()).unwrap();
+    for error in [
+        open_by(&mut websocket, &mut listener).await.map(drop).unwrap_err(),
+        open_by(&mut long_poll, &mut listener).await.map(drop).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "{error}");
+        assert!(error.to_string().contains("no root that is trusted here"), "{error}");
+    }
+}
 
-    let expired = root.sign_with("127.0.0.1", |params| {
-        params.not_before = date_time_ymd(2001, 1, 1);
-        params.not_after = date_time_ymd(2002, 1, 1);
-    });
-    let (mut listener, address) = listen(expired.server()).await;
-    let expired = refused(long_poll(address).tls(root.client()), &mut listener).await;
-    assert!(expired.contains("expired"), "{expired}");
+/// A session of long-poll dials again, and does not end the client if the server's certificate is wrong.
+#[tokio::test]
+async fn a_wrong_certificate_in_the_midst_of_a_session_passes() {
+    let root = Root::new();
+    let tls = root.sign("127.0.0.1").server();
+    let (mut listener, address) = listen(tls.clone()).await;
+    let transport = long_poll(address).tls(root.client());
+    let (mut near, _far) = open(transport, &mut listener).await.unwrap();
+    let Certificate { chain, key } = Root::new().sign("127.0.0.1");
+    tls.reload(chain.as_bytes(), key.as_bytes()).unwrap();
+    // On a second connection.
+    near.sender.send("a".into()).await.unwrap();
+    let error = timeout(Duration::from_secs(20), near.sender.flush()).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "{error}");
+    assert!(error.to_string().contains("no root that is trusted here"), "{error}");
 }
 
 #[tokio::test]
@@ -207,11 +295,17 @@ async fn clients_without_the_certificate_that_the_server_asks_for_are_refused() 
     works(websocket(address).tls(with(clients.sign("phone"))), &mut listener).await;
     works(long_poll(address).tls(with(clients.sign("phone"))), &mut listener).await;
     for tls in [root.client(), with(root.sign("phone"))] {
-        // The refusal comes after the client's part of the handshake is over.
-        let websocket = refused(websocket(address).tls(tls.clone()), &mut listener).await;
-        assert!(!websocket.is_empty());
-        let long_poll = long_poll(address).open_timeout(Duration::from_secs(1)).tls(tls);
-        assert!(!refused(long_poll, &mut listener).await.is_empty());
+        // The refusal comes after the client's part of the handshake is over. It is lost if the
+        // connection is reset, since the server has not read the request: the next one tells.
+        let mut errors = refused_both(address, tls.clone(), &mut listener).await;
+        while errors.iter().any(|(kind, _)| *kind == io::ErrorKind::ConnectionReset) {
+            errors = refused_both(address, tls.clone(), &mut listener).await;
+        }
+        for (kind, text) in errors {
+            assert_eq!(kind, io::ErrorKind::InvalidInput, "{text}");
+            assert!(text.contains("the server refuses this client's certificate"), "{text}");
+            assert!(text.contains("TlsClient::certificate"), "{text}");
+        }
     }
     works(websocket(address).tls(with(clients.sign("phone"))), &mut listener).await;
 }
@@ -272,11 +366,14 @@ async fn what_is_no_certificate_is_refused_with_the_reason() {
 async fn who_speaks_no_tls_to_a_server_that_does_is_told_so() {
     let (mut listener, address) = listen(Root::new().sign("127.0.0.1").server()).await;
     let plain = WebSocket::new(&format!("ws://{address}/")).unwrap();
-    let error = refused(plain, &mut listener).await;
-    assert!(error.contains("400"), "{error}");
+    let error = open(plain, &mut listener).await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+    assert!(error.to_string().contains("400"), "{error}");
     let plain = LongPoll::new(&format!("http://{address}/")).unwrap();
-    let error = refused(plain, &mut listener).await;
-    assert!(error.contains("400") && error.contains("this port speaks TLS"), "{error}");
+    let error = open(plain, &mut listener).await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("400") && text.contains("this port speaks TLS"), "{text}");
 }
 
 #[tokio::test]
@@ -284,10 +381,10 @@ async fn who_speaks_tls_to_a_server_that_does_not_is_told_so() {
     let mut listener = HttpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let root = Root::new();
-    let error = refused(websocket(address).tls(root.client()), &mut listener).await;
-    assert!(error.contains("does not speak TLS"), "{error}");
-    let error = refused(long_poll(address).tls(root.client()), &mut listener).await;
-    assert!(error.contains("does not speak TLS"), "{error}");
+    for (kind, text) in refused_both(address, root.client(), &mut listener).await {
+        assert_eq!(kind, io::ErrorKind::InvalidInput, "{text}");
+        assert!(text.contains("does not speak TLS") && text.contains("ws:// or http://"), "{text}");
+    }
 }
 
 #[tokio::test]

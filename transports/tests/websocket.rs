@@ -303,10 +303,8 @@ async fn a_server_that_does_not_take_the_format_is_an_error() {
     let (mut listener, url) = listen().await;
     let accepting = tokio::spawn(async move { listener.accept(&[TEXT], MAX).await.map(drop) });
     let error = WebSocket::new(&url).unwrap().open(XML, MAX).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        r#"the server answers 400 Bad Request: "the subprotocols here are logux.json""#
-    );
+    let reason = r#"the server answers 400 Bad Request: "the subprotocols here are logux.json"; "#;
+    assert!(error.to_string().starts_with(reason), "{error}");
     accepting.abort();
 
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -314,7 +312,8 @@ async fn a_server_that_does_not_take_the_format_is_an_error() {
     let accept = async { accept_async(server.accept().await.unwrap().0).await.map(drop) };
     let mut transport = WebSocket::new(&url).unwrap();
     let (link, _) = tokio::join!(transport.open(XML, MAX), accept);
-    assert_eq!(link.unwrap_err().to_string(), "the server does not say that it takes xml");
+    let error = link.unwrap_err().to_string();
+    assert!(error.starts_with("the server does not say that it takes the format xml; "), "{error}");
 }
 
 #[tokio::test]

@@ -11,6 +11,9 @@ pub(crate) const MAX_FRAMES: usize = 1000;
 /// How many bytes a body has at most, unless its one frame is longer.
 pub(crate) const MAX_BATCH: usize = 256 << 10;
 
+// nginx answers 413 to more than 1 MiB unless it is told otherwise (`client_max_body_size`).
+const _: () = assert!(MAX_BATCH <= 1 << 20, "proxies would refuse full bodies");
+
 /// A body that is not a row of whole frames.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Malformed;

@@ -14,11 +14,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, h
 use super::body::{self, MAX_BATCH};
 use super::head::{self, State};
 use super::http_client::{HttpClient, HttpConnection};
-use super::numbered::{Inbox, Outbox};
+use super::numbered::{Batch, Inbox, Outbox};
 use crate::link::{
     Format, FrameReceiver, FrameSender, Link, LinkInfo, Transport, check_length, invalid,
 };
-use crate::request;
+use crate::request::{self, Proven};
 use crate::rt::{self, Instant, sleep, sleep_until, timeout};
 use crate::tcp::Address;
 #[cfg(feature = "tls")]
@@ -27,7 +27,8 @@ use crate::tls::TlsClient;
 /// Dials a server by HTTP long-poll, where WebSocket is blocked.
 ///
 /// It keeps what a [`Link`] promises over requests that may be lost, cut, repeated or late: see its
-/// specification, `LONG_POLL.md`. A session of it uses two connections, one for polls and one to
+/// specification, `LONG_POLL.md`. What a server answers before it has ever opened a link tells a mistake
+/// in the settings from what passes: see [`Transport::open`]. A session uses two connections, one for polls and one to
 /// send, and dials them again without the link's being lost, as long as the server can be reached
 /// again before it forgets the session.
 ///
@@ -44,6 +45,7 @@ pub struct LongPoll<H = HttpConnection> {
     headers: HeaderMap,
     client: H,
     open_timeout: Duration,
+    proven: Proven,
 }
 
 /// A link of [`LongPoll`].
@@ -56,6 +58,8 @@ pub struct LongPollSender<H = HttpConnection> {
     session: Arc<Session>,
     client: H,
     outbox: Outbox,
+    /// How many bytes a body with several frames may have: less where something on the way takes less.
+    max_batch: usize,
 }
 
 /// The receiving half of a [`LongPollLink`].
@@ -144,7 +148,8 @@ impl<H: HttpClient> LongPoll<H> {
 
     fn with(uri: Uri, client: H) -> Self {
         let open_timeout = Duration::from_secs(10);
-        Self { uri, headers: HeaderMap::new(), client, open_timeout }
+        let (headers, proven) = (HeaderMap::new(), Proven::default());
+        Self { uri, headers, client, open_timeout, proven }
     }
 
     /// Sends a header, such as a cookie, with every request.
@@ -178,13 +183,16 @@ impl<H: HttpClient> LongPoll<H> {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     sleep(Trouble::FIRST_DELAY).await;
                 }
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Err(request::another_server(&self.uri, error));
+                }
                 other => break other?,
             }
         };
-        if response.status() != StatusCode::OK {
-            return Err(refused(&response));
+        let (status, headers) = (response.status(), response.headers());
+        if status != StatusCode::OK {
+            return Err(request::not_opened(&self.uri, format, status, headers, response.body()));
         }
-        let headers = response.headers();
         let milliseconds = |name| head::number(headers, &name).map(Duration::from_millis);
         let (Some(id), Some(wait), Some(inactivity), Some(max_body)) = (
             headers.get(head::SESSION),
@@ -192,7 +200,7 @@ impl<H: HttpClient> LongPoll<H> {
             milliseconds(head::INACTIVITY),
             head::number(headers, &head::MAX_BODY),
         ) else {
-            return Err(wrong("the server does not answer as one of long-poll does"));
+            return Err(request::another_server(&self.uri, "it gives no session"));
         };
         let session = Arc::new(Session {
             uri: self.uri.clone(),
@@ -211,6 +219,7 @@ impl<H: HttpClient> LongPoll<H> {
                 session: Arc::clone(&session),
                 client: self.client.clone(),
                 outbox: Outbox::default(),
+                max_batch: MAX_BATCH.min(session.max_body),
             },
             receiver: LongPollReceiver {
                 wait,
@@ -230,9 +239,11 @@ impl<H: HttpClient> Transport for LongPoll<H> {
     type Receiver = LongPollReceiver<H>;
 
     async fn open(&mut self, format: Format, max_frame: usize) -> io::Result<LongPollLink<H>> {
-        timeout(self.open_timeout, self.create(format, max_frame)).await.unwrap_or_else(|_| {
+        let creating = self.create(format, max_frame);
+        let opened = timeout(self.open_timeout, creating).await.unwrap_or_else(|_| {
             Err(io::Error::new(io::ErrorKind::TimedOut, "the server took too long to answer"))
-        })
+        });
+        self.proven.judge(opened)
     }
 }
 
@@ -263,7 +274,8 @@ impl<H: HttpClient> LongPollSender<H> {
         let mut trouble = Trouble::default();
         while !self.outbox.is_done() {
             trouble.pause().await;
-            let (body, ends) = self.outbox.batch(MAX_BATCH.min(self.session.max_body));
+            let Batch { body, frames, ends } = self.outbox.batch(self.max_batch);
+            let length = body.len();
             let mut request = self.session.request(body);
             head::set_number(request.headers_mut(), head::FIRST, self.outbox.first());
             if ends {
@@ -282,6 +294,13 @@ impl<H: HttpClient> LongPollSender<H> {
                     // A server that has no room yet says so by taking nothing.
                     trouble = if progress { Trouble::default() } else { Trouble::passed() };
                 }
+                Ok(answer) if answer.status() == StatusCode::PAYLOAD_TOO_LARGE && frames > 0 => {
+                    if frames == 1 {
+                        return Err(too_long_for_server(length - body::PREFIX, &answer));
+                    }
+                    // They may be short enough one by one, or one of them is too long.
+                    self.max_batch = length / 2;
+                }
                 answer => trouble.fail(self.session.inactivity, answer)?,
             }
         }
@@ -293,10 +312,12 @@ impl<H: HttpClient> FrameSender for LongPollSender<H> {
     async fn send(&mut self, frame: Bytes) -> io::Result<()> {
         let most = self.session.max_body.saturating_sub(body::PREFIX);
         if frame.len() > most || u32::try_from(frame.len()).is_err() {
-            return Err(invalid(format!(
-                "the frame has {} bytes, and the server takes {most} at most",
+            let message = format!(
+                "the frame has {} bytes, and the server takes {most} at most; \
+                 send shorter ones, or raise its limit",
                 frame.len()
-            )));
+            );
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
         self.outbox.push(frame);
         if self.outbox.bytes() >= MAX_BATCH || self.outbox.len() >= body::MAX_FRAMES {
@@ -466,7 +487,8 @@ impl Trouble {
     fn fail(&mut self, inactivity: Duration, answer: Answer) -> io::Result<()> {
         let cause = match answer {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
-            Err(error) => error,
+            // Such as a certificate that was replaced by a wrong one.
+            Err(error) => request::passing(error),
             Ok(answer) if is_passing(answer.status()) => refused(&answer),
             Ok(answer) => return Err(refused(&answer)),
         };
@@ -506,6 +528,16 @@ fn is_passing(status: StatusCode) -> bool {
 
 fn refused(answer: &Response<Bytes>) -> io::Error {
     request::refused(answer.status(), answer.body())
+}
+
+/// The error of a link on which the server, or a proxy before it, refused a body with one frame.
+fn too_long_for_server(bytes: usize, answer: &Response<Bytes>) -> io::Error {
+    let message = format!(
+        "a frame of {bytes} bytes is too long: {}; \
+         send shorter ones, or raise the limit of the server or of a proxy before it",
+        refused(answer)
+    );
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
 }
 
 fn wrong(message: &str) -> io::Error {

@@ -1,3 +1,4 @@
+use std::error::Error as _;
 use std::io;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::rt::{self, JoinHandle};
 use crate::tcp::Address;
+use crate::tls;
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;
 
@@ -124,6 +126,10 @@ async fn collect(body: Incoming, max_body: usize) -> io::Result<Bytes> {
 }
 
 fn io_error(error: hyper::Error) -> io::Error {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    if let Some(explained) = cause.and_then(tls::explained_to_client) {
+        return explained;
+    }
     let kind =
         if error.is_parse() { io::ErrorKind::InvalidData } else { io::ErrorKind::ConnectionReset };
     io::Error::new(kind, error)

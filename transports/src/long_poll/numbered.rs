@@ -31,6 +31,15 @@ enum End {
     Acknowledged,
 }
 
+/// A body of the first frames that wait.
+pub(crate) struct Batch {
+    pub(crate) body: Bytes,
+    /// How many frames are in it.
+    pub(crate) frames: usize,
+    /// Whether the end is next.
+    pub(crate) ends: bool,
+}
+
 /// Frames that came in.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
@@ -99,8 +108,8 @@ impl Outbox {
         Ok(progress)
     }
 
-    /// A body of the first frames, as many as fit and one at least; and whether the end is next.
-    pub(crate) fn batch(&self, max_bytes: usize) -> (Bytes, bool) {
+    /// As many of the first frames as fit, and one at least if there is any.
+    pub(crate) fn batch(&self, max_bytes: usize) -> Batch {
         let (mut count, mut bytes) = (0, 0);
         for frame in self.frames.iter().take(body::MAX_FRAMES) {
             let more = bytes + body::length(frame);
@@ -110,7 +119,7 @@ impl Outbox {
             (count, bytes) = (count + 1, more);
         }
         let ends = self.is_ending() && count == self.frames.len();
-        (body::write(bytes, self.frames.iter().take(count)), ends)
+        Batch { body: body::write(bytes, self.frames.iter().take(count)), frames: count, ends }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::body::{self, MAX_BATCH};
 use super::head::State as Told;
-use super::numbered::{Inbox, Outbox};
+use super::numbered::{Batch, Inbox, Outbox};
 use crate::link::{FrameReceiver, FrameSender, check_length, too_long};
 use crate::rt::{self, Instant, sleep_until, timeout, timeout_at};
 
@@ -320,7 +320,7 @@ impl State {
             return Some(Err(Refused::Gone));
         }
         self.repeats += 1;
-        let (body, ends) = self.outbox.batch(MAX_BATCH);
+        let Batch { body, ends, .. } = self.outbox.batch(MAX_BATCH);
         let told = self.told(if ends { Told::Closed } else { Told::Open });
         Some(Ok(Answer { first: Some(self.outbox.first()), body, ..told }))
     }

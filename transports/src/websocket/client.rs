@@ -6,13 +6,16 @@ use http::HeaderMap;
 use super::handshake;
 use super::link::{ByteStream, Sizes, WebSocketLink, WebSocketReceiver, WebSocketSender};
 use crate::link::{Format, LinkInfo, Transport};
-use crate::request;
+use crate::request::{self, Proven};
 use crate::rt::timeout;
 use crate::tcp::Address;
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;
 
 /// Dials a WebSocket server.
+///
+/// What a server answers before it has ever opened a link tells a mistake in the settings from what
+/// passes: see [`Transport::open`].
 ///
 /// ```
 /// # use logux_transports::WebSocket;
@@ -27,6 +30,7 @@ pub struct WebSocket {
     headers: HeaderMap,
     open_timeout: Duration,
     sizes: Sizes,
+    proven: Proven,
 }
 
 impl WebSocket {
@@ -39,6 +43,7 @@ impl WebSocket {
             headers: HeaderMap::new(),
             open_timeout: Duration::from_secs(10),
             sizes: Sizes::default(),
+            proven: Proven::default(),
         })
     }
 
@@ -77,7 +82,7 @@ impl WebSocket {
         format: Format,
         max_frame: usize,
     ) -> io::Result<WebSocketLink<S>> {
-        self.within_time(self.ask(stream, format, max_frame, LinkInfo::default())).await
+        self.judge(self.ask(stream, format, max_frame, LinkInfo::default())).await
     }
 
     async fn dial(&self, format: Format, max_frame: usize) -> io::Result<WebSocketLink> {
@@ -97,10 +102,12 @@ impl WebSocket {
         handshake::dial(stream, address.uri(), headers, format, max_frame, info, *sizes).await
     }
 
-    async fn within_time<T>(&self, opening: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-        timeout(self.open_timeout, opening).await.unwrap_or_else(|_| {
+    /// What comes of opening a link, within its time.
+    async fn judge<T>(&self, opening: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let opened = timeout(self.open_timeout, opening).await.unwrap_or_else(|_| {
             Err(io::Error::new(io::ErrorKind::TimedOut, "the server took too long to answer"))
-        })
+        });
+        self.proven.judge(opened)
     }
 }
 
@@ -109,6 +116,6 @@ impl Transport for WebSocket {
     type Receiver = WebSocketReceiver;
 
     async fn open(&mut self, format: Format, max_frame: usize) -> io::Result<WebSocketLink> {
-        self.within_time(self.dial(format, max_frame)).await
+        self.judge(self.dial(format, max_frame)).await
     }
 }

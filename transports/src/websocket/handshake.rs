@@ -11,10 +11,11 @@ use tokio_tungstenite::tungstenite::{Error, http::Uri};
 use tokio_tungstenite::{accept_hdr_async_with_config, client_async_with_config};
 
 use super::link::{ByteStream, Sizes, WebSocketLink, io_error, link};
-use super::meter::{Allowance, Metered};
-use crate::link::{Format, LinkInfo};
+use super::meter::{Meter, Metered};
+use crate::link::{Format, LinkInfo, invalid};
 use crate::options::ListenerOptions;
-use crate::request::refused;
+use crate::request::{another_server, not_opened, not_taken};
+use crate::tls;
 
 /// Begins the names of subprotocols that name a format.
 const PREFIX: &str = "logux.";
@@ -33,27 +34,42 @@ pub(super) async fn dial<S: ByteStream>(
     request.headers_mut().extend(headers.clone());
     if format.name != "json" {
         let name = HeaderValue::from_str(&format!("{PREFIX}{}", format.name)).map_err(|_| {
-            let message = format!("the name of the format, {:?}, is no HTTP token", format.name);
-            io::Error::new(io::ErrorKind::InvalidInput, message)
+            invalid(format!("the name of the format, {:?}, is no HTTP token", format.name))
         })?;
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
     }
-    let allowance = Allowance::new(Sizes::HANDSHAKE);
-    let metered = Metered::new(stream, allowance.clone());
+    let meter = Meter::new(Sizes::HANDSHAKE);
+    let metered = Metered::new(stream, meter.clone());
     let opened = client_async_with_config(request, metered, Some(sizes.config(max_frame))).await;
-    let (stream, _) = opened.map_err(|error| match error {
-        Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(
-            SubProtocolError::NoSubProtocol,
-        )) => {
-            let message = format!("the server does not say that it takes {}", format.name);
-            io::Error::new(io::ErrorKind::Unsupported, message)
-        }
+    let (stream, _) = opened.map_err(|error| not_granted(error, uri, format))?;
+    Ok(link(stream, format, info, meter, sizes))
+}
+
+/// The error of a handshake that opened no link.
+fn not_granted(error: Error, uri: &Uri, format: Format) -> io::Error {
+    let name = format.name;
+    match error {
         Error::Http(answer) => {
-            refused(answer.status(), answer.body().as_deref().unwrap_or_default())
+            let body = answer.body().as_deref().unwrap_or_default();
+            not_opened(uri, format, answer.status(), answer.headers(), body)
         }
+        Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(why)) => {
+            let what = match why {
+                SubProtocolError::NoSubProtocol => "does not say that it takes the format",
+                SubProtocolError::ServerSentSubProtocolNoneRequested
+                | SubProtocolError::InvalidSubProtocol => "chose another format than",
+            };
+            invalid(format!("the server {what} {name}; {}", not_taken(format)))
+        }
+        Error::Protocol(ProtocolError::HandshakeIncomplete) => {
+            io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was cut in the handshake")
+        }
+        // Some proxies say so that no server is there: their status was not looked at.
+        Error::Protocol(ProtocolError::WrongHttpVersion) => io_error(error),
+        Error::Protocol(error) => another_server(uri, error),
+        Error::Io(error) => tls::explained_to_client(&error).unwrap_or(error),
         error => io_error(error),
-    })?;
-    Ok(link(stream, format, info, allowance, sizes))
+    }
 }
 
 /// Answers a client that asks for a WebSocket.
@@ -79,13 +95,13 @@ pub(super) async fn accept<S: ByteStream>(
         chosen = Some(choice.format);
         Ok(response)
     };
-    let allowance = Allowance::new(Sizes::HANDSHAKE);
-    let metered = Metered::new(stream, allowance.clone());
+    let meter = Meter::new(Sizes::HANDSHAKE);
+    let metered = Metered::new(stream, meter.clone());
     let sizes = Sizes { read_buffer: options.read_buffer };
     let config = Some(sizes.config(max_frame));
     let stream = accept_hdr_async_with_config(metered, check, config).await.map_err(io_error)?;
     match chosen {
-        Some(format) => Ok(link(stream, format, info, allowance, sizes)),
+        Some(format) => Ok(link(stream, format, info, meter, sizes)),
         None => Err(io::Error::other("the handshake ended without a request")),
     }
 }

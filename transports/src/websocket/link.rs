@@ -9,11 +9,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 #[cfg(feature = "long-poll")]
 use tokio_tungstenite::tungstenite::protocol::Role;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::meter::{Allowance, Metered};
-use crate::link::{Format, FrameReceiver, FrameSender, Link, LinkInfo, check_length, too_long};
+use super::meter::{Meter, Metered, is_exceeded};
+use crate::link::{Format, FrameReceiver, FrameSender, Link, LinkInfo, too_long};
 use crate::options::READ_BUFFER;
 use crate::stream::NetworkStream;
 
@@ -62,6 +63,7 @@ impl Sizes {
 pub struct WebSocketSender<S = NetworkStream> {
     sink: SplitSink<WebSocketStream<Metered<S>>, Message>,
     is_text: fn(&[u8]) -> bool,
+    meter: Meter,
 }
 
 /// The receiving half of a WebSocket link. Takes text frames and binary ones alike, as JavaScript servers do.
@@ -69,7 +71,7 @@ pub struct WebSocketSender<S = NetworkStream> {
 #[must_use = "a link is cut when both of its halves are dropped"]
 pub struct WebSocketReceiver<S = NetworkStream> {
     stream: SplitStream<WebSocketStream<Metered<S>>>,
-    allowance: Allowance,
+    meter: Meter,
     sizes: Sizes,
     /// The limit under which the frame that is waited for began to come.
     limit: Option<usize>,
@@ -90,33 +92,34 @@ pub(crate) async fn accepted<S: ByteStream>(
     info: LinkInfo,
     sizes: Sizes,
 ) -> WebSocketLink<S> {
-    let allowance = Allowance::new(Sizes::HANDSHAKE);
-    let metered = Metered::new(stream, allowance.clone());
+    let meter = Meter::new(Sizes::HANDSHAKE);
+    let metered = Metered::new(stream, meter.clone());
     let config = Some(sizes.config(max_frame));
     // Nothing may be an empty buffer, which would be kept.
     let read = if read.is_empty() { Vec::new() } else { read.into() };
     let stream = WebSocketStream::from_partially_read(metered, read, Role::Server, config).await;
-    link(stream, format, info, allowance, sizes)
+    link(stream, format, info, meter, sizes)
 }
 
 pub(super) fn link<S: ByteStream>(
     stream: WebSocketStream<Metered<S>>,
     format: Format,
     mut info: LinkInfo,
-    allowance: Allowance,
+    meter: Meter,
     sizes: Sizes,
 ) -> WebSocketLink<S> {
     info.format = Some(format.name);
     let (sink, stream) = stream.split();
     Link {
-        sender: WebSocketSender { sink, is_text: format.is_text },
-        receiver: WebSocketReceiver { stream, allowance, sizes, limit: None, ended: false },
+        sender: WebSocketSender { sink, is_text: format.is_text, meter: meter.clone() },
+        receiver: WebSocketReceiver { stream, meter, sizes, limit: None, ended: false },
         info,
     }
 }
 
 impl<S: ByteStream> FrameSender for WebSocketSender<S> {
     async fn send(&mut self, frame: Bytes) -> io::Result<()> {
+        self.check()?;
         let message = if (self.is_text)(&frame) {
             let text = Utf8Bytes::try_from(frame)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
@@ -124,18 +127,36 @@ impl<S: ByteStream> FrameSender for WebSocketSender<S> {
         } else {
             Message::Binary(frame)
         };
-        self.sink.feed(message).await.map_err(io_error)
+        self.sink.feed(message).await.map_err(|error| self.failed(error))
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        self.sink.flush().await.map_err(io_error)
+        self.check()?;
+        self.sink.flush().await.map_err(|error| self.failed(error))
     }
 
     async fn close(mut self) -> io::Result<()> {
+        if let Some(limit) = self.meter.refused() {
+            let reason = too_long(limit).to_string().into();
+            let closing = Message::Close(Some(CloseFrame { code: CloseCode::Size, reason }));
+            // If the connection is closed already, what follows says so.
+            let _ = self.sink.send(closing).await;
+        }
         match self.sink.close().await {
             Ok(()) | Err(Error::ConnectionClosed) => Ok(()),
-            Err(error) => Err(io_error(error)),
+            Err(error) => Err(self.failed(error)),
         }
+    }
+}
+
+impl<S: ByteStream> WebSocketSender<S> {
+    /// The halves may be used by two tasks: the error of sending is the one that tells the reason.
+    fn failed(&self, error: Error) -> io::Error {
+        self.check().err().unwrap_or_else(|| io_error(error))
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.meter.complaint().map_or(Ok(()), |reason| Err(too_long_for_peer(reason)))
     }
 }
 
@@ -144,18 +165,24 @@ impl<S: ByteStream> FrameReceiver for WebSocketReceiver<S> {
         while !self.ended {
             if self.limit != Some(max_frame) {
                 self.limit = Some(max_frame);
-                self.allowance.set(self.sizes.allowance(max_frame));
+                self.meter.allow(self.sizes.allowance(max_frame));
             }
             let message = self.stream.next().await.transpose();
             let message = message.map_err(|error| match error {
-                Error::Capacity(_) => too_long(max_frame),
+                Error::Capacity(_) => self.refuse(max_frame),
+                Error::Io(error) if is_exceeded(&error) => self.refuse(max_frame),
                 error => io_error(error),
             })?;
             // What came makes room for what comes.
             self.limit = None;
-            let frame = match message {
+            let frame: Bytes = match message {
                 Some(Message::Text(text)) => text.into(),
                 Some(Message::Binary(bytes)) => bytes,
+                Some(Message::Close(Some(CloseFrame { code: CloseCode::Size, reason }))) => {
+                    self.ended = true;
+                    self.meter.complain(&reason);
+                    return Err(too_long_for_peer(&reason));
+                }
                 Some(Message::Close(_)) | None => {
                     self.ended = true;
                     break;
@@ -163,19 +190,43 @@ impl<S: ByteStream> FrameReceiver for WebSocketReceiver<S> {
                 // tungstenite answers pings by itself.
                 Some(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
             };
-            return check_length(frame, max_frame).map(Some);
+            if frame.len() > max_frame {
+                return Err(self.refuse(max_frame));
+            }
+            return Ok(Some(frame));
         }
         Ok(None)
     }
 }
 
+impl<S: ByteStream> WebSocketReceiver<S> {
+    /// Notes that a frame was too long: the peer is told so when the link is closed.
+    fn refuse(&self, max_frame: usize) -> io::Error {
+        self.meter.refuse(max_frame);
+        too_long(max_frame)
+    }
+}
+
+/// The error of a link that the peer, or a proxy, closed since a frame was too long (RFC 6455, 7.4.1).
+fn too_long_for_peer(reason: &str) -> io::Error {
+    let message = format!(
+        "the other side refuses a frame as too long (close code 1009: {reason:?}); \
+         send shorter ones, or raise its limit or that of a proxy before it"
+    );
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
+}
+
 /// Errors of the link stay what they are; errors that the peer made are `InvalidData`.
 pub(super) fn io_error(error: Error) -> io::Error {
-    use tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
+    use tokio_tungstenite::tungstenite::error::ProtocolError::{
+        ResetWithoutClosingHandshake, SendAfterClosing,
+    };
 
     match error {
         Error::Io(error) => error,
-        Error::ConnectionClosed | Error::AlreadyClosed => io::ErrorKind::NotConnected.into(),
+        Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(SendAfterClosing) => {
+            io::Error::new(io::ErrorKind::NotConnected, "the link was closed")
+        }
         Error::Protocol(ResetWithoutClosingHandshake) => {
             io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was cut")
         }
