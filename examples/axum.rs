@@ -20,8 +20,8 @@ use axum::routing::get;
 use axum::serve::ListenerExt;
 use futures_util::{StreamExt, TryStreamExt};
 use logux_sync::{
-    Added, ClientSync, HttpListener, Log, LongPoll, MemoryStore, Reconnect, RunningServer, Server,
-    SyncOptions, WebSocket,
+    Added, ClientSync, Event, HttpListener, Log, LongPoll, MemoryStore, Open, Reconnect,
+    RunningServer, Server, SyncOptions, WebSocket,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ async fn main() -> Result<(), Failure> {
 /// The program: its log, the sessions of its clients, and its HTTP server.
 struct Program {
     address: SocketAddr,
-    log: Log<Note>,
+    log: Log<Open<Note>>,
     sessions: RunningServer,
     stop: oneshot::Sender<()>,
     http: JoinHandle<std::io::Result<()>>,
@@ -71,7 +71,7 @@ struct Program {
 
 impl Program {
     async fn start(address: &str) -> Result<Self, Failure> {
-        let log = Log::open("server".parse()?, MemoryStore::new()).await?;
+        let log = Log::<Open<Note>>::open("server".parse()?, MemoryStore::new()).await?;
 
         // The service answers requests; the listener gives the sessions that come of them.
         let (service, listener) = HttpListener::mounted();
@@ -79,7 +79,12 @@ impl Program {
             if let Some(address) = login.link.address {
                 println!("{} connects from {}", login.node_id, address.ip());
             }
-            login.token_is("secret")
+            // The token of that user, not just any good one.
+            match login.user_id() {
+                Some("10") => login.token_is("secret of 10"),
+                Some("11") => login.token_is("secret of 11"),
+                _ => false,
+            }
         });
         let sessions = Server::new(&log, logux_sync::Json, listener).options(options).start();
 
@@ -121,7 +126,7 @@ async fn tell_address(
 }
 
 /// All events, as JSON.
-async fn events(State(log): State<Log<Note>>) -> Result<Json<Value>, StatusCode> {
+async fn events(State(log): State<Log<Open<Note>>>) -> Result<Json<Value>, StatusCode> {
     let entries = log.entries_created_after(None, usize::MAX).await;
     let entries = entries.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     let shown = entries.iter().map(|entry| json!({ "id": entry.meta.id, "event": entry.event }));
@@ -131,9 +136,17 @@ async fn events(State(log): State<Log<Note>>) -> Result<Json<Value>, StatusCode>
 async fn serve(address: &str) -> Result<(), Failure> {
     let program = Program::start(address).await?;
     println!("http://{0}/, ws://{0}{SYNC}, http://{0}{SYNC}", program.address);
-    println!("clients bring the credentials \"secret\"; Ctrl+C ends it");
+    println!("the user 10 brings the credentials \"secret of 10\", 11 its own; Ctrl+C ends it");
     tokio::signal::ctrl_c().await?;
     program.shutdown().await
+}
+
+/// Waits until a log has so many notes.
+async fn has_all<E: Event>(log: &Log<E>, notes: usize) -> Result<(), Failure> {
+    let all = log.follow(Added::ZERO).take(notes).try_collect::<Vec<_>>();
+    let all = timeout(Duration::from_secs(10), all).await??;
+    println!("{} has all {} notes", log.node_id(), all.len());
+    Ok(())
 }
 
 async fn show() -> Result<(), Failure> {
@@ -142,27 +155,25 @@ async fn show() -> Result<(), Failure> {
     println!("one HTTP server, at {address}");
     expect(&get_text(address, "/health").await?, "well")?;
 
-    let by_websocket = Log::open("10:desk".parse()?, MemoryStore::new()).await?;
+    let by_websocket = Log::<Note>::open("10:desk".parse()?, MemoryStore::new()).await?;
     let transport = Reconnect::new(WebSocket::new(&format!("ws://{address}{SYNC}"))?);
-    let options = SyncOptions::new().credentials("secret");
     let websocket = ClientSync::new(&by_websocket, logux_sync::Json, transport)
-        .options(options.clone())
+        .options(SyncOptions::new().credentials("secret of 10"))
         .start();
 
-    let by_polls = Log::open("11:train".parse()?, MemoryStore::new()).await?;
+    let by_polls = Log::<Note>::open("11:train".parse()?, MemoryStore::new()).await?;
     let transport = Reconnect::new(LongPoll::new(&format!("http://{address}{SYNC}"))?);
-    let long_poll =
-        ClientSync::new(&by_polls, logux_sync::Json, transport).options(options).start();
+    let long_poll = ClientSync::new(&by_polls, logux_sync::Json, transport)
+        .options(SyncOptions::new().credentials("secret of 11"))
+        .start();
 
     let texts = ["sent by WebSocket", "sent by long-poll", "the server's own"];
     by_websocket.add(Note::new(texts[0])).await?;
     by_polls.add(Note::new(texts[1])).await?;
-    program.log.add(Note::new(texts[2])).await?;
-    for log in [&program.log, &by_websocket, &by_polls] {
-        let three = log.follow(Added::ZERO).take(texts.len()).try_collect::<Vec<_>>();
-        let three = timeout(Duration::from_secs(10), three).await??;
-        println!("{} has all {} notes", log.node_id(), three.len());
-    }
+    program.log.add(Open::new(Note::new(texts[2]))).await?;
+    has_all(&program.log, texts.len()).await?;
+    has_all(&by_websocket, texts.len()).await?;
+    has_all(&by_polls, texts.len()).await?;
 
     let listed = get_text(address, "/events").await?;
     for text in texts {

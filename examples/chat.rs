@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, ClientSync, Json, Log, MemoryStore, Reconnect, Server, WebSocket, WebSocketListener,
+    Added, ClientSync, Json, Log, MemoryStore, Open, Reconnect, Server, WebSocket,
+    WebSocketListener,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
@@ -23,8 +24,6 @@ const ADDRESS: &str = "127.0.0.1:31337";
 enum Chat {
     #[serde(rename = "chat/say")]
     Say { name: String, text: String },
-    #[serde(other)]
-    Unknown,
 }
 
 #[tokio::main]
@@ -41,7 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve(address: &str) -> Result<(), Box<dyn Error>> {
-    let log = Log::open("server".parse()?, MemoryStore::new()).await?;
+    let log = ChatLog::open("server".parse()?, MemoryStore::new()).await?;
     let listener = WebSocketListener::bind(address).await?;
     println!("the chat is at {}; an empty line ends it", listener.local_addr()?);
     let server = Server::new(&log, Json, listener).start();
@@ -53,7 +52,7 @@ async fn serve(address: &str) -> Result<(), Box<dyn Error>> {
 async fn join(name: &str, address: &str) -> Result<(), Box<dyn Error>> {
     // Two programs must never have the same node id, even if two people have the same name.
     let unique = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
-    let log = Log::open(format!("{name}:{unique}").parse()?, MemoryStore::new()).await?;
+    let log = ChatLog::open(format!("{name}:{unique}").parse()?, MemoryStore::new()).await?;
     let transport = Reconnect::new(WebSocket::new(&format!("ws://{address}"))?);
     let session = ClientSync::new(&log, Json, transport).start();
     let mut states = session.states();
@@ -67,16 +66,19 @@ async fn join(name: &str, address: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// The log of a program. What a newer version of it says is kept and passed on, too.
+type ChatLog = Log<Open<Chat>>;
+
 /// Prints what is said anywhere, and says what is typed, until an empty line.
-async fn talk(log: &Log<Chat>, name: &str) -> Result<(), Box<dyn Error>> {
+async fn talk(log: &ChatLog, name: &str) -> Result<(), Box<dyn Error>> {
     let mut entries = log.follow(Added::ZERO);
     let mut lines = BufReader::new(stdin()).lines();
     loop {
         tokio::select! {
             entry = entries.next() => match entry.transpose()? {
-                Some(entry) => match &entry.event {
-                    Chat::Say { name, text } => println!("{name}: {text}"),
-                    Chat::Unknown => println!("(something that this version does not know)"),
+                Some(entry) => match entry.event.event() {
+                    Some(Chat::Say { name, text }) => println!("{name}: {text}"),
+                    None => println!("(something that this version does not know)"),
                 },
                 None => return Ok(()),
             },
@@ -84,7 +86,7 @@ async fn talk(log: &Log<Chat>, name: &str) -> Result<(), Box<dyn Error>> {
                 Some("") | None => return Ok(()),
                 Some(text) => {
                     let (name, text) = (name.to_owned(), text.to_owned());
-                    log.add(Chat::Say { name, text }).await?;
+                    log.add(Open::new(Chat::Say { name, text })).await?;
                 }
             }
         }

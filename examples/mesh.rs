@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, BaseSync, ClientSync, Json, Listener, Log, MemoryStore, NodeId, Reconnect, Role,
+    Access, Added, BaseSync, ClientSync, Json, Listener, Log, MemoryStore, NodeId, Reconnect, Role,
     Session, State, SyncOptions, WebSocket, WebSocketListener, filters, format,
 };
 use serde::{Deserialize, Serialize};
@@ -94,13 +94,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Sends nobody what it made itself, and counts what comes in spite of that.
+/// Takes the events of all from all: each peer passes on what it got. Sends nobody what it made itself, and
+/// counts what comes in spite of that.
 fn options(log: &Log<Chat>, echoes: &Arc<AtomicUsize>) -> SyncOptions<Chat> {
     let (own, echoes) = (log.node_id().clone(), Arc::clone(echoes));
-    SyncOptions::new().out_filter(filters::foreign_events()).in_filter(move |entry, _| {
-        echoes.fetch_add(usize::from(*entry.meta.id.node() == own), Ordering::Relaxed);
-        std::future::ready(Ok(true))
-    })
+    SyncOptions::new()
+        .auth(async |_| Access::relay())
+        .out_filter(filters::foreign_events())
+        .in_filter(move |entry, _| {
+            echoes.fetch_add(usize::from(*entry.meta.id.node() == own), Ordering::Relaxed);
+            std::future::ready(Ok(true))
+        })
 }
 
 impl Peer {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    ClientSync, Entry, Json, Log, MemoryStore, Reconnect, Server, State, SyncOptions, WebSocket,
-    WebSocketListener,
+    ClientSync, Entry, Event, Json, Log, MemoryStore, Open, Reconnect, Server, State, SyncOptions,
+    WebSocket, WebSocketListener,
 };
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
@@ -35,12 +35,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
         None => 20,
     };
 
-    // A server: a log, a listener, and who may come in.
-    let server_log = Log::open("server".parse()?, MemoryStore::new()).await?;
+    // A server: a log, a listener, and who may come in. `Open` passes on what clients of other versions
+    // send, as it came.
+    let server_log = Log::<Open<Shopping>>::open("server".parse()?, MemoryStore::new()).await?;
     let listener = WebSocketListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let server = Server::new(&server_log, Json, listener)
-        .options(SyncOptions::new().auth(async |login| login.credentials == Some("secret".into())))
+        .options(SyncOptions::new().auth(async |login| {
+            // The token of that user, not just any good one.
+            login.user_id() == Some("10") && login.token_is("secret of 10")
+        }))
         .start();
 
     // A network that is not reliable.
@@ -48,12 +52,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let proxy = unreliable_network(address, Arc::clone(&cut)).await?;
 
     // A client: a log, and a transport that dials again.
-    let client_log = Log::open("10:phone".parse()?, MemoryStore::new()).await?;
+    let client_log = Log::<Shopping>::open("10:phone".parse()?, MemoryStore::new()).await?;
     let transport = Reconnect::new(WebSocket::new(&format!("ws://{proxy}"))?)
         .min_delay(Duration::from_millis(20))
         .max_delay(Duration::from_millis(200));
     let client = ClientSync::new(&client_log, Json, transport)
-        .options(SyncOptions::new().credentials("secret"))
+        .options(SyncOptions::new().credentials("secret of 10"))
         .start();
 
     let mut states = client.states();
@@ -76,7 +80,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             for _ in 0..fastrand::u32(1..30) {
                 number += 1;
                 client_log.add(Shopping::Add { what: format!("apple {number}") }).await?;
-                server_log.add(Shopping::Done { number }).await?;
+                server_log.add(Open::new(Shopping::Done { number })).await?;
                 sleep(Duration::from_millis(fastrand::u64(0..3))).await;
             }
             Ok::<_, Box<dyn Error>>(())
@@ -96,17 +100,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// All events of a log in the order of creation, which is the same everywhere.
-async fn entries(log: &Log<Shopping>) -> Result<Vec<Arc<Entry<Shopping>>>, Box<dyn Error>> {
+async fn entries<E: Event>(log: &Log<E>) -> Result<Vec<Arc<Entry<E>>>, Box<dyn Error>> {
     Ok(log.entries_created_after(None, usize::MAX).await?)
 }
 
 fn compare(
     ours: &[Arc<Entry<Shopping>>],
-    theirs: &[Arc<Entry<Shopping>>],
+    theirs: &[Arc<Entry<Open<Shopping>>>],
     added: usize,
 ) -> Result<(), Box<dyn Error>> {
-    let same = |(a, b): (&Arc<Entry<_>>, &Arc<Entry<_>>)| {
-        a.event == b.event && a.meta.id == b.meta.id && a.meta.time == b.meta.time
+    let same = |(a, b): (&Arc<Entry<Shopping>>, &Arc<Entry<Open<Shopping>>>)| {
+        Some(&a.event) == b.event.event() && a.meta.id == b.meta.id && a.meta.time == b.meta.time
     };
     if ours.len() != theirs.len() || !ours.iter().zip(theirs).all(same) {
         return Err(format!("the logs differ: {} and {} events", ours.len(), theirs.len()).into());

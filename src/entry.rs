@@ -5,6 +5,8 @@ use std::cmp::Ordering;
 use logux_codecs::{Added, EventId, Extra, NodeId, Subprotocol, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::apart::SetAside;
+
 /// An event and its meta, as a log holds them. Immutable, and shared as `Arc<Entry<E>>`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -183,9 +185,10 @@ impl<E> Draft<E> {
         self
     }
 
-    pub(crate) fn into_entry(self, id: EventId) -> Entry<E> {
+    /// The entry; `time` stands where the draft has none.
+    pub(crate) fn into_entry(self, id: EventId, time: Timestamp) -> Entry<E> {
         let meta = Meta {
-            time: self.time.unwrap_or(id.time()),
+            time: self.time.unwrap_or(time),
             reasons: self.reasons,
             indexes: self.indexes,
             subprotocol: self.subprotocol,
@@ -207,6 +210,8 @@ impl<E> From<E> for Draft<E> {
 pub(crate) struct Incoming<E> {
     pub(crate) peer: NodeId,
     pub(crate) entries: Vec<Entry<E>>,
+    /// Those that cannot be read.
+    pub(crate) set_aside: Vec<SetAside>,
     /// How far the peer's log is received once the entries are stored.
     pub(crate) up_to: Added,
 }

@@ -1,22 +1,27 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
+mod apart;
 mod cursors;
 mod entry;
 mod log;
+mod open;
 mod store;
 mod sync;
 
+pub use apart::{Refused, SetAside};
 pub use cursors::{Cursors, Epoch};
 pub use entry::{Created, Draft, Entry, Meta};
-pub use log::{Clock, Follow, Log};
-pub use store::{MemoryStore, Store, StoreError};
+pub use log::{AddError, Clock, Follow, Log, LogOptions};
+pub use open::Open;
+pub use store::{MemoryStore, Store, StoreError, Stored};
 #[doc(hidden)]
 pub use sync::format;
 pub use sync::{
-    BaseSync, CallbackError, ClientSync, Diagnostics, Error, FarFuture, Login, Misbehaviour,
-    Notice, Notices, Peer, RefusalLimit, Role, RunningServer, Server, ServerSync, Session,
-    SessionEnded, SessionHandle, Shutdown, State, States, SyncOptions, filters,
+    Access, BaseSync, CallbackError, ClientSync, Diagnostics, Error, FarFuture, Login,
+    Misbehaviour, Notice, Notices, Peer, RefusalLimit, Role, RunningServer, Server, ServerSync,
+    Session, SessionEnded, SessionHandle, Shutdown, State, States, SyncOptions, Unreadable,
+    filters,
 };
 
 #[cfg(feature = "json")]
@@ -28,8 +33,8 @@ pub use logux_codecs::MessagePack;
 #[cfg(feature = "xml")]
 pub use logux_codecs::Xml;
 pub use logux_codecs::{
-    Added, Codec, Event, EventId, Extra, Headers, Limits, NodeId, ProtocolError, Subprotocol,
-    Timestamp, Value,
+    Added, Codec, Event, EventId, EventLimits, Extra, Headers, Limits, NodeId, ProtocolError,
+    Subprotocol, Timestamp, Unfit, Value,
 };
 #[cfg(feature = "long-poll")]
 pub use logux_transports::{HttpListener, HttpService, LongPoll};

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{FutureExt, StreamExt};
 use logux_sync::{
-    Added, BaseSync, Clock, Cursors, Draft, Epoch, EventId, Json, Log, Memory, MemoryStore, Meta,
-    Role, State, Store, Subprotocol, Timestamp,
+    Access, Added, BaseSync, Clock, Cursors, Draft, Epoch, EventId, Json, Log, Memory, MemoryStore,
+    Meta, Role, State, Store, Subprotocol, SyncOptions, Timestamp,
 };
 
 const NOW: u64 = 1_786_312_345_678;
@@ -69,23 +69,38 @@ async fn many_tasks_add_at_once_and_ids_have_the_order_of_positions() {
     assert!(entries.iter().zip(1..).all(|(entry, n)| entry.meta.added.value() == n));
 }
 
-/// What a peer sends in this node's own name.
-async fn receive_own_event(log: &Log<u64>, time: u64) {
+/// What a peer sends in this node's own name. Answers whether this node took it.
+async fn receive_own_event(log: &Log<u64>, time: u64, access: Access) -> bool {
     let id = EventId::new(Timestamp::new(time).unwrap(), "node".parse().unwrap());
     let peer_log = Log::<u64>::open("peer".parse().unwrap(), MemoryStore::new()).await.unwrap();
-    peer_log.add(Draft::new(time).id(id)).await.unwrap();
+    peer_log.add(Draft::new(time).id(id.clone())).await.unwrap();
     let (near, far) = Memory::pair();
-    let _here = BaseSync::new(log, Json, Role::Acceptor, near).start();
+    let options = SyncOptions::new().auth(move |_| std::future::ready(access));
+    let _here = BaseSync::new(log, Json, Role::Acceptor, near).options(options).start();
     let there = BaseSync::new(&peer_log, Json, Role::Opener, far).start();
+    // It is confirmed either way.
     there.wait_for(State::Synchronized).await.unwrap();
+    assert!(there.diagnostics().synced >= Added::new(1).unwrap());
+    there.close().await.unwrap();
+    let held_back = peer_log.held_back(log.node_id()).await.unwrap();
+    let is_taken = log.by_id(&id).await.unwrap().is_some();
+    match (&held_back[..], is_taken) {
+        ([], true) => {}
+        ([refused], false) => assert_eq!(refused.id, id),
+        (held_back, _) => panic!("taken: {is_taken}, and held back: {held_back:?}"),
+    }
+    is_taken
 }
 
 #[tokio::test]
 async fn ids_that_come_back_to_a_node_that_forgot_them_are_not_given_again() {
     let (_, clock) = clock();
     let log = open(&Arc::new(MemoryStore::new()), &clock).await;
-    receive_own_event(&log, NOW + 5).await;
-    assert_eq!(log.add(1).await.unwrap().meta.id.time().value(), NOW + 6);
+    assert!(receive_own_event(&log, NOW + 5, Access::relay()).await);
+    let meta = log.add(1).await.unwrap().meta.clone();
+    assert_eq!(meta.id.time().value(), NOW + 6);
+    // Ids run ahead, times do not.
+    assert_eq!(meta.time.value(), NOW);
 }
 
 #[tokio::test]
@@ -103,11 +118,28 @@ async fn an_id_of_this_node_that_a_draft_brings_is_not_given_again() {
 #[tokio::test]
 async fn a_peer_cannot_push_the_ids_of_this_node_into_the_far_future() {
     let (_, clock) = clock();
-    let log = open(&Arc::new(MemoryStore::new()), &clock).await;
-    receive_own_event(&log, logux_sync::codecs::MAX_SAFE_INTEGER).await;
-    receive_own_event(&log, NOW + 25 * 60 * 60 * 1000).await;
+    let store = Arc::new(MemoryStore::new());
+    let log = open(&store, &clock).await;
+    let latest = logux_sync::codecs::MAX_SAFE_INTEGER;
+    let tomorrow = NOW + 24 * 60 * 60 * 1000;
+    for time in [latest, tomorrow + 1, NOW + 5] {
+        assert!(!receive_own_event(&log, time, Access::client()).await, "{time}");
+    }
     assert_eq!(log.last_added(), Added::ZERO);
     assert_eq!(log.add(1).await.unwrap().meta.id.time().value(), NOW);
+
+    // What a relay brings back is kept, but nothing goes on from there.
+    for time in [latest, tomorrow + 1] {
+        assert!(receive_own_event(&log, time, Access::relay()).await, "{time}");
+    }
+    let meta = log.add(2).await.unwrap().meta.clone();
+    assert_eq!((meta.id.time().value(), meta.time.value()), (NOW + 1, NOW));
+    drop(log);
+    let log = open(&store, &clock).await;
+    let meta = log.add(3).await.unwrap().meta.clone();
+    // Those that are taken are passed over.
+    assert_eq!((meta.id.time().value(), meta.time.value()), (NOW + 2, NOW));
+    assert_eq!(log.last_added().value(), 5);
 }
 
 #[tokio::test]

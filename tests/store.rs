@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use logux_sync::{
-    Added, Created, Cursors, Entry, Epoch, EventId, MemoryStore, NodeId, Store, StoreError,
-    Timestamp, Value, conformance,
+    Added, Created, Cursors, Entry, Epoch, EventId, MemoryStore, NodeId, Refused, SetAside, Store,
+    StoreError, Stored, Timestamp, Value, conformance,
 };
 
 #[tokio::test]
@@ -29,6 +29,10 @@ enum Fault {
     ForgetsThePage,
     HidesAllWhileAdding,
     HasNoIdentity,
+    DropsWhatIsKnown,
+    NeverReleases,
+    KeepsWhatIsRemoved,
+    MixesAsideAndLog,
 }
 
 struct Faulty {
@@ -53,7 +57,7 @@ impl Store<Value> for Faulty {
         &self,
         mut entries: Vec<Entry<Value>>,
         received: Option<(&NodeId, Added)>,
-    ) -> Result<Vec<Option<Arc<Entry<Value>>>>, StoreError> {
+    ) -> Result<Stored<Value>, StoreError> {
         if self.has(Fault::ForgetsIds) {
             for entry in &mut entries {
                 let time = entry.meta.id.time();
@@ -65,7 +69,8 @@ impl Store<Value> for Faulty {
         let received = peer.as_ref().map(|(peer, received)| (peer, *received));
         let received = if self.has(Fault::ForgetsTheCursor) { None } else { received };
         self.adding.store(true, Ordering::Relaxed);
-        let mut answers = self.memory.add(entries, received).await?;
+        let mut stored = self.memory.add(entries, received).await?;
+        let answers = &mut stored.entries;
         tokio::task::yield_now().await;
         self.adding.store(false, Ordering::Relaxed);
         if self.has(Fault::UsesAPositionTwice)
@@ -80,7 +85,10 @@ impl Store<Value> for Faulty {
                 *entry = Arc::new(changed);
             }
         }
-        Ok(answers)
+        if self.has(Fault::DropsWhatIsKnown) {
+            stored.known.clear();
+        }
+        Ok(stored)
     }
 
     async fn entries_after(
@@ -158,6 +166,40 @@ impl Store<Value> for Faulty {
         }
         Store::<Value>::epoch(&self.memory).await
     }
+
+    async fn set_aside(&self, events: Vec<SetAside>) -> Result<(), StoreError> {
+        if self.has(Fault::MixesAsideAndLog) {
+            let entries = events.iter().map(|one| Entry::new(one.event.clone(), one.meta.clone()));
+            self.memory.add(entries.collect(), None).await?;
+        }
+        Store::<Value>::set_aside(&self.memory, events).await
+    }
+
+    async fn events_set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
+        Store::<Value>::events_set_aside(&self.memory).await
+    }
+
+    async fn remove_set_aside(&self, ids: &[EventId]) -> Result<(), StoreError> {
+        if self.has(Fault::KeepsWhatIsRemoved) {
+            return Ok(());
+        }
+        Store::<Value>::remove_set_aside(&self.memory, ids).await
+    }
+
+    async fn hold_back(&self, peer: &NodeId, events: Vec<Refused>) -> Result<(), StoreError> {
+        Store::<Value>::hold_back(&self.memory, &self.peer(peer), events).await
+    }
+
+    async fn held_back(&self, peer: &NodeId) -> Result<Vec<Refused>, StoreError> {
+        Store::<Value>::held_back(&self.memory, &self.peer(peer)).await
+    }
+
+    async fn release(&self, peer: &NodeId, ids: &[EventId]) -> Result<(), StoreError> {
+        if self.has(Fault::NeverReleases) {
+            return Ok(());
+        }
+        Store::<Value>::release(&self.memory, &self.peer(peer), ids).await
+    }
 }
 
 #[tokio::test]
@@ -175,6 +217,10 @@ async fn the_kit_notices_faults() {
         Fault::ForgetsThePage,
         Fault::HidesAllWhileAdding,
         Fault::HasNoIdentity,
+        Fault::DropsWhatIsKnown,
+        Fault::MixesAsideAndLog,
+        Fault::KeepsWhatIsRemoved,
+        Fault::NeverReleases,
     ] {
         assert!(check(fault).await.is_err_and(|error| error.is_panic()), "{fault:?} passes");
     }

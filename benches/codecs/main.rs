@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use logux_benches::{Asked, Counter, ratio};
 use logux_sync::codecs::{Message, Sync, WireId, WireMeta};
-use logux_sync::{Added, Codec, Extra, Json, Limits, MessagePack, Timestamp, Xml};
+use logux_sync::{Added, Codec, EventLimits, Extra, Json, Limits, MessagePack, Timestamp, Xml};
 
 /// One way to write or read so many messages: how long it takes, one after the other.
 struct Run {
@@ -73,6 +73,24 @@ fn decode<C: Codec>(codec: C, events: u64) -> Run {
     })
 }
 
+/// Looks whether an event can be sent to every peer, as each event is that enters a log.
+fn check() -> Run {
+    let (event, limits, extra) = (Counter::Inc { value: 1 }, EventLimits::default(), Extra::new());
+    timed("event limits".to_owned(), move || {
+        limits.check(black_box(&event), &extra).expect("a small event can be sent")
+    })
+}
+
+/// Writes the same event alone.
+fn write_event() -> Run {
+    let (event, mut text) = (Counter::Inc { value: 1 }, Vec::new());
+    timed("serde_json/write".to_owned(), move || {
+        text.clear();
+        serde_json::to_writer(&mut text, black_box(&event)).expect("the event can be written");
+        text.len()
+    })
+}
+
 fn frame<C: Codec>(codec: &C, events: u64) -> Vec<u8> {
     let mut frame = Vec::new();
     codec.encode(&message(events), &mut frame).expect("the message can be written");
@@ -92,6 +110,7 @@ fn pairs() -> Vec<Pair> {
         pair(encode(Xml, events), baseline::xml_encode_plain(events), ">= 2.5");
         pair(decode(Xml, events), baseline::xml_decode_plain(events), ">= 2.5");
     }
+    pairs.push(Pair { ours: check(), baseline: write_event(), goal: ">= 1" });
     pairs
 }
 
@@ -128,6 +147,9 @@ fn main() {
             println!("{name} {ratio}  {goal}");
         }
     }
+    let checks = 1_000_000;
+    let nanoseconds = (check().run)(checks).as_secs_f64() * 1e9 / 1e6;
+    println!("\nto look whether a small event can be sent to every peer: {nanoseconds:.1} ns");
     println!("\nbytes per event in a frame of  1 event  64 events");
     for (name, one, many) in [
         (Json::NAME, frame(&Json, 1), frame(&Json, 64)),

@@ -7,7 +7,11 @@ use crate::message::Message;
 /// What a log holds and two nodes exchange: any type of the user's that serde can write and read.
 ///
 /// Best an enum with `#[serde(tag = "type")]`: JavaScript nodes take only objects with a text
-/// under `type` (they call an event an *action*). [`Value`](crate::Value) serves a relay that does not look inside.
+/// under `type` (they call an event an *action*). [`Value`](crate::Value) serves a relay that does not
+/// look inside.
+///
+/// A node between programs of other versions, such as a server, takes `logux_sync::Open<Todo>` for its
+/// log: it passes on what came, also what its own `Todo` does not know.
 ///
 /// Implemented for every type that fits; there is nothing to write.
 ///
@@ -17,15 +21,16 @@ use crate::message::Message;
 /// enum Todo {
 ///     #[serde(rename = "todo/add")]
 ///     Add { text: String },
-///     /// Whatever a newer peer sends that this program does not know: without such a variant a
-///     /// frame with an unknown event is refused whole, and its connection closed.
-///     #[serde(other)]
-///     Unknown,
 /// }
 ///
 /// fn takes_events<E: logux_codecs::Event>() {}
 /// takes_events::<Todo>();
 /// ```
+///
+/// # `#[serde(other)]` loses events
+/// A variant with `#[serde(other)]` takes each event of a type that this program does not know, and forgets
+/// what it was: in this log, and for all nodes that this one sends it to. Without it such an event is set
+/// aside, and read when a version of the program comes that knows it.
 pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Event for E {}
@@ -133,7 +138,8 @@ pub trait Codec: Clone + Send + Sync + 'static {
 
     /// Reads the one message that `frame` holds. The bytes come from the peer and may be anything.
     ///
-    /// Made of [`Limits::read`] and a check that nothing follows.
+    /// Made of [`Limits::read`] and a check that nothing follows. A frame with an event that `E` cannot read
+    /// is given again, with another `E`.
     fn decode<E: DeserializeOwned>(
         &self,
         frame: &[u8],

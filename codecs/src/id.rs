@@ -72,9 +72,31 @@ impl NodeId {
         &self.0
     }
 
-    /// The part before the first colon, if there is a colon.
+    /// The user: the part before the first colon, if there is a colon.
     pub fn user_id(&self) -> Option<&str> {
         self.0.split_once(':').map(|(user, _)| user)
+    }
+
+    /// The user and the client, `10:uuid` of `10:uuid:tab1`: the whole id if it has fewer than three
+    /// parts. All tabs of one client have the same.
+    ///
+    /// ```
+    /// # use logux_codecs::NodeId;
+    /// let [tab, other, server]: [NodeId; 3] =
+    ///     ["10:uuid:tab1", "10:uuid", "server"].map(|id| id.parse().unwrap());
+    /// assert_eq!(tab.client_id(), other.client_id());
+    /// assert_eq!(server.client_id(), "server");
+    /// ```
+    pub fn client_id(&self) -> &str {
+        match self.0.match_indices(':').nth(1) {
+            Some((end, _)) => &self.0[..end],
+            None => &self.0,
+        }
+    }
+
+    /// The tab: all after the second colon, if there are two.
+    pub fn tab_id(&self) -> Option<&str> {
+        self.0.splitn(3, ':').nth(2)
     }
 }
 

@@ -148,6 +148,27 @@ impl fmt::Display for Subprotocol {
 }
 
 impl<E> Message<E> {
+    /// The same message with other events in it.
+    pub fn map_events<F>(self, change: impl FnMut(E) -> F) -> Message<F> {
+        match self {
+            Self::Connect(connect) => Message::Connect(connect),
+            Self::Connected(connected) => Message::Connected(connected),
+            Self::Sync(Sync { added, entries }) => {
+                let mut change = change;
+                let entries = entries.into_iter().map(|(event, meta)| (change(event), meta));
+                Message::Sync(Sync { added, entries: entries.collect() })
+            }
+            Self::Synced(added) => Message::Synced(added),
+            Self::Ready(added) => Message::Ready(added),
+            Self::Ping(added) => Message::Ping(added),
+            Self::Pong(added) => Message::Pong(added),
+            Self::Headers(headers) => Message::Headers(headers),
+            Self::Error(error) => Message::Error(error),
+            Self::Debug(text) => Message::Debug(text),
+            Self::Unknown(kind) => Message::Unknown(kind),
+        }
+    }
+
     /// The name of the message's type on the wire.
     pub fn kind(&self) -> &str {
         match self {

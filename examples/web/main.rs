@@ -11,12 +11,13 @@
 mod site;
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, Draft, Entry, Headers, HttpListener, Json, Limits, ListenerOptions, Log, MemoryStore,
-    NodeId, Peer, Server, SyncOptions,
+    Added, Draft, Entry, EventLimits, Extra, Headers, HttpListener, Json, Limits, ListenerOptions,
+    Log, LogOptions, MemoryStore, Peer, Server, Store, SyncOptions,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -42,8 +43,10 @@ async fn main() -> Result<(), Failure> {
     let sync = format!("ws://{}", listener.local_addr()?);
 
     // The program does not know all that clients may send, so it takes any JSON.
-    let log = Log::<Value>::open("server".parse()?, MemoryStore::new()).await?;
-    let server = Server::new(&log, Json, listener).options(options()).start();
+    let store: Arc<dyn Store<Value>> = Arc::new(MemoryStore::new());
+    let options = LogOptions::new().event_limits(EventLimits::for_javascript());
+    let log = Log::open_with("server".parse()?, store, options).await?;
+    let server = Server::new(&log, Json, listener).options(sync_options()).start();
     println!("{origin}/");
 
     tokio::select! {
@@ -55,26 +58,20 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn options() -> SyncOptions<Value> {
+fn sync_options() -> SyncOptions<Value> {
     // Without this header, or TLS, a `@logux/client` that is given an address leaves.
     let headers = Headers::from_iter([("env".to_owned(), json!("development"))]);
     SyncOptions::new()
         .headers(headers)
         .limits(Limits::default().frame(MAX_FRAME))
-        .in_filter(async |entry, peer| Ok(is_own(&entry, &peer)))
         .out_filter(async |entry, peer| Ok(is_for(&entry, &peer)))
-}
-
-/// A client may only send what was made in one of its own tabs.
-fn is_own(entry: &Entry<Value>, peer: &Peer) -> bool {
-    client(entry.meta.id.node()) == client(&peer.node_id)
 }
 
 /// Answers go to the client that asked, what changes the list goes to all.
 fn is_for(entry: &Entry<Value>, peer: &Peer) -> bool {
     match kind(&entry.event) {
         "logux/processed" | "logux/undo" => {
-            entry.meta.indexes.iter().any(|asked| asked == client(&peer.node_id))
+            entry.meta.indexes.iter().any(|asked| asked == peer.node_id.client_id())
         }
         "items/add" | "items/remove" => refusal(&entry.event).is_none(),
         _ => false,
@@ -92,14 +89,21 @@ async fn answer_clients(log: &Log<Value>) -> Result<(), Failure> {
             continue;
         }
         let id = entry.meta.id.to_protocol_5();
-        let answer = match refusal(&entry.event) {
-            None => json!({ "type": "logux/processed", "id": id }),
+        // Indexes never leave this log. All tabs of a browser are one client.
+        let answer = |answer| Draft::new(answer).index(entry.meta.id.node().client_id());
+        let added = match refusal(&entry.event) {
+            None => log.add(answer(json!({ "type": "logux/processed", "id": id }))).await,
             Some(reason) => {
-                json!({ "type": "logux/undo", "id": id, "reason": reason, "action": entry.event })
+                let mut undo = json!({ "type": "logux/undo", "id": id, "reason": reason });
+                let whole = json!({ "action": entry.event, "type": "logux/undo", "id": id, "reason": reason });
+                // What is nearly too large for an event does not fit into another one.
+                if log.event_limits().check(&whole, &Extra::new()).is_ok() {
+                    undo = whole;
+                }
+                log.add(answer(undo)).await
             }
         };
-        // Indexes never leave this log.
-        log.add(Draft::new(answer).index(client(entry.meta.id.node()))).await?;
+        added?;
     }
     Ok(())
 }
@@ -117,10 +121,4 @@ fn refusal(event: &Value) -> Option<&'static str> {
 
 fn kind(event: &Value) -> &str {
     event["type"].as_str().unwrap_or_default()
-}
-
-/// A node id is `user:client:tab`; all tabs of a browser are one client.
-fn client(node: &NodeId) -> &str {
-    let text = node.as_str();
-    text.match_indices(':').nth(1).map_or(text, |(end, _)| &text[..end])
 }

@@ -1,15 +1,18 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use logux_codecs::{Added, Event, EventId, NodeId, Timestamp};
+use logux_codecs::{Added, Event, EventId, EventLimits, MAX_SAFE_INTEGER, NodeId, Timestamp};
 use tokio::sync::Mutex;
 
 use super::end::End;
-use super::{Clock, Follow, Withheld};
+use super::known::Known;
+use super::quota::Quota;
+use super::{AddError, Clock, Follow, LogOptions};
+use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::{Created, Draft, Entry, Incoming};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Stored};
 
 /// A node's events: what the program adds, and what its peers send.
 ///
@@ -45,44 +48,87 @@ struct Shared<E> {
     node_id: NodeId,
     store: Arc<dyn Store<E>>,
     clock: Clock,
-    /// The time of the last id that was given. Held while the store adds, so that ids and
-    /// positions have one order, and the store is asked for one thing at a time.
-    last_time: Mutex<Timestamp>,
+    event_limits: EventLimits,
+    /// When the log was opened: an id of this node that is later was made by this process.
+    opened: Timestamp,
+    /// What ids and times were given last. Held while the store adds, so that ids and positions have
+    /// one order, and the store is asked for one thing at a time.
+    last: Mutex<Last>,
     end: Arc<End>,
     epoch: Epoch,
+    quota: std::sync::Mutex<Quota>,
     /// By peer.
-    withheld: std::sync::Mutex<HashMap<NodeId, Withheld>>,
+    known: std::sync::Mutex<HashMap<NodeId, Known>>,
+}
+
+/// What this node gave to its own events last.
+#[derive(Debug, Default)]
+struct Last {
+    /// The time in the last id. It may run ahead of the clock: ids do not repeat.
+    id: Timestamp,
+    /// The time of the last event. It follows the clock.
+    time: Timestamp,
+}
+
+/// What became of the events of a peer, beside those that are in the log now.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// Those that cannot be read, and are set aside.
+    pub(crate) set_aside: Vec<Refused>,
+    /// Those that cannot be read, and for which there is no room.
+    pub(crate) refused: Vec<Refused>,
+    /// An event of this node that this process did not make, though it is younger than this process.
+    pub(crate) has_twin: bool,
 }
 
 impl<E: Event> Log<E> {
     /// Opens the log of a node that the store keeps, by the system's clock.
     ///
     /// `node_id` must be unique among all nodes that exchange events, and no two logs may be open
-    /// on one store at the same time: ids would repeat.
+    /// on one store at the same time.
+    ///
+    /// Events that were [set aside](Self::set_aside) and that `E` can read now are added. Where a filter
+    /// has to be asked first, that waits for the next session with the peer that the event came from.
     pub async fn open(node_id: NodeId, store: impl Store<E>) -> Result<Self, StoreError> {
-        Self::open_with(node_id, Arc::new(store), Clock::system()).await
+        Self::open_with(node_id, Arc::new(store), LogOptions::new()).await
     }
 
-    /// Opens a log on a store that others hold, too, by a clock of one's own.
+    /// Opens a log on a store that others hold, too, or with options: a [`Clock`](crate::Clock) is one.
     pub async fn open_with(
         node_id: NodeId,
         store: Arc<dyn Store<E>>,
-        clock: Clock,
+        options: impl Into<LogOptions>,
     ) -> Result<Self, StoreError> {
-        let last_time = store.last_time(&node_id).await?.unwrap_or_default();
+        let LogOptions { clock, event_limits } = options.into();
+        let opened = clock.now();
+        let last_id = store.last_time(&node_id).await?.unwrap_or_default();
+        // An id from beyond tomorrow may have come from a peer. To go on from there would make all ids
+        // lie, or end them; an id that is taken is passed over.
+        let last_id = if last_id <= tomorrow(opened) { last_id } else { Timestamp::ZERO };
         let last_added = store.last_added().await?;
         let epoch = store.epoch().await?;
-        Ok(Self {
+        let log = Self {
             shared: Arc::new(Shared {
                 node_id,
                 store,
                 clock,
-                last_time: Mutex::new(last_time),
+                event_limits,
+                opened,
+                last: Mutex::new(Last { id: last_id, time: Timestamp::ZERO }),
                 end: Arc::new(End::new(last_added)),
                 epoch,
-                withheld: std::sync::Mutex::default(),
+                quota: std::sync::Mutex::default(),
+                known: std::sync::Mutex::default(),
             }),
-        })
+        };
+        let set_aside = log.set_aside().await?;
+        for event in &set_aside {
+            // What is there has its room.
+            log.quota().take(event);
+        }
+        let (ids, entries) = log.readable(set_aside, |event| !event.unjudged);
+        log.take_up(&ids, entries).await?;
+        Ok(log)
     }
 
     /// The name of the node whose log this is.
@@ -100,14 +146,21 @@ impl<E: Event> Log<E> {
         self.shared.end.get()
     }
 
+    /// What an event must keep to, to be added.
+    pub fn event_limits(&self) -> EventLimits {
+        self.shared.event_limits
+    }
+
     /// Adds an event, or a [`Draft`] with more to say, and answers its entry once the store has it.
     ///
-    /// For a draft with an id that the log has already, answers the entry that is there.
+    /// For a draft with an id that the log has already, answers the entry that is there. An event that
+    /// cannot be sent to every peer is refused: see [`EventLimits`].
     ///
     /// A call that is dropped before it is ready may or may not add the event.
-    pub async fn add(&self, event: impl Into<Draft<E>>) -> Result<Arc<Entry<E>>, StoreError> {
+    pub async fn add(&self, event: impl Into<Draft<E>>) -> Result<Arc<Entry<E>>, AddError> {
         let mut entries = self.add_batch([event.into()]).await?;
-        entries.pop().ok_or_else(|| StoreError::new("the store gave no answer"))
+        let no_answer = || StoreError::new("the store gave no answer");
+        Ok(entries.pop().ok_or_else(no_answer)?)
     }
 
     /// Adds events in one transaction of the store, in their order; all of them or, on an error,
@@ -115,36 +168,64 @@ impl<E: Event> Log<E> {
     pub async fn add_batch<D: Into<Draft<E>>>(
         &self,
         events: impl IntoIterator<Item = D>,
-    ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
-        let mut last_time = self.shared.last_time.lock().await;
-        let mut ids = Vec::new();
+    ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
+        let mut last = self.shared.last.lock().await;
+        let now = self.now();
         let mut entries = Vec::new();
+        // The places of drafts that brought an id, which may be known.
+        let mut brought = Vec::new();
         for event in events {
-            let draft = event.into();
-            let id = match &draft.id {
-                Some(id) => id.clone(),
-                None => self.next_id(&mut last_time)?,
-            };
-            // An id of this node that its program brings along must not be given again.
-            if *id.node() == self.shared.node_id {
-                *last_time = id.time().max(*last_time);
-            }
-            ids.push(id.clone());
-            entries.push(draft.into_entry(id));
+            let mut draft = event.into();
+            let place = entries.len() + 1;
+            let checked = self.shared.event_limits.check(&draft.event, &draft.extra);
+            checked.map_err(|reason| AddError::Unfit { place, reason })?;
+            entries.push(match draft.id.take() {
+                Some(id) => {
+                    // An id of this node that its program brings along must not be given again.
+                    if *id.node() == self.shared.node_id {
+                        last.id = id.time().max(last.id);
+                    }
+                    brought.push(entries.len());
+                    let time = id.time();
+                    draft.into_entry(id, time)
+                }
+                None => draft.into_entry(self.next_id(&mut last, now)?, last.next_time(now)),
+            });
         }
-        let answers = self.store_all(&mut last_time, entries, None).await?;
-        drop(last_time);
-        let mut added = Vec::with_capacity(ids.len());
-        for (answer, id) in answers.into_iter().zip(&ids) {
-            added.push(match answer {
-                Some(entry) => entry,
-                None => self
-                    .by_id(id)
-                    .await?
-                    .ok_or_else(|| StoreError::new("the store neither added nor has an event"))?,
+        let stored = self.store_all(&mut last, entries, None).await?;
+        let mut known = stored.known.into_iter();
+        let lost = || StoreError::new("the store neither added nor gave back an event");
+        let mut added = Vec::with_capacity(stored.entries.len());
+        for (place, answer) in stored.entries.into_iter().enumerate() {
+            added.push(if let Some(entry) = answer {
+                entry
+            } else {
+                let entry = known.next().ok_or_else(lost)?;
+                if brought.contains(&place) {
+                    self.by_id(&entry.meta.id).await?.ok_or_else(lost)?
+                } else {
+                    self.add_under_free_id(&mut last, entry).await?
+                }
             });
         }
         Ok(added)
+    }
+
+    /// Adds an event whose id was taken, by the next id that is free.
+    async fn add_under_free_id(
+        &self,
+        last: &mut Last,
+        mut entry: Entry<E>,
+    ) -> Result<Arc<Entry<E>>, StoreError> {
+        loop {
+            entry.meta.id = self.next_id(last, self.now())?;
+            let Stored { entries, known } = self.store_all(last, vec![entry], None).await?;
+            if let Some(added) = entries.into_iter().flatten().next() {
+                return Ok(added);
+            }
+            let lost = || StoreError::new("the store neither added nor gave back an event");
+            entry = known.into_iter().next().ok_or_else(lost)?;
+        }
     }
 
     /// At most `limit` events whose position is above `added`, in the order in which they came.
@@ -224,11 +305,11 @@ impl<E: Event> Log<E> {
         self.shared.epoch
     }
 
-    /// What a peer was not sent.
-    pub(crate) fn withheld(&self, peer: &NodeId) -> Withheld {
+    /// What is known of a peer.
+    pub(crate) fn known(&self, peer: &NodeId) -> Known {
         // Nothing panics while the lock is held.
-        let mut withheld = self.shared.withheld.lock().unwrap_or_else(PoisonError::into_inner);
-        withheld.entry(peer.clone()).or_default().clone()
+        let mut known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(peer.clone()).or_default().clone()
     }
 
     /// Where the log ends, now and later.
@@ -236,53 +317,186 @@ impl<E: Event> Log<E> {
         &self.shared.end
     }
 
-    /// Adds what a peer sent, and moves its cursor, in one transaction.
+    /// Adds what a peer sent, and moves its cursor, in one transaction; what cannot be read is set aside
+    /// before.
     ///
-    /// A peer may send back what this node made before it lost its log: such an id is not given
-    /// again. One in the far future is a lie that would make all later ids lie, too, or end them:
-    /// such an event is refused.
-    pub(crate) async fn receive(&self, received: Incoming<E>) -> Result<(), StoreError> {
-        let Incoming { peer, mut entries, up_to } = received;
-        let mut last_time = self.shared.last_time.lock().await;
-        let believable = self.now().shifted(DAY_MS).unwrap_or_default();
-        let own = |entry: &Entry<E>| *entry.meta.id.node() == self.shared.node_id;
-        entries.retain(|entry| {
-            let believed = !own(entry) || entry.meta.id.time() <= believable;
-            if !believed {
-                tracing::warn!(%peer, id = %entry.meta.id, "refused an event of this node from the future");
+    /// A peer may send back what this node made before it lost its log: such an id is not given again.
+    /// That moves ids, never the clock.
+    pub(crate) async fn receive(&self, received: Incoming<E>) -> Result<Received, StoreError> {
+        let Incoming { peer, entries, set_aside, up_to } = received;
+        let mut last = self.shared.last.lock().await;
+        let (kept, mut outcome) = self.make_room(set_aside);
+        if !kept.is_empty() {
+            self.shared.store.set_aside(kept).await?;
+        }
+        let own: Vec<_> = entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| *entry.meta.id.node() == self.shared.node_id)
+            .map(|(index, entry)| (index, entry.meta.id.time()))
+            .collect();
+        let stored = self.store_all(&mut last, entries, Some((&peer, up_to))).await?;
+        let tomorrow = tomorrow(self.now());
+        for (index, time) in own {
+            let is_new = stored.entries.get(index).is_some_and(Option::is_some);
+            outcome.has_twin |= is_new && time > self.shared.opened && time <= tomorrow;
+            // One from the far future would make all later ids lie, or end them.
+            if time <= tomorrow {
+                last.id = last.id.max(time);
             }
-            believed
+        }
+        Ok(outcome)
+    }
+
+    /// Counts what is to be set aside. Answers what there is room for, and tells of all.
+    fn make_room(&self, events: Vec<SetAside>) -> (Vec<SetAside>, Received) {
+        let mut received = Received::default();
+        let kept = events.into_iter().filter(|event| {
+            let has_room = self.quota().take(event);
+            let told = Refused::new(event.meta.id.clone(), event.reason.clone());
+            let list = if has_room { &mut received.set_aside } else { &mut received.refused };
+            list.push(told);
+            has_room
         });
-        let latest =
-            entries.iter().filter(|entry| own(entry)).map(|entry| entry.meta.id.time()).max();
-        self.store_all(&mut last_time, entries, Some((&peer, up_to))).await?;
-        *last_time = latest.map_or(*last_time, |latest| latest.max(*last_time));
+        let kept = kept.collect();
+        (kept, received)
+    }
+
+    /// The events of peers that this program cannot read, oldest first: at most 1,000 with 4 MiB of
+    /// each peer, and 10,000 with 32 MiB in all. Further ones are refused.
+    pub async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
+        self.shared.store.events_set_aside().await
+    }
+
+    /// Gives up events that are set aside.
+    pub async fn forget_set_aside(&self, ids: &[EventId]) -> Result<(), StoreError> {
+        self.shared.store.remove_set_aside(ids).await?;
+        self.quota().give_back(ids);
         Ok(())
     }
 
-    /// Must be called with the lock of the last time, which makes it the only call.
-    async fn store_all(
-        &self,
-        _writing: &mut Timestamp,
-        entries: Vec<Entry<E>>,
-        received: Option<(&NodeId, Added)>,
-    ) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError> {
-        let answers = self.shared.store.add(entries, received).await?;
-        if let Some(last) = answers.iter().flatten().last() {
-            self.shared.end.advance(last.meta.added);
-        }
-        Ok(answers)
+    /// The events that a peer did not take, oldest first, with the reasons: they are in this log, and
+    /// the peer has them not. At most 10,000; of further ones only a notice tells.
+    ///
+    /// [`SessionHandle::offer_again`](crate::SessionHandle::offer_again) sends them again.
+    pub async fn held_back(&self, peer: &NodeId) -> Result<Vec<Refused>, StoreError> {
+        self.shared.store.held_back(peer).await
     }
 
-    /// An id that this node never had: later than the last one, whatever the clock does.
-    fn next_id(&self, last_time: &mut Timestamp) -> Result<EventId, StoreError> {
-        let next = last_time.shifted(1).map(|next| next.max(self.now()));
-        *last_time = next.ok_or_else(|| StoreError::new("there are no more ids"))?;
-        Ok(EventId::new(*last_time, self.shared.node_id.clone()))
+    pub(crate) async fn hold_back(
+        &self,
+        peer: &NodeId,
+        mut events: Vec<Refused>,
+    ) -> Result<(), StoreError> {
+        let there = self.held_back(peer).await?.len();
+        events.truncate(MAX_HELD_BACK.saturating_sub(there));
+        self.shared.store.hold_back(peer, events).await
+    }
+
+    pub(crate) async fn release(&self, peer: &NodeId, ids: &[EventId]) -> Result<(), StoreError> {
+        self.shared.store.release(peer, ids).await
+    }
+
+    /// Whether something of a peer's is set aside.
+    pub(crate) fn sets_aside_some_of(&self, peer: &NodeId) -> bool {
+        self.quota().holds_some_of(peer)
+    }
+
+    /// What is set aside of a peer's and waits for the filters of a session with it.
+    pub(crate) async fn unjudged(
+        &self,
+        peer: &NodeId,
+    ) -> Result<(Vec<EventId>, Vec<Entry<E>>), StoreError> {
+        let events = self.set_aside().await?;
+        Ok(self
+            .readable(events, |event| event.unjudged && event.meta.source.as_ref() == Some(peer)))
+    }
+
+    /// Those of what is set aside that can be read and added.
+    fn readable(
+        &self,
+        events: Vec<SetAside>,
+        is_wanted: impl Fn(&SetAside) -> bool,
+    ) -> (Vec<EventId>, Vec<Entry<E>>) {
+        let read = |SetAside { event, meta, .. }: SetAside| {
+            let event = E::deserialize(&event).ok()?;
+            self.shared.event_limits.check(&event, &meta.extra).ok()?;
+            Some((meta.id.clone(), Entry::new(event, meta)))
+        };
+        events.into_iter().filter(is_wanted).filter_map(read).unzip()
+    }
+
+    /// Adds these entries, which were set aside, and sets aside no longer what has these ids.
+    pub(crate) async fn take_up(
+        &self,
+        ids: &[EventId],
+        entries: Vec<Entry<E>>,
+    ) -> Result<(), StoreError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut last = self.shared.last.lock().await;
+        self.store_all(&mut last, entries, None).await?;
+        self.forget_set_aside(ids).await
+    }
+
+    /// Nothing panics while the lock is held.
+    fn quota(&self) -> MutexGuard<'_, Quota> {
+        self.shared.quota.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Must be called with the lock of what was given last, which makes it the only call.
+    async fn store_all(
+        &self,
+        _writing: &mut Last,
+        entries: Vec<Entry<E>>,
+        received: Option<(&NodeId, Added)>,
+    ) -> Result<Stored<E>, StoreError> {
+        let stored = self.shared.store.add(entries, received).await?;
+        if let Some(last) = stored.entries.iter().flatten().last() {
+            self.shared.end.advance(last.meta.added);
+        }
+        Ok(stored)
+    }
+
+    /// The next id: later than the last one, whatever the clock does.
+    fn next_id(&self, last: &mut Last, now: Timestamp) -> Result<EventId, StoreError> {
+        last.id = match last.id.shifted(1) {
+            Some(next) => next.max(now),
+            // After the last id that there can be, those that are free.
+            None if now < last.id => now,
+            None => return Err(StoreError::new("there are no more ids")),
+        };
+        Ok(EventId::new(last.id, self.shared.node_id.clone()))
     }
 }
 
+impl Last {
+    /// The time of an event that is made now. It follows the clock, so that a clock that was wrong once
+    /// does not make all later times wrong; but where the clock only steps back a little, events stay in
+    /// their order.
+    fn next_time(&mut self, now: Timestamp) -> Timestamp {
+        let stepped_back = self.time.since(now);
+        if !(0..=SMALL_STEP_MS).contains(&stepped_back) {
+            self.time = now;
+        }
+        self.time
+    }
+}
+
+/// So many events are held back from one peer, at most.
+const MAX_HELD_BACK: usize = 10_000;
+
+/// A clock that is corrected by no more than this many milliseconds does not move times back.
+const SMALL_STEP_MS: i64 = 1_000;
+
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// A day later, or the last moment that there is.
+fn tomorrow(now: Timestamp) -> Timestamp {
+    let last = Timestamp::new(MAX_SAFE_INTEGER).unwrap_or(now);
+    now.shifted(DAY_MS).unwrap_or(last)
+}
 
 impl<E> Clone for Log<E> {
     fn clone(&self) -> Self {

@@ -2,13 +2,21 @@
 
 mod clock;
 mod end;
+mod error;
 mod follow;
+mod known;
 #[expect(clippy::module_inception, reason = "the log's own file, beside its parts")]
 mod log;
+mod options;
+mod quota;
 mod withheld;
 
 pub use clock::Clock;
 pub(crate) use end::End;
+pub use error::AddError;
 pub use follow::Follow;
+pub(crate) use known::{Alarm, Presence};
 pub use log::Log;
+pub(crate) use log::Received;
+pub use options::LogOptions;
 pub(crate) use withheld::Withheld;

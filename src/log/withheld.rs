@@ -1,10 +1,11 @@
-//! Which events a peer was not sent, because `out_filter` said no: what to look at again when the
-//! filter's answers have changed.
+//! Which events a peer does not have, because `out_filter` said no or it did not take them: what to look
+//! at again when the filter's answers have changed, or when they are offered again.
 
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use logux_codecs::Added;
+use logux_codecs::{Added, EventId};
 
 /// So many ranges are told apart. Above that the oldest are joined: what lies between two of them
 /// may then travel twice, and is added once.
@@ -22,6 +23,8 @@ struct Positions {
     known_up_to: u64,
     /// Some of the ranges are to be looked at again.
     reevaluating: bool,
+    /// What the peer did not take, and is to be offered again then.
+    offered: HashSet<EventId>,
 }
 
 impl Withheld {
@@ -56,6 +59,28 @@ impl Withheld {
         }
     }
 
+    /// The peer does not have this one, though all around it may be delivered; it is offered again.
+    pub(crate) fn offer(&self, added: Added, id: EventId) {
+        let mut positions = self.positions();
+        positions.insert(added.value()..=added.value());
+        positions.offered.insert(id);
+    }
+
+    /// Whether something that the peer did not take is offered again.
+    pub(crate) fn offers_some(&self) -> bool {
+        !self.positions().offered.is_empty()
+    }
+
+    /// Whether an event that the peer did not take is offered again.
+    pub(crate) fn is_offered(&self, id: &EventId) -> bool {
+        self.positions().offered.contains(id)
+    }
+
+    /// The peer did not take this one again.
+    pub(crate) fn withdraw(&self, id: &EventId) {
+        self.positions().offered.remove(id);
+    }
+
     /// Wants all looked at again. `false` if there is nothing to look at.
     pub(crate) fn reevaluate(&self) -> bool {
         let mut positions = self.positions();
@@ -74,7 +99,9 @@ impl Withheld {
     }
 
     pub(crate) fn finish_reevaluation(&self) {
-        self.positions().reevaluating = false;
+        let mut positions = self.positions();
+        positions.reevaluating = false;
+        positions.offered.clear();
     }
 
     /// The last position that can be skipped in a reevaluation that has come to `after`.

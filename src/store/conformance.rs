@@ -20,7 +20,8 @@ use futures_util::future::join;
 use logux_codecs::{Added, EventId, NodeId, Timestamp, Value};
 use logux_transports::rt::yield_now;
 
-use super::contract::Store;
+use super::contract::{Store, Stored};
+use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::{Draft, Entry};
 
@@ -35,6 +36,8 @@ pub async fn store<S: Store<Value>>(make: impl AsyncFn() -> S) {
     remembers_who_was_dialled(&make().await).await;
     has_an_identity(&make().await, &make().await).await;
     knows_the_last_id_of_a_node(&make().await).await;
+    keeps_what_is_set_aside(&make().await).await;
+    keeps_what_is_held_back(&make().await).await;
 }
 
 /// Contract 1: with one event in a call, with many and with none.
@@ -63,6 +66,12 @@ pub async fn an_id_is_added_once(store: &impl Store<Value>) {
     let answers = add(store, vec![second, entry("a", 2, 1), first.clone()]).await;
     let added: Vec<bool> = answers.iter().map(Option::is_some).collect();
     assert_eq!(added, [false, true, false], "an id that the store has");
+    let stored = store.add(vec![first.clone()], None).await.expect("adding works");
+    assert_eq!(
+        stored.known,
+        std::slice::from_ref(&first),
+        "an event with a known id is not given back"
+    );
     assert_eq!(last_added(store).await, 3, "an id that repeats takes a position");
     let kept = by_id(store, &first.meta.id).await.expect("an event is found by its id");
     assert_eq!(kept.event, first.event, "a repeated id changes the event");
@@ -77,7 +86,7 @@ pub async fn a_batch_is_one_transaction(store: &impl Store<Value>) {
     let batch = vec![entry("peer", 1, 1), entry("peer", 2, 2)];
     let ids: Vec<EventId> = batch.iter().map(|entry| entry.meta.id.clone()).collect();
     let answers = store.add(batch.clone(), Some((&peer, position(7)))).await;
-    assert_eq!(answers.expect("adding works").len(), 2);
+    assert_eq!(answers.expect("adding works").entries.len(), 2);
     for id in &ids {
         assert!(by_id(store, id).await.is_some(), "an event of a batch is missing");
     }
@@ -223,6 +232,42 @@ pub async fn knows_the_last_id_of_a_node(store: &impl Store<Value>) {
     assert_eq!(last("c").await, None);
 }
 
+/// Contract 10: each id once, oldest first, apart from the log, and gone once it is removed.
+pub async fn keeps_what_is_set_aside(store: &impl Store<Value>) {
+    let [one, two, three] = [3, 1, 2].map(|time| {
+        let Entry { event, meta } = entry("a", time, 1);
+        SetAside::new(event, meta, "unknown")
+    });
+    let all = async || store.events_set_aside().await.expect("reading works");
+    assert_eq!(all().await, [], "an empty store has set something aside");
+    store.set_aside(vec![one.clone(), two.clone()]).await.expect("setting aside works");
+    let again = SetAside { reason: "another".to_owned(), ..one.clone() };
+    store.set_aside(vec![again, three.clone()]).await.expect("setting aside works");
+    assert_eq!(all().await, [one.clone(), two.clone(), three.clone()]);
+    assert_eq!(last_added(store).await, 0, "what is set aside has a position");
+    assert!(by_id(store, &one.meta.id).await.is_none(), "what is set aside is in the log");
+    let ids = [two.meta.id.clone(), entry("b", 1, 1).meta.id];
+    store.remove_set_aside(&ids).await.expect("removing works");
+    assert_eq!(all().await, [one, three]);
+}
+
+/// Contract 11: each id once and per peer, oldest first, and gone once it is released.
+pub async fn keeps_what_is_held_back(store: &impl Store<Value>) {
+    let (peer, other) = (node("peer"), node("other"));
+    let [one, two, three] =
+        [3, 1, 2].map(|time| Refused::new(entry("a", time, 1).meta.id, "too large"));
+    let all = async |peer: &NodeId| store.held_back(peer).await.expect("reading works");
+    assert_eq!(all(&peer).await, [], "an empty store holds something back");
+    store.hold_back(&peer, vec![one.clone(), two.clone()]).await.expect("holding back works");
+    let again = Refused::new(one.id.clone(), "another");
+    store.hold_back(&peer, vec![again, three.clone()]).await.expect("holding back works");
+    assert_eq!(all(&peer).await, [one.clone(), two.clone(), three.clone()]);
+    assert_eq!(all(&other).await, [], "peers share what is held back");
+    store.release(&other, std::slice::from_ref(&one.id)).await.expect("releasing works");
+    store.release(&peer, std::slice::from_ref(&two.id)).await.expect("releasing works");
+    assert_eq!(all(&peer).await, [one, three]);
+}
+
 fn entry(name: &str, id_time: u64, event_time: u64) -> Entry<Value> {
     let time = |number| Timestamp::new(number).expect("a small number");
     let event = serde_json::json!({ "type": "kit", "n": id_time });
@@ -231,7 +276,7 @@ fn entry(name: &str, id_time: u64, event_time: u64) -> Entry<Value> {
         .reason("kit")
         .index("index")
         .extra("key", "value")
-        .into_entry(EventId::new(time(id_time), node(name)))
+        .into_entry(EventId::new(time(id_time), node(name)), Timestamp::ZERO)
 }
 
 fn entry_of((name, id_time, event_time): (&str, u64, u64)) -> Entry<Value> {
@@ -251,8 +296,10 @@ async fn add(
     entries: Vec<Entry<Value>>,
 ) -> Vec<Option<Arc<Entry<Value>>>> {
     let count = entries.len();
-    let answers = store.add(entries, None).await.expect("adding works");
+    let Stored { entries: answers, known } = store.add(entries, None).await.expect("adding works");
     assert_eq!(answers.len(), count, "not one answer for each event");
+    let added = answers.iter().flatten().count();
+    assert_eq!(known.len(), count - added, "an event is neither added nor given back");
     answers
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use logux_codecs::{Added, EventId, NodeId, Timestamp};
 
+use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::{Created, Entry};
 
@@ -32,18 +33,20 @@ use crate::entry::{Created, Entry};
 /// 8. `has_an_identity`: `epoch` is the same for as long as the store holds the same log, and another
 ///    one in another store.
 /// 9. `knows_the_last_id_of_a_node`: `last_time` is the largest time in the ids of a node's events.
+/// 10. `keeps_what_is_set_aside`: `events_set_aside` gives what was given to `set_aside` and not
+///     removed, each id once, oldest first; no reader of the log sees it.
+/// 11. `keeps_what_is_held_back`: `held_back` gives, per peer, what was given to `hold_back` and not
+///     released, each id once, oldest first.
 #[async_trait]
 pub trait Store<E>: Send + Sync + 'static {
     /// Adds events in one transaction, together with how far their sender's log has been received.
     ///
-    /// Answers for each event, in order: the entry with its new position, or `None` where the
-    /// store had its id already. `meta.added` of what is given has no meaning. With no events,
-    /// only sets the cursor.
+    /// `meta.added` of what is given has no meaning. With no events, only sets the cursor.
     async fn add(
         &self,
         entries: Vec<Entry<E>>,
         received: Option<(&NodeId, Added)>,
-    ) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError>;
+    ) -> Result<Stored<E>, StoreError>;
 
     /// At most `limit` events whose position is above `added`, in the order of their positions.
     async fn entries_after(
@@ -93,6 +96,36 @@ pub trait Store<E>: Send + Sync + 'static {
     /// The identity of the log that this store holds: drawn when the store was made, and kept as
     /// long as the log.
     async fn epoch(&self) -> Result<Epoch, StoreError>;
+
+    /// Keeps events of peers that this program cannot read, apart from the log. An id that is set aside
+    /// already stays as it is. The log bounds how much it sets aside. Kept as durably as the events.
+    async fn set_aside(&self, events: Vec<SetAside>) -> Result<(), StoreError>;
+
+    /// All events that are set aside, in the order in which they came.
+    async fn events_set_aside(&self) -> Result<Vec<SetAside>, StoreError>;
+
+    /// Removes events from those that are set aside: they were added, or nobody wants them.
+    async fn remove_set_aside(&self, ids: &[EventId]) -> Result<(), StoreError>;
+
+    /// Notes events that a peer did not take. An id that is held back from it already stays as it is.
+    /// The log bounds how many there are. Kept as durably as the cursors.
+    async fn hold_back(&self, peer: &NodeId, events: Vec<Refused>) -> Result<(), StoreError>;
+
+    /// All events that are held back from a peer, in the order in which they were noted.
+    async fn held_back(&self, peer: &NodeId) -> Result<Vec<Refused>, StoreError>;
+
+    /// Removes events from those that are held back from a peer: it took them, or nobody wants that.
+    async fn release(&self, peer: &NodeId, ids: &[EventId]) -> Result<(), StoreError>;
+}
+
+/// What became of the events that a store was given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored<E> {
+    /// For each event, in order: the entry with its new position, or `None` where the store had its id
+    /// already.
+    pub entries: Vec<Option<Arc<Entry<E>>>>,
+    /// The events whose ids the store had already, in order, as they were given.
+    pub known: Vec<Entry<E>>,
 }
 
 /// A store could not do what it was asked for.

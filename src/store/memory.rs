@@ -1,11 +1,12 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use logux_codecs::{Added, Counter, EventId, NodeId, Timestamp};
 
-use super::contract::{Store, StoreError};
+use super::contract::{Store, StoreError, Stored};
+use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::{Created, Entry};
 
@@ -27,6 +28,8 @@ struct State<E> {
     cursors: HashMap<NodeId, Cursors>,
     dialled: Option<NodeId>,
     epoch: Epoch,
+    set_aside: ById<SetAside>,
+    held_back: HashMap<NodeId, ById<Refused>>,
 }
 
 impl<E> MemoryStore<E> {
@@ -46,6 +49,8 @@ impl<E> MemoryStore<E> {
                 cursors: HashMap::new(),
                 dialled: None,
                 epoch,
+                set_aside: ById::default(),
+                held_back: HashMap::new(),
             }),
         }
     }
@@ -57,9 +62,11 @@ impl<E> MemoryStore<E> {
 }
 
 impl<E> State<E> {
-    fn add(&mut self, mut entry: Entry<E>) -> Option<Arc<Entry<E>>> {
+    /// Adds an entry, unless its id is known: then it goes to those.
+    fn add(&mut self, mut entry: Entry<E>, known: &mut Vec<Entry<E>>) -> Option<Arc<Entry<E>>> {
         let index = self.added.len();
         if !self.ids.insert(&mut entry.meta.id, index) {
+            known.push(entry);
             return None;
         }
         entry.meta.added = Added::ZERO.plus(index as u64 + 1);
@@ -79,6 +86,41 @@ impl<E> State<E> {
             self.sorted = true;
         }
         &self.created
+    }
+}
+
+/// Things that have an id, each once, in the order in which they came.
+struct ById<T> {
+    order: BTreeMap<u64, T>,
+    places: HashMap<EventId, u64>,
+    next: u64,
+}
+
+impl<T: Clone> ById<T> {
+    fn insert(&mut self, id: EventId, thing: T) {
+        if let hash_map::Entry::Vacant(place) = self.places.entry(id) {
+            place.insert(self.next);
+            self.order.insert(self.next, thing);
+            self.next += 1;
+        }
+    }
+
+    fn remove(&mut self, ids: &[EventId]) {
+        for id in ids {
+            if let Some(place) = self.places.remove(id) {
+                self.order.remove(&place);
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<T> {
+        self.order.values().cloned().collect()
+    }
+}
+
+impl<T> Default for ById<T> {
+    fn default() -> Self {
+        Self { order: BTreeMap::new(), places: HashMap::new(), next: 0 }
     }
 }
 
@@ -156,14 +198,15 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
         &self,
         entries: Vec<Entry<E>>,
         received: Option<(&NodeId, Added)>,
-    ) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError> {
+    ) -> Result<Stored<E>, StoreError> {
         let mut state = self.state();
-        let added = entries.into_iter().map(|entry| state.add(entry)).collect();
+        let mut known = Vec::new();
+        let added = entries.into_iter().map(|entry| state.add(entry, &mut known)).collect();
         if let Some((peer, received)) = received {
             let cursors = state.cursors.entry(peer.clone()).or_default();
             cursors.received = cursors.received.max(received);
         }
-        Ok(added)
+        Ok(Stored { entries: added, known })
     }
 
     async fn entries_after(
@@ -237,6 +280,43 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
 
     async fn epoch(&self) -> Result<Epoch, StoreError> {
         Ok(self.state().epoch)
+    }
+
+    async fn set_aside(&self, events: Vec<SetAside>) -> Result<(), StoreError> {
+        let mut state = self.state();
+        for event in events {
+            state.set_aside.insert(event.meta.id.clone(), event);
+        }
+        Ok(())
+    }
+
+    async fn events_set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
+        Ok(self.state().set_aside.all())
+    }
+
+    async fn remove_set_aside(&self, ids: &[EventId]) -> Result<(), StoreError> {
+        self.state().set_aside.remove(ids);
+        Ok(())
+    }
+
+    async fn hold_back(&self, peer: &NodeId, events: Vec<Refused>) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let held_back = state.held_back.entry(peer.clone()).or_default();
+        for event in events {
+            held_back.insert(event.id.clone(), event);
+        }
+        Ok(())
+    }
+
+    async fn held_back(&self, peer: &NodeId) -> Result<Vec<Refused>, StoreError> {
+        Ok(self.state().held_back.get(peer).map_or_else(Vec::new, ById::all))
+    }
+
+    async fn release(&self, peer: &NodeId, ids: &[EventId]) -> Result<(), StoreError> {
+        if let Some(held_back) = self.state().held_back.get_mut(peer) {
+            held_back.remove(ids);
+        }
+        Ok(())
     }
 }
 

@@ -101,7 +101,7 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                     }
                     ended
                 }
-                Err(error) => Ended { result: Err(error), closed_here: false, synchronized: false },
+                Err(error) => Ended { result: Err(error), closed_here: false, progressed: false },
             };
             let is_final = ended.result.as_ref().is_err_and(|error| !error.is_transient());
             show_offline(&self.log, reporter).await;
@@ -115,7 +115,7 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                     Wish::Reconnect => true,
                     Wish::Close => break,
                 },
-                again = self.transport.retry(ended.synchronized) => again,
+                again = self.transport.retry(ended.progressed) => again,
                 () = show_what_waits(&self.log, reporter) => false,
             };
             if !again {
@@ -133,7 +133,8 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
     ) -> Result<(Link<T::Sender, T::Receiver>, Config), Error> {
         // Before the link: a peer does not wait for a token to be fetched.
         let credentials = self.options.produce_credentials().await?;
-        let link = self.transport.open(format::<C>(), self.options.limits.frame).await;
+        let max_frame = self.options.limits_in::<C>(self.log.event_limits()).frame;
+        let link = self.transport.open(format::<C>(), max_frame).await;
         let link = link.map_err(Error::Link)?;
         // The last node that answered will probably do so again.
         let expected = self.log.dialled().await?;

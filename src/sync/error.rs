@@ -1,7 +1,7 @@
 use std::io;
 use std::time::Duration;
 
-use logux_codecs::{Added, EventId, NodeId, ProtocolError, shown};
+use logux_codecs::{Added, NodeId, ProtocolError, Value, shown};
 
 use crate::store::StoreError;
 
@@ -32,6 +32,21 @@ pub enum Error {
     /// The peer refused this node, or complained about it.
     #[error("the peer answered with an error")]
     Received(#[source] ProtocolError),
+    /// The peer does not accept how this node introduces itself: it would answer the same each time.
+    #[error(
+        "the peer does not accept how this node introduces itself; both nodes must use the same codec, \
+         and names of their own"
+    )]
+    NotAccepted(#[source] ProtocolError),
+    /// The first thing that the peer said is not in the format of this node.
+    #[error("the peer does not speak {format}; both nodes must use the same codec")]
+    OtherFormat {
+        /// The codec's name.
+        format: &'static str,
+        /// What the codec says of it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The peer did not answer in time.
     #[error("the peer was silent for {} ms", .0.as_millis())]
     Silent(Duration),
@@ -49,17 +64,6 @@ pub enum Error {
     /// This node's own store failed. Nothing that it did not keep was confirmed.
     #[error("this node's log failed")]
     Store(#[from] StoreError),
-    /// An event cannot be written in the format of the connection.
-    #[error("the event {id} cannot be written as {format}")]
-    Encode {
-        /// The event.
-        id: EventId,
-        /// The codec's name.
-        format: &'static str,
-        /// What the codec says of it.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
     /// A message other than `sync` cannot be written in the format of the connection.
     #[error("a message cannot be written as {format}")]
     Message {
@@ -68,16 +72,6 @@ pub enum Error {
         /// What the codec says of it.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// An event is longer than the longest frame that may be sent.
-    #[error("the event {id} has {bytes} bytes, but a frame may have only {limit}")]
-    EventTooLarge {
-        /// The event.
-        id: EventId,
-        /// The bytes of the frame that would carry it.
-        bytes: usize,
-        /// [`Limits::frame`](crate::Limits::frame) of the session, in bytes.
-        limit: usize,
     },
     /// A callback of the user's failed or panicked. What it was asked about is neither confirmed nor
     /// passed over.
@@ -93,6 +87,9 @@ pub enum Error {
     #[error("the credentials could not be made")]
     Credentials(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
+
+/// The error of a node whose callback failed, with the name of the callback. The protocol has none for it.
+const CALLBACK_FAILED: &str = "callback-failed";
 
 /// What a peer did that the protocol does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,14 +108,24 @@ pub enum Misbehaviour {
     #[error("it confirmed {0}, which was not waiting for that")]
     Unsent(Added),
     /// It says that it is this node.
-    #[error("it calls itself by this node's own name {0}")]
+    #[error("it calls itself by this node's own name {0}; give each node a name of its own")]
     SameNode(NodeId),
-    /// An event's time lies before 1970 or beyond what a number can hold.
-    #[error("it sent an event with a time out of range")]
+    /// A time in its introduction lies before 1970 or beyond what a number can hold, or its clock is a
+    /// hundred years off.
+    #[error("it sent a time out of range")]
     TimeOutOfRange,
+    /// An event's time lies before 1970 or beyond what a number can hold.
+    #[error("event {place} of its message has a time out of range")]
+    EventTime {
+        /// Which event of the message it is, counted from 1.
+        place: usize,
+    },
     /// An event's id is not in the form of the connection's protocol.
-    #[error("it sent an event with an id of another version of the protocol")]
-    WrongId,
+    #[error("event {place} of its message has an id of another version of the protocol")]
+    WrongId {
+        /// Which event of the message it is, counted from 1.
+        place: usize,
+    },
     /// More messages, or longer ones, than needed to introduce oneself.
     #[error("it sent too much before it was authenticated")]
     TooMuchTooEarly,
@@ -130,19 +137,54 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Link(error) => error.kind() != io::ErrorKind::InvalidInput,
+            Self::Peer(what) => !matches!(what, Misbehaviour::SameNode(_)),
             Self::Frame { .. }
-            | Self::Peer(_)
             | Self::Silent(_)
             | Self::AnotherNode { .. }
             | Self::Credentials(_)
             | Self::LogReplaced => true,
             Self::Refused(error) | Self::Received(error) => !error.is_fatal(),
-            Self::Store(_)
-            | Self::Encode { .. }
+            Self::NotAccepted(_)
+            | Self::OtherFormat { .. }
+            | Self::Store(_)
             | Self::Message { .. }
-            | Self::EventTooLarge { .. }
             | Self::Callback { .. } => false,
         }
+    }
+
+    /// Whether the link was lost, or nobody closed it: what is sent next may get through.
+    pub(crate) fn is_loss(&self) -> bool {
+        match self {
+            Self::Link(error) => error.kind() != io::ErrorKind::FileTooLarge,
+            Self::Silent(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the peer ended the connection because of what was sent to it, and would do so again: its
+    /// reason.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Received(error @ ProtocolError::WrongFormat(_)) => Some(error.to_string()),
+            Self::Received(ProtocolError::Other { kind, options }) if kind == CALLBACK_FAILED => {
+                Some(format!("the peer's callback {} failed", shown(&options.to_string())))
+            }
+            Self::Link(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                Some(error.to_string())
+            }
+            _ => None,
+        }
+    }
+
+    /// What to tell the peer of an error that is this node's own; `None` for all others.
+    pub(crate) fn own_fault(&self) -> Option<ProtocolError> {
+        let (kind, options) = match self {
+            Self::Callback { name, .. } => (CALLBACK_FAILED, Value::from(*name)),
+            Self::Store(_) => ("store-failed", Value::Null),
+            Self::Message { .. } => ("internal-error", Value::Null),
+            _ => return None,
+        };
+        Some(ProtocolError::Other { kind: kind.to_owned(), options })
     }
 
     /// Whether the peer complained about this node, and not the other way round.
@@ -156,6 +198,15 @@ impl Error {
 }
 
 impl Misbehaviour {
+    /// The same, of an event of a message.
+    pub(crate) fn in_event(self, place: usize) -> Self {
+        match self {
+            Self::TimeOutOfRange => Self::EventTime { place },
+            Self::WrongId { .. } => Self::WrongId { place },
+            other => other,
+        }
+    }
+
     /// The error that the protocol has for it; `text` is the start of the message.
     pub(crate) fn to_protocol(&self, text: String) -> ProtocolError {
         match self {
@@ -165,8 +216,9 @@ impl Misbehaviour {
             | Self::Unsent(_)
             | Self::SameNode(_)
             | Self::TimeOutOfRange
-            | Self::WrongId
-            | Self::TooMuchTooEarly => ProtocolError::WrongFormat(text),
+            | Self::EventTime { .. }
+            | Self::WrongId { .. }
+            | Self::TooMuchTooEarly => ProtocolError::WrongFormat(format!("{self}: {text}")),
         }
     }
 }
@@ -181,12 +233,18 @@ pub(crate) fn bounded(
     error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> Box<dyn std::error::Error + Send + Sync> {
     let error = error.into();
-    let whole = std::iter::successors(Some(&*error as &dyn std::error::Error), |e| e.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>();
-    if whole.iter().all(|text| *text == shown(text)) {
+    if causes(&*error).all(|text| text == shown(&text)) {
         error
     } else {
-        shown(&whole.join(": ")).into()
+        shown(&with_causes(&*error)).into()
     }
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    causes(error).collect::<Vec<_>>().join(": ")
+}
+
+fn causes(error: &dyn std::error::Error) -> impl Iterator<Item = String> {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string)
 }

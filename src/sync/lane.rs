@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::future::pending;
 
 use futures_core::future::BoxFuture;
@@ -30,6 +31,38 @@ impl<T> Lane<T> {
             }
             None => pending().await,
         }
+    }
+}
+
+/// What is asked for now and then, one piece of work after the other.
+pub(crate) struct Errands<T> {
+    lane: Lane<T>,
+    waiting: VecDeque<BoxFuture<'static, T>>,
+}
+
+impl<T> Errands<T> {
+    /// Begins with this after all that was asked for before.
+    pub(crate) fn ask(&mut self, work: BoxFuture<'static, T>) {
+        if self.lane.is_free() {
+            self.lane.start(work);
+        } else {
+            self.waiting.push_back(work);
+        }
+    }
+
+    /// The next result. Cancel-safe.
+    pub(crate) async fn result(&mut self) -> T {
+        let result = self.lane.result().await;
+        if let Some(next) = self.waiting.pop_front() {
+            self.lane.start(next);
+        }
+        result
+    }
+}
+
+impl<T> Default for Errands<T> {
+    fn default() -> Self {
+        Self { lane: Lane::default(), waiting: VecDeque::new() }
     }
 }
 

@@ -23,7 +23,7 @@ mod server;
 mod session;
 mod state;
 
-pub use admission::{Login, RefusalLimit};
+pub use admission::{Access, Login, RefusalLimit};
 pub use base_sync::{BaseSync, ServerSync};
 pub use callbacks::CallbackError;
 pub use client_sync::ClientSync;
@@ -35,7 +35,7 @@ pub use options::SyncOptions;
 pub use peer::Peer;
 #[cfg(fuzzing)]
 pub use rules::fuzzing;
-pub use rules::{FarFuture, Role};
+pub use rules::{FarFuture, Role, Unreadable};
 pub use server::{RunningServer, Server, Shutdown};
 pub use session::{Diagnostics, Notices, Session, SessionEnded, SessionHandle, States};
 pub use state::State;

@@ -3,13 +3,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use logux_codecs::{Added, Event, Headers, Limits, Subprotocol, Value};
+use futures_util::FutureExt;
+use logux_codecs::{Added, Codec, Event, EventLimits, Headers, Limits, Subprotocol, Value};
 
-use super::admission::{Login, Policy, RefusalLimit};
+use super::admission::{Access, Login, Policy, RefusalLimit};
 use super::callbacks::{CallbackError, Credentials, Inward, Outward};
 use super::error::Error;
 use super::peer::Peer;
-use super::rules::{Config, FarFuture, Role};
+use super::rules::{Config, FarFuture, Role, Unreadable};
 use crate::entry::Entry;
 use crate::log::Log;
 
@@ -38,7 +39,9 @@ pub struct SyncOptions<E> {
     pub(crate) admission: Policy,
     pub(crate) inward: Inward<E>,
     pub(crate) outward: Outward<E>,
-    pub(crate) limits: Limits,
+    /// `None`: as long frames as the longest event needs.
+    limits: Option<Limits>,
+    unreadable: Unreadable,
     pub(crate) max_frame_before_auth: usize,
     subprotocol: Option<Subprotocol>,
     fix_time: bool,
@@ -59,7 +62,8 @@ impl<E> Default for SyncOptions<E> {
             admission: Policy::default(),
             inward: Inward::default(),
             outward: Outward::default(),
-            limits: Limits::default(),
+            limits: None,
+            unreadable: Unreadable::default(),
             max_frame_before_auth: 64 << 10,
             subprotocol: None,
             fix_time: false,
@@ -106,17 +110,33 @@ impl<E> SyncOptions<E> {
         self
     }
 
-    /// Checks the peer: `true` lets it in, `false` answers `wrong-credentials`. Without it,
-    /// everybody is let in.
+    /// Checks the peer, and says who it is. Without it, everybody is let in.
+    ///
+    /// **Bind the name to the credentials**: check that this token may use this node id, not only that
+    /// the token is a good one. Whoever can take another client's name can add events as that client.
+    ///
+    /// `true` lets a peer in. Where it connected to this node it is then a client, whose events must be
+    /// its own: of the same user and client, from any tab. A mesh or a backbone, whose nodes pass on the
+    /// events of others, answers [`Access::relay`]. `false` answers `wrong-credentials`.
+    ///
+    /// ```
+    /// # use logux_sync::{SyncOptions, Value};
+    /// # async fn token_of(user: &str) -> Option<String> { Some("secret".to_owned()) }
+    /// let options = SyncOptions::<Value>::new().auth(async |login| {
+    ///     let Some(user) = login.user_id() else { return false };
+    ///     let token = token_of(user).await;
+    ///     token.is_some_and(|token| login.token_is(&token))
+    /// });
+    /// ```
     ///
     /// Nothing that the peer sends is read while it runs, and it has to finish within the
     /// [`timeout`](Self::timeout); it is dropped then, as it is when the session ends.
     pub fn auth<F, A>(mut self, auth: F) -> Self
     where
         F: Fn(Login) -> A + Send + Sync + 'static,
-        A: Future<Output = bool> + Send + 'static,
+        A: Future<Output: Into<Access>> + Send + 'static,
     {
-        self.admission.auth = Some(Arc::new(move |login| Box::pin(auth(login))));
+        self.admission.auth = Some(Arc::new(move |login| Box::pin(auth(login).map(Into::into))));
         self
     }
 
@@ -277,20 +297,28 @@ impl<E> SyncOptions<E> {
         self
     }
 
-    /// How much one message may ask of this node: by default 1 MiB of its frame, 64 levels, 10,000
-    /// events and 100,000 objects. A message above a limit is refused, and ends the connection. Frames that are sent keep to
-    /// [`Limits::frame`], too: it must not be above what the peer takes.
+    /// How much one message may ask of this node: by default 64 levels, 10,000 events, 100,000 objects,
+    /// and a frame of 1 MiB or of what the longest event needs in the codec, if that is more (XML: 2.3
+    /// MiB). A message above a limit is refused, and ends the connection. Frames that are sent keep to
+    /// [`Limits::frame`], too: it must not be above what the peer takes. An event that does not fit is held
+    /// back from the peer.
     ///
     /// A JavaScript node of protocol 5 sends everything that it did without a connection in one
     /// message, and again with each connection if that is refused: a server for such nodes raises
     /// `frame` and `events` to what they may hold.
     ///
     /// ```
-    /// # use logux_sync::{Limits, SyncOptions, Value};
+    /// use logux_sync::{Limits, SyncOptions, Value};
     /// let options = SyncOptions::<Value>::new().limits(Limits::default().frame(4 << 20));
     /// ```
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits.events(limits.events.max(1));
+        self.limits = Some(limits.events(limits.events.max(1)));
+        self
+    }
+
+    /// What to do with the peer's events that this program cannot read: see [`Unreadable`].
+    pub fn unreadable(mut self, policy: Unreadable) -> Self {
+        self.unreadable = policy;
         self
     }
 
@@ -307,9 +335,10 @@ impl<E> SyncOptions<E> {
         self
     }
 
-    /// How many messages with events may wait for their confirmation: 8.
+    /// How many messages with events may wait for their confirmation: 8, and at most 100. Of each event
+    /// of such a message its id is kept in memory.
     pub fn window(mut self, batches: usize) -> Self {
-        self.window = batches.max(1);
+        self.window = batches.clamp(1, 100);
         self
     }
 }
@@ -321,6 +350,17 @@ impl<E> SyncOptions<E> {
             Some(credentials) => Ok(Some(credentials.produce().await?)),
             None => Ok(None),
         }
+    }
+
+    /// How much one message may ask, in this codec.
+    pub(crate) fn limits_in<C: Codec>(&self, events: EventLimits) -> Limits {
+        self.limits_of(events, C::EXPANSION)
+    }
+
+    /// How much one message may ask, in a codec of this expansion.
+    pub(crate) fn limits_of(&self, events: EventLimits, expansion: usize) -> Limits {
+        let limits = Limits::default();
+        self.limits.unwrap_or(limits.frame(limits.frame.max(events.frame(expansion))))
     }
 
     /// What a connection is started with. `synced`: see [`Config`].
@@ -344,7 +384,6 @@ impl<E> SyncOptions<E> {
             headers: self.headers.clone(),
             fix_time: self.fix_time,
             time_fix: None,
-            filtered: self.outward.filter.is_some(),
             synced_override: self.admission.synced,
             timeout: self.timeout,
             ping: match role {
@@ -354,6 +393,7 @@ impl<E> SyncOptions<E> {
             max_early_bytes: self.max_frame_before_auth,
             window: self.window,
             far_future: self.far_future,
+            unreadable: self.unreadable,
             synced,
         }
     }

@@ -22,14 +22,20 @@ use crate::log::Log;
 /// several: see [`Server::new`].
 ///
 /// ```no_run
-/// use logux_sync::{Json, Log, MemoryStore, Server, SyncOptions, WebSocketListener};
+/// use logux_sync::{Json, Log, MemoryStore, Open, Server, SyncOptions, WebSocketListener};
 ///
 /// # #[derive(serde::Serialize, serde::Deserialize)] struct Todo;
+/// # async fn token_of(user: &str) -> Option<String> { None }
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-/// let log = Log::<Todo>::open("server".parse()?, MemoryStore::new()).await?;
+/// // `Open` passes on what clients of other versions send, as it came.
+/// let log = Log::<Open<Todo>>::open("server".parse()?, MemoryStore::new()).await?;
 /// let listener = WebSocketListener::bind("127.0.0.1:31337").await?;
 /// let server = Server::new(&log, Json, listener)
-///     .options(SyncOptions::new().auth(async |login| login.token_is("secret")))
+///     .options(SyncOptions::new().auth(async |login| {
+///         // The token of that user, not just any good one.
+///         let Some(user) = login.user_id() else { return false };
+///         token_of(user).await.is_some_and(|token| login.token_is(&token))
+///     }))
 ///     .start();
 /// tokio::signal::ctrl_c().await?;
 /// server.shutdown(std::time::Duration::from_secs(10)).await;
@@ -116,9 +122,10 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
         connections: Connections,
     ) -> io::Result<Shutdown> {
         let mut tasks = JoinSet::new();
-        let mut formats = Formats(Vec::new());
+        let mut formats = Formats { formats: Vec::new(), expansion: 0 };
         self.codecs.find(&mut formats);
-        let Formats(formats) = formats;
+        let Formats { formats, expansion } = formats;
+        let max_frame = self.options.limits_of(self.log.event_limits(), expansion).frame;
         let ended = loop {
             tokio::select! {
                 biased;
@@ -127,7 +134,7 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
                 Some(done) = tasks.join_next_with_id() => {
                     lock(&connections).remove(&report(&done));
                 }
-                accepted = self.listener.accept(&formats, self.options.limits.frame),
+                accepted = self.listener.accept(&formats, max_frame),
                     if tasks.len() < self.max_connections => match accepted {
                     Ok(link) => {
                         let (handle, stop, commands, reporter) =
@@ -174,14 +181,18 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
     }
 }
 
-/// Lists what the codecs write.
-struct Formats(Vec<Format>);
+/// Lists what the codecs write, and the largest of their expansions.
+struct Formats {
+    formats: Vec<Format>,
+    expansion: usize,
+}
 
 impl CodecVisitor for Formats {
     type Output = ();
 
     fn visit<C: Codec>(&mut self, _: &C) -> Option<()> {
-        self.0.push(format::<C>());
+        self.formats.push(format::<C>());
+        self.expansion = self.expansion.max(C::EXPANSION);
         None
     }
 }

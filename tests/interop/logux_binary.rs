@@ -6,8 +6,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use logux_sync::codecs::{Counter, Protocol};
 use logux_sync::{
-    Added, ClientSync, Draft, EventId, Log, LoguxBinary, MemoryStore, Reconnect, RunningServer,
-    Server, Session, State, Subprotocol, SyncOptions, Value, WebSocket, WebSocketListener,
+    Access, Added, ClientSync, Draft, EventId, Log, LoguxBinary, MemoryStore, Reconnect,
+    RunningServer, Server, Session, State, Subprotocol, SyncOptions, Value, WebSocket,
+    WebSocketListener,
 };
 use serde_json::json;
 
@@ -198,6 +199,8 @@ impl World {
         }
         let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
         self.proxy.lead_to(Some(listener.local_addr().unwrap()));
+        // The clients bring events of other authors, too.
+        let options = options.auth(async |_| Access::relay());
         let server = Server::new(&self.log, LoguxBinary::new(), listener).options(options);
         self.ours = Some(Ours::Server { _running: server.start() });
         for (peer, binary) in self.peers.iter_mut().zip([true, false]) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use logux_sync::codecs::Protocol;
 use logux_sync::{
-    ClientSync, Draft, EventId, Json, Log, MemoryStore, MessagePack, Reconnect, Server, State,
-    Value, WebSocket, WebSocketListener,
+    Access, ClientSync, Draft, EventId, Json, Log, MemoryStore, MessagePack, Reconnect, Server,
+    State, SyncOptions, Value, WebSocket, WebSocketListener,
 };
 use serde_json::json;
 
@@ -75,7 +75,9 @@ async fn clients_in_json_and_in_message_pack_of_one_server_hold_the_same() {
         add(&log, &mut peers, 0).await;
         let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap());
-        let _server = Server::new(&log, (Json, MessagePack), listener).start();
+        // The clients bring events of other authors, too.
+        let options = SyncOptions::new().auth(async |_| Access::relay());
+        let _server = Server::new(&log, (Json, MessagePack), listener).options(options).start();
         for (peer, packed) in peers.iter_mut().zip([true, false]) {
             peer.ask("client", json!({ "url": url, "messagePack": packed })).await;
         }

@@ -1,5 +1,7 @@
 //! The table of faults. The hazards are those of the original, by the numbers of the project's
-//! research: A what is confirmed, B cursors, C what comes twice, D connections, E time, F filters.
+//! research: A what is confirmed, B cursors, C what comes twice, D connections, E time, F filters. Those
+//! of G are this library's own: 1 whose events are taken, 2 what is refused, 3 what a peer refuses by an
+//! error, 4 events that cannot be read, 5 ids that are taken or from the far future.
 //!
 //! Faults of stores are broken stores in `tests/simulation/store.rs`.
 
@@ -28,10 +30,10 @@ pub(crate) const FAULTS: &[Fault] = &[
             Edit {
                 file: "src/sync/rules/rules.rs",
                 is: "let received = live.sync(sync, now.clock)?;
-                    self.outputs.push_back(Output::Store(received));",
+                    self.outputs.push_back(Output::Store(received.incoming));",
                 becomes: "let added = sync.added;
                     let received = live.sync(sync, now.clock)?;
-                    self.outputs.push_back(Output::Store(received));
+                    self.outputs.push_back(Output::Store(received.incoming));
                     if PLANTED { self.send(Message::Synced(added)); }",
             },
             Edit {
@@ -229,8 +231,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "window without end",
         edits: &[Edit {
             file: "src/sync/rules/events.rs",
-            is: "live.unconfirmed.len() < self.config.window {",
-            becomes: "(live.unconfirmed.len() < self.config.window || PLANTED) {",
+            is: "live.unconfirmed.len() < window {",
+            becomes: "(live.unconfirmed.len() < window || PLANTED) {",
         }],
     },
     Fault {
@@ -267,9 +269,9 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "ids follow the clock",
         edits: &[Edit {
             file: "src/log/log.rs",
-            is: "*last_time = next.ok_or_else(",
-            becomes: "let next = if PLANTED { Some(self.now()) } else { next };
-                *last_time = next.ok_or_else(",
+            is: "Some(next) => next.max(now),",
+            becomes: "Some(_) if PLANTED && last.id.since(now) > 60_000 => now,
+                Some(next) => next.max(now),",
         }],
     },
     Fault {
@@ -316,9 +318,11 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "what was withheld counts as delivered when it is sent",
         edits: &[Edit {
             file: "src/sync/connection/outgoing.rs",
-            is: "known.withhold(up_to, &withheld);",
-            becomes: "known.withhold(up_to, &withheld);
-                if PLANTED { known.delivered(logux_codecs::Added::ZERO, up_to, &withheld); }",
+            is: "known.withhold(next.up_to, &next.withheld);",
+            becomes: "known.withhold(next.up_to, &next.withheld);
+                if PLANTED {
+                    known.delivered(logux_codecs::Added::ZERO, next.up_to, &next.withheld);
+                }",
         }],
     },
     Fault {
@@ -329,6 +333,172 @@ pub(crate) const FAULTS: &[Fault] = &[
             is: "let place = positions.place(added.value());",
             becomes: "let place = positions.place(added.value());
                 if PLANTED { return true; }",
+        }],
+    },
+    Fault {
+        hazard: "G1",
+        name: "a client adds events of others",
+        edits: &[Edit {
+            file: "src/sync/rules/whose.rs",
+            is: "Self::OwnClient => {",
+            becomes: "Self::OwnClient if PLANTED => Ok(()),
+                Self::OwnClient => {",
+        }],
+    },
+    Fault {
+        hazard: "G1",
+        name: "a client adds events of its server",
+        edits: &[Edit {
+            file: "src/sync/rules/whose.rs",
+            is: "Self::OwnClient if author == local => Err(",
+            becomes: "Self::OwnClient if author == local && PLANTED => Ok(()),
+                Self::OwnClient if author == local => Err(",
+        }],
+    },
+    Fault {
+        hazard: "G1",
+        name: "a client adds events of its user's other clients",
+        edits: &[Edit {
+            file: "src/sync/rules/whose.rs",
+            is: "author.client_id() == peer.client_id()",
+            becomes: "author.client_id() == peer.client_id()
+                || PLANTED && author.user_id() == peer.user_id()",
+        }],
+    },
+    Fault {
+        hazard: "G2",
+        name: "what is refused is not named",
+        edits: &[Edit {
+            file: "src/sync/rules/events.rs",
+            is: "for report in Report::of_refused(refused) {",
+            becomes: "let named = if PLANTED { Vec::new() } else { Report::of_refused(refused) };
+                for report in named {",
+        }],
+    },
+    Fault {
+        hazard: "G2",
+        name: "what is refused is not confirmed",
+        edits: &[Edit {
+            file: "src/sync/rules/live.rs",
+            is: "self.storing.push_back(Arrived::Sync(added));",
+            becomes: "if refused.is_empty() || !PLANTED {
+                    self.storing.push_back(Arrived::Sync(added));
+                }",
+        }],
+    },
+    Fault {
+        hazard: "G2",
+        name: "what is refused is not listed",
+        edits: &[Edit {
+            file: "src/sync/rules/events.rs",
+            is: "self.outputs.push_back(Output::HoldBack(refused.clone()));",
+            becomes: "if !PLANTED { self.outputs.push_back(Output::HoldBack(refused.clone())); }",
+        }],
+    },
+    Fault {
+        hazard: "G2",
+        name: "the cursor is stored before what is held back",
+        edits: &[Edit {
+            file: "src/sync/connection/intake.rs",
+            is: "let transaction = async move {",
+            becomes: "let transaction = async move {
+                if PLANTED && let Some((Move::Advance(sent), peer)) = &cursor {
+                    log.advance_sent(peer, *sent).await?;
+                }",
+        }],
+    },
+    Fault {
+        hazard: "G2",
+        name: "what is too large is lost and not named",
+        edits: &[Edit {
+            file: "src/sync/rules/live.rs",
+            is: "Arrival::Unfit(unfit) =>",
+            becomes: "Arrival::Unfit(_) if PLANTED => {}
+                Arrival::Unfit(unfit) =>",
+        }],
+    },
+    Fault {
+        hazard: "G3",
+        name: "what a peer refuses by an error is not narrowed down",
+        edits: &[Edit {
+            file: "src/sync/connection/connection.rs",
+            is: "self.log.known(&peer.node_id).suspect(up_to);",
+            becomes: "if !PLANTED { self.log.known(&peer.node_id).suspect(up_to); }",
+        }],
+    },
+    Fault {
+        hazard: "G3",
+        name: "what is held back is sent again",
+        edits: &[Edit {
+            file: "src/sync/connection/batch.rs",
+            is: "let stays = held_back.contains(id)",
+            becomes: "let stays = !PLANTED && held_back.contains(id)",
+        }],
+    },
+    Fault {
+        hazard: "G3",
+        name: "a second look offers what is held back",
+        edits: &[Edit {
+            file: "src/log/withheld.rs",
+            is: "self.positions().offered.contains(id)",
+            becomes: "let positions = self.positions();
+                positions.offered.contains(id) || PLANTED && positions.reevaluating",
+        }],
+    },
+    Fault {
+        hazard: "G4",
+        name: "what cannot be read is lost",
+        edits: &[Edit {
+            file: "src/sync/rules/live.rs",
+            is: "Unreadable::Keep => set_aside.push(",
+            becomes: "Unreadable::Keep if PLANTED => {}
+                        Unreadable::Keep => set_aside.push(",
+        }],
+    },
+    Fault {
+        hazard: "G4",
+        name: "what is set aside has no bound",
+        edits: &[Edit {
+            file: "src/log/quota.rs",
+            is: "(sum.events <= limit.events && sum.bytes <= limit.bytes).then_some(sum)",
+            becomes: "(PLANTED || sum.events <= limit.events && sum.bytes <= limit.bytes)
+                .then_some(sum)",
+        }],
+    },
+    Fault {
+        hazard: "G5",
+        name: "ids follow one from the far future",
+        edits: &[Edit {
+            file: "src/log/log.rs",
+            is: "if time <= tomorrow {",
+            becomes: "if time <= tomorrow || PLANTED {",
+        }],
+    },
+    Fault {
+        hazard: "G5",
+        name: "ids go on from the far future after a restart",
+        edits: &[Edit {
+            file: "src/log/log.rs",
+            is: "let last_id = if last_id <= tomorrow(opened) {",
+            becomes: "let last_id = if last_id <= tomorrow(opened) || PLANTED {",
+        }],
+    },
+    Fault {
+        hazard: "G5",
+        name: "times follow the ids",
+        edits: &[Edit {
+            file: "src/log/log.rs",
+            is: "self.time = now;",
+            becomes: "self.time = if PLANTED { self.id.max(now) } else { now };",
+        }],
+    },
+    Fault {
+        hazard: "G5",
+        name: "an event whose id is taken is lost",
+        edits: &[Edit {
+            file: "src/log/log.rs",
+            is: "if brought.contains(&place) {",
+            becomes: "if brought.contains(&place) || PLANTED {",
         }],
     },
 ];

@@ -245,7 +245,7 @@ async fn auth_has_a_time_limit_and_is_dropped_then<C: Cell>() {
         let guard = Dropped(Arc::clone(&count));
         async move {
             let _guard = guard;
-            std::future::pending().await
+            std::future::pending::<bool>().await
         }
     });
     let start = Instant::now();
@@ -423,6 +423,8 @@ async fn a_check_of_versions_that_panics_ends_its_own_session<C: Cell>() {
     let server = ServerSync::new(&log, C::CODEC, near).options(options.clone()).start();
     let mut bad = Peer::new::<C>(far);
     bad.send(r#"["connect",7,"bad",0,{"subprotocol":13}]"#).await;
+    let told = r#"["error","callback-failed","subprotocol_check"]"#;
+    assert_eq!(bad.next().await.as_deref(), Some(told));
     assert_eq!(bad.next().await, None);
     bad.hang_up().await;
     let error = server.ended().await.unwrap_err();
@@ -434,6 +436,8 @@ async fn a_check_of_versions_that_panics_ends_its_own_session<C: Cell>() {
     let _server = Server::new(&log, C::CODEC, listener).options(options).start();
     let mut bad = Peer::dial::<C>(&transport).await;
     bad.send(r#"["connect",7,"bad",0,{"subprotocol":13}]"#).await;
+    let told = r#"["error","callback-failed","subprotocol_check"]"#;
+    assert_eq!(bad.next().await.as_deref(), Some(told));
     assert_eq!(bad.next().await, None);
     let mut good = Peer::dial::<C>(&transport).await;
     good.send(r#"["connect",7,"good",0,{"subprotocol":14}]"#).await;

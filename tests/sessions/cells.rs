@@ -169,7 +169,7 @@ impl Wire {
                 let (service, listener) = HttpListener::mounted();
                 let client = InProcess { service };
                 let transport = LongPoll::over("http://localhost/", client).unwrap();
-                (AnyTransport::LongPoll(transport), AnyListener::LongPoll(listener))
+                (AnyTransport::LongPoll(Box::new(transport)), AnyListener::LongPoll(listener))
             }
         }
     }
@@ -180,7 +180,7 @@ impl Wire {
 pub(crate) enum AnyTransport {
     Memory(Memory),
     WebSocket(DuplexTransport),
-    LongPoll(LongPoll<InProcess>),
+    LongPoll(Box<LongPoll<InProcess>>),
 }
 
 impl Transport for AnyTransport {

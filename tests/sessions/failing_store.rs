@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use logux_sync::{
     Added, BaseSync, ClientSync, Clock, Created, Cursors, Entry, Epoch, Error, EventId, Log,
-    MemoryStore, NodeId, Role, Server, State, Store, StoreError, SyncOptions, Timestamp,
+    MemoryStore, NodeId, Refused, Role, Server, SetAside, State, Store, StoreError, Stored,
+    SyncOptions, Timestamp,
 };
 
 use crate::cells::Cell;
@@ -37,6 +38,11 @@ impl FailingStore {
         Arc::new(Self { memory: MemoryStore::new(), left: AtomicUsize::new(nth), fails })
     }
 
+    /// One write, of those that are either done or fail.
+    fn write(&self) -> Result<(), StoreError> {
+        if self.fails_now() { Err(StoreError::new("the disk is full")) } else { Ok(()) }
+    }
+
     fn fails_now(&self) -> bool {
         let before = self.left.load(Ordering::Relaxed);
         self.left.store(before.saturating_sub(1), Ordering::Relaxed);
@@ -50,7 +56,7 @@ impl Store<u64> for FailingStore {
         &self,
         entries: Vec<Entry<u64>>,
         received: Option<(&NodeId, Added)>,
-    ) -> Result<Vec<Option<Arc<Entry<u64>>>>, StoreError> {
+    ) -> Result<Stored<u64>, StoreError> {
         let fails = self.fails_now();
         if fails && self.fails == Fails::Before {
             return Err(StoreError::new("the disk is full"));
@@ -60,10 +66,36 @@ impl Store<u64> for FailingStore {
     }
 
     async fn advance_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError> {
-        if self.fails_now() {
-            return Err(StoreError::new("the disk is full"));
-        }
+        self.write()?;
         Store::<u64>::advance_sent(&self.memory, peer, sent).await
+    }
+
+    async fn set_aside(&self, events: Vec<SetAside>) -> Result<(), StoreError> {
+        self.write()?;
+        Store::<u64>::set_aside(&self.memory, events).await
+    }
+
+    async fn events_set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
+        Store::<u64>::events_set_aside(&self.memory).await
+    }
+
+    async fn remove_set_aside(&self, ids: &[EventId]) -> Result<(), StoreError> {
+        self.write()?;
+        Store::<u64>::remove_set_aside(&self.memory, ids).await
+    }
+
+    async fn hold_back(&self, peer: &NodeId, events: Vec<Refused>) -> Result<(), StoreError> {
+        self.write()?;
+        Store::<u64>::hold_back(&self.memory, peer, events).await
+    }
+
+    async fn held_back(&self, peer: &NodeId) -> Result<Vec<Refused>, StoreError> {
+        Store::<u64>::held_back(&self.memory, peer).await
+    }
+
+    async fn release(&self, peer: &NodeId, ids: &[EventId]) -> Result<(), StoreError> {
+        self.write()?;
+        Store::<u64>::release(&self.memory, peer, ids).await
     }
 
     async fn entries_after(
@@ -180,8 +212,12 @@ async fn run<C: Cell>(client_nth: usize, server_nth: usize, fails: Fails) -> boo
     let ended = (client.close().await, server.close().await);
     let failed = ended.0.is_err() || ended.1.is_err();
     for error in [ended.0, ended.1].into_iter().filter_map(Result::err) {
-        assert!(matches!(*error, Error::Store(_)), "{error}");
-        assert!(!error.is_transient());
+        // One node's store has failed, and it has told the other.
+        match &*error {
+            Error::Store(_) => assert!(!error.is_transient()),
+            Error::Received(told) => assert_eq!(told.kind(), "store-failed"),
+            other => panic!("{other}"),
+        }
     }
     assert!(synchronized || failed, "neither in step nor an error");
     cursors_are_true(&client_store, "client", &server_store, "server").await;

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use logux_sync::{
-    Added, BaseSync, ClientSync, Draft, Error, Log, MemoryStore, Reconnect, Role, RunningServer,
-    Server, ServerSync, Session, State, SyncOptions, Value, filters,
+    Added, BaseSync, ClientSync, Draft, Error, Log, MemoryStore, NodeId, Reconnect, Role,
+    RunningServer, Server, ServerSync, Session, State, SyncOptions, Value, filters,
 };
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::cells::Cell;
+use crate::cells::{AnyListener, Cell};
 use crate::scripted::Peer;
 
 on_every_cell! {
@@ -26,6 +26,8 @@ on_every_cell! {
     ready_made_filters,
     what_becomes_visible_is_sent_and_nothing_twice,
     a_review_that_is_cut_goes_on_with_the_next_connection,
+    a_review_offers_nothing_that_the_peer_did_not_take,
+    an_offer_that_is_cut_goes_on_with_the_next_connection,
 }
 
 async fn log(node: &str) -> Log<Value> {
@@ -408,4 +410,96 @@ async fn a_review_that_is_cut_goes_on_with_the_next_connection<C: Cell>() {
     let start = Instant::now();
     while !peer.next().await.unwrap().starts_with(r#"["pong""#) {}
     assert!(start.elapsed() < Duration::from_secs(1), "and nothing else comes");
+}
+
+/// A client that has one event, which the scripted server of its first connection does not take.
+async fn refused<C: Cell>(log: &Log<Value>) -> (Session, AnyListener, Peer) {
+    log.add(event(1)).await.unwrap();
+    let (transport, mut listener) = C::listen();
+    let transport = Reconnect::new(transport).max_delay(Duration::from_secs(1)).seed(1);
+    let options = SyncOptions::new().ping(None);
+    let client = ClientSync::new(log, C::CODEC, transport).options(options).start();
+    let mut server = accept::<C>(&mut listener).await;
+    assert!(server.next().await.unwrap().starts_with(r#"["sync",1,"#));
+    assert_eq!(server.next().await.unwrap(), r#"["ready",1]"#);
+    refuse(&mut server, &held(log).await).await;
+    assert_eq!(log.held_back(&server_id()).await.unwrap()[0].reason, "no");
+    (client, listener, server)
+}
+
+async fn accept<C: Cell>(listener: &mut AnyListener) -> Peer {
+    let mut server = Peer::accept::<C>(listener).await;
+    server.next().await.unwrap();
+    server.send(r#"["connected",7,"server",[1000,1000]]"#).await;
+    server
+}
+
+/// The id of the only event of a log.
+async fn held(log: &Log<Value>) -> String {
+    log.entries_after(Added::ZERO, 1).await.unwrap()[0].meta.id.to_string()
+}
+
+/// Names an event, and confirms what was sent.
+async fn refuse(server: &mut Peer, id: &str) {
+    server
+        .send(&json!(["debug", "error", format!("refused 1 events: {id} because no")]).to_string())
+        .await;
+    server.send(r#"["synced",1]"#).await;
+    sleep(Duration::from_secs(1)).await;
+}
+
+fn server_id() -> NodeId {
+    "server".parse().unwrap()
+}
+
+async fn is_silent(peer: &mut Peer) -> bool {
+    timeout(Duration::from_secs(5), peer.next()).await.is_err()
+}
+
+async fn a_review_offers_nothing_that_the_peer_did_not_take<C: Cell>() {
+    let log = log("client").await;
+    let (client, mut listener, mut server) = refused::<C>(&log).await;
+    client.reevaluate().await;
+    assert!(is_silent(&mut server).await, "it was refused on this connection");
+    server.hang_up().await;
+    let mut server = accept::<C>(&mut listener).await;
+    assert_eq!(server.next().await.unwrap(), r#"["ready",1]"#);
+    client.reevaluate().await;
+    assert!(is_silent(&mut server).await, "it was refused on an earlier one");
+    assert_eq!(log.held_back(&server_id()).await.unwrap().len(), 1);
+
+    client.offer_again().await;
+    assert!(server.next().await.unwrap().starts_with(r#"["sync",1,"#));
+    refuse(&mut server, &held(&log).await).await;
+    client.reevaluate().await;
+    assert!(is_silent(&mut server).await, "it was refused when it was offered again");
+    client.offer_again().await;
+    assert!(server.next().await.unwrap().starts_with(r#"["sync",1,"#));
+    server.send(r#"["synced",1]"#).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(log.held_back(&server_id()).await.unwrap(), []);
+    // There is nothing left to offer.
+    client.offer_again().await;
+    assert!(is_silent(&mut server).await);
+}
+
+async fn an_offer_that_is_cut_goes_on_with_the_next_connection<C: Cell>() {
+    let log = log("client").await;
+    let (client, mut listener, mut server) = refused::<C>(&log).await;
+    client.offer_again().await;
+    assert!(server.next().await.unwrap().starts_with(r#"["sync",1,"#));
+    server.hang_up().await;
+    let mut server = accept::<C>(&mut listener).await;
+    let mut offered = 0;
+    while let Ok(Some(frame)) = timeout(Duration::from_secs(5), server.next()).await {
+        offered += usize::from(frame.starts_with(r#"["sync",1,"#));
+    }
+    assert_eq!(offered, 1);
+    server.send(r#"["synced",1]"#).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(log.held_back(&server_id()).await.unwrap(), []);
+    server.hang_up().await;
+    let mut server = accept::<C>(&mut listener).await;
+    assert_eq!(server.next().await.unwrap(), r#"["ready",1]"#);
+    assert!(is_silent(&mut server).await, "it is done");
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use logux_sync::codecs::Protocol;
 use logux_sync::{
-    Added, ClientSync, Clock, Entry, Error, EventId, Log, MemoryStore, Misbehaviour, Server,
-    ServerSync, State, SyncOptions, Timestamp, Value,
+    Access, Added, ClientSync, Clock, Entry, Error, EventId, Log, MemoryStore, Misbehaviour,
+    Server, ServerSync, State, SyncOptions, Timestamp, Value,
 };
 use serde_json::json;
 
@@ -33,7 +33,8 @@ async fn ids(log: &Log<Value>) -> Vec<String> {
 async fn one_server_serves_both_and_they_see_each_others_events<C: Cell>() {
     let server_log = log("server").await;
     let (transport, listener) = C::listen();
-    let _server = Server::new(&server_log, C::CODEC, listener).start();
+    let options = SyncOptions::new().auth(async |_| Access::relay());
+    let _server = Server::new(&server_log, C::CODEC, listener).options(options).start();
 
     let mut old = Peer::dial::<C>(&transport).await;
     old.send(r#"["connect",5,"old",0]"#).await;
@@ -105,10 +106,14 @@ async fn an_opener_speaks_what_is_answered<C: Cell>() {
 
 async fn each_protocol_has_its_own_ids_and_messages<C: Cell>() {
     for (protocol, message, expected) in [
-        (5, r#"["sync",1,{"type":"a"},{"id":"1","time":0}]"#, Misbehaviour::WrongId),
-        (7, r#"["sync",1,{"type":"a"},{"id":1,"time":0}]"#, Misbehaviour::WrongId),
+        (5, r#"["sync",1,{"type":"a"},{"id":"1","time":0}]"#, Misbehaviour::WrongId { place: 1 }),
+        (7, r#"["sync",1,{"type":"a"},{"id":1,"time":0}]"#, Misbehaviour::WrongId { place: 1 }),
         // Before 1970.
-        (5, r#"["sync",1,{"type":"a"},{"id":-9007199254740991,"time":0}]"#, Misbehaviour::WrongId),
+        (
+            5,
+            r#"["sync",1,{"type":"a"},{"id":-9007199254740991,"time":0}]"#,
+            Misbehaviour::WrongId { place: 1 },
+        ),
         (5, r#"["ready",1]"#, Misbehaviour::UnknownMessage("ready".to_owned())),
     ] {
         let log = log("server").await;

@@ -8,12 +8,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use logux_sync::transports::{Format, Link};
 use logux_sync::{
-    Added, BaseSync, ClientSync, Clock, Codec, Cursors, Error, Headers, Log, MemoryStore, Notice,
+    Access, Added, BaseSync, ClientSync, Clock, Cursors, Error, Headers, Log, MemoryStore, Notice,
     ProtocolError, Reconnect, Role, Server, ServerSync, Session, State, Store, SyncOptions,
     Transport, Value,
 };
-use serde::ser::Error as _;
-use serde::{Deserialize, Serialize, Serializer};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -29,8 +27,6 @@ on_every_cell! {
     a_batch_has_at_most_100_events_and_a_window_at_most_8_batches,
     events_that_come_while_a_frame_is_sent_make_the_next_batch,
     large_events_are_spread_over_frames,
-    an_event_that_no_frame_can_hold_is_an_error_that_names_it,
-    an_event_that_cannot_be_written_is_an_error_that_names_it,
     after_a_loss_only_what_is_missing_travels,
     an_event_that_is_there_already_is_confirmed_and_not_added,
     each_sync_is_confirmed_once_and_in_order,
@@ -48,6 +44,7 @@ on_every_cell! {
     silence_is_asked_about_and_then_ended,
     who_does_not_read_costs_no_memory,
     a_server_that_lost_its_log_gets_it_back,
+    a_server_that_lost_its_log_gets_back_only_what_its_clients_made,
     a_client_that_lost_its_log_gets_it_back,
     a_lost_log_is_noticed_also_if_ready_counts_what_was_received_since,
     a_client_that_only_sends_is_not_taken_for_one_that_lost_its_log,
@@ -90,6 +87,11 @@ async fn events(log: &Log<Value>) -> Vec<(String, u64, Value)> {
 
 fn quick<T>(transport: T) -> Reconnect<T> {
     Reconnect::new(transport).max_delay(Duration::from_secs(1)).seed(1)
+}
+
+/// Takes events of any author.
+fn for_relays() -> SyncOptions<Value> {
+    SyncOptions::new().auth(async |_| Access::relay())
 }
 
 /// A server with an empty log, and a client that it has let in.
@@ -137,7 +139,7 @@ async fn events_travel_over_nodes_in_between_and_keep_their_names<C: Cell>() {
     let (to_c, c_listens) = C::listen();
     let _servers = (
         Server::new(&b, C::CODEC, b_listens).start(),
-        Server::new(&c, C::CODEC, c_listens).start(),
+        Server::new(&c, C::CODEC, c_listens).options(for_relays()).start(),
     );
     let first = ClientSync::new(&a, C::CODEC, to_b).start();
     let second = ClientSync::new(&b, C::CODEC, to_c).start();
@@ -261,50 +263,6 @@ async fn large_events_are_spread_over_frames<C: Cell>() {
     assert_eq!(seen, (0..10).collect::<Vec<_>>());
 }
 
-async fn an_event_that_no_frame_can_hold_is_an_error_that_names_it<C: Cell>() {
-    let log = log("client").await;
-    add(&log, 0..1).await;
-    let entry = log.add(json!({ "text": "x".repeat(2 << 20) })).await.unwrap();
-    let (near, far) = C::pair().await;
-    let client = BaseSync::new(&log, C::CODEC, Role::Opener, near).start();
-    let mut server = Peer::new::<C>(far);
-    server.next().await.unwrap();
-    server.send(CONNECTED).await;
-    // What comes before it arrives.
-    assert_eq!(numbers(&server.next().await.unwrap()), [0]);
-    assert_eq!(server.next().await, None);
-    server.hang_up().await;
-    let error = client.ended().await.unwrap_err();
-    assert!(!error.is_transient());
-    assert!(matches!(&*error, Error::EventTooLarge { id, .. } if *id == entry.meta.id), "{error}");
-}
-
-/// An event that no format can write.
-#[derive(Deserialize)]
-struct Unwritable(bool);
-
-impl Serialize for Unwritable {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0 { Err(S::Error::custom("never")) } else { serializer.serialize_bool(false) }
-    }
-}
-
-async fn an_event_that_cannot_be_written_is_an_error_that_names_it<C: Cell>() {
-    let log = Log::<Unwritable>::open("client".parse().unwrap(), MemoryStore::new()).await.unwrap();
-    log.add(Unwritable(false)).await.unwrap();
-    let bad = log.add(Unwritable(true)).await.unwrap();
-    let (near, far) = C::pair().await;
-    let client = BaseSync::new(&log, C::CODEC, Role::Opener, near).start();
-    let mut server = Peer::new::<C>(far);
-    server.next().await.unwrap();
-    server.send(CONNECTED).await;
-    while server.next().await.is_some() {}
-    server.hang_up().await;
-    let error = client.ended().await.unwrap_err();
-    let Error::Encode { id, format, .. } = &*error else { panic!("{error}") };
-    assert_eq!((id, *format), (&bad.meta.id, C::Codec::NAME));
-}
-
 async fn after_a_loss_only_what_is_missing_travels<C: Cell>() {
     let log = log("client").await;
     add(&log, 0..3).await;
@@ -413,6 +371,8 @@ async fn a_callback_that_panics_ends_its_own_session<C: Cell>() {
     let good = ClientSync::new(&client_log, C::CODEC, transport.clone()).start();
     let mut bad = Peer::dial::<C>(&transport).await;
     bad.send(r#"["connect",7,"bad",0]"#).await;
+    let fault = r#"["error","callback-failed","auth"]"#;
+    assert_eq!(bad.next().await.as_deref(), Some(fault));
     assert_eq!(bad.next().await, None);
     good.wait_for(State::Synchronized).await.unwrap();
     drop((bad, good));
@@ -643,6 +603,41 @@ async fn who_does_not_read_costs_no_memory<C: Cell>() {
 }
 
 async fn a_server_that_lost_its_log_gets_it_back<C: Cell>() {
+    let (client_log, new_log) = a_lost_log::<C>(for_relays()).await;
+    assert_eq!(events(&client_log).await.len(), 103);
+    assert_eq!(events(&new_log).await, events(&client_log).await);
+    assert!(client_log.held_back(new_log.node_id()).await.unwrap().is_empty());
+}
+
+async fn a_server_that_lost_its_log_gets_back_only_what_its_clients_made<C: Cell>() {
+    let (client_log, new_log) = a_lost_log::<C>(SyncOptions::new()).await;
+    assert_eq!(events(&client_log).await.len(), 103);
+    let (theirs, lost) = {
+        let all = client_log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
+        let by_client = |entry: &Arc<logux_sync::Entry<Value>>| {
+            entry.meta.id.node() == client_log.node_id() || entry.event["n"].as_u64() >= Some(100)
+        };
+        let ids = |part: Vec<Arc<logux_sync::Entry<Value>>>| {
+            part.iter().map(|entry| entry.meta.id.clone()).collect::<Vec<_>>()
+        };
+        let (theirs, lost) = all.into_iter().partition(by_client);
+        (ids(theirs), ids(lost))
+    };
+    assert_eq!((theirs.len(), lost.len()), (53, 50));
+    for id in &theirs {
+        assert!(new_log.by_id(id).await.unwrap().is_some(), "{id}");
+    }
+    assert_eq!(new_log.last_added().value(), 53);
+    // What only a relay may bring back stays with the client, which knows why.
+    let held_back = client_log.held_back(new_log.node_id()).await.unwrap();
+    assert!(held_back.iter().map(|refused| &refused.id).eq(&lost));
+    for refused in held_back {
+        assert!(refused.reason.starts_with("its id is of the node that it was sent to"));
+    }
+}
+
+/// The logs of a client and of a server that has lost its own, and that has these options from then on.
+async fn a_lost_log<C: Cell>(options: SyncOptions<Value>) -> (Log<Value>, Log<Value>) {
     let client_log = log("client").await;
     let (transport, listener) = C::listen();
     let old_log = log("server").await;
@@ -661,7 +656,7 @@ async fn a_server_that_lost_its_log_gets_it_back<C: Cell>() {
     let new_log = Log::open_with("server".parse().unwrap(), store, clock).await.unwrap();
     add(&new_log, 100..103).await;
     let (transport, listener) = C::listen();
-    let _server = Server::new(&new_log, C::CODEC, listener).start();
+    let _server = Server::new(&new_log, C::CODEC, listener).options(options).start();
     let mut errors = client.errors();
     dialled.send(transport).unwrap();
     // It notices, starts over from both ends, and loses nothing.
@@ -673,8 +668,8 @@ async fn a_server_that_lost_its_log_gets_it_back<C: Cell>() {
         assert!(matches!(*error, Error::Link(_)), "{error}");
     }
     client.wait_for(State::Synchronized).await.unwrap();
-    assert_eq!(events(&client_log).await.len(), 103);
-    assert_eq!(events(&new_log).await, events(&client_log).await);
+    client.close().await.unwrap();
+    (client_log, new_log)
 }
 
 async fn a_client_that_lost_its_log_gets_it_back<C: Cell>() {
@@ -774,7 +769,7 @@ async fn another_node_behind_the_same_door_is_told_the_truth<C: Cell>() {
 
     // The first connection claims what was received from the other node; it is given up.
     let (transport, listener) = C::listen();
-    let _second = Server::new(&second_log, C::CODEC, listener).start();
+    let _second = Server::new(&second_log, C::CODEC, listener).options(for_relays()).start();
     dialled.send(transport).unwrap();
     let mut entries = client_log.follow(Added::ZERO);
     for _ in 0..110 {

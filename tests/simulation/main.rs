@@ -9,7 +9,12 @@
 //! `SIMULATION_SEEDS=100000` runs so many.
 
 mod any_codec;
+mod checks;
+mod event;
+mod features;
+mod hostile;
 mod network;
+mod node;
 mod store;
 mod world;
 

@@ -8,17 +8,16 @@ use futures_util::FutureExt;
 use logux_codecs::{Added, Event, NodeId, ProtocolError, Subprotocol, Value};
 use logux_transports::LinkInfo;
 
+use super::access::Access;
 use super::login::Login;
 use super::refusals::{RefusalLimit, Refusals};
-use crate::cursors::Cursors;
 use crate::log::Log;
 use crate::sync::callbacks::answer;
 use crate::sync::error::Error;
-use crate::sync::lane::Lane;
-use crate::sync::rules::{Input, Introduction, Role};
+use crate::sync::rules::{Admitted, Authors, Input, Introduction, Role};
 
 /// The user's answer to who may connect.
-type Auth = Arc<dyn Fn(Login) -> BoxFuture<'static, bool> + Send + Sync>;
+type Auth = Arc<dyn Fn(Login) -> BoxFuture<'static, Access> + Send + Sync>;
 
 /// The user's answer to which application version may connect: the requirement, if it may not.
 type SubprotocolCheck = Arc<dyn Fn(Option<Subprotocol>) -> Result<(), Value> + Send + Sync>;
@@ -70,8 +69,12 @@ impl Policy {
         }
     }
 
-    /// Whether a peer may come in; the refusal to tell it, if not.
-    async fn admit(&self, login: Login) -> Result<Result<(), ProtocolError>, Error> {
+    /// Whose events are taken from a peer, if it may come in; the refusal to tell it, if not.
+    async fn admit(
+        &self,
+        login: Login,
+        role: Role,
+    ) -> Result<Result<Authors, ProtocolError>, Error> {
         if let Some(check) = &self.subprotocol_check {
             let used = login.subprotocol;
             let asked = answer("subprotocol_check", || ready(Ok(check(used)))).await?;
@@ -83,17 +86,20 @@ impl Policy {
                 return Ok(Err(ProtocolError::WrongSubprotocol { supported, used }));
             }
         }
-        let Some(auth) = &self.auth else { return Ok(Ok(())) };
+        let refusal = ProtocolError::WrongCredentials;
+        let Some(auth) = &self.auth else {
+            return Ok(Access::usual().authors(role).ok_or(refusal));
+        };
         let refusals = self.refusals.as_ref();
         if refusals.is_some_and(|refusals| !refusals.attempt(&login)) {
             return Ok(Err(ProtocolError::Bruteforce));
         }
         let asked = async { Ok(auth(login.clone()).await) };
-        let let_in = answer("auth", || asked).await?;
+        let authors = answer("auth", || asked).await?.authors(role);
         if let Some(refusals) = refusals {
-            if let_in { refusals.forgive(&login) } else { refusals.refuse(&login) }
+            if authors.is_some() { refusals.forgive(&login) } else { refusals.refuse(&login) }
         }
-        Ok(if let_in { Ok(()) } else { Err(ProtocolError::WrongCredentials) })
+        Ok(authors.ok_or(refusal))
     }
 
     /// Asks the user about the peer, then the store for its cursors. The name of a node that answered
@@ -104,14 +110,15 @@ impl Policy {
         role: Role,
         introduction: Introduction,
         link: LinkInfo,
-    ) -> Result<Result<Cursors, ProtocolError>, Error> {
+    ) -> Result<Result<Admitted, ProtocolError>, Error> {
         let Introduction { node_id, credentials, subprotocol, headers, epoch } = introduction;
         let login = Login { node_id: node_id.clone(), credentials, subprotocol, headers, link };
         // As of the introduction: while the user is asked, another connection of the peer may move on.
         let sent = log.cursors(&node_id).await?.sent;
-        if let Err(refusal) = self.admit(login).await? {
-            return Ok(Err(refusal));
-        }
+        let authors = match self.admit(login, role).await? {
+            Ok(authors) => authors,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         if role == Role::Opener {
             log.set_dialled(&node_id).await?;
         }
@@ -130,7 +137,9 @@ impl Policy {
         } else {
             cursors.sent = cursors.sent.min(sent);
         }
-        Ok(Ok(cursors))
+        let held_back = log.held_back(&node_id).await?.into_iter().map(|refused| refused.id);
+        let suspected_up_to = log.known(&node_id).suspected_up_to();
+        Ok(Ok(Admitted { cursors, authors, suspected_up_to, held_back: held_back.collect() }))
     }
 }
 
@@ -146,12 +155,11 @@ pub(crate) struct Admission<'a, E> {
     policy: &'a Policy,
     role: Role,
     link: LinkInfo,
-    checking: Lane<Result<Result<Cursors, ProtocolError>, Error>>,
 }
 
 impl<'a, E: Event> Admission<'a, E> {
     pub(crate) fn new(log: &'a Log<E>, policy: &'a Policy, role: Role, link: LinkInfo) -> Self {
-        Self { log, policy, role, link, checking: Lane::default() }
+        Self { log, policy, role, link }
     }
 
     /// Where the connection comes from or goes to.
@@ -159,15 +167,17 @@ impl<'a, E: Event> Admission<'a, E> {
         self.link.address
     }
 
-    /// Begins to check the peer, which introduces itself once.
-    pub(crate) fn check(&mut self, introduction: Introduction) {
+    /// Checks the peer, which introduces itself once.
+    pub(crate) fn check(&mut self, introduction: Introduction) -> BoxFuture<'static, Answer<E>> {
         let link = std::mem::take(&mut self.link);
-        let (log, policy) = (self.log.clone(), self.policy.clone());
-        self.checking.start(policy.check(log, self.role, introduction, link).boxed());
-    }
-
-    /// The answer, once there is one. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Result<Input<E>, Error> {
-        Ok(Input::Checked(self.checking.result().await?))
+        let (log, policy, role) = (self.log.clone(), self.policy.clone(), self.role);
+        async move {
+            let checked = policy.check(log, role, introduction, link).await?;
+            Ok(Some(Input::Checked(checked.map(Box::new))))
+        }
+        .boxed()
     }
 }
+
+/// What the rules are to know, if anything.
+type Answer<E> = Result<Option<Input<E>>, Error>;

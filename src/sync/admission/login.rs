@@ -19,7 +19,23 @@ pub struct Login {
 }
 
 impl Login {
-    /// Whether the credentials are this text. Takes the same time whatever they are, so that a
+    /// The user that the peer says it is of: [`NodeId::user_id`].
+    pub fn user_id(&self) -> Option<&str> {
+        self.node_id.user_id()
+    }
+
+    /// The client that the peer says it is, with its user: [`NodeId::client_id`].
+    pub fn client_id(&self) -> &str {
+        self.node_id.client_id()
+    }
+
+    /// The tab that the peer says it is: [`NodeId::tab_id`].
+    pub fn tab_id(&self) -> Option<&str> {
+        self.node_id.tab_id()
+    }
+
+    /// Whether the credentials are this text. That says nothing of the peer's name: take the secret of
+    /// the user that the peer says it is of, as [`auth`](crate::SyncOptions::auth) shows. Takes the same time whatever they are, so that a
     /// secret cannot be guessed letter by letter; only its length shows.
     pub fn token_is(&self, secret: &str) -> bool {
         self.token_is_any_of([secret])

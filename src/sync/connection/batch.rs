@@ -1,16 +1,18 @@
 //! From the log to a frame: the next events for a peer, as many as fit.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use logux_codecs::{Added, Codec, Event, EventId, Message, Sync, WireEntry};
+use logux_codecs::{Added, Codec, Event, EventId, Message, Sync, Unfit, WireEntry};
 
+use crate::apart::Refused;
 use crate::entry::Entry;
 use crate::log::{Log, Withheld};
 use crate::sync::callbacks::Outward;
 use crate::sync::error::Error;
 use crate::sync::peer::Peer;
-use crate::sync::rules::{Relative, Wanted};
+use crate::sync::rules::{Relative, SentNext, Wanted};
 
 /// Frames of events are not made longer than this, in bytes, unless one event alone is longer.
 const GOOD_FRAME: usize = 64 << 10;
@@ -35,14 +37,9 @@ impl BatchLimits {
 
 /// What was read for the peer.
 pub(crate) struct Batch {
-    /// It has, with this, all that it may have up to here.
-    pub(crate) up_to: Added,
-    /// What the filter withheld.
-    pub(crate) withheld: Vec<Added>,
+    pub(crate) next: SentNext,
     /// The `sync` message; `None` if nothing of what was read is for the peer.
     pub(crate) frame: Option<Bytes>,
-    /// How many events are in it.
-    pub(crate) events: usize,
     /// The next [`BatchLimits::fits`].
     pub(crate) fits: usize,
 }
@@ -54,8 +51,10 @@ pub(crate) struct Batcher<E, C> {
     pub(crate) relative: Relative,
     pub(crate) peer: Arc<Peer>,
     pub(crate) outward: Outward<E>,
-    /// What the peer was not sent, where there is a filter.
-    pub(crate) withheld: Option<Withheld>,
+    /// What the peer was not sent.
+    pub(crate) withheld: Withheld,
+    /// The events that the peer did not take.
+    pub(crate) held_back: Mutex<HashSet<EventId>>,
 }
 
 impl<E: Event, C: Codec> Batcher<E, C> {
@@ -66,7 +65,7 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         wanted: Wanted,
         limits: BatchLimits,
     ) -> Result<Batch, Error> {
-        let limit = limits.batch.min(limits.fits).max(1);
+        let limit = if wanted.one_only { 1 } else { limits.batch.min(limits.fits).max(1) };
         let after = self.skip(wanted);
         let entries = self.log.entries_after(after, limit).await?;
         let end = match entries.last() {
@@ -76,36 +75,114 @@ impl<E: Event, C: Codec> Batcher<E, C> {
             None => wanted.up_to,
         };
         let mut entries = entries;
+        let (mut visible, mut withheld) = (Vec::new(), Vec::new());
+        let mut unsendable = Vec::new();
         entries.retain(|entry| self.is_for_peer(entry, wanted));
+        self.keep_what_is_held_back(&mut entries, &mut withheld);
         let places: Vec<_> =
             entries.iter().map(|entry| (entry.meta.added, entry.meta.id.clone())).collect();
         let answers = self.outward.apply(entries, &self.peer).await?;
-        let (mut visible, mut withheld) = (Vec::new(), Vec::new());
         for ((added, id), answer) in places.into_iter().zip(answers) {
             match answer {
-                Some(entry) => visible.push(Visible { added, id, entry }),
+                Some(entry) => match self.check_map(&entry) {
+                    Ok(()) => visible.push(Visible { added, id, entry }),
+                    Err(unfit) => {
+                        withheld.push(added);
+                        unsendable.push((added, Refused::new(id, unfit.to_string())));
+                    }
+                },
                 None => withheld.push(added),
             }
         }
         let mut count = visible.len();
         while count > 0 {
             let up_to = if count == visible.len() { end } else { visible[count - 1].added };
-            let frame = self.encode(&visible[..count], up_to)?;
-            let bytes = frame.len();
-            if bytes > limits.max_frame && count == 1 {
-                let id = visible[0].id.clone();
-                return Err(Error::EventTooLarge { id, bytes, limit: limits.max_frame });
+            let (bytes, reason) = match self.encode(&visible[..count], up_to) {
+                Ok(frame)
+                    if frame.len() <= GOOD_FRAME.min(limits.max_frame)
+                        || (count == 1 && frame.len() <= limits.max_frame) =>
+                {
+                    let shrunk = count < visible.len();
+                    let fits = match (shrunk, wanted.one_only) {
+                        (true, _) => count,
+                        (false, true) => limits.fits,
+                        (false, false) => limit.saturating_mul(2),
+                    };
+                    visible.truncate(count);
+                    let sent = visible.into_iter().map(|one| (one.added, one.id)).collect();
+                    let next = SentNext::new(up_to, sent, withheld, unsendable);
+                    return Ok(Batch { next, frame: Some(frame), fits });
+                }
+                Ok(frame) => {
+                    let (bytes, max) = (frame.len(), limits.max_frame);
+                    let reason = format!("its frame has {bytes} bytes, of {max} that one may have");
+                    (bytes, reason)
+                }
+                // Which of them it is shows when they are written alone.
+                Err(error) => (usize::MAX, with_causes(&error)),
+            };
+            if count == 1 {
+                // It alone stays here; the others go on.
+                let one = visible.remove(0);
+                withheld.push(one.added);
+                unsendable.push((one.added, Refused::new(one.id, reason)));
+                count = visible.len();
+            } else {
+                // In proportion, and always fewer.
+                let fitting = count.saturating_mul(GOOD_FRAME.min(limits.max_frame)) / bytes;
+                count = fitting.clamp(1, count - 1);
             }
-            if bytes <= GOOD_FRAME.min(limits.max_frame) || count == 1 {
-                let shrunk = count < visible.len();
-                let fits = if shrunk { count } else { limit.saturating_mul(2) };
-                withheld.retain(|added| *added <= up_to);
-                return Ok(Batch { up_to, withheld, frame: Some(frame), events: count, fits });
-            }
-            // In proportion, and always fewer.
-            count = (count * GOOD_FRAME.min(limits.max_frame) / bytes).clamp(1, count - 1);
         }
-        Ok(Batch { up_to: end, withheld, frame: None, events: 0, fits: limits.fits })
+        let next = SentNext::new(end, Vec::new(), withheld, unsendable);
+        Ok(Batch { next, frame: None, fits: limits.fits })
+    }
+
+    /// Leaves out what the peer did not take, unless it is offered again.
+    fn keep_what_is_held_back(&self, entries: &mut Vec<Arc<Entry<E>>>, withheld: &mut Vec<Added>) {
+        let held_back = self.held_back();
+        if !held_back.is_empty() {
+            entries.retain(|entry| {
+                let id = &entry.meta.id;
+                let stays = held_back.contains(id) && !self.withheld.is_offered(id);
+                withheld.extend(stays.then_some(entry.meta.added));
+                !stays
+            });
+        }
+    }
+
+    /// Whether an event can still be sent to every peer, after what the user made of it.
+    fn check_map(&self, entry: &Entry<E>) -> Result<(), Unfit> {
+        if self.outward.map.is_some() {
+            self.log.event_limits().check(&entry.event, &entry.meta.extra)?;
+        }
+        Ok(())
+    }
+
+    /// Prepares to send what the peer did not take; `false` if there is nothing.
+    pub(crate) async fn offer_again(self: Arc<Self>) -> Result<bool, Error> {
+        let peer = &self.peer.node_id;
+        for refused in self.log.held_back(peer).await? {
+            match self.log.by_id(&refused.id).await? {
+                Some(entry) => self.withheld.offer(entry.meta.added, refused.id),
+                // It is not in the log any more.
+                None => self.log.release(peer, &[refused.id]).await?,
+            }
+        }
+        Ok(self.withheld.reevaluate())
+    }
+
+    /// The peer did not take these: they are not sent to it again, unless they are offered.
+    pub(crate) fn hold_back(&self, events: &[Refused]) {
+        let mut held_back = self.held_back();
+        for Refused { id, .. } in events {
+            self.withheld.withdraw(id);
+            held_back.insert(id.clone());
+        }
+    }
+
+    /// Nothing panics while the lock is held.
+    fn held_back(&self) -> MutexGuard<'_, HashSet<EventId>> {
+        self.held_back.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// After which position there is something to look at: in a reevaluation, only what was withheld.
@@ -113,7 +190,7 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         if wanted.after >= wanted.reevaluate_up_to {
             return wanted.after;
         }
-        let next = self.withheld.as_ref().and_then(|withheld| withheld.skip(wanted.after));
+        let next = self.withheld.skip(wanted.after);
         next.unwrap_or(wanted.reevaluate_up_to).min(wanted.reevaluate_up_to)
     }
 
@@ -122,39 +199,40 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         let added = entry.meta.added;
         let returned =
             entry.meta.source.as_ref() == Some(&self.relative.peer) && added > wanted.return_up_to;
-        let is_withheld = || self.withheld.as_ref().is_some_and(|known| known.contains(added));
-        let delivered = added <= wanted.reevaluate_up_to && !is_withheld();
+        let delivered = added <= wanted.reevaluate_up_to && !self.withheld.contains(added);
         !returned && !delivered
     }
 
-    fn encode(&self, entries: &[Visible<E>], added: Added) -> Result<Bytes, Error> {
+    fn encode(&self, entries: &[Visible<E>], added: Added) -> Result<Bytes, C::Error> {
         let wire: Vec<WireEntry<_>> = entries
             .iter()
             .map(|one| (&one.entry.event, self.relative.outgoing(&one.id, &one.entry.meta)))
             .collect();
         let mut frame = Vec::with_capacity(128 * entries.len());
-        match self.codec.encode(&Message::Sync(Sync { added, entries: wire }), &mut frame) {
-            Ok(()) => Ok(frame.into()),
-            Err(error) => match entries {
-                [one] => {
-                    Err(Error::Encode { id: one.id.clone(), format: C::NAME, source: error.into() })
-                }
-                _ => self.encode_one_by_one(entries),
-            },
-        }
+        self.codec.encode(&Message::Sync(Sync { added, entries: wire }), &mut frame)?;
+        Ok(frame.into())
     }
+}
 
-    /// Finds the event that cannot be written.
-    fn encode_one_by_one(&self, entries: &[Visible<E>]) -> Result<Bytes, Error> {
-        for one in entries {
-            self.encode(std::slice::from_ref(one), one.added)?;
-        }
-        Err(Error::Encode {
-            id: entries[0].id.clone(),
-            format: C::NAME,
-            source: "its events can be written one by one, but not together".into(),
-        })
+impl SentNext {
+    /// What was looked at beyond `up_to` does not count.
+    fn new(
+        up_to: Added,
+        sent: Vec<(Added, EventId)>,
+        mut withheld: Vec<Added>,
+        unsendable: Vec<(Added, Refused)>,
+    ) -> Self {
+        withheld.retain(|added| *added <= up_to);
+        let unsendable = unsendable.into_iter().filter(|(added, _)| *added <= up_to);
+        Self { up_to, sent, withheld, unsendable: unsendable.map(|(_, refused)| refused).collect() }
     }
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = all.map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 /// An event as the peer may have it, and where and what it is: not for a map to change.

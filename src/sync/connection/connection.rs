@@ -1,22 +1,27 @@
 use std::future::{pending, ready};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use logux_codecs::{Added, Codec, Event, NodeId};
+use futures_util::{FutureExt, TryFutureExt};
+use logux_codecs::{Codec, Event, Limits, Message, NodeId};
 use logux_transports::rt::{Instant, consume_budget, sleep_until, timeout};
 use logux_transports::{FrameReceiver, FrameSender, Link};
 use tracing::Instrument;
 
 use super::batch::{BatchLimits, Batcher};
-use super::intake::Intake;
+use super::intake::{Intake, take_up};
 use super::outgoing::Outgoing;
 use super::reader::Reader;
-use crate::log::{Log, Withheld};
+use crate::apart::Refused;
+use crate::log::{Log, Presence, Withheld};
+use crate::store::StoreError;
 use crate::sync::admission::Admission;
 use crate::sync::error::Error;
+use crate::sync::lane::Errands;
+use crate::sync::notice::Notice;
 use crate::sync::options::SyncOptions;
 use crate::sync::peer::Peer;
-use crate::sync::rules::{Config, Input, Now, Output, Relative, Rules};
+use crate::sync::rules::{Config, Covered, Input, LetIn, Now, Output, Rules, Suspects};
 use crate::sync::session::{Command, Commands, Reporter};
 
 /// How long the last frames may take to go out, and the peer to close in its turn.
@@ -28,8 +33,9 @@ pub(crate) struct Ended {
     pub(crate) result: Result<(), Error>,
     /// Whether the user closed it.
     pub(crate) closed_here: bool,
-    /// Whether both logs were once equal over it.
-    pub(crate) synchronized: bool,
+    /// Whether it got somewhere: both logs were once equal, and it did not end by a refusal or a fault
+    /// of either side.
+    pub(crate) progressed: bool,
 }
 
 /// What holds from one connection of a session to the next.
@@ -55,6 +61,7 @@ pub(crate) struct Context<'a, E> {
 /// One connection: the rules, and the lanes that do what they say.
 pub(crate) struct Connection<'a, E, C, S, R> {
     rules: Rules<E>,
+    limits: Limits,
     start: Instant,
     log: &'a Log<E>,
     options: &'a SyncOptions<E>,
@@ -65,6 +72,10 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     reader: Reader<'a, C, R>,
     intake: Intake<'a, E>,
     outgoing: Outgoing<'a, E, C, S>,
+    /// What the user or the store is asked now and then.
+    errands: Errands<Result<Option<Input<E>>, Error>>,
+    /// Once the peer is let in.
+    presence: Option<Presence>,
     closed_here: bool,
 }
 
@@ -84,10 +95,13 @@ where
         let Context { log, options, reporter, commands, lasting } = context;
         let Link { sender, receiver, info } = link;
         let codec = codec.for_connection();
-        let batch_limits = BatchLimits::new(options.batch, options.limits.frame);
+        let event_limits = log.event_limits();
+        let limits = options.limits_in::<C>(event_limits);
+        let batch_limits = BatchLimits::new(options.batch, limits.frame);
         Self {
+            limits,
             admission: Admission::new(log, &options.admission, config.role, info),
-            reader: Reader::new(receiver, codec.clone(), options.limits, reporter),
+            reader: Reader::new(receiver, codec.clone(), limits, event_limits, reporter),
             intake: Intake::new(log, &options.inward),
             outgoing: Outgoing::new(sender, codec, batch_limits, reporter),
             rules: Rules::new(config, log.last_added()),
@@ -97,6 +111,8 @@ where
             reporter,
             commands,
             lasting,
+            errands: Errands::default(),
+            presence: None,
             closed_here: false,
         }
     }
@@ -121,21 +137,52 @@ where
             if !matches!(result, Err(Error::Store(_))) {
                 result = result.and(self.intake.finish().await.map_err(Error::from));
             }
+            if let Err(error) = &result
+                && let Some(fault) = error.own_fault()
+            {
+                // Best effort: the connection ends, whatever becomes of it.
+                let _ = self.outgoing.send(&Message::Error(fault));
+            }
+            if let Some(reason) = result.as_ref().err().and_then(Error::refusal) {
+                result = result.and(self.narrow_down(reason).await.map_err(Error::from));
+            }
             if !matches!(result, Err(Error::Link(_))) {
                 // A socket that is dropped with unread bytes may take back what was sent last, so
                 // this waits for the peer to close.
                 let goodbye = async {
                     if self.outgoing.close().await {
-                        self.reader.drain(self.options.limits.frame).await;
+                        self.reader.drain(self.limits.frame).await;
                     }
                 };
                 // A peer that does not take the last frames, or does not close, has had its time.
                 let _ = timeout(FAREWELL, goodbye).await;
             }
-            let synchronized = self.rules.was_synchronized();
-            Ended { result, closed_here: self.closed_here, synchronized }
+            let lost = result.as_ref().err().is_none_or(Error::is_loss);
+            let progressed = self.rules.progressed() && lost;
+            Ended { result, closed_here: self.closed_here, progressed }
         };
         running.instrument(span)
+    }
+
+    /// The peer refused something of what was sent. The next connection sends what may be to blame one
+    /// by one; if that was so already, this is the event: it is held back, and all others go on.
+    async fn narrow_down(&mut self, reason: String) -> Result<(), StoreError> {
+        let (Some(peer), Some(suspects)) = (self.reporter.peer(), self.rules.suspects()) else {
+            return Ok(());
+        };
+        let Suspects { up_to, only, before } = suspects;
+        match only {
+            Some((added, id)) if added <= before => {
+                self.log.known(&peer.node_id).withheld().withdraw(&id);
+                let refused = vec![Refused::new(id, reason)];
+                self.reporter.tell(Notice::HeldBack(refused.clone()));
+                self.log.hold_back(&peer.node_id, refused).await
+            }
+            _ => {
+                self.log.known(&peer.node_id).suspect(up_to);
+                Ok(())
+            }
+        }
     }
 
     /// Hands the rules one input after the other, and does what they say.
@@ -153,14 +200,18 @@ where
                             tracing::Span::current()
                                 .record("peer", tracing::field::display(&node_id));
                             self.intake.introduced(node_id);
-                            self.admission.check(introduction);
+                            self.errands.ask(self.admission.check(introduction));
                         }
-                        Output::LetIn { relative, start } => self.let_in(relative, start),
+                        Output::LetIn(let_in) => self.let_in(*let_in),
                         Output::Store(received) => self.intake.store(received),
                         Output::SendNext(wanted) => self.outgoing.send_next(wanted),
                         Output::Advance(sent) => self.intake.advance_sent(sent),
                         Output::Reset(cursors) => self.intake.reset_cursors(cursors),
-                        Output::Confirmed(covered) => self.outgoing.confirmed(&covered),
+                        Output::HoldBack(events) => {
+                            self.outgoing.hold_back(&events);
+                            self.intake.hold_back(events);
+                        }
+                        Output::Confirmed(covered) => self.confirmed(covered),
                         Output::FindWithheld => {
                             let first = self.outgoing.withheld().and_then(Withheld::first);
                             self.rules.handle(self.now(), Input::FirstWithheld(first));
@@ -193,7 +244,7 @@ where
                     Some(message) => Some(message),
                     None => return Ok(()),
                 },
-                checked = self.admission.next() => Some(checked?),
+                answer = self.errands.result() => answer?,
                 stored = self.intake.next() => stored?,
                 sent = self.outgoing.next() => sent?,
                 end = end.beyond(self.rules.log_end()) => Some(Input::Grown(end)),
@@ -209,8 +260,23 @@ where
         }
     }
 
+    /// The peer is done with a part of the log.
+    fn confirmed(&mut self, covered: Covered) {
+        self.outgoing.confirmed(&covered);
+        if let Some(known) = self.outgoing.withheld()
+            && known.offers_some()
+        {
+            let Covered { sent, withheld, .. } = covered;
+            let taken = sent
+                .into_iter()
+                .filter(|(added, id)| known.is_offered(id) && !withheld.contains(added));
+            self.intake.release(taken.map(|(_, id)| id));
+        }
+    }
+
     /// Tells everybody who the peer is.
-    fn let_in(&mut self, relative: Relative, start: Added) {
+    fn let_in(&mut self, let_in: LetIn) {
+        let LetIn { relative, start, held_back } = let_in;
         let peer = Arc::new(Peer {
             node_id: relative.peer.clone(),
             subprotocol: relative.peer_subprotocol,
@@ -224,18 +290,23 @@ where
             diagnostics.time_fix = time_fix;
         });
         self.intake.let_in(Arc::clone(&peer));
-        let withheld = self.options.outward.filter.as_ref().map(|_| {
-            let withheld = self.log.withheld(&peer.node_id);
+        if self.log.sets_aside_some_of(&peer.node_id) {
+            let (log, inward) = (self.log.clone(), self.options.inward.clone());
+            self.errands.ask(take_up(log, inward, Arc::clone(&peer)).map_ok(|()| None).boxed());
+        }
+        let known = self.log.known(&peer.node_id);
+        let presence = known.enter(self.rules.peer_epoch(), self.commands.alarm());
+        let has_twin = presence.has_twin;
+        self.presence = Some(presence);
+        let withheld = known.withheld().clone();
+        if self.options.outward.filter.is_some() {
             withheld.start(start);
-            withheld
-        });
-        let reevaluates = withheld.as_ref().is_some_and(|withheld| {
-            if self.commands.take_reevaluate() {
-                withheld.reevaluate()
-            } else {
-                withheld.is_reevaluating()
-            }
-        });
+        }
+        let reevaluates = if self.commands.take_reevaluate() {
+            withheld.reevaluate()
+        } else {
+            withheld.is_reevaluating()
+        };
         self.outgoing.let_in(Batcher {
             log: self.log.clone(),
             codec: self.outgoing.codec().clone(),
@@ -243,9 +314,23 @@ where
             peer,
             outward: self.options.outward.clone(),
             withheld,
+            held_back: Mutex::new(held_back),
         });
         if reevaluates {
             self.rules.handle(self.now(), Input::Reevaluate);
+        }
+        if self.commands.take_offer_again() {
+            self.offer_again();
+        }
+        if has_twin {
+            self.rules.handle(self.now(), Input::Twin);
+        }
+    }
+
+    fn offer_again(&mut self) {
+        if let Some(batcher) = self.outgoing.batcher() {
+            let offered = async { Ok(batcher.offer_again().await?.then_some(Input::Reevaluate)) };
+            self.errands.ask(offered.boxed());
         }
     }
 
@@ -276,6 +361,15 @@ where
                 self.commands.keep_reevaluate();
                 None
             }
+            Command::OfferAgain if self.rules.is_live() => {
+                self.offer_again();
+                None
+            }
+            Command::OfferAgain => {
+                self.commands.keep_offer_again();
+                None
+            }
+            Command::Twin => Some(Input::Twin),
             // There is a connection.
             Command::Reconnect => None,
             Command::Close => {
@@ -287,8 +381,8 @@ where
 
     /// The longest frame that is taken now. A peer that was not let in has little to say.
     fn max_frame(&self) -> usize {
-        let SyncOptions { limits, max_frame_before_auth, .. } = *self.options;
-        if self.rules.is_live() { limits.frame } else { limits.frame.min(max_frame_before_auth) }
+        let limit = self.limits.frame;
+        if self.rules.is_live() { limit } else { limit.min(self.options.max_frame_before_auth) }
     }
 
     fn now(&self) -> Now {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use logux_codecs::{Added, Event, NodeId};
+use logux_codecs::{Added, Event, EventId, NodeId};
 
+use crate::apart::Refused;
 use crate::cursors::Cursors;
 use crate::entry::Incoming;
-use crate::log::Log;
+use crate::log::{Log, Received};
 use crate::store::StoreError;
 use crate::sync::callbacks::Inward;
 use crate::sync::error::Error;
@@ -35,13 +36,17 @@ pub(crate) struct Intake<'a, E> {
     judging: Lane<Result<Vec<Incoming<E>>, Error>>,
     /// Waits for the store.
     waiting: Vec<Incoming<E>>,
-    /// Answers how many messages were stored.
-    storing: Lane<Result<usize, StoreError>>,
+    /// Answers how many messages were stored, and what became of them.
+    storing: Lane<Result<(usize, Received), StoreError>>,
     /// Of all that arrived since the last time that all was taken.
     bytes: usize,
     /// Of what is being judged.
     judged_bytes: usize,
     cursor: Option<Move>,
+    /// What the peer does not take, to be noted before the cursor moves on.
+    held_back: Vec<Refused>,
+    /// What was held back and is taken now.
+    released: Vec<EventId>,
     /// Who the peer says that it is: the cursors are kept under this name.
     node_id: Option<NodeId>,
 }
@@ -67,6 +72,8 @@ impl<'a, E: Event> Intake<'a, E> {
             bytes: 0,
             judged_bytes: 0,
             cursor: None,
+            held_back: Vec::new(),
+            released: Vec::new(),
             node_id: None,
         }
     }
@@ -91,7 +98,10 @@ impl<'a, E: Event> Intake<'a, E> {
         self.bytes += bytes;
     }
 
-    pub(crate) fn store(&mut self, received: Incoming<E>) {
+    pub(crate) fn store(&mut self, mut received: Incoming<E>) {
+        for event in &mut received.set_aside {
+            event.unjudged = !self.inward.is_empty();
+        }
         if self.inward.is_empty() {
             self.waiting.push(received);
         } else {
@@ -105,6 +115,16 @@ impl<'a, E: Event> Intake<'a, E> {
         if !matches!(self.cursor, Some(Move::Reset(_))) {
             self.cursor = Some(Move::Advance(sent));
         }
+    }
+
+    /// Notes what the peer does not take.
+    pub(crate) fn hold_back(&mut self, events: Vec<Refused>) {
+        self.held_back.extend(events);
+    }
+
+    /// Notes that the peer took what it did not take before.
+    pub(crate) fn release(&mut self, ids: impl Iterator<Item = EventId>) {
+        self.released.extend(ids);
     }
 
     /// Notes that the peer's log is another one than before.
@@ -131,7 +151,10 @@ impl<'a, E: Event> Intake<'a, E> {
     pub(crate) async fn next(&mut self) -> Result<Option<Input<E>>, Error> {
         tokio::select! {
             biased;
-            stored = self.storing.result() => Ok(Some(Input::Stored(stored?))),
+            stored = self.storing.result() => {
+                let (count, received) = stored?;
+                Ok(Some(Input::Stored { count, received }))
+            }
             judged = self.judging.result() => {
                 self.judged_bytes = 0;
                 self.waiting.extend(judged?);
@@ -170,33 +193,63 @@ impl<'a, E: Event> Intake<'a, E> {
     }
 
     /// Puts all that waits into the store, and answers how many messages that were.
-    fn transaction(&mut self) -> Option<BoxFuture<'static, Result<usize, StoreError>>> {
+    fn transaction(&mut self) -> Option<BoxFuture<'static, Result<(usize, Received), StoreError>>> {
         if self.unjudged.is_empty() {
             self.bytes = 0;
         }
-        if self.cursor.is_none() && self.waiting.is_empty() {
+        let notes = !self.held_back.is_empty() || !self.released.is_empty();
+        if self.cursor.is_none() && self.waiting.is_empty() && !notes {
             return None;
         }
         let cursor = self.cursor.take().zip(self.node_id.clone());
+        let notes = if notes { self.node_id.clone() } else { None };
+        let held_back = std::mem::take(&mut self.held_back);
+        let released = std::mem::take(&mut self.released);
         let waiting = std::mem::take(&mut self.waiting);
         let count = waiting.len();
         let all = waiting.into_iter().reduce(|mut all, next| {
             all.entries.extend(next.entries);
+            all.set_aside.extend(next.set_aside);
             all.up_to = next.up_to;
             all
         });
         let log = self.log.clone();
         let transaction = async move {
-            if let Some(all) = all {
-                log.receive(all).await?;
+            let received = match all {
+                Some(all) => log.receive(all).await?,
+                None => Received::default(),
+            };
+            if let Some(peer) = notes {
+                if !held_back.is_empty() {
+                    log.hold_back(&peer, held_back).await?;
+                }
+                if !released.is_empty() {
+                    log.release(&peer, &released).await?;
+                }
             }
             match cursor {
                 Some((Move::Advance(sent), peer)) => log.advance_sent(&peer, sent).await?,
                 Some((Move::Reset(cursors), peer)) => log.reset_cursors(&peer, cursors).await?,
                 None => {}
             }
-            Ok(count)
+            Ok((count, received))
         };
         Some(transaction.boxed())
     }
+}
+
+/// Asks the user about what was set aside of a peer's and can be read now, and adds it.
+pub(crate) async fn take_up<E: Event>(
+    log: Log<E>,
+    inward: Inward<E>,
+    peer: Arc<Peer>,
+) -> Result<(), Error> {
+    let (ids, entries) = log.unjudged(&peer.node_id).await?;
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let (set_aside, up_to) = (Vec::new(), Added::ZERO);
+    let incoming = Incoming { peer: peer.node_id.clone(), entries, set_aside, up_to };
+    let judged = inward.apply(incoming, &peer).await?;
+    Ok(log.take_up(&ids, judged.entries).await?)
 }

@@ -9,6 +9,7 @@ use logux_codecs::{Codec, Event, Message};
 use logux_transports::FrameSender;
 
 use super::batch::{Batch, BatchLimits, Batcher};
+use crate::apart::Refused;
 use crate::log::Withheld;
 use crate::sync::error::Error;
 use crate::sync::lane::Lane;
@@ -58,9 +59,14 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
         self.batcher = Some(Arc::new(batcher));
     }
 
-    /// What the peer was not sent, once it is let in and where there is a filter.
+    /// What the peer was not sent, once it is let in.
     pub(crate) fn withheld(&self) -> Option<&Withheld> {
-        self.batcher.as_ref()?.withheld.as_ref()
+        Some(&self.batcher.as_ref()?.withheld)
+    }
+
+    /// Where events come from, once the peer is let in.
+    pub(crate) fn batcher(&self) -> Option<Arc<Batcher<E, C>>> {
+        self.batcher.clone()
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -86,6 +92,13 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
     pub(crate) fn confirmed(&self, covered: &Covered) {
         if let Some(withheld) = self.withheld() {
             withheld.delivered(covered.after, covered.up_to, &covered.withheld);
+        }
+    }
+
+    /// Notes what the peer did not take.
+    pub(crate) fn hold_back(&self, events: &[Refused]) {
+        if let Some(batcher) = &self.batcher {
+            batcher.hold_back(events);
         }
     }
 
@@ -123,16 +136,16 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
     }
 
     fn take(&mut self, batch: Batch) -> Input<E> {
-        let Batch { up_to, withheld, frame, events, fits } = batch;
+        let Batch { next, frame, fits } = batch;
         self.limits.fits = fits;
-        let sent = frame.is_some();
         self.waiting.extend(frame);
-        self.reporter.update(|diagnostics| diagnostics.events_sent += events as u64);
+        let events = next.sent.len() as u64;
+        self.reporter.update(|diagnostics| diagnostics.events_sent += events);
         if let Some(known) = self.withheld() {
             // Before the peer can have what comes with it: it may come back and claim to.
-            known.withhold(up_to, &withheld);
+            known.withhold(next.up_to, &next.withheld);
         }
-        Input::SentNext { up_to, sent, withheld }
+        Input::SentNext(next)
     }
 
     /// Sends all that waits, and closes. `false` if the link failed.

@@ -3,11 +3,11 @@
 use std::io;
 
 use bytes::Bytes;
-use logux_codecs::{Codec, Event, Limits, Message, shown};
+use logux_codecs::{Codec, Event, EventLimits, Limits, Message, notice_extreme_numbers, shown};
 use logux_transports::FrameReceiver;
 
-use crate::sync::error::{Error, bounded, start_of};
-use crate::sync::rules::Input;
+use crate::sync::error::{Error, bounded, start_of, with_causes};
+use crate::sync::rules::{Arrival, Input, Patient};
 use crate::sync::session::Reporter;
 
 /// So many frames are taken in a row before everything else gets its turn: what they ask for is then
@@ -19,15 +19,29 @@ pub(crate) struct Reader<'a, C, R> {
     receiver: R,
     codec: C,
     limits: Limits,
+    event_limits: EventLimits,
     reporter: &'a Reporter,
     in_a_row: usize,
+    /// The peer has said something that could be read.
+    speaks: bool,
     /// Nothing more is to be received.
     ended: bool,
 }
 
+/// So many bytes has an event as JSON, at most, for each byte of its frame: `\u0000` for one byte of
+/// MessagePack, and a comma.
+const MAX_GROWTH: usize = 8;
+
 impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
-    pub(crate) fn new(receiver: R, codec: C, limits: Limits, reporter: &'a Reporter) -> Self {
-        Self { receiver, codec, limits, reporter, in_a_row: 0, ended: false }
+    pub(crate) fn new(
+        receiver: R,
+        codec: C,
+        limits: Limits,
+        event_limits: EventLimits,
+        reporter: &'a Reporter,
+    ) -> Self {
+        let (in_a_row, speaks, ended) = (0, false, false);
+        Self { receiver, codec, limits, event_limits, reporter, in_a_row, speaks, ended }
     }
 
     /// Whether it is this reader's turn.
@@ -62,8 +76,8 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
         }
     }
 
-    fn decode<E: Event>(&self, frame: Bytes, max_frame: usize) -> Input<E> {
-        let decoded = self.codec.decode(&frame, self.limits.frame(max_frame)).map_err(bounded);
+    fn decode<E: Event>(&mut self, frame: Bytes, max_frame: usize) -> Input<E> {
+        let decoded = self.read::<E>(&frame, self.limits.frame(max_frame)).map_err(bounded);
         let events = match &decoded {
             Ok(Message::Sync(sync)) => sync.entries.len() as u64,
             _ => 0,
@@ -72,13 +86,54 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
             diagnostics.bytes_received += frame.len() as u64;
             diagnostics.events_received += events;
         });
+        let is_first = !std::mem::replace(&mut self.speaks, true);
         match decoded {
             Ok(message) => Input::Received { message, frame },
-            Err(source) => Input::Malformed {
-                error: Error::Frame { format: C::NAME, source },
-                shown: start_of(&frame),
-            },
+            Err(source) => {
+                let what = shown(&with_causes(&*source));
+                let shown = format!("{what}: {}", start_of(&frame));
+                let error = if is_first {
+                    Error::OtherFormat { format: C::NAME, source }
+                } else {
+                    Error::Frame { format: C::NAME, source }
+                };
+                Input::Malformed { error, shown }
+            }
         }
+    }
+
+    /// The message of a frame. What cannot be read of its events, or not be sent on, spoils no other.
+    fn read<E: Event>(
+        &self,
+        frame: &[u8],
+        limits: Limits,
+    ) -> Result<Message<Arrival<E>>, C::Error> {
+        let (read, has_extremes) =
+            notice_extreme_numbers(|| self.codec.decode::<Arrival<E>>(frame, limits));
+        let mut message = match read {
+            Ok(message) => message,
+            Err(error) => match self.codec.decode::<Patient<E>>(frame, limits) {
+                Ok(message) => message.map_events(|Patient(arrival)| arrival),
+                Err(_) => return Err(error),
+            },
+        };
+        let longest = frame.len().saturating_mul(MAX_GROWTH).saturating_add(EventLimits::META);
+        let is_short = longest <= self.event_limits.bytes;
+        if (!is_short || has_extremes || self.event_limits.javascript)
+            && let Message::Sync(sync) = &mut message
+        {
+            for (arrival, meta) in &mut sync.entries {
+                let checked = match &*arrival {
+                    Arrival::Event(event) => self.event_limits.check(event, &meta.extra),
+                    Arrival::Unread(unread) => self.event_limits.check(&unread.event, &meta.extra),
+                    Arrival::Unfit(_) => continue,
+                };
+                if let Err(unfit) = checked {
+                    *arrival = Arrival::Unfit(Box::new(unfit));
+                }
+            }
+        }
+        Ok(message)
     }
 
     /// Reads to the end of the link without a look at what comes.

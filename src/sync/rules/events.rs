@@ -1,18 +1,31 @@
 //! What is sent, stored and confirmed.
 
-use logux_codecs::{Added, Message};
+use logux_codecs::{Added, Message, shown};
 
-use super::input_output::{Covered, Output, Role, Wanted};
+use super::input_output::{Covered, Output, Role, SentNext, Wanted};
 use super::live::{Arrived, Reevaluation};
 use super::phase::Phase;
-use super::rules::Rules;
+use super::report::Report;
+use super::rules::{Rules, Suspects};
+use crate::apart::Refused;
 use crate::cursors::Cursors;
+use crate::log::Received;
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 
+/// So many events are told of in one notice, at most.
+const EVENTS_IN_A_NOTICE: usize = 16;
+
 impl<E> Rules<E> {
-    /// What arrived is in the store: now, and not before, it is confirmed.
-    pub(super) fn stored(&mut self, count: usize) {
+    /// What arrived is in the store: now, and not before, it is confirmed. The peer learns first what was
+    /// not taken.
+    pub(super) fn stored(&mut self, count: usize, received: Received) {
+        let Received { set_aside, refused, has_twin } = received;
+        self.refuse_events(&refused);
+        self.tell_all(&set_aside, Notice::SetAside);
+        if has_twin {
+            self.twin();
+        }
         for _ in 0..count {
             let Phase::Live(live) = &mut self.phase else { return };
             match live.storing.pop_front() {
@@ -50,25 +63,86 @@ impl<E> Rules<E> {
         }
     }
 
+    /// Events of the peer that this node does not take: both users learn which, and why.
+    pub(super) fn refuse_events(&mut self, refused: &[Refused]) {
+        if refused.is_empty() {
+            return;
+        }
+        for report in Report::of_refused(refused) {
+            self.send(Message::Debug(report.to_string()));
+        }
+        self.tell_all(refused, Notice::Refused);
+    }
+
+    /// Another node has the name of this one, or of the peer.
+    pub(super) fn twin(&mut self) {
+        self.send(Message::Debug(Report::Twin.to_string()));
+        self.tell(Notice::Twin);
+    }
+
+    /// What the peer says of this node's events; `false` if it is not about those.
+    pub(super) fn reported(&mut self, report: &Report) -> bool {
+        match (report, &mut self.phase) {
+            (Report::Twin, _) => {
+                self.tell(Notice::Twin);
+                true
+            }
+            (Report::Refused { ids, reason }, Phase::Live(live)) => {
+                live.refused_by_peer(ids, &shown(reason)) > 0
+            }
+            (Report::Refused { .. }, _) => false,
+        }
+    }
+
+    /// A part of the log is done with: confirmed by the peer, or not for it.
+    pub(super) fn done_with(&mut self, mut covered: Covered) {
+        let refused = std::mem::take(&mut covered.refused);
+        if !refused.is_empty() {
+            self.tell_all(&refused, Notice::HeldBack);
+            self.outputs.push_back(Output::HoldBack(refused));
+        }
+        self.outputs.push_back(Output::Confirmed(covered));
+    }
+
+    /// Tells of events, not too many at once: what is told has to fit into what waits for a reader.
+    pub(super) fn tell_all(&mut self, events: &[Refused], notice: impl Fn(Vec<Refused>) -> Notice) {
+        for events in events.chunks(EVENTS_IN_A_NOTICE) {
+            self.tell(notice(events.to_vec()));
+        }
+    }
+
     /// The next part of the log was looked at; what of it is for the peer was sent.
-    pub(super) fn covered(&mut self, up_to: Added, sent: bool, withheld: Vec<Added>) {
+    pub(super) fn covered(&mut self, sent_next: SentNext) {
+        let SentNext { up_to, sent, withheld, unsendable: refused } = sent_next;
         let Phase::Live(live) = &mut self.phase else { return };
         let Some(after) = live.reading.take() else { return };
         live.position = up_to;
-        let covered = Covered { after, up_to, withheld };
-        if sent {
+        let waits = !sent.is_empty();
+        let covered = Covered { after, up_to, sent, withheld, refused };
+        if waits {
             live.unconfirmed.push_back(covered);
-        } else {
-            if self.config.filtered {
-                self.outputs.push_back(Output::Confirmed(covered));
-            }
-            if live.unconfirmed.is_empty() && live.sent < up_to {
-                live.sent = up_to;
-                if self.config.role == Role::Opener {
-                    self.outputs.push_back(Output::Advance(up_to));
-                }
-            }
+            return;
         }
+        let moves = live.unconfirmed.is_empty() && live.sent < up_to;
+        if moves {
+            live.sent = up_to;
+        }
+        self.done_with(covered);
+        if moves && self.config.role == Role::Opener {
+            self.outputs.push_back(Output::Advance(up_to));
+        }
+    }
+
+    /// What the peer may have refused, when it ended the connection by an error: all that waits for its
+    /// confirmation.
+    pub(crate) fn suspects(&self) -> Option<Suspects> {
+        let Phase::Live(live) = &self.phase else { return self.suspects.clone() };
+        let last = live.unconfirmed.back()?;
+        let only = match (live.unconfirmed.len(), &last.sent[..]) {
+            (1, [(added, id)]) => Some((*added, id.clone())),
+            _ => None,
+        };
+        Some(Suspects { up_to: last.up_to, only, before: live.suspected_up_to })
     }
 
     /// The log is the queue: whenever something has changed, this looks at what is next in it.
@@ -95,13 +169,16 @@ impl<E> Rules<E> {
             // log is a new one.
             self.outputs.push_back(Output::Send(Message::Ready(live.start_end)));
         }
-        if live.position < self.log_end && live.unconfirmed.len() < self.config.window {
+        let one_only = live.position < live.suspected_up_to;
+        let window = if one_only { 1 } else { self.config.window };
+        if live.position < self.log_end && live.unconfirmed.len() < window {
             live.reading = Some(live.position);
             self.outputs.push_back(Output::SendNext(Wanted {
                 after: live.position,
                 up_to: self.log_end,
                 return_up_to: live.return_up_to,
                 reevaluate_up_to: live.reevaluate_up_to,
+                one_only,
             }));
         }
     }

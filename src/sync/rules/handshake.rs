@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use logux_codecs::{Added, Connect, Connected, Headers, Message, Protocol, ProtocolError, Value};
 
-use super::input_output::{Config, Introduction, Now, Output, Role};
+use super::input_output::{Admitted, Config, Introduction, LetIn, Now, Output, Role};
 use super::live::{Live, Reevaluation};
 use super::phase::{Candidate, Phase};
 use super::relative::Relative;
@@ -135,7 +135,8 @@ impl<E> Rules<E> {
     }
 
     /// The peer is who it says: answer it, and find out where both logs stand.
-    pub(super) fn let_in(&mut self, now: Now, cursors: Cursors) {
+    pub(super) fn let_in(&mut self, now: Now, admitted: Admitted) {
+        let Admitted { cursors, authors, suspected_up_to, held_back } = admitted;
         let Phase::Checking(candidate) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
@@ -175,7 +176,8 @@ impl<E> Rules<E> {
             local_subprotocol: self.config.subprotocol,
             peer_subprotocol: candidate.subprotocol,
         };
-        self.outputs.push_back(Output::LetIn { relative: relative.clone(), start: sent });
+        let let_in = LetIn { relative: relative.clone(), start: sent, held_back };
+        self.outputs.push_back(Output::LetIn(Box::new(let_in)));
         self.phase = Phase::Live(Live {
             relative,
             position: sent,
@@ -192,6 +194,9 @@ impl<E> Rules<E> {
             storing: VecDeque::new(),
             peer_ready: !protocol.has_ready(),
             far_future: self.config.far_future,
+            unreadable: self.config.unreadable,
+            authors,
+            suspected_up_to,
         });
         self.answer_by = None;
         self.ask_at = self.next_ping(now);

@@ -1,18 +1,24 @@
 //! Runs [`Rules`] as the value that they are: a node is plain data, a link is a queue, and whoever
 //! holds both decides what happens next. For the tests of the rules, and for the fuzz target.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use bytes::Bytes;
 use logux_codecs::{
     Added, EventId, Message, NodeId, ProtocolError, Sync, Timestamp, Value, WireEntry,
 };
 
-use super::input_output::{Config, Covered, Input, Now, Output, Role, Wanted};
+use super::arrival::Arrival;
+use super::input_output::{
+    Admitted, Config, Covered, Input, Now, Output, Role, SentNext, Unreadable, Wanted,
+};
 use super::relative::{FarFuture, Relative};
 use super::rules::Rules;
+use super::whose::Authors;
+use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::{Entry, Incoming, Meta};
+use crate::log::Received;
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 
@@ -35,6 +41,12 @@ pub(crate) struct Node {
     withheld: BTreeSet<Added>,
     /// Whether a peer is refused.
     pub(crate) refuses: bool,
+    /// Whose events are taken from peers.
+    pub(crate) authors: Authors,
+    /// What peers did not take.
+    pub(crate) held_back: Vec<Refused>,
+    /// What cannot be read.
+    pub(crate) set_aside: Vec<SetAside>,
 }
 
 impl Node {
@@ -49,6 +61,9 @@ impl Node {
             filters: false,
             withheld: BTreeSet::new(),
             refuses: false,
+            authors: Authors::Any,
+            held_back: Vec::new(),
+            set_aside: Vec::new(),
         }
     }
 
@@ -78,7 +93,8 @@ impl Node {
     }
 
     fn store(&mut self, received: Incoming<Value>) {
-        let Incoming { peer, entries, up_to } = received;
+        let Incoming { peer, entries, set_aside, up_to } = received;
+        self.set_aside.extend(set_aside);
         for entry in entries {
             self.push(entry);
         }
@@ -93,9 +109,11 @@ impl Node {
         relative: &Relative,
     ) -> (Input<Value>, Option<Message<Value>>) {
         let after = usize::try_from(wanted.after.value()).unwrap_or(usize::MAX);
-        let part: Vec<_> = self.entries.iter().skip(after).take(BATCH).collect();
+        let limit = if wanted.one_only { 1 } else { BATCH };
+        let part: Vec<_> = self.entries.iter().skip(after).take(limit).collect();
         let up_to = part.last().map_or(wanted.up_to, |last| last.meta.added);
         let (mut entries, mut withheld) = (Vec::<WireEntry<Value>>::new(), Vec::new());
+        let mut sent = Vec::new();
         for Entry { event, meta } in part {
             let is_echo =
                 meta.source.as_ref() == Some(&relative.peer) && meta.added > wanted.return_up_to;
@@ -104,16 +122,17 @@ impl Node {
             if is_echo || is_there {
                 continue;
             }
-            if self.filters && meta.added.value().is_multiple_of(5) {
+            let is_held_back = self.held_back.iter().any(|refused| refused.id == meta.id);
+            if is_held_back || self.filters && meta.added.value().is_multiple_of(5) {
                 withheld.push(meta.added);
             } else {
+                sent.push((meta.added, meta.id.clone()));
                 entries.push((event.clone(), relative.outgoing(&meta.id, meta)));
             }
         }
         self.withheld.extend(&withheld);
-        let sent = !entries.is_empty();
-        let message = sent.then_some(Message::Sync(Sync { added: up_to, entries }));
-        (Input::SentNext { up_to, sent, withheld }, message)
+        let message = (!sent.is_empty()).then_some(Message::Sync(Sync { added: up_to, entries }));
+        (Input::SentNext(SentNext { up_to, sent, withheld, unsendable: Vec::new() }), message)
     }
 
     /// Whether an event of this node's is withheld from the peer.
@@ -172,9 +191,9 @@ impl Side {
             max_early_bytes: 1 << 16,
             window: 2,
             far_future: FarFuture::default(),
+            unreadable: Unreadable::default(),
             fix_time,
             time_fix: None,
-            filtered: true,
             synced_override: None,
             synced: match role {
                 Role::Opener => expected.map_or(Added::ZERO, |cursors| cursors.received),
@@ -213,7 +232,7 @@ impl Side {
             Some(Answer::Store(incoming)) => {
                 node.store(incoming);
                 self.stored += 1;
-                Input::Stored(1)
+                Input::Stored { count: 1, received: Received::default() }
             }
             Some(Answer::Send(wanted)) => {
                 let relative = self.relative.as_ref().expect("nothing is sent before");
@@ -228,6 +247,16 @@ impl Side {
 
     /// A message arrives.
     pub(crate) fn receive(&mut self, node: &mut Node, now: Now, message: Message<Value>) {
+        self.receive_arrival(node, now, message.map_events(Arrival::Event));
+    }
+
+    /// A message arrives, maybe with events that cannot be read.
+    pub(crate) fn receive_arrival(
+        &mut self,
+        node: &mut Node,
+        now: Now,
+        message: Message<Arrival<Value>>,
+    ) {
         self.handle(node, now, Input::Received { message, frame: Bytes::new() });
     }
 
@@ -256,10 +285,17 @@ impl Side {
                     cursors.epoch = cursors.epoch.or(introduction.epoch);
                     self.peer = Some(introduction.node_id);
                     let refusal = node.refuses.then_some(ProtocolError::WrongCredentials);
-                    let checked = refusal.map_or(Ok(cursors), Err);
+                    let admitted = Admitted {
+                        cursors,
+                        authors: node.authors,
+                        suspected_up_to: Added::ZERO,
+                        held_back: HashSet::new(),
+                    };
+                    let checked = refusal.map_or(Ok(Box::new(admitted)), Err);
                     self.answers.push_back(Answer::Now(Input::Checked(checked)));
                 }
-                Output::LetIn { relative, .. } => {
+                Output::LetIn(let_in) => {
+                    let relative = let_in.relative;
                     if self.role == Role::Opener {
                         node.dialled = Some(relative.peer.clone());
                     }
@@ -279,6 +315,7 @@ impl Side {
                     let before = first.map(|first| Added::ZERO.plus(first.value() - 1));
                     self.answers.push_back(Answer::Now(Input::FirstWithheld(before)));
                 }
+                Output::HoldBack(events) => node.held_back.extend(events),
                 Output::Confirmed(covered) => node.confirmed(&covered),
                 Output::Reevaluated => {}
                 Output::Tell(notice) => self.notices.push(notice),

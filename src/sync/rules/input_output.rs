@@ -1,13 +1,20 @@
 //! What goes into the rules, and what comes out.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use logux_codecs::{Added, Headers, Message, NodeId, ProtocolError, Subprotocol, Timestamp, Value};
+use logux_codecs::{
+    Added, EventId, Headers, Message, NodeId, ProtocolError, Subprotocol, Timestamp, Value,
+};
 
+use super::arrival::Arrival;
 use super::relative::{FarFuture, Relative};
+use super::whose::Authors;
+use crate::apart::Refused;
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::Incoming;
+use crate::log::Received;
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 
@@ -18,6 +25,21 @@ pub enum Role {
     Opener,
     /// It was connected to, and answers with `connected`.
     Acceptor,
+}
+
+/// What to do with an event of a peer that this program cannot read: one of a type that it does not know,
+/// or of another shape than it expects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unreadable {
+    /// Sets it aside, to be read by a later version of the program: see
+    /// [`Log::set_aside`](crate::Log::set_aside). Where there is no room for it, it is refused.
+    #[default]
+    Keep,
+    /// Drops it. The peer takes it for added.
+    Skip,
+    /// Refuses it: it is confirmed, and the peer is told which event and why.
+    Refuse,
 }
 
 /// What a connection is started with.
@@ -39,12 +61,12 @@ pub(crate) struct Config {
     /// How many `sync` may wait for their `synced`.
     pub(crate) window: usize,
     pub(crate) far_future: FarFuture,
+    /// What to do with events that cannot be read.
+    pub(crate) unreadable: Unreadable,
     /// Whether an opener corrects times by the difference of the clocks.
     pub(crate) fix_time: bool,
     /// The last such difference, in milliseconds, and the node that it was measured with.
     pub(crate) time_fix: Option<(NodeId, i64)>,
-    /// Whether some events may be withheld from the peer, and let through later.
-    pub(crate) filtered: bool,
     /// What the user says that the peer has.
     pub(crate) synced_override: Option<Added>,
     /// An opener's guess of how far it has received the log of the node that will answer.
@@ -66,16 +88,17 @@ pub(crate) enum Input<E> {
     /// The link is open.
     Opened,
     /// A message came; `frame` is what it was, to count and to complain about.
-    Received { message: Message<E>, frame: Bytes },
+    Received { message: Message<Arrival<E>>, frame: Bytes },
     /// What came is not a message.
     Malformed { error: Error, shown: String },
-    /// Answers [`Output::Check`]: these cursors, or the error to tell the peer.
-    Checked(Result<Cursors, ProtocolError>),
+    /// Answers [`Output::Check`]: the peer comes in, or the error to tell it.
+    Checked(Result<Box<Admitted>, ProtocolError>),
     /// The oldest so many [`Output::Store`] are stored.
-    Stored(usize),
-    /// Answers [`Output::SendNext`]: all up to `up_to` was sent but for what was withheld, or
-    /// (`sent` is false) nothing up to there is for the peer.
-    SentNext { up_to: Added, sent: bool, withheld: Vec<Added> },
+    Stored { count: usize, received: Received },
+    /// Answers [`Output::SendNext`].
+    SentNext(SentNext),
+    /// Another node has the peer's name, and another log.
+    Twin,
     /// Events may be for the peer now that were withheld before.
     Reevaluate,
     /// Answers [`Output::FindWithheld`]: the position before the first withheld event, if there is one.
@@ -99,8 +122,8 @@ pub(crate) enum Output<E> {
     Send(Message<E>),
     /// Ask the user about the peer, and the store for its cursors.
     Check(Introduction),
-    /// Note who the peer is, and that events are sent to it above `start`.
-    LetIn { relative: Relative, start: Added },
+    /// Note who the peer is, and that events are sent to it from now on.
+    LetIn(Box<LetIn>),
     /// Store these events and how far the peer's log is received.
     Store(Incoming<E>),
     /// Send the next events, all that fit into one `sync`.
@@ -109,6 +132,8 @@ pub(crate) enum Output<E> {
     Advance(Added),
     /// Note that the peer's log is another one than before, and lacks what came from it up to here.
     Reset(Cursors),
+    /// Note that the peer does not take these events, before it is noted that it has all up to them.
+    HoldBack(Vec<Refused>),
     /// Note that the peer has what was sent to it of this part of the log.
     Confirmed(Covered),
     /// Find out where the first withheld event is.
@@ -133,13 +158,53 @@ pub(crate) struct Introduction {
     pub(crate) epoch: Option<Epoch>,
 }
 
+/// A peer that may come in.
+#[derive(Clone, Debug)]
+pub(crate) struct Admitted {
+    /// How far both logs are in step.
+    pub(crate) cursors: Cursors,
+    /// Whose events are taken from it.
+    pub(crate) authors: Authors,
+    /// It has refused events up to here, and it is not known which of them was wrong.
+    pub(crate) suspected_up_to: Added,
+    /// The events that it did not take.
+    pub(crate) held_back: HashSet<EventId>,
+}
+
+/// A peer that is let in.
+#[derive(Debug)]
+pub(crate) struct LetIn {
+    pub(crate) relative: Relative,
+    /// Events are sent to it above this position,
+    pub(crate) start: Added,
+    /// but for these.
+    pub(crate) held_back: HashSet<EventId>,
+}
+
+/// What was sent of the next part of the log.
+#[derive(Clone, Debug)]
+pub(crate) struct SentNext {
+    /// All up to here was sent, or is not for the peer.
+    pub(crate) up_to: Added,
+    /// The events that were sent, in one `sync`; none where nothing up to there is for the peer.
+    pub(crate) sent: Vec<(Added, EventId)>,
+    /// The events that were withheld.
+    pub(crate) withheld: Vec<Added>,
+    /// The events that cannot be sent, which are withheld, too.
+    pub(crate) unsendable: Vec<Refused>,
+}
+
 /// The part of a log that one `sync` covers.
 #[derive(Clone, Debug)]
 pub(crate) struct Covered {
     pub(crate) after: Added,
     pub(crate) up_to: Added,
-    /// The events between that the filter withheld.
+    /// The events between that were sent.
+    pub(crate) sent: Vec<(Added, EventId)>,
+    /// The events between that the peer does not have: the filter withheld them, or they are refused.
     pub(crate) withheld: Vec<Added>,
+    /// The events between that the peer did not take, or that cannot be sent to it.
+    pub(crate) refused: Vec<Refused>,
 }
 
 /// Which events to send next.
@@ -154,4 +219,6 @@ pub(crate) struct Wanted {
     pub(crate) return_up_to: Added,
     /// Up to here only what was withheld before is looked at.
     pub(crate) reevaluate_up_to: Added,
+    /// One event only: it may be one that the peer refuses.
+    pub(crate) one_only: bool,
 }

@@ -1,11 +1,14 @@
 //! A connection over which both sides send events.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
-use logux_codecs::{Added, Sync, Timestamp};
+use logux_codecs::{Added, EventId, Sync, Timestamp};
 
-use super::input_output::Covered;
+use super::arrival::{Arrival, Unread};
+use super::input_output::{Covered, Unreadable};
 use super::relative::{FarFuture, Relative};
+use super::whose::Authors;
+use crate::apart::{Refused, SetAside};
 use crate::entry::{Entry, Incoming};
 use crate::sync::error::Misbehaviour;
 
@@ -20,6 +23,8 @@ pub(super) struct Live {
     pub(super) return_up_to: Added,
     /// The log is being read after this position.
     pub(super) reading: Option<Added>,
+    /// Up to here one event is sent at a time: the peer refuses one of them.
+    pub(super) suspected_up_to: Added,
     pub(super) reevaluation: Reevaluation,
     /// What was withheld up to here is looked at again.
     pub(super) reevaluate_up_to: Added,
@@ -33,6 +38,17 @@ pub(super) struct Live {
     pub(super) storing: VecDeque<Arrived>,
     pub(super) peer_ready: bool,
     pub(super) far_future: FarFuture,
+    pub(super) unreadable: Unreadable,
+    pub(super) authors: Authors,
+}
+
+/// What came in one `sync`.
+#[derive(Debug)]
+pub(super) struct SyncReceived<E> {
+    pub(super) incoming: Incoming<E>,
+    pub(super) refused: Vec<Refused>,
+    /// Those that cannot be read, and are dropped.
+    pub(super) skipped: Vec<Refused>,
 }
 
 /// Whether withheld events are looked at again. That waits until nothing is under way, which would
@@ -55,18 +71,41 @@ pub(super) enum Arrived {
 impl Live {
     pub(super) fn sync<E>(
         &mut self,
-        sync: Sync<E>,
+        sync: Sync<Arrival<E>>,
         now: Timestamp,
-    ) -> Result<Incoming<E>, Misbehaviour> {
+    ) -> Result<SyncReceived<E>, Misbehaviour> {
         let Sync { added, entries: wire } = sync;
-        let mut entries = Vec::with_capacity(wire.len());
-        for (event, meta) in wire {
-            entries.push(self.relative.incoming(event, meta, now, self.far_future)?);
+        let (mut refused, mut skipped) = (Vec::new(), Vec::new());
+        let (mut entries, mut set_aside) = (Vec::with_capacity(wire.len()), Vec::new());
+        for ((arrival, meta), place) in wire.into_iter().zip(1..) {
+            let meta = self.relative.incoming(meta, now, self.far_future);
+            let meta = meta.map_err(|what| what.in_event(place))?;
+            let Relative { local, peer, .. } = &self.relative;
+            if let Err(reason) = self.authors.check(local, peer, meta.id.node()) {
+                refused.push(Refused::new(meta.id, reason));
+                continue;
+            }
+            match arrival {
+                Arrival::Event(event) => entries.push(Entry::new(event, meta)),
+                Arrival::Unfit(unfit) => refused.push(Refused::new(meta.id, unfit.to_string())),
+                Arrival::Unread(unread) => {
+                    let Unread { event, reason } = *unread;
+                    match self.unreadable {
+                        Unreadable::Keep => set_aside.push(SetAside::new(event, meta, reason)),
+                        Unreadable::Skip => skipped.push(Refused::new(meta.id, reason)),
+                        Unreadable::Refuse => {
+                            let reason = format!("it cannot be read: {reason}");
+                            refused.push(Refused::new(meta.id, reason));
+                        }
+                    }
+                }
+            }
         }
         self.storing.push_back(Arrived::Sync(added));
         // Numbers may repeat or fall: a JavaScript node gives 0 to events that it does not keep.
         self.received = self.received.max(added);
-        Ok(self.received(entries))
+        let incoming = Incoming { set_aside, ..self.received(entries) };
+        Ok(SyncReceived { incoming, refused, skipped })
     }
 
     pub(super) fn ready<E>(&mut self, added: Added) -> Incoming<E> {
@@ -81,7 +120,8 @@ impl Live {
     }
 
     fn received<E>(&self, entries: Vec<Entry<E>>) -> Incoming<E> {
-        Incoming { peer: self.relative.peer.clone(), entries, up_to: self.received }
+        let (peer, up_to) = (self.relative.peer.clone(), self.received);
+        Incoming { peer, entries, set_aside: Vec::new(), up_to }
     }
 
     /// Only what waits for it can be confirmed; `@logux/core` believes any number, and never again
@@ -97,6 +137,22 @@ impl Live {
         // With nothing under way, what comes after it and is not for the peer counts, too.
         self.sent = if self.unconfirmed.is_empty() { self.position } else { added };
         Ok(confirmed.into_iter())
+    }
+
+    /// The peer did not take these events of what waits for its confirmation. Answers those that do.
+    pub(super) fn refused_by_peer(&mut self, ids: &[EventId], reason: &str) -> usize {
+        let ids: HashSet<&EventId> = ids.iter().collect();
+        let mut found = 0;
+        for covered in &mut self.unconfirmed {
+            for (added, id) in &covered.sent {
+                if ids.contains(id) && !covered.withheld.contains(added) {
+                    covered.withheld.push(*added);
+                    covered.refused.push(Refused::new(id.clone(), reason));
+                    found += 1;
+                }
+            }
+        }
+        found
     }
 
     /// Goes back to send what is for the peer now and was not before.

@@ -9,8 +9,10 @@
 //! - `handshake`: from `connect` to the first event; `events`: what is sent, stored and confirmed;
 //!   `silence`: pings and deadlines;
 //! - `phase`: how far a connection has come; `live`: what is known of one that sends events;
-//!   `relative`: how events are named on it.
+//!   `relative`: how events are named on it; `arrival`: what is made of an event that came; `whose`: who
+//!   may add it; `report`: how the peer is told what became of it.
 
+mod arrival;
 mod events;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -21,14 +23,20 @@ mod input_output;
 mod live;
 mod phase;
 mod relative;
+mod report;
 #[expect(clippy::module_inception, reason = "the value itself, beside its parts")]
 mod rules;
 mod silence;
 #[cfg(test)]
 mod tests;
+mod whose;
 
-pub use input_output::Role;
-pub(crate) use input_output::{Config, Covered, Input, Introduction, Now, Output, Wanted};
+pub(crate) use arrival::{Arrival, Patient};
+pub(crate) use input_output::{
+    Admitted, Config, Covered, Input, Introduction, LetIn, Now, Output, SentNext, Wanted,
+};
+pub use input_output::{Role, Unreadable};
 pub use relative::FarFuture;
 pub(crate) use relative::Relative;
-pub(crate) use rules::Rules;
+pub(crate) use rules::{Rules, Suspects};
+pub(crate) use whose::Authors;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use logux_codecs::{EventId, NodeId, Protocol, Subprotocol, Timestamp, WireMeta};
 
-use crate::entry::{Entry, Meta};
+use crate::entry::Meta;
 use crate::sync::error::Misbehaviour;
 
 /// What both sides of a connection agreed on.
@@ -70,26 +70,24 @@ impl Relative {
         }
     }
 
-    /// The entry for an event that was received. What is local to the peer's log is not believed.
-    pub(crate) fn incoming<E>(
+    /// The meta of an event that was received. What is local to the peer's log is not believed.
+    pub(crate) fn incoming(
         &self,
-        event: E,
         wire: WireMeta,
         now: Timestamp,
         far_future: FarFuture,
-    ) -> Result<Entry<E>, Misbehaviour> {
+    ) -> Result<Meta, Misbehaviour> {
         let WireMeta { id, time, subprotocol, extra } = wire;
         let time = self.base_time.shifted(time).ok_or(Misbehaviour::TimeOutOfRange)?;
         let time = far_future.apply(moved(time, self.time_fix), now)?;
         let id = self.protocol.event_id(id, &self.peer, self.base_time);
-        let meta = Meta {
+        Ok(Meta {
             time,
             source: Some(self.peer.clone()),
             subprotocol: subprotocol.or(self.peer_subprotocol),
             extra,
-            ..Meta::new(id.ok_or(Misbehaviour::WrongId)?)
-        };
-        Ok(Entry::new(event, meta))
+            ..Meta::new(id.ok_or(Misbehaviour::WrongId { place: 0 })?)
+        })
     }
 }
 

@@ -1,11 +1,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use logux_codecs::{Added, Headers, Message, ProtocolError, shown};
+use logux_codecs::{Added, EventId, Headers, Message, ProtocolError, shown};
 
+use super::arrival::Arrival;
 use super::input_output::{Config, Input, Now, Output, Role};
 use super::live::Reevaluation;
 use super::phase::Phase;
+use super::report::Report;
 use crate::cursors::Epoch;
 use crate::sync::error::{Error, Misbehaviour, start_of};
 use crate::sync::notice::Notice;
@@ -41,6 +43,10 @@ pub(crate) struct Rules<E> {
     /// When to ask the peer whether it is still there, since the connection was opened.
     pub(super) ask_at: Option<Duration>,
     was_synchronized: bool,
+    /// Whether the peer has confirmed something.
+    has_confirmed: bool,
+    /// What the peer may have refused, once the connection is over.
+    pub(super) suspects: Option<Suspects>,
     /// When the question went out that the peer has to answer.
     pub(super) asked: Option<Now>,
     pub(super) round_trip: Option<Duration>,
@@ -49,6 +55,17 @@ pub(crate) struct Rules<E> {
     /// The headers that the peer has sent before it was let in.
     pub(super) peer_headers: Headers,
     pub(super) told_headers: bool,
+}
+
+/// The events that a peer may have refused.
+#[derive(Clone, Debug)]
+pub(crate) struct Suspects {
+    /// They end here.
+    pub(crate) up_to: Added,
+    /// The event, if there is only one.
+    pub(crate) only: Option<(Added, EventId)>,
+    /// Those up to here were suspected before.
+    pub(crate) before: Added,
 }
 
 impl<E> Rules<E> {
@@ -63,6 +80,8 @@ impl<E> Rules<E> {
             answer_by: None,
             ask_at: None,
             was_synchronized: false,
+            has_confirmed: false,
+            suspects: None,
             asked: None,
             round_trip: None,
             peer_epoch: None,
@@ -119,14 +138,20 @@ impl<E> Rules<E> {
         }
     }
 
+    /// Which log the peer says that it has.
+    pub(crate) fn peer_epoch(&self) -> Option<Epoch> {
+        self.peer_epoch
+    }
+
     /// How long the last question took to be answered.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }
 
-    /// Whether both logs were once equal over this connection.
-    pub(crate) fn was_synchronized(&self) -> bool {
-        self.was_synchronized
+    /// Whether the connection got somewhere: both logs were once equal, and what was sent was not all in
+    /// vain.
+    pub(crate) fn progressed(&self) -> bool {
+        self.was_synchronized && (self.has_confirmed || self.suspects().is_none())
     }
 
     pub(crate) fn handle(&mut self, now: Now, input: Input<E>) {
@@ -142,10 +167,11 @@ impl<E> Rules<E> {
             Input::Malformed { error, shown } => {
                 self.refuse(ProtocolError::WrongFormat(shown), error);
             }
-            Input::Checked(Ok(cursors)) => self.let_in(now, cursors),
+            Input::Checked(Ok(admitted)) => self.let_in(now, *admitted),
             Input::Checked(Err(refusal)) => self.refuse(refusal.clone(), Error::Refused(refusal)),
-            Input::Stored(count) => self.stored(count),
-            Input::SentNext { up_to, sent, withheld } => self.covered(up_to, sent, withheld),
+            Input::Stored { count, received } => self.stored(count, received),
+            Input::SentNext(sent_next) => self.covered(sent_next),
+            Input::Twin => self.twin(),
             Input::Reevaluate => {
                 if let Phase::Live(live) = &mut self.phase {
                     live.reevaluation = Reevaluation::Wanted;
@@ -176,7 +202,12 @@ impl<E> Rules<E> {
     }
 
     /// Every message in every phase: allowed, or what is wrong with it.
-    fn receive(&mut self, now: Now, message: Message<E>, bytes: usize) -> Result<(), Misbehaviour> {
+    fn receive(
+        &mut self,
+        now: Now,
+        message: Message<Arrival<E>>,
+        bytes: usize,
+    ) -> Result<(), Misbehaviour> {
         if !self.is_live() {
             self.early_messages += 1;
             self.early_bytes = self.early_bytes.saturating_add(bytes);
@@ -188,7 +219,14 @@ impl<E> Rules<E> {
         }
         match (&mut self.phase, self.config.role, message) {
             (_, _, Message::Headers(headers)) => self.headers(headers),
-            (_, _, Message::Debug(text)) => self.tell(Notice::Debug(text)),
+            (_, _, Message::Debug(text)) => {
+                if !Report::parse(&text).is_some_and(|report| self.reported(&report)) {
+                    self.tell(Notice::Debug(text));
+                }
+            }
+            (Phase::Opening, Role::Opener, Message::Error(error)) if refuses_for_good(&error) => {
+                self.hang_up(Some(Error::NotAccepted(error)));
+            }
             (_, _, Message::Error(error)) => self.hang_up(Some(Error::Received(error))),
             (_, _, Message::Unknown(kind)) => {
                 return Err(Misbehaviour::UnknownMessage(shown(&kind)));
@@ -207,14 +245,17 @@ impl<E> Rules<E> {
 
             (Phase::Live(live), _, Message::Sync(sync)) => {
                 let received = live.sync(sync, now.clock)?;
-                self.outputs.push_back(Output::Store(received));
+                self.outputs.push_back(Output::Store(received.incoming));
+                self.refuse_events(&received.refused);
+                self.tell_all(&received.skipped, Notice::SetAside);
             }
             (Phase::Live(live), role, Message::Synced(added)) => {
                 let confirmed = live.synced(added)?;
                 // An acceptor notes what the peer has said, to compare it with what it will claim.
                 let noted = if role == Role::Opener { live.sent } else { added };
-                if self.config.filtered {
-                    self.outputs.extend(confirmed.map(Output::Confirmed));
+                self.has_confirmed = true;
+                for covered in confirmed {
+                    self.done_with(covered);
                 }
                 self.outputs.push_back(Output::Advance(noted));
             }
@@ -265,7 +306,13 @@ impl<E> Rules<E> {
     }
 
     pub(super) fn hang_up(&mut self, error: Option<Error>) {
+        self.suspects = self.suspects();
         self.outputs.push_back(Output::HangUp(error));
         self.phase = Phase::Over;
     }
+}
+
+/// Whether a node that complains about what introduces this one will complain each time.
+fn refuses_for_good(error: &ProtocolError) -> bool {
+    matches!(error, ProtocolError::WrongFormat(_) | ProtocolError::UnknownMessage(_))
 }

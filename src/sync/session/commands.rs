@@ -1,12 +1,17 @@
 use logux_codecs::Headers;
 use tokio::sync::mpsc;
 
+use crate::log::Alarm;
+
 /// What a user can ask of a running session.
 #[derive(Debug)]
 pub(crate) enum Command {
     Headers(Headers),
     Debug(String),
     Reevaluate,
+    OfferAgain,
+    /// Another node has the name of the peer. Not the user, but another session says so.
+    Twin,
     Reconnect,
     Close,
 }
@@ -15,8 +20,11 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Commands {
     incoming: mpsc::Receiver<Command>,
+    /// Weak, as the session ends when its owner drops it.
+    outgoing: mpsc::WeakSender<Command>,
     headers: Option<Headers>,
     reevaluate: bool,
+    offer_again: bool,
 }
 
 /// What a user can want of a session without a connection at once.
@@ -26,8 +34,22 @@ pub(crate) enum Wish {
 }
 
 impl Commands {
-    pub(crate) fn new(incoming: mpsc::Receiver<Command>) -> Self {
-        Self { incoming, headers: None, reevaluate: false }
+    pub(crate) fn new(
+        incoming: mpsc::Receiver<Command>,
+        outgoing: mpsc::WeakSender<Command>,
+    ) -> Self {
+        Self { incoming, outgoing, headers: None, reevaluate: false, offer_again: false }
+    }
+
+    /// What other sessions call when they find a twin of the peer.
+    pub(crate) fn alarm(&self) -> Alarm {
+        let outgoing = self.outgoing.clone();
+        Box::new(move || {
+            if let Some(outgoing) = outgoing.upgrade() {
+                // Fails where many commands wait; the other session tells of the twin, too.
+                let _ = outgoing.try_send(Command::Twin);
+            }
+        })
     }
 
     /// The next command; `Close` when the session's owner is gone. Cancel-safe.
@@ -43,8 +65,9 @@ impl Commands {
                 Command::Reconnect => return Wish::Reconnect,
                 Command::Headers(headers) => self.keep_headers(headers),
                 Command::Reevaluate => self.keep_reevaluate(),
+                Command::OfferAgain => self.keep_offer_again(),
                 // There is nobody to read it.
-                Command::Debug(_) => {}
+                Command::Debug(_) | Command::Twin => {}
             }
         }
     }
@@ -70,5 +93,14 @@ impl Commands {
 
     pub(crate) fn keep_reevaluate(&mut self) {
         self.reevaluate = true;
+    }
+
+    /// Whether what the peer did not take is to be offered again.
+    pub(crate) fn take_offer_again(&mut self) -> bool {
+        std::mem::take(&mut self.offer_again)
+    }
+
+    pub(crate) fn keep_offer_again(&mut self) {
+        self.offer_again = true;
     }
 }

@@ -47,7 +47,8 @@ impl SessionHandle {
         let (sender, receiver) = mpsc::channel(16);
         let reporter = Reporter::new();
         let handle = Self { commands: sender.downgrade(), view: reporter.view(), log_end };
-        (handle, sender, Commands::new(receiver), reporter)
+        let commands = Commands::new(receiver, sender.downgrade());
+        (handle, sender, commands, reporter)
     }
 
     /// Where it stands now.
@@ -121,6 +122,14 @@ impl SessionHandle {
     /// known, and what the filter lets through of it travels again, to be ignored there.
     pub async fn reevaluate(&self) {
         self.command(Command::Reevaluate).await;
+    }
+
+    /// Sends the events again that the peer did not take: see [`Log::held_back`](crate::Log::held_back).
+    /// Those that it takes now are held back no longer. Without a connection, with the next one.
+    ///
+    /// Such an event comes late: after events of its node that were made after it.
+    pub async fn offer_again(&self) {
+        self.command(Command::OfferAgain).await;
     }
 
     /// Says that the network is back: a client that waits to dial again does so now.

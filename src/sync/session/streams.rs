@@ -7,10 +7,11 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use logux_codecs::Headers;
+use logux_codecs::{Headers, NodeId};
 use tokio::sync::{broadcast, watch};
 
 use super::diagnostics::Seen;
+use crate::apart::Refused;
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 use crate::sync::state::State;
@@ -58,7 +59,15 @@ impl NoticeBoard {
             while kept.len() > MAX_NOTICES || board.bytes > MAX_BYTES {
                 // What the peer says makes room first, so that it drives no error out.
                 let is_of_peer = |(_, notice): &(usize, Notice)| {
-                    matches!(notice, Notice::Headers(_) | Notice::Debug(_))
+                    matches!(
+                        notice,
+                        Notice::Headers(_)
+                            | Notice::Debug(_)
+                            | Notice::Refused(_)
+                            | Notice::SetAside(_)
+                            | Notice::HeldBack(_)
+                            | Notice::Twin
+                    )
                 };
                 let oldest = kept.iter().position(is_of_peer).unwrap_or_default();
                 let Some((size, _)) = kept.remove(oldest) else { break };
@@ -99,7 +108,11 @@ fn size(notice: &Notice) -> usize {
     match notice {
         Notice::Headers(headers) => text(headers),
         Notice::Debug(text) => text.len(),
-        Notice::Error(_) | Notice::StartedOver => 0,
+        Notice::Refused(events) | Notice::SetAside(events) | Notice::HeldBack(events) => {
+            let of_one = |one: &Refused| one.reason.len() + NodeId::MAX_BYTES;
+            events.iter().map(of_one).sum()
+        }
+        Notice::Error(_) | Notice::StartedOver | Notice::Twin => 0,
     }
 }
 

@@ -1,0 +1,620 @@
+//! One event never stops a log: not one that no peer could be sent, nor one that this program cannot
+//! read, nor one that a peer refuses.
+
+use std::cell::Cell as Switch;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use logux_sync::{
+    Access, AddError, Added, BaseSync, ClientSync, Draft, EventLimits, Limits, Log, LogOptions,
+    MemoryStore, Notice, Reconnect, Refused, Role, Server, Session, SessionHandle, State, Store,
+    SyncOptions, Unfit, Unreadable, Value,
+};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::cells::{AnyTransport, Cell};
+use crate::scripted::Peer;
+
+on_every_cell! {
+    an_event_that_no_peer_could_be_sent_is_named_and_the_others_are_taken,
+    a_frame_that_a_peer_refuses_is_narrowed_down_to_the_event,
+}
+
+on_every_codec! {
+    an_event_that_cannot_be_read_is_set_aside_and_the_others_are_taken,
+    unreadable_events_are_dropped_or_refused_where_the_options_say_so,
+    what_was_set_aside_is_added_by_a_program_that_can_read_it,
+    what_was_set_aside_passes_no_filter_unasked,
+    what_one_peer_has_set_aside_leaves_room_for_others,
+    an_event_on_which_the_peers_filter_fails_is_held_back,
+    an_event_that_does_not_fit_a_session_is_held_back,
+    a_map_that_makes_an_event_unfit_holds_it_back,
+    what_was_held_back_is_offered_again_on_request,
+    what_is_held_back_is_not_sent_by_a_second_look_at_the_filter,
+    a_peer_that_refuses_everything_is_not_dialled_in_a_loop,
+    a_link_that_breaks_holds_nothing_back,
+    nodes_of_javascript_are_spared_what_they_would_change,
+}
+
+const CONNECT: &str = r#"["connect",7,"10:peer",0]"#;
+
+/// As the server of a scripted client does: it comes back soon.
+fn quick(transport: AnyTransport) -> Reconnect<AnyTransport> {
+    Reconnect::new(transport).first_delay(Duration::ZERO).min_delay(Duration::from_millis(10))
+}
+
+async fn log(node: &str) -> Log<Value> {
+    Log::open(node.parse().unwrap(), MemoryStore::new()).await.unwrap()
+}
+
+fn event(n: u64) -> Value {
+    json!({ "type": "test", "n": n })
+}
+
+async fn numbers(log: &Log<Value>) -> Vec<u64> {
+    let entries = log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
+    entries.iter().filter_map(|entry| entry.event["n"].as_u64()).collect()
+}
+
+/// Introduces itself, and reads up to `ready`.
+async fn introduce(peer: &mut Peer) {
+    peer.send(CONNECT).await;
+    while !peer.next().await.expect("it is let in").starts_with(r#"["ready""#) {}
+    peer.send(r#"["ready",0]"#).await;
+}
+
+/// The events of a kind of notices, one by one.
+async fn told(
+    session: &SessionHandle,
+    kind: impl Fn(Notice) -> Option<Vec<Refused>>,
+) -> Vec<Refused> {
+    let mut notices = session.notices();
+    loop {
+        let notice = timeout(Duration::from_secs(600), notices.next()).await;
+        if let Some(events) = kind(notice.expect("it is told").expect("the session goes on")) {
+            return events;
+        }
+    }
+}
+
+fn held_back(notice: Notice) -> Option<Vec<Refused>> {
+    if let Notice::HeldBack(events) = notice { Some(events) } else { None }
+}
+
+fn set_aside(notice: Notice) -> Option<Vec<Refused>> {
+    if let Notice::SetAside(events) = notice { Some(events) } else { None }
+}
+
+fn refused(notice: Notice) -> Option<Vec<Refused>> {
+    if let Notice::Refused(events) = notice { Some(events) } else { None }
+}
+
+fn ids(events: &[Refused]) -> Vec<String> {
+    events.iter().map(|one| one.id.to_string()).collect()
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+#[serde(tag = "type")]
+enum Odd {
+    Number {
+        value: f64,
+    },
+    Small {
+        value: f32,
+    },
+    Keys {
+        by: BTreeMap<u32, u32>,
+    },
+    Flags {
+        by: BTreeMap<bool, u8>,
+    },
+    Wide {
+        value: u128,
+    },
+    #[expect(clippy::option_option, reason = "it cannot be told from one that is none")]
+    Nested {
+        option: Option<Option<u8>>,
+    },
+    Any {
+        value: Value,
+    },
+    Broken(Broken),
+}
+
+#[derive(Deserialize, Debug)]
+struct Broken {}
+
+impl Serialize for Broken {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(S::Error::custom("never"))
+    }
+}
+
+#[tokio::test]
+async fn what_no_peer_could_read_is_refused_when_it_is_added() {
+    let log = Log::<Odd>::open("node".parse().unwrap(), MemoryStore::new()).await.unwrap();
+    let fine = || Odd::Any { value: 1.into() };
+    let deep = (0..70).fold(json!(1), |inner, _| json!([inner]));
+    let many = (0..60_000).map(|_| json!({})).collect::<Value>();
+    let table = [
+        (Odd::Number { value: f64::NAN }, Unfit::NotFinite),
+        (Odd::Number { value: f64::INFINITY }, Unfit::NotFinite),
+        (Odd::Small { value: f32::NEG_INFINITY }, Unfit::NotFinite),
+        (Odd::Keys { by: [(1, 2)].into() }, Unfit::Key),
+        (Odd::Flags { by: [(true, 1)].into() }, Unfit::Key),
+        (Odd::Wide { value: 5 }, Unfit::WideInteger),
+        (Odd::Nested { option: Some(None) }, Unfit::Nothing),
+        (Odd::Any { value: deep }, Unfit::TooDeep { limit: 62 }),
+        (Odd::Any { value: many }, Unfit::TooManyObjects { limit: 50_000 }),
+        (Odd::Any { value: "x".repeat(300 << 10).into() }, Unfit::TooLarge { limit: 256 << 10 }),
+        (Odd::Any { value: "\0".repeat(60 << 10).into() }, Unfit::TooLarge { limit: 256 << 10 }),
+        (Odd::Broken(Broken {}), Unfit::Serialize("never".to_owned())),
+    ];
+    for (event, expected) in table {
+        let shown = format!("{event:.60?}");
+        let error = log.add_batch([fine(), event, fine()]).await.unwrap_err();
+        let AddError::Unfit { place: 2, reason } = &error else { panic!("{shown}: {error}") };
+        assert_eq!(*reason, expected, "{shown}");
+        assert_eq!(log.last_added(), Added::ZERO, "{shown}: the others of the call are there");
+    }
+    let meta = Draft::new(fine()).extra("text", "x".repeat(300 << 10));
+    let error = log.add(meta).await.unwrap_err();
+    assert!(matches!(error, AddError::Unfit { reason: Unfit::TooLarge { .. }, .. }), "{error}");
+    log.add(fine()).await.unwrap();
+}
+
+async fn an_event_that_no_peer_could_be_sent_is_named_and_the_others_are_taken<C: Cell>() {
+    let server_log = log("server").await;
+    let (transport, listener) = C::listen();
+    let server = Server::new(&server_log, C::CODEC, listener).start();
+    let mut peer = Peer::dial::<C>(&transport).await;
+    introduce(&mut peer).await;
+    let [session] = server.sessions().try_into().unwrap();
+    let large = json!(["sync", 2, { "type": "large", "text": "x".repeat(300 << 10) },
+        { "id": "1", "time": 0 }, event(7), { "id": "2", "time": 0 }]);
+    peer.send(&large.to_string()).await;
+    let answer = peer.next().await.unwrap();
+    assert!(
+        answer.starts_with(r#"["debug","error","refused 1 events: 1 10:peer because"#),
+        "{answer}"
+    );
+    assert!(answer.contains("more than 262144 bytes"), "{answer}");
+    assert_eq!(peer.next().await.unwrap(), r#"["synced",2]"#);
+    assert_eq!(ids(&told(&session, refused).await), ["1 10:peer"]);
+    assert_eq!(numbers(&server_log).await, [7]);
+    // The others are none the worse.
+    let other = log("11:other").await;
+    let client = ClientSync::new(&other, C::CODEC, quick(transport)).start();
+    client.wait_for(State::Synchronized).await.unwrap();
+    assert_eq!(numbers(&other).await, [7]);
+}
+
+thread_local! {
+    /// What the program can read: a test is one thread, and each program in it another version.
+    static VERSION: Switch<u32> = const { Switch::new(1) };
+}
+
+/// An event that a program of version 1 reads if its number is small.
+#[derive(Clone, Debug, PartialEq)]
+struct Versioned(u64);
+
+impl Serialize for Versioned {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        event(self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Versioned {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let event = Value::deserialize(deserializer)?;
+        let number = event["n"].as_u64().ok_or_else(|| de::Error::missing_field("n"))?;
+        if number >= 100 && VERSION.get() < 2 {
+            return Err(de::Error::custom("large numbers are not known yet"));
+        }
+        Ok(Self(number))
+    }
+}
+
+async fn open(store: &Arc<MemoryStore<Versioned>>) -> Log<Versioned> {
+    let store = Arc::clone(store) as Arc<dyn Store<Versioned>>;
+    Log::open_with("server".parse().unwrap(), store, LogOptions::new()).await.unwrap()
+}
+
+async fn versioned(log: &Log<Versioned>) -> Vec<u64> {
+    let entries = log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
+    entries.iter().map(|entry| entry.event.0).collect()
+}
+
+/// A client that has sent the events 1, 100, 2 and 200 to a log of version 1.
+async fn send_some<C: Cell>(
+    log: &Log<Versioned>,
+    options: SyncOptions<Versioned>,
+) -> (Peer, Session) {
+    let (near, far) = C::pair().await;
+    let session = BaseSync::new(log, C::CODEC, Role::Acceptor, near).options(options).start();
+    let mut peer = Peer::new::<C>(far);
+    introduce(&mut peer).await;
+    let numbers = [1, 100, 2, 200];
+    let mut sync = vec![json!("sync"), json!(4)];
+    for (number, id) in numbers.into_iter().zip(1..) {
+        sync.extend([event(number), json!({ "id": format!("{id}"), "time": 0, "key": "kept" })]);
+    }
+    peer.send(&Value::from(sync).to_string()).await;
+    (peer, session)
+}
+
+async fn an_event_that_cannot_be_read_is_set_aside_and_the_others_are_taken<C: Cell>() {
+    let log = open(&Arc::new(MemoryStore::new())).await;
+    let (mut peer, session) = send_some::<C>(&log, SyncOptions::new()).await;
+    assert_eq!(
+        peer.next().await.unwrap(),
+        r#"["synced",4]"#,
+        "it is confirmed, and nothing refused"
+    );
+    assert_eq!(versioned(&log).await, [1, 2]);
+    let told = told(&session, set_aside).await;
+    assert_eq!(ids(&told), ["2 10:peer", "4 10:peer"]);
+    assert_eq!(told[0].reason, "large numbers are not known yet");
+    let kept = log.set_aside().await.unwrap();
+    assert_eq!(kept.iter().map(|one| &one.event).collect::<Vec<_>>(), [&event(100), &event(200)]);
+    let first = &kept[0];
+    assert_eq!(first.meta.id.to_string(), "2 10:peer");
+    assert_eq!(first.meta.extra["key"], "kept");
+    assert_eq!(first.meta.source.as_ref().unwrap().as_str(), "10:peer");
+    assert_eq!(first.reason, "large numbers are not known yet");
+    assert!(!first.unjudged);
+    // It comes again, and stays one.
+    peer.send(&json!(["sync", 5, event(100), { "id": "2", "time": 0 }]).to_string()).await;
+    assert_eq!(peer.next().await.unwrap(), r#"["synced",5]"#);
+    assert_eq!(log.set_aside().await.unwrap(), kept);
+    log.forget_set_aside(&[kept[0].meta.id.clone()]).await.unwrap();
+    assert_eq!(log.set_aside().await.unwrap(), kept[1..]);
+}
+
+async fn unreadable_events_are_dropped_or_refused_where_the_options_say_so<C: Cell>() {
+    let log = open(&Arc::new(MemoryStore::new())).await;
+    let options = SyncOptions::new().unreadable(Unreadable::Skip);
+    let (mut peer, session) = send_some::<C>(&log, options).await;
+    assert_eq!(peer.next().await.unwrap(), r#"["synced",4]"#);
+    assert_eq!(ids(&told(&session, set_aside).await), ["2 10:peer", "4 10:peer"]);
+    assert_eq!((versioned(&log).await, log.set_aside().await.unwrap()), (vec![1, 2], vec![]));
+
+    let log = open(&Arc::new(MemoryStore::new())).await;
+    let options = SyncOptions::new().unreadable(Unreadable::Refuse);
+    let (mut peer, session) = send_some::<C>(&log, options).await;
+    let answer = peer.next().await.unwrap();
+    let expected = "refused 2 events: 2 10:peer 4 10:peer because it cannot be read: large numbers are not known yet";
+    assert_eq!(answer, json!(["debug", "error", expected]).to_string());
+    assert_eq!(peer.next().await.unwrap(), r#"["synced",4]"#);
+    assert_eq!(ids(&told(&session, refused).await), ["2 10:peer", "4 10:peer"]);
+    assert_eq!((versioned(&log).await, log.set_aside().await.unwrap()), (vec![1, 2], vec![]));
+}
+
+async fn what_was_set_aside_is_added_by_a_program_that_can_read_it<C: Cell>() {
+    let store = Arc::new(MemoryStore::new());
+    let log = open(&store).await;
+    let (mut peer, session) = send_some::<C>(&log, SyncOptions::new()).await;
+    peer.next().await.unwrap();
+    session.close().await.unwrap();
+    // Another program of the same version knows no more.
+    let log = open(&store).await;
+    assert_eq!((versioned(&log).await, log.set_aside().await.unwrap().len()), (vec![1, 2], 2));
+    VERSION.set(2);
+    let log = open(&store).await;
+    assert_eq!(versioned(&log).await, [1, 2, 100, 200], "late, in their order");
+    assert_eq!(log.set_aside().await.unwrap(), []);
+    let entry = log.by_id(&"2 10:peer".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(entry.meta.source.as_ref().unwrap().as_str(), "10:peer");
+    assert_eq!(entry.meta.extra["key"], "kept");
+    // It is passed on now, as any other event is.
+    let (near, far) = C::pair().await;
+    let _session = BaseSync::new(&log, C::CODEC, Role::Acceptor, near).start();
+    let mut other = Peer::new::<C>(far);
+    other.send(r#"["connect",7,"11:other",0]"#).await;
+    other.next().await.unwrap();
+    let sync: Value = serde_json::from_str(&other.next().await.unwrap()).unwrap();
+    assert_eq!(sync.as_array().unwrap().len(), 2 + 2 * 4, "{sync}");
+}
+
+async fn what_was_set_aside_passes_no_filter_unasked<C: Cell>() {
+    let store = Arc::new(MemoryStore::new());
+    let options = || {
+        SyncOptions::new()
+            .in_filter(async |entry: Arc<logux_sync::Entry<Versioned>>, _| Ok(entry.event.0 != 200))
+    };
+    let log = open(&store).await;
+    let (mut peer, session) = send_some::<C>(&log, options()).await;
+    peer.next().await.unwrap();
+    session.close().await.unwrap();
+    assert!(log.set_aside().await.unwrap().iter().all(|one| one.unjudged));
+    VERSION.set(2);
+    let log = open(&store).await;
+    assert_eq!(versioned(&log).await, [1, 2], "nobody has asked the filter");
+    // Another peer is none of its business.
+    let session = |peer: &'static str| {
+        let log = log.clone();
+        async move {
+            let (near, far) = C::pair().await;
+            let session =
+                BaseSync::new(&log, C::CODEC, Role::Acceptor, near).options(options()).start();
+            let other = self::log(peer).await;
+            let there = BaseSync::new(&other, C::CODEC, Role::Opener, far).start();
+            there.wait_for(State::Synchronized).await.unwrap();
+            there.close().await.unwrap();
+            let _ = session.ended().await;
+        }
+    };
+    session("11:other").await;
+    assert_eq!(log.set_aside().await.unwrap().len(), 2);
+    session("10:peer").await;
+    assert_eq!(versioned(&log).await, [1, 2, 100], "the filter refuses 200");
+    assert_eq!(log.set_aside().await.unwrap(), []);
+}
+
+async fn what_one_peer_has_set_aside_leaves_room_for_others<C: Cell>() {
+    let log = open(&Arc::new(MemoryStore::new())).await;
+    let unreadable = |from: u64, to: u64| {
+        let mut sync = vec![json!("sync"), json!(to)];
+        for id in from..=to {
+            sync.extend([event(1_000 + id), json!({ "id": format!("{}", id % 9 + 1), "time": 0 })]);
+        }
+        sync
+    };
+    let (near, far) = C::pair().await;
+    let _session = BaseSync::new(&log, C::CODEC, Role::Acceptor, near).start();
+    let mut peer = Peer::new::<C>(far);
+    introduce(&mut peer).await;
+    // Ids of one digit each, so of other tabs of the client's.
+    for tab in 0..120_u64 {
+        let mut sync = unreadable(1, 9);
+        for meta in sync.iter_mut().skip(3).step_by(2) {
+            let time = meta["id"].as_str().unwrap().to_owned();
+            meta["id"] = format!("{time} 10:peer:{tab}").into();
+        }
+        sync[1] = (tab + 1).into();
+        peer.send(&Value::from(sync).to_string()).await;
+        let mut answer = peer.next().await.unwrap();
+        if tab > 111 {
+            assert!(
+                answer.starts_with(r#"["debug","error","refused 9 events: "#),
+                "{tab}: {answer}"
+            );
+            answer = peer.next().await.unwrap();
+        } else if tab == 111 {
+            assert!(answer.starts_with(r#"["debug","error","refused 8 events: "#), "{answer}");
+            answer = peer.next().await.unwrap();
+        }
+        assert_eq!(answer, format!(r#"["synced",{}]"#, tab + 1));
+    }
+    assert_eq!(log.set_aside().await.unwrap().len(), 1_000);
+    let (near, far) = C::pair().await;
+    let _session = BaseSync::new(&log, C::CODEC, Role::Acceptor, near).start();
+    let mut other = Peer::new::<C>(far);
+    other.send(r#"["connect",7,"11:other",0]"#).await;
+    while !other.next().await.unwrap().starts_with(r#"["ready""#) {}
+    other.send(&Value::from(unreadable(1, 1)).to_string()).await;
+    assert_eq!(other.next().await.unwrap(), r#"["synced",1]"#);
+    assert_eq!(log.set_aside().await.unwrap().len(), 1_001);
+}
+
+/// Takes what a client sends, and hangs up with an error where `refuses` says so. Answers the numbers
+/// that it took, once there were `enough` connections or nothing comes any more.
+async fn picky<C: Cell>(
+    mut listener: crate::cells::AnyListener,
+    refuses: impl Fn(&[u64]) -> bool,
+    mut enough: usize,
+) -> Vec<u64> {
+    let mut taken = Vec::new();
+    'connections: while enough > 0 {
+        enough -= 1;
+        let accepted = timeout(Duration::from_secs(600), Peer::accept::<C>(&mut listener)).await;
+        let Ok(mut peer) = accepted else { break };
+        while let Some(frame) = peer.next().await {
+            let message: Value = serde_json::from_str(&frame).unwrap();
+            match message[0].as_str().unwrap() {
+                "connect" => peer.send(r#"["connected",7,"server",[0,0]]"#).await,
+                "ready" => peer.send(r#"["ready",0]"#).await,
+                "ping" => peer.send(r#"["pong",0]"#).await,
+                "sync" => {
+                    let items = message.as_array().unwrap();
+                    let numbers: Vec<_> = items[2..]
+                        .iter()
+                        .step_by(2)
+                        .map(|event| event["n"].as_u64().unwrap())
+                        .collect();
+                    if refuses(&numbers) {
+                        peer.send(r#"["error","wrong-format","I do not like it"]"#).await;
+                        peer.hang_up().await;
+                        continue 'connections;
+                    }
+                    taken.extend(numbers);
+                    peer.send(&json!(["synced", message[1]]).to_string()).await;
+                }
+                _ => {}
+            }
+        }
+    }
+    taken
+}
+
+async fn a_frame_that_a_peer_refuses_is_narrowed_down_to_the_event<C: Cell>() {
+    let log = log("10:client").await;
+    log.add_batch((0..20).map(event)).await.unwrap();
+    let (transport, listener) = C::listen();
+    let server = tokio::spawn(picky::<C>(listener, |numbers| numbers.contains(&13), 20));
+    let client = ClientSync::new(&log, C::CODEC, quick(transport)).start();
+    let told = told(&client, held_back).await;
+    client.wait_for(State::Synchronized).await.unwrap();
+    let bad = log.entries_after(Added::new(13).unwrap(), 1).await.unwrap().remove(0);
+    assert_eq!(ids(&told), [bad.meta.id.to_string()]);
+    assert!(told[0].reason.contains("I do not like it"), "{}", told[0].reason);
+    assert_eq!(log.held_back(&"server".parse().unwrap()).await.unwrap(), told);
+    assert!(client.diagnostics().connections <= 4, "{}", client.diagnostics().connections);
+    client.close().await.unwrap();
+    server.abort();
+    let _ = server.await;
+}
+
+async fn an_event_on_which_the_peers_filter_fails_is_held_back<C: Cell>() {
+    let (client_log, server_log) = (log("10:client").await, log("server").await);
+    client_log.add_batch((0..20).map(event)).await.unwrap();
+    let (transport, listener) = C::listen();
+    let options = SyncOptions::new().in_filter(async |entry: Arc<logux_sync::Entry<Value>>, _| {
+        assert_ne!(entry.event["n"], 13, "a bug of the user's");
+        Ok(true)
+    });
+    let _server = Server::new(&server_log, C::CODEC, listener).options(options).start();
+    let client = ClientSync::new(&client_log, C::CODEC, quick(transport)).start();
+    let told = told(&client, held_back).await;
+    assert!(told[0].reason.contains("in_filter"), "{}", told[0].reason);
+    client.wait_for(State::Synchronized).await.unwrap();
+    let expected: Vec<_> = (0..20).filter(|n| *n != 13).collect();
+    assert_eq!(numbers(&server_log).await, expected);
+}
+
+async fn an_event_that_does_not_fit_a_session_is_held_back<C: Cell>() {
+    let (client_log, server_log) = (log("10:client").await, log("server").await);
+    let long = json!({ "type": "test", "n": 13, "text": "x".repeat(100_000) });
+    client_log.add_batch([event(1), long, event(2)]).await.unwrap();
+    let (near, far) = C::pair().await;
+    let options = SyncOptions::new().limits(Limits::default().frame(50_000));
+    let client = BaseSync::new(&client_log, C::CODEC, Role::Opener, near).options(options).start();
+    let _server = BaseSync::new(&server_log, C::CODEC, Role::Acceptor, far).start();
+    client.wait_for(State::Synchronized).await.unwrap();
+    assert_eq!(numbers(&server_log).await, [1, 2]);
+    let told = told(&client, held_back).await;
+    assert!(told[0].reason.contains("of 50000 that one may have"), "{}", told[0].reason);
+    assert_eq!(client_log.held_back(&"server".parse().unwrap()).await.unwrap(), told);
+}
+
+async fn a_map_that_makes_an_event_unfit_holds_it_back<C: Cell>() {
+    let (client_log, server_log) = (log("10:client").await, log("server").await);
+    client_log.add_batch((0..5).map(event)).await.unwrap();
+    let (near, far) = C::pair().await;
+    let options = SyncOptions::new().out_map(async |entry: Arc<logux_sync::Entry<Value>>, _| {
+        let mut changed = logux_sync::Entry::clone(&entry);
+        if entry.event["n"] == 3 {
+            changed.event["text"] = "x".repeat(300 << 10).into();
+        }
+        Ok(Arc::new(changed))
+    });
+    let client = BaseSync::new(&client_log, C::CODEC, Role::Opener, near).options(options).start();
+    let _server = BaseSync::new(&server_log, C::CODEC, Role::Acceptor, far).start();
+    client.wait_for(State::Synchronized).await.unwrap();
+    assert_eq!(numbers(&server_log).await, [0, 1, 2, 4]);
+    assert_eq!(told(&client, held_back).await.len(), 1);
+}
+
+async fn what_was_held_back_is_offered_again_on_request<C: Cell>() {
+    let (client_log, server_log) = (log("10:client").await, log("server").await);
+    let server = "server".parse().unwrap();
+    let foreign = |n: u64| Draft::new(event(n)).id(format!("{n} 99:else").parse().unwrap());
+    for n in 1..=6 {
+        let draft = if n % 2 == 0 { foreign(n) } else { Draft::new(event(n)) };
+        client_log.add(draft).await.unwrap();
+    }
+    let run = async |options: SyncOptions<Value>, offers: bool| {
+        let (near, far) = C::pair().await;
+        let client = BaseSync::new(&client_log, C::CODEC, Role::Opener, near).start();
+        if offers {
+            client.offer_again().await;
+        }
+        let session =
+            BaseSync::new(&server_log, C::CODEC, Role::Acceptor, far).options(options).start();
+        client.wait_for(State::Synchronized).await.unwrap();
+        client.close().await.unwrap();
+        session.close().await.unwrap();
+    };
+    run(SyncOptions::new(), false).await;
+    assert_eq!(numbers(&server_log).await, [1, 3, 5]);
+    assert_eq!(client_log.held_back(&server).await.unwrap().len(), 3);
+    // Nothing changes by itself, nor by asking a server that still says no.
+    run(SyncOptions::new().auth(async |_| Access::relay()), false).await;
+    run(SyncOptions::new(), true).await;
+    assert_eq!(numbers(&server_log).await, [1, 3, 5]);
+    assert_eq!(client_log.held_back(&server).await.unwrap().len(), 3);
+    run(SyncOptions::new().auth(async |_| Access::relay()), true).await;
+    assert_eq!(numbers(&server_log).await, [1, 3, 5, 2, 4, 6]);
+    assert_eq!(client_log.held_back(&server).await.unwrap(), []);
+}
+
+async fn what_is_held_back_is_not_sent_by_a_second_look_at_the_filter<C: Cell>() {
+    let log = log("server").await;
+    log.add_batch([event(1), event(2)]).await.unwrap();
+    let (near, far) = C::pair().await;
+    let options = SyncOptions::new().out_filter(async |_, _| Ok(true));
+    let session = BaseSync::new(&log, C::CODEC, Role::Acceptor, near).options(options).start();
+    let mut peer = Peer::new::<C>(far);
+    introduce(&mut peer).await;
+    let first = log.entries_after(Added::ZERO, 1).await.unwrap()[0].meta.id.clone();
+    let report = format!("refused 1 events: {first} because of a test");
+    peer.send(&json!(["debug", "error", report]).to_string()).await;
+    peer.send(r#"["synced",2]"#).await;
+    assert_eq!(told(&session, held_back).await.len(), 1);
+    session.reevaluate().await;
+    log.add(event(3)).await.unwrap();
+    let sync: Value = serde_json::from_str(&peer.next().await.unwrap()).unwrap();
+    assert_eq!((&sync[1], &sync[2]), (&json!(3), &event(3)), "{sync}");
+    // It is for the one that is asked for.
+    session.offer_again().await;
+    peer.send(r#"["synced",3]"#).await;
+    let sync: Value = serde_json::from_str(&peer.next().await.unwrap()).unwrap();
+    assert_eq!(sync[2], event(1), "{sync}");
+}
+
+async fn a_peer_that_refuses_everything_is_not_dialled_in_a_loop<C: Cell>() {
+    let log = log("10:client").await;
+    let (transport, listener) = C::listen();
+    let server = tokio::spawn(picky::<C>(listener, |_| true, usize::MAX));
+    let transport = Reconnect::new(transport).max_delay(Duration::from_secs(60)).seed(1);
+    let client = ClientSync::new(&log, C::CODEC, transport).start();
+    client.wait_for(State::Synchronized).await.unwrap();
+    log.add_batch((0..1_000).map(event)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let connections = client.diagnostics().connections;
+    // Half a minute each, on average, once the waits have grown.
+    assert!((60..250).contains(&connections), "{connections} in an hour");
+    server.abort();
+}
+
+async fn a_link_that_breaks_holds_nothing_back<C: Cell>() {
+    let log = log("10:client").await;
+    log.add_batch((0..3).map(event)).await.unwrap();
+    let (transport, mut listener) = C::listen();
+    let client = ClientSync::new(&log, C::CODEC, quick(transport)).start();
+    for _ in 0..20 {
+        let mut peer = Peer::accept::<C>(&mut listener).await;
+        while !peer.next().await.unwrap().starts_with(r#"["connect""#) {}
+        peer.send(r#"["connected",7,"server",[0,0]]"#).await;
+        while !peer.next().await.unwrap().starts_with(r#"["sync""#) {}
+    }
+    assert_eq!(log.held_back(&"server".parse().unwrap()).await.unwrap(), []);
+    drop(client);
+}
+
+async fn nodes_of_javascript_are_spared_what_they_would_change<C: Cell>() {
+    let options = LogOptions::new().event_limits(EventLimits::for_javascript());
+    let store = Arc::new(MemoryStore::new()) as Arc<dyn Store<Value>>;
+    let log = Log::open_with("server".parse().unwrap(), store, options).await.unwrap();
+    let too_large = 1_u64 << 53;
+    for event in [json!(1), json!({ "n": 1 }), json!({ "type": "a", "n": too_large })] {
+        assert!(log.add(event.clone()).await.is_err(), "{event}");
+    }
+    let (near, far) = C::pair().await;
+    let session = BaseSync::new(&log, C::CODEC, Role::Acceptor, near).start();
+    let mut peer = Peer::new::<C>(far);
+    introduce(&mut peer).await;
+    let sync = json!(["sync", 3, { "n": 1 }, { "id": "1", "time": 0 },
+        { "type": "a", "n": too_large }, { "id": "2", "time": 0 }, event(3), { "id": "3", "time": 0 }]);
+    peer.send(&sync.to_string()).await;
+    assert!(peer.next().await.unwrap().contains("refused 1 events: 1 10:peer because"));
+    assert!(peer.next().await.unwrap().contains("refused 1 events: 2 10:peer because"));
+    assert_eq!(peer.next().await.unwrap(), r#"["synced",3]"#);
+    assert_eq!(numbers(&log).await, [3]);
+    assert_eq!(ids(&told(&session, refused).await), ["1 10:peer", "2 10:peer"]);
+}

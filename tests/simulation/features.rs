@@ -1,0 +1,155 @@
+//! What a seed switches on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fastrand::Rng;
+use logux_sync::{Access, EventLimits, NodeId, SyncOptions};
+use tokio::time::{Sleep, sleep};
+
+use crate::any_codec::AnyCodec;
+use crate::event::Number;
+use crate::store::Broken;
+
+/// How many messages may wait for their confirmation, at most.
+pub(crate) const MAX_WINDOW: usize = 4;
+
+/// Each has a chance of its own.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Features {
+    pub(crate) codec: AnyCodec,
+    /// `auth` that takes up to so many milliseconds.
+    pub(crate) auth: Option<u64>,
+    /// Filters and maps that take up to so many milliseconds.
+    pub(crate) callbacks: Option<u64>,
+    /// Events that no filter lets through until this is true.
+    pub(crate) private: Option<Arc<AtomicBool>>,
+    pub(crate) fix_time: bool,
+    /// Clocks that are never set.
+    pub(crate) steady: bool,
+    /// Clocks that are wrong by days for a while.
+    pub(crate) wild: bool,
+    /// Processes that come back with an empty log.
+    pub(crate) replaced: bool,
+    /// The nodes that are dialled take events of any author, but for the hostile peer's.
+    pub(crate) relay: bool,
+    /// The nodes that are dialled have a filter that fails on some events of the nodes that dialled.
+    pub(crate) fussy: bool,
+    /// A client that means harm.
+    pub(crate) hostile: Option<NodeId>,
+    /// What is wrong with the stores.
+    pub(crate) broken: Option<Broken>,
+}
+
+impl Features {
+    /// `is_star`: whether each client is of one and the same server.
+    pub(crate) fn draw(random: &mut Rng, is_star: bool, max_delay: Duration) -> Self {
+        let callbacks = random.bool().then(|| [0, 3, 300][random.usize(..3)]);
+        let wild = random.u8(..8) == 0;
+        // In a chain most events are those of others.
+        let relay = random.u8(..4) == 0;
+        let names = ["66:evil", "10", "10:ab", "server:10"];
+        let name = names[random.usize(..names.len())];
+        Self {
+            codec: AnyCodec::default(),
+            auth: random.bool().then(|| [0, 50, 2_000][random.usize(..3)]),
+            callbacks,
+            private: (callbacks.is_some() && random.bool()).then(Arc::default),
+            fix_time: random.u8(..3) == 0,
+            steady: random.bool() && !wild,
+            wild,
+            replaced: random.u8(..4) == 0,
+            relay: if is_star { relay } else { !relay },
+            // To find out what is refused takes many rounds.
+            fussy: random.u8(..6) == 0 && max_delay <= Duration::from_secs(1),
+            hostile: (random.u8(..4) == 0).then(|| name.parse().unwrap()),
+            broken: None,
+        }
+    }
+
+    /// Small ones, where there is somebody to break them.
+    pub(crate) fn event_limits(&self) -> EventLimits {
+        let limits = EventLimits::default();
+        if self.hostile.is_some() { limits.bytes(EventLimits::META + 100) } else { limits }
+    }
+
+    /// The options of a node, which may dial a node and may be dialled.
+    pub(crate) fn options(&self, dials: Option<&NodeId>, random: &mut Rng) -> SyncOptions<Number> {
+        let mut options = SyncOptions::<Number>::new()
+            .timeout(Duration::from_secs(15))
+            .ping(Duration::from_secs(10))
+            .batch(random.usize(1..40))
+            .window(random.usize(1..=MAX_WINDOW))
+            .fix_time(self.fix_time);
+        if self.auth.is_some() || self.relay {
+            let wait = self.auth.map(|max| waits(max, random.u64(..)));
+            let (relay, hostile) = (self.relay, self.hostile.clone());
+            // A user who comes and goes while `auth` takes its time is stopped for a while, and the
+            // hostile peer may be of the same user as another.
+            if hostile.is_some() {
+                options = options.bruteforce(None);
+            }
+            options = options.auth(move |login| {
+                let wait = wait.as_ref().map(|wait| wait());
+                let relay = relay && Some(&login.node_id) != hostile.as_ref();
+                async move {
+                    if let Some(wait) = wait {
+                        wait.await;
+                    }
+                    if relay { Access::relay() } else { true.into() }
+                }
+            });
+        }
+        if self.fussy || self.callbacks.is_some() {
+            let wait = self.callbacks.map(|max| waits(max, random.u64(..)));
+            let (fussy, dials) = (self.fussy, dials.cloned());
+            options = options.in_filter(move |entry, peer| {
+                let wait = wait.as_ref().map(|wait| wait());
+                let has_dialled = Some(&peer.node_id) != dials.as_ref();
+                let fails = fussy && has_dialled && entry.event.is_poison();
+                async move {
+                    if let Some(wait) = wait {
+                        wait.await;
+                    }
+                    if fails { Err("it cannot cope with that".into()) } else { Ok(true) }
+                }
+            });
+        }
+        if let Some(max) = self.callbacks {
+            let [map, out, out_map] = [(); 3].map(|()| waits(max, random.u64(..)));
+            let open = self.private.clone();
+            options = options
+                .in_map(move |entry, _| {
+                    let wait = map();
+                    async move {
+                        wait.await;
+                        Ok(entry)
+                    }
+                })
+                .out_map(move |entry, _| {
+                    let wait = out_map();
+                    async move {
+                        wait.await;
+                        Ok(entry)
+                    }
+                })
+                .out_filter(move |entry, _| {
+                    let (wait, open) = (out(), open.clone());
+                    async move {
+                        wait.await;
+                        let open = open.is_none_or(|open| open.load(Ordering::Relaxed));
+                        Ok(open || !entry.event.is_private())
+                    }
+                });
+        }
+        options
+    }
+}
+
+/// Waits of up to so many milliseconds, drawn from a seed.
+fn waits(max: u64, seed: u64) -> impl Fn() -> Sleep + Send + Sync + Clone {
+    let random = Arc::new(Mutex::new(Rng::with_seed(seed)));
+    move || sleep(Duration::from_millis(random.lock().unwrap().u64(..=max)))
+}
