@@ -391,8 +391,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "what is refused is not listed",
         edits: &[Edit {
             file: "src/sync/rules/events.rs",
-            is: "self.outputs.push_back(Output::HoldBack(refused.clone()));",
-            becomes: "if !PLANTED { self.outputs.push_back(Output::HoldBack(refused.clone())); }",
+            is: "self.outputs.push_back(Output::HoldBack(refused));",
+            becomes: "if !PLANTED { self.outputs.push_back(Output::HoldBack(refused)); }",
         }],
     },
     Fault {
