@@ -28,6 +28,10 @@ use site::Site;
 /// would try in vain for ever with a longer one.
 const MAX_FRAME: usize = 64 << 20;
 
+/// In bytes. A larger action is refused before this program sees it, and its page waits in vain for an
+/// answer.
+const MAX_EVENT: usize = 4 << 20;
+
 type Failure = Box<dyn Error + Send + Sync>;
 
 #[tokio::main]
@@ -44,7 +48,8 @@ async fn main() -> Result<(), Failure> {
 
     // The program does not know all that clients may send, so it takes any JSON.
     let store: Arc<dyn Store<Value>> = Arc::new(MemoryStore::new());
-    let options = LogOptions::new().event_limits(EventLimits::for_javascript());
+    let limits = EventLimits::for_javascript().bytes(MAX_EVENT);
+    let options = LogOptions::new().event_limits(limits);
     let log = Log::open_with("server".parse()?, store, options).await?;
     let server = Server::new(&log, Json, listener).options(sync_options()).start();
     println!("{origin}/");
