@@ -76,6 +76,8 @@ pub(crate) struct Pair {
     pub(crate) log: Log<Value>,
     pub(crate) js: Peer,
     pub(crate) proxy: Proxy,
+    /// Whether connections will be cut.
+    cuts: bool,
     /// Where the proxy leads.
     pub(crate) target: SocketAddr,
     pub(crate) ours: Option<Ours>,
@@ -84,9 +86,12 @@ pub(crate) struct Pair {
 impl Pair {
     /// Two empty logs, and a wire that will be cut as planned.
     pub(crate) async fn new(theirs: Theirs, plan: impl IntoIterator<Item = Cut>) -> Self {
+        let plan: Vec<_> = plan.into_iter().collect();
+        let cuts = !plan.is_empty();
         let proxy = Proxy::start(plan).await;
         Self {
             theirs,
+            cuts,
             log: Log::open(theirs.our_id().parse().unwrap(), MemoryStore::new()).await.unwrap(),
             js: theirs.start(),
             target: proxy.address,
@@ -119,8 +124,10 @@ impl Pair {
                 Server::new(&self.log, Json, listener).options(options).start()
             }
             Way::LongPoll => {
-                // A wire that was cut is noticed when the session is silent for so long.
-                let http = ListenerOptions::new().inactivity(Duration::from_secs(2));
+                // A wire that was cut is noticed when the session is silent for so long. A JavaScript
+                // log that takes thousands of events is silent for seconds, too.
+                let patience = Duration::from_secs(if self.cuts { 2 } else { 30 });
+                let http = ListenerOptions::new().inactivity(patience);
                 let listener = HttpListener::bind("127.0.0.1:0").await.unwrap().options(http);
                 self.target = listener.local_addr().unwrap();
                 Server::new(&self.log, Json, listener).options(options).start()
