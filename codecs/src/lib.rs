@@ -33,7 +33,6 @@ mod codec_name;
 pub mod conformance;
 mod error;
 mod event_limits;
-mod extreme;
 mod id;
 #[cfg(feature = "json")]
 mod json;
@@ -60,7 +59,6 @@ pub use codec::{Codec, Event};
 pub use codec_name::CodecName;
 pub use error::ProtocolError;
 pub use event_limits::{EventLimits, Unfit};
-pub use extreme::notice_extreme_numbers;
 pub use id::{EventId, InvalidEventId, InvalidNodeId, NodeId};
 #[cfg(feature = "json")]
 pub use json::{Json, JsonError};

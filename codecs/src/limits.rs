@@ -11,7 +11,6 @@ use std::fmt;
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::extreme;
 use crate::message::Message;
 use crate::precise::{self, Number, Shown};
 use crate::wire::MessageVisitor;
@@ -85,10 +84,13 @@ impl Limits {
     /// The reader has to describe itself what it reads, as those of JSON, MessagePack and CBOR do.
     /// Beyond what its format brings, this refuses what nests too deep, types of value that JSON
     /// does not have (bytes where none are asked for, extensions), numbers that are not finite or
-    /// would not be in the `f32` that asks for them (see
-    /// [`notice_extreme_numbers`](crate::notice_extreme_numbers)), and keys and names of variants
-    /// that are not text; it reads numbers and booleans that are keys from their text, as JSON writes
-    /// them; and it allocates for what has arrived, not for what a length promises.
+    /// would not be in the `f32` that asks for them, and keys and names of variants that are not text;
+    /// it reads numbers and booleans that are keys from their text, as JSON writes them; and it
+    /// allocates for what has arrived, not for what a length promises.
+    ///
+    /// Where serde holds a number back to ask for its type later (in an enum with a `tag`, in an
+    /// untagged one, under `flatten`), it becomes an infinite `f32` without a word: an event that can be
+    /// read and not be sent, which [`EventLimits::check`](crate::EventLimits::check) finds.
     ///
     /// Where another crate of the program has turned on `serde_json/arbitrary_precision`, numbers
     /// are what they are without it. An object whose first key is the one that `serde_json` then
@@ -377,15 +379,19 @@ impl<V> Asking<'_, V> {
         if !number.is_finite() {
             return Err(E::custom("a number is not finite"));
         }
-        if extreme::is_extreme(number) {
-            match self.asked {
-                Asked::Single => return Err(E::custom(BEYOND_SINGLE)),
-                Asked::Double => {}
-                _ => extreme::notice(),
-            }
+        if self.asked == Asked::Single && is_beyond_single(number) {
+            return Err(E::custom(BEYOND_SINGLE));
         }
         Ok(())
     }
+}
+
+/// Whether the number is finite, and infinite as an `f32`. Slightly more than [`f32::MAX`] is not:
+/// it is rounded down, as the shortest text of [`f32::MAX`] is.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the question is what is left of it")]
+fn is_beyond_single(number: f64) -> bool {
+    number.is_finite() && !(number as f32).is_finite()
 }
 
 const BEYOND_SINGLE: &str = "a number is out of the range of a float of 32 bits";
@@ -544,7 +550,7 @@ impl Key {
                 }
             }
             Self::Single | Self::Double => match text.parse::<f64>() {
-                Ok(number) if self == Self::Single && extreme::is_extreme(number) => {
+                Ok(number) if self == Self::Single && is_beyond_single(number) => {
                     Err(E::custom(BEYOND_SINGLE))
                 }
                 Ok(number) if number.is_finite() => visitor.visit_f64(number),

@@ -26,6 +26,7 @@ on_every_cell! {
 }
 
 on_every_codec! {
+    a_short_frame_is_measured_as_any_other,
     an_event_that_cannot_be_read_is_set_aside_and_the_others_are_taken,
     unreadable_events_are_dropped_or_refused_where_the_options_say_so,
     what_was_set_aside_is_added_by_a_program_that_can_read_it,
@@ -218,6 +219,73 @@ impl<'de> Deserialize<'de> for Versioned {
         }
         Ok(Self(number))
     }
+}
+
+/// Grows when it is read: what is absent is written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Growing {
+    #[serde(rename = "type")]
+    kind: String,
+    n: u64,
+    items: Vec<Item>,
+    any: Value,
+    single: Single,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Item {
+    colour: String,
+    shape: String,
+}
+
+/// serde holds it back, and makes a number infinite unseen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+enum Single {
+    Of { value: f32 },
+}
+
+impl Default for Item {
+    fn default() -> Self {
+        Self { colour: "transparent".into(), shape: "rectangular".into() }
+    }
+}
+
+impl Default for Single {
+    fn default() -> Self {
+        Self::Of { value: 0.5 }
+    }
+}
+
+async fn a_short_frame_is_measured_as_any_other<C: Cell>() {
+    let client = log("10:client").await;
+    let options = LogOptions::new().event_limits(EventLimits::default().depth(8).objects(9_000));
+    let store: Arc<dyn Store<Growing>> = Arc::new(MemoryStore::new());
+    let server = Log::open_with("server".parse().unwrap(), store, options).await.unwrap();
+    let of = |kind: &str, value: Value| json!({ "type": "test", kind: value });
+    let deep = (0..8).fold(json!(1), |inner, _| json!([inner]));
+    let unfit = [
+        of("items", json!(vec![json!({}); 8_000])),
+        of("any", deep),
+        of("single", json!({ "kind": "Of", "value": 1e300 })),
+    ];
+    let (near, far) = C::pair().await;
+    let here = BaseSync::new(&client, C::CODEC, Role::Opener, near).start();
+    let there = BaseSync::new(&server, C::CODEC, Role::Acceptor, far).start();
+    let mut refused = Vec::new();
+    for (n, unfit) in (1..).zip(unfit) {
+        // Something that cannot be read at all comes before it.
+        let batch = client.add_batch([event(n), json!({ "n": "no number" }), unfit]).await.unwrap();
+        refused.push(batch[2].meta.id.to_string());
+        here.wait_for(State::Synchronized).await.unwrap();
+    }
+    let held_back = client.held_back(server.node_id()).await.unwrap();
+    assert_eq!(ids(&held_back), refused);
+    let kept = server.entries_after(Added::ZERO, 10).await.unwrap();
+    assert_eq!(kept.iter().map(|entry| entry.event.n).collect::<Vec<_>>(), [1, 2, 3]);
+    drop(there);
 }
 
 async fn open(store: &Arc<MemoryStore<Versioned>>) -> Log<Versioned> {

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use logux_codecs::{Codec, Event, EventLimits, Limits, Message, notice_extreme_numbers, shown};
+use logux_codecs::{Codec, Event, EventLimits, Limits, Message, shown};
 use logux_transports::FrameReceiver;
 
 use crate::sync::error::{Error, bounded, start_of, with_causes};
@@ -27,10 +27,6 @@ pub(crate) struct Reader<'a, C, R> {
     /// Nothing more is to be received.
     ended: bool,
 }
-
-/// So many bytes has an event as JSON, at most, for each byte of its frame: `\u0000` for one byte of
-/// MessagePack, and a comma.
-const MAX_GROWTH: usize = 8;
 
 impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
     pub(crate) fn new(
@@ -108,20 +104,16 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
         frame: &[u8],
         limits: Limits,
     ) -> Result<Message<Arrival<E>>, C::Error> {
-        let (read, has_extremes) =
-            notice_extreme_numbers(|| self.codec.decode::<Arrival<E>>(frame, limits));
-        let mut message = match read {
+        let mut message = match self.codec.decode::<Arrival<E>>(frame, limits) {
             Ok(message) => message,
             Err(error) => match self.codec.decode::<Patient<E>>(frame, limits) {
                 Ok(message) => message.map_events(|Patient(arrival)| arrival),
                 Err(_) => return Err(error),
             },
         };
-        let longest = frame.len().saturating_mul(MAX_GROWTH).saturating_add(EventLimits::META);
-        let is_short = longest <= self.event_limits.bytes;
-        if (!is_short || has_extremes || self.event_limits.javascript)
-            && let Message::Sync(sync) = &mut message
-        {
+        // Also those of a short frame: an event may grow when it is read, by what its type has for an
+        // absent field, or by a codec that compresses.
+        if let Message::Sync(sync) = &mut message {
             for (arrival, meta) in &mut sync.entries {
                 let checked = match &*arrival {
                     Arrival::Event(event) => self.event_limits.check(event, &meta.extra),
