@@ -16,6 +16,10 @@ pub struct Refused {
     pub id: EventId,
     /// What was wrong with it, for a person to read.
     pub reason: String,
+    /// The event may not be to blame: the peer ended connections when it was sent, but has not named it,
+    /// and has taken nothing else since. Such an event is offered again by itself.
+    #[serde(default)]
+    pub is_doubtful: bool,
 }
 
 /// An event of a peer that this program cannot read: of a type that it does not know, or of another
@@ -43,7 +47,7 @@ pub struct SetAside {
 impl Refused {
     /// An event, and what was wrong with it.
     pub fn new(id: EventId, reason: impl Into<String>) -> Self {
-        Self { id, reason: reason.into() }
+        Self { id, reason: reason.into(), is_doubtful: false }
     }
 }
 

@@ -1,9 +1,12 @@
 //! What a log knows of one peer for as long as the process runs, whatever becomes of its connections.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use logux_codecs::Added;
+use logux_codecs::{Added, EventId};
+use logux_transports::rt::Instant;
 
 use super::Withheld;
 use crate::cursors::Epoch;
@@ -22,10 +25,48 @@ struct Inner {
 struct State {
     /// The peer has refused frames with events up to here, and it is not known which event was wrong.
     suspected_up_to: Added,
+    /// Since when the peer has only failed, and taken nothing.
+    failing_since: Option<Instant>,
+    /// How many events were held back since the peer took one.
+    accused_in_a_row: u32,
+    /// What is held back though it may not be to blame: a peer may fail for a while whatever it is sent.
+    /// So it is offered again once the peer has taken something else; what is refused even then is to blame.
+    doubtful: HashMap<EventId, Doubt>,
+    /// When to offer that again if nothing else happens, and how often that was done.
+    offer_at: Option<Instant>,
+    offers: u32,
     /// The connections that are let in.
     present: Vec<Present>,
     /// The number of the next connection.
     next: u64,
+}
+
+/// A peer that takes nothing for so long is not waited for any more.
+const MAX_FAILING: Duration = Duration::from_secs(60);
+
+/// So many events are looked for in haste.
+const MAX_IN_A_ROW: u32 = 32;
+
+/// What is held back and not proven to be to blame is offered after so long if there is nothing else to
+/// send; then after twice as long, and so on.
+const FIRST_OFFER: Duration = Duration::from_secs(60);
+const LAST_OFFER: Duration = Duration::from_secs(600);
+
+/// What speaks against an event that may not be to blame.
+#[derive(Default)]
+struct Doubt {
+    /// The peer has taken something since, and this was offered again.
+    is_tried: bool,
+    /// So often was it refused right after something else was taken.
+    proofs: u8,
+}
+
+/// What becomes of an event that was refused alone.
+pub(crate) struct Verdict {
+    /// It may not be to blame.
+    pub(crate) is_doubtful: bool,
+    /// To look on leads somewhere: a peer that refuses one event after the other may well refuse all.
+    pub(crate) leads_somewhere: bool,
 }
 
 struct Present {
@@ -60,6 +101,96 @@ impl Known {
         state.suspected_up_to = state.suspected_up_to.max(up_to);
     }
 
+    /// The peer has all up to here, or that is not for it.
+    pub(crate) fn passed(&self, up_to: Added) {
+        let mut state = self.state();
+        if state.suspected_up_to <= up_to {
+            state.suspected_up_to = Added::ZERO;
+        }
+    }
+
+    /// The peer has taken these events. Answers which of them were held back, and what is to be offered
+    /// again now.
+    pub(crate) fn took(&self, events: Vec<(Added, EventId)>) -> (Vec<EventId>, Vec<EventId>) {
+        if events.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
+        let mut state = self.state();
+        state.failing_since = None;
+        state.accused_in_a_row = 0;
+        state.offers = 0;
+        if state.doubtful.is_empty() && !self.0.withheld.offers_some() {
+            return (Vec::new(), Vec::new());
+        }
+        let released = events.into_iter().filter(|(added, id)| {
+            // Another connection may have sent what this one held back.
+            let was_doubtful = state.doubtful.remove(id).is_some();
+            self.0.withheld.take_offer(*added) || was_doubtful
+        });
+        let released = released.map(|(_, id)| id).collect();
+        let untried = state.doubtful.iter_mut().filter(|(_, doubt)| !doubt.is_tried);
+        let untried = untried.map(|(id, doubt)| {
+            doubt.is_tried = true;
+            id.clone()
+        });
+        (released, untried.collect())
+    }
+
+    /// Whether the peer has failed for so long, from now on or before, that events are held back which
+    /// may not be to blame.
+    pub(crate) fn fails_for_long(&self) -> bool {
+        let mut state = self.state();
+        let now = Instant::now();
+        now.duration_since(*state.failing_since.get_or_insert(now)) >= MAX_FAILING
+    }
+
+    /// An event that was sent alone is refused, on a connection on which the peer took something, or
+    /// nothing yet; `may_pass` if the peer may take the same event at another time.
+    pub(crate) fn accuse(&self, id: &EventId, took_some: bool, may_pass: bool) -> Verdict {
+        self.0.withheld.withdraw(id);
+        let mut state = self.state();
+        state.accused_in_a_row += 1;
+        let leads_somewhere = state.accused_in_a_row <= MAX_IN_A_ROW;
+        let Doubt { is_tried, mut proofs } = state.doubtful.remove(id).unwrap_or_default();
+        proofs += u8::from(is_tried && took_some);
+        // What may pass may fail just then, but hardly twice.
+        let is_doubtful = proofs < if may_pass { 2 } else { 1 };
+        if is_doubtful {
+            state.doubt(id.clone(), proofs);
+        }
+        Verdict { is_doubtful, leads_somewhere }
+    }
+
+    /// What another process held back, and had doubts about.
+    pub(crate) fn doubt(&self, ids: impl Iterator<Item = EventId>) {
+        let mut state = self.state();
+        for id in ids {
+            if !state.doubtful.contains_key(&id) {
+                state.doubt(id, 0);
+            }
+        }
+    }
+
+    /// The offer of this event is over: the peer has named it, or it is not in the log any more.
+    pub(crate) fn settle(&self, id: &EventId) {
+        self.0.withheld.withdraw(id);
+        self.state().doubtful.remove(id);
+    }
+
+    /// When to offer what is held back and doubtful, if nothing else happens.
+    pub(crate) fn offer_at(&self) -> Option<Instant> {
+        let state = self.state();
+        state.offer_at.filter(|_| !state.doubtful.is_empty())
+    }
+
+    /// All that is held back and doubtful, now that it is time to offer it.
+    pub(crate) fn offers(&self) -> Vec<EventId> {
+        let mut state = self.state();
+        state.offers = state.offers.saturating_add(1);
+        state.wait();
+        state.doubtful.keys().cloned().collect()
+    }
+
     /// A connection is let in, with this log of the peer's, as far as it has said. Two logs of one name
     /// at the same time are two nodes: `alarm` rings on the other connections.
     pub(crate) fn enter(&self, epoch: Option<Epoch>, alarm: Alarm) -> Presence {
@@ -81,6 +212,19 @@ impl Known {
     /// Nothing panics while the lock is held.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn doubt(&mut self, id: EventId, proofs: u8) {
+        self.doubtful.insert(id, Doubt { is_tried: false, proofs });
+        self.wait();
+    }
+
+    /// Until the next offer, which comes whatever becomes of the connection that made the last one.
+    fn wait(&mut self) {
+        let delay = FIRST_OFFER.saturating_mul(2_u32.saturating_pow(self.offers.min(16)));
+        self.offer_at = Instant::now().checked_add(delay.min(LAST_OFFER));
     }
 }
 

@@ -15,7 +15,7 @@ pub use clock::Clock;
 pub(crate) use end::End;
 pub use error::AddError;
 pub use follow::Follow;
-pub(crate) use known::{Alarm, Presence};
+pub(crate) use known::{Alarm, Known, Presence, Verdict};
 pub use log::Log;
 pub(crate) use log::Received;
 pub use options::LogOptions;

@@ -1,7 +1,7 @@
 //! Which events a peer does not have, because `out_filter` said no or it did not take them: what to look
 //! at again when the filter's answers have changed, or when they are offered again.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,8 +23,8 @@ struct Positions {
     known_up_to: u64,
     /// Some of the ranges are to be looked at again.
     reevaluating: bool,
-    /// What the peer did not take, and is to be offered again then.
-    offered: HashSet<EventId>,
+    /// What the peer did not take and is offered again, by its position.
+    offered: BTreeMap<u64, EventId>,
 }
 
 impl Withheld {
@@ -59,62 +59,83 @@ impl Withheld {
         }
     }
 
-    /// The peer does not have this one, though all around it may be delivered; it is offered again.
-    pub(crate) fn offer(&self, added: Added, id: EventId) {
+    /// The peer has these.
+    pub(crate) fn delivered_these(&self, delivered: impl Iterator<Item = Added>) {
         let mut positions = self.positions();
-        positions.insert(added.value()..=added.value());
-        positions.offered.insert(id);
+        for added in delivered {
+            positions.remove(added.value()..=added.value());
+        }
     }
 
-    /// Whether something that the peer did not take is offered again.
+    /// This one, which the peer did not take, is to be sent again.
+    pub(crate) fn offer(&self, added: Added, id: EventId) {
+        self.positions().offered.insert(added.value(), id);
+    }
+
+    /// Whether the event at this position, which the peer did not take, is offered again.
+    pub(crate) fn is_offered(&self, added: Added) -> bool {
+        self.positions().offered.contains_key(&added.value())
+    }
+
+    /// Whether something is offered.
     pub(crate) fn offers_some(&self) -> bool {
         !self.positions().offered.is_empty()
     }
 
-    /// Whether an event that the peer did not take is offered again.
-    pub(crate) fn is_offered(&self, id: &EventId) -> bool {
-        self.positions().offered.contains(id)
+    /// The peer took what is at this position. Answers whether it was offered.
+    pub(crate) fn take_offer(&self, added: Added) -> bool {
+        self.positions().offered.remove(&added.value()).is_some()
     }
 
-    /// The peer did not take this one again.
+    /// The offer of this one is over: the peer did not take it, or it is not for the peer.
     pub(crate) fn withdraw(&self, id: &EventId) {
-        self.positions().offered.remove(id);
+        self.positions().offered.retain(|_, offered| offered != id);
     }
 
-    /// Wants all looked at again. `false` if there is nothing to look at.
-    pub(crate) fn reevaluate(&self) -> bool {
+    /// Wants all looked at again.
+    pub(crate) fn reevaluate(&self) {
         let mut positions = self.positions();
         positions.reevaluating = !positions.ranges.is_empty();
-        positions.reevaluating
     }
 
-    /// Whether it was wanted and not finished, maybe by an earlier connection.
+    /// Whether all that is withheld is looked at again, not only what is offered.
     pub(crate) fn is_reevaluating(&self) -> bool {
         self.positions().reevaluating
     }
 
-    /// After which position to begin.
+    /// Whether a second look was wanted and not finished, maybe by an earlier connection.
+    pub(crate) fn waits(&self) -> bool {
+        let positions = self.positions();
+        positions.reevaluating || !positions.offered.is_empty()
+    }
+
+    /// After which position a second look begins.
     pub(crate) fn first(&self) -> Option<Added> {
-        self.positions().ranges.first().map(|first| Added::ZERO.plus(first.start() - 1))
+        self.skip(Added::ZERO)
     }
 
     pub(crate) fn finish_reevaluation(&self) {
-        let mut positions = self.positions();
-        positions.reevaluating = false;
-        positions.offered.clear();
+        self.positions().reevaluating = false;
     }
 
-    /// The last position that can be skipped in a reevaluation that has come to `after`.
+    /// The last position that can be skipped in a second look that has come to `after`.
     pub(crate) fn skip(&self, after: Added) -> Option<Added> {
         let positions = self.positions();
-        let next = positions.ranges.iter().find(|range| *range.end() > after.value())?;
-        Some(Added::ZERO.plus((*next.start() - 1).max(after.value())))
+        let after = after.value();
+        let withheld = positions.ranges.get(positions.place(after.saturating_add(1)));
+        let withheld = withheld.filter(|_| positions.reevaluating).map(|range| *range.start());
+        let offered = positions.offered.range(after.saturating_add(1)..).next();
+        let next = withheld.into_iter().chain(offered.map(|(added, _)| *added)).min()?;
+        Some(Added::ZERO.plus((next - 1).max(after)))
     }
 
-    pub(crate) fn contains(&self, added: Added) -> bool {
+    /// Whether a second look is about the event at this position.
+    pub(crate) fn is_looked_at_again(&self, added: Added) -> bool {
         let positions = self.positions();
-        let place = positions.place(added.value());
-        positions.ranges.get(place).is_some_and(|range| range.contains(&added.value()))
+        let added = added.value();
+        let range = positions.ranges.get(positions.place(added));
+        let is_withheld = range.is_some_and(|range| range.contains(&added));
+        positions.reevaluating && is_withheld || positions.offered.contains_key(&added)
     }
 
     /// No method panics half-way, so a poisoned lock still guards whole positions.

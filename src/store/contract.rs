@@ -36,7 +36,7 @@ use crate::entry::{Created, Entry};
 /// 10. `keeps_what_is_set_aside`: `events_set_aside` gives what was given to `set_aside` and not
 ///     removed, each id once, oldest first; no reader of the log sees it.
 /// 11. `keeps_what_is_held_back`: `held_back` gives, per peer, what was given to `hold_back` and not
-///     released, each id once, oldest first.
+///     released, each id once and as it was given last, oldest first.
 #[async_trait]
 pub trait Store<E>: Send + Sync + 'static {
     /// Adds events in one transaction, together with how far their sender's log has been received.
@@ -107,8 +107,8 @@ pub trait Store<E>: Send + Sync + 'static {
     /// Removes events from those that are set aside: they were added, or nobody wants them.
     async fn remove_set_aside(&self, ids: &[EventId]) -> Result<(), StoreError>;
 
-    /// Notes events that a peer did not take. An id that is held back from it already stays as it is.
-    /// The log bounds how many there are. Kept as durably as the cursors.
+    /// Notes events that a peer did not take. What is held back from it already keeps its place, and is
+    /// noted anew. The log bounds how many there are. Kept as durably as the cursors.
     async fn hold_back(&self, peer: &NodeId, events: Vec<Refused>) -> Result<(), StoreError>;
 
     /// All events that are held back from a peer, in the order in which they were noted.

@@ -105,6 +105,14 @@ impl<T: Clone> ById<T> {
         }
     }
 
+    /// In the place of what is there under the id.
+    fn replace(&mut self, id: EventId, thing: T) {
+        match self.places.get(&id).and_then(|place| self.order.get_mut(place)) {
+            Some(there) => *there = thing,
+            None => self.insert(id, thing),
+        }
+    }
+
     fn remove(&mut self, ids: &[EventId]) {
         for id in ids {
             if let Some(place) = self.places.remove(id) {
@@ -303,7 +311,7 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
         let mut state = self.state();
         let held_back = state.held_back.entry(peer.clone()).or_default();
         for event in events {
-            held_back.insert(event.id.clone(), event);
+            held_back.replace(event.id.clone(), event);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use futures_core::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use logux_codecs::Value;
 
-use super::error::Error;
+use super::error::{Error, IN_FILTER, IN_MAP, OUT_FILTER, OUT_MAP};
 use super::peer::Peer;
 use crate::entry::{Entry, Incoming};
 
@@ -69,17 +69,17 @@ impl<E: Send + Sync + 'static> Inward<E> {
     ) -> Result<Option<Entry<E>>, Error> {
         if let Some(filter) = &self.filter {
             let shared = Arc::new(entry);
-            let asked = answer("in_filter", || filter(Arc::clone(&shared), Arc::clone(&peer)));
+            let asked = answer(IN_FILTER, || filter(Arc::clone(&shared), Arc::clone(&peer)));
             if !asked.await? {
                 return Ok(None);
             }
-            let kept = || Error::callback("in_filter", "it still holds an event after its answer");
+            let kept = || Error::callback(IN_FILTER, "it still holds an event after its answer");
             entry = Arc::into_inner(shared).ok_or_else(kept)?;
         }
         if let Some(map) = &self.map {
             // The map does not change an event's id, nor where it came from.
             let (id, source) = (entry.meta.id.clone(), entry.meta.source.clone());
-            entry = answer("in_map", || map(entry, peer)).await?;
+            entry = answer(IN_MAP, || map(entry, peer)).await?;
             entry.meta.id = id;
             entry.meta.source = source;
         }
@@ -110,12 +110,12 @@ impl<E: Send + Sync + 'static> Outward<E> {
         peer: Arc<Peer>,
     ) -> Result<Option<Arc<Entry<E>>>, Error> {
         if let Some(filter) = &self.filter
-            && !answer("out_filter", || filter(Arc::clone(&entry), Arc::clone(&peer))).await?
+            && !answer(OUT_FILTER, || filter(Arc::clone(&entry), Arc::clone(&peer))).await?
         {
             return Ok(None);
         }
         match &self.map {
-            Some(map) => Ok(Some(answer("out_map", || map(entry, peer)).await?)),
+            Some(map) => Ok(Some(answer(OUT_MAP, || map(entry, peer)).await?)),
             None => Ok(Some(entry)),
         }
     }

@@ -88,6 +88,23 @@ pub enum Error {
     Credentials(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Why a peer ended a connection because of an event.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// For a person to read.
+    pub(crate) reason: String,
+    /// The peer may take the same event at another time: a callback fails where its database is away.
+    pub(crate) may_pass: bool,
+}
+
+/// The names of the callbacks that are asked about a peer's events.
+pub(crate) const IN_FILTER: &str = "in_filter";
+pub(crate) const IN_MAP: &str = "in_map";
+
+/// And of those that are asked about this node's.
+pub(crate) const OUT_FILTER: &str = "out_filter";
+pub(crate) const OUT_MAP: &str = "out_map";
+
 /// The error of a node whose callback failed, with the name of the callback. The protocol has none for it.
 const CALLBACK_FAILED: &str = "callback-failed";
 
@@ -143,12 +160,13 @@ impl Error {
             | Self::AnotherNode { .. }
             | Self::Credentials(_)
             | Self::LogReplaced => true,
+            // A filter or a map may answer the next time.
+            Self::Callback { name, .. } => [IN_FILTER, IN_MAP, OUT_FILTER, OUT_MAP].contains(name),
             Self::Refused(error) | Self::Received(error) => !error.is_fatal(),
             Self::NotAccepted(_)
             | Self::OtherFormat { .. }
             | Self::Store(_)
-            | Self::Message { .. }
-            | Self::Callback { .. } => false,
+            | Self::Message { .. } => false,
         }
     }
 
@@ -161,19 +179,21 @@ impl Error {
         }
     }
 
-    /// Whether the peer ended the connection because of what was sent to it, and would do so again: its
-    /// reason.
-    pub(crate) fn refusal(&self) -> Option<String> {
-        match self {
-            Self::Received(error @ ProtocolError::WrongFormat(_)) => Some(error.to_string()),
+    /// Whether the peer ended the connection because of an event that was sent to it.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        let (reason, may_pass) = match self {
+            Self::Received(error @ ProtocolError::WrongFormat(_)) => (error.to_string(), false),
             Self::Received(ProtocolError::Other { kind, options }) if kind == CALLBACK_FAILED => {
-                Some(format!("the peer's callback {} failed", shown(&options.to_string())))
+                // The others are asked about events of the peer's own.
+                let name = options.as_str().filter(|name| [IN_FILTER, IN_MAP].contains(name))?;
+                (format!("the peer's callback `{name}` failed"), true)
             }
             Self::Link(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                Some(error.to_string())
+                (error.to_string(), false)
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(Refusal { reason, may_pass })
     }
 
     /// What to tell the peer of an error that is this node's own; `None` for all others.

@@ -27,11 +27,13 @@ use crate::log::Log;
 ///
 /// # Callbacks
 /// `auth`, filters and maps are `async` closures. A filter or a map answers a `Result`: an error
-/// in it, or a panic in any callback, ends the session with [`Error::Callback`](crate::Error), and
-/// nothing that it was asked about is confirmed or passed over.
+/// in it, or a panic in any callback, ends the connection with [`Error::Callback`](crate::Error), and
+/// nothing that it was asked about is confirmed or passed over. So an error is for what may be otherwise
+/// soon, such as a database that is away; what is to be refused is `Ok(false)`.
 ///
 /// What a filter is asked about is asked again after a reconnect, as long as the peer has not
-/// confirmed it. Events keep their order whatever a callback takes, and a slow one holds up only
+/// confirmed it. A peer that sees an event fail again and again, and others pass, holds that event back:
+/// see [`Log::held_back`](crate::Log::held_back). Events keep their order whatever a callback takes, and a slow one holds up only
 /// events of its own direction. Up to 16 events are asked about at once.
 #[must_use]
 pub struct SyncOptions<E> {

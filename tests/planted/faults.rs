@@ -330,9 +330,9 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "a second look sends all again",
         edits: &[Edit {
             file: "src/log/withheld.rs",
-            is: "let place = positions.place(added.value());",
-            becomes: "let place = positions.place(added.value());
-                if PLANTED { return true; }",
+            is: "let range = positions.ranges.get(positions.place(added));",
+            becomes: "if PLANTED { return true; }
+                let range = positions.ranges.get(positions.place(added));",
         }],
     },
     Fault {
@@ -422,8 +422,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "what a peer refuses by an error is not narrowed down",
         edits: &[Edit {
             file: "src/sync/connection/connection.rs",
-            is: "self.log.known(&peer.node_id).suspect(up_to);",
-            becomes: "if !PLANTED { self.log.known(&peer.node_id).suspect(up_to); }",
+            is: "known.suspect(up_to);",
+            becomes: "if !PLANTED { known.suspect(up_to); }",
         }],
     },
     Fault {
@@ -431,8 +431,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "what is held back is sent again",
         edits: &[Edit {
             file: "src/sync/connection/batch.rs",
-            is: "let stays = held_back.contains(id)",
-            becomes: "let stays = !PLANTED && held_back.contains(id)",
+            is: "let stays = held_back.contains(",
+            becomes: "let stays = !PLANTED && held_back.contains(",
         }],
     },
     Fault {
@@ -440,9 +440,20 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "a second look offers what is held back",
         edits: &[Edit {
             file: "src/log/withheld.rs",
-            is: "self.positions().offered.contains(id)",
-            becomes: "let positions = self.positions();
-                positions.offered.contains(id) || PLANTED && positions.reevaluating",
+            is: "self.positions().offered.contains_key(&added.value())",
+            becomes:
+                "let positions = self.positions();
+                positions.offered.contains_key(&added.value()) || PLANTED && positions.reevaluating",
+        }],
+    },
+    Fault {
+        hazard: "G3",
+        name: "what a peer refuses while it fails is never offered again",
+        edits: &[Edit {
+            file: "src/sync/connection/connection.rs",
+            is: "known.accuse(&id, took_some, refusal.may_pass);",
+            becomes: "known.accuse(&id, took_some, refusal.may_pass);
+                if PLANTED { known.settle(&id); }",
         }],
     },
     Fault {

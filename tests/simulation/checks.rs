@@ -190,7 +190,7 @@ impl Checks {
                 let waiting = self.waiting.entry((link, to.clone())).or_default();
                 *waiting = waiting.saturating_sub(1);
                 for held in self.unchecked(Check::Confirmed, to, from, added.value()) {
-                    let is_refused = self.may_refuse(to, from, &held)
+                    let is_refused = self.may_lack(to, from, &held)
                         && (self.is_named(link, from, &held.id)
                             || self.is_held_back(to, from, &held.id));
                     // What came from a log that was lost since, and was stored late, is not given back.
@@ -206,7 +206,8 @@ impl Checks {
             Message::Ping(added) => self.all_was_sent(link, from, to, added.value(), "ping"),
             Message::Pong(added) => self.all_was_sent(link, from, to, added.value(), "pong"),
             Message::Error(ProtocolError::Other { kind, .. })
-                if self.features.fussy && kind == "callback-failed" => {}
+                if (self.features.fussy || self.features.outage.is_some())
+                    && kind == "callback-failed" => {}
             Message::Error(error) => self.violate(format!("{from} complains: {error}")),
             _ => {}
         }
@@ -304,7 +305,9 @@ impl Checks {
     /// What holds at rest: the cursors, what is held back, and what is set aside.
     pub(crate) fn stores_agree(&mut self) {
         self.cursors_pass_only_what_is_there();
-        self.only_what_a_rule_refuses_is_held_back();
+        if self.features.outage.is_none() {
+            self.only_what_a_rule_refuses_is_held_back();
+        }
         self.what_is_set_aside_is_bounded();
     }
 
@@ -329,15 +332,16 @@ impl Checks {
             }
             let received = cursors.received.value();
             for held in self.unchecked(Check::CursorReceived, &peer, &node, received) {
-                if !self.has(&node, &held.id) && !self.may_refuse(&peer, &node, &held) {
+                if !self.has(&node, &held.id) && !self.may_lack(&peer, &node, &held) {
                     self.violate(format!("{node} believes to have {} of {peer}", held.id));
                 }
             }
         }
     }
 
-    /// Nothing is held back from an honest node but what it may refuse.
-    fn only_what_a_rule_refuses_is_held_back(&mut self) {
+    /// Nothing is held back from an honest node but what it may refuse; or while there are outages, after
+    /// which it is offered again.
+    pub(crate) fn only_what_a_rule_refuses_is_held_back(&mut self) {
         let mut wrong = Vec::new();
         for (node, store) in &self.stores {
             let mirror = store.mirror.lock().unwrap();
@@ -395,13 +399,17 @@ impl Checks {
 
     /// I3: in every log, the events of a node stand in the order in which it made them.
     ///
-    /// Not so for what was private, nor for what a filter failed on, which may come another way; nor for
+    /// Not so for what was private, nor for what a filter failed on, which comes later or another way; nor for
     /// what came back to a node that had forgotten it; nor for what got another id, as its own was taken.
     pub(crate) fn order_of_each_origin_is_kept(&mut self) {
         if self.replaced {
             return;
         }
         let mut wrong = Vec::new();
+        let mut offered = HashSet::new();
+        for store in self.stores.values() {
+            offered.extend(store.mirror.lock().unwrap().was_held_back.iter().cloned());
+        }
         for (node, store) in &self.stores {
             let mut last: HashMap<NodeId, u64> = HashMap::new();
             let mirror = store.mirror.lock().unwrap();
@@ -409,7 +417,7 @@ impl Checks {
                 |id: &EventId| self.features.private.is_some() && mirror.private.contains(id);
             for Held { id, .. } in mirror.entries.iter().filter(|held| !private(&held.id)) {
                 let Some(made) = self.made.get(id) else { continue };
-                if made.is_late || self.features.fussy && made.number.is_poison() {
+                if made.is_late || offered.contains(id) {
                     continue;
                 }
                 let number = made.number.0;
@@ -459,6 +467,12 @@ impl Checks {
         let is_foreign = !self.features.relay && held.id.node().client_id() != from.client_id();
         self.dials.contains(&(from.clone(), to.clone()))
             && (is_foreign || self.features.fussy && held.number.is_poison())
+    }
+
+    /// The same, or because of an outage, after which it is offered again.
+    fn may_lack(&self, from: &NodeId, to: &NodeId, held: &Held) -> bool {
+        let was_held_back = self.mirror(from, |mirror| mirror.was_held_back.contains(&held.id));
+        self.may_refuse(from, to, held) || self.features.outage.is_some() && was_held_back
     }
 
     /// The events of a log up to a position that this check has not seen.

@@ -37,6 +37,8 @@ pub(crate) struct Features {
     pub(crate) relay: bool,
     /// The nodes that are dialled have a filter that fails on some events of the nodes that dialled.
     pub(crate) fussy: bool,
+    /// All that nodes are sent fails in their filters while this is true.
+    pub(crate) outage: Option<Arc<AtomicBool>>,
     /// A client that means harm.
     pub(crate) hostile: Option<NodeId>,
     /// What is wrong with the stores.
@@ -64,6 +66,7 @@ impl Features {
             relay: if is_star { relay } else { !relay },
             // To find out what is refused takes many rounds.
             fussy: random.u8(..6) == 0 && max_delay <= Duration::from_secs(1),
+            outage: (random.u8(..6) == 0).then(Arc::default),
             hostile: (random.u8(..4) == 0).then(|| name.parse().unwrap()),
             broken: None,
         }
@@ -102,16 +105,21 @@ impl Features {
                 }
             });
         }
-        if self.fussy || self.callbacks.is_some() {
+        if self.fussy || self.callbacks.is_some() || self.outage.is_some() {
             let wait = self.callbacks.map(|max| waits(max, random.u64(..)));
             let (fussy, dials) = (self.fussy, dials.cloned());
+            let outage = self.outage.clone();
             options = options.in_filter(move |entry, peer| {
                 let wait = wait.as_ref().map(|wait| wait());
                 let has_dialled = Some(&peer.node_id) != dials.as_ref();
                 let fails = fussy && has_dialled && entry.event.is_poison();
+                let is_out = outage.as_ref().is_some_and(|outage| outage.load(Ordering::Relaxed));
                 async move {
                     if let Some(wait) = wait {
                         wait.await;
+                    }
+                    if is_out {
+                        return Err("the database is away".into());
                     }
                     if fails { Err("it cannot cope with that".into()) } else { Ok(true) }
                 }

@@ -26,6 +26,8 @@ pub(crate) struct Mirror {
     pub(crate) cursors: HashMap<NodeId, Cursors>,
     /// What each peer did not take.
     pub(crate) held_back: BTreeMap<NodeId, HashSet<EventId>>,
+    /// What some peer did not take at first.
+    pub(crate) was_held_back: HashSet<EventId>,
     /// What cannot be read, and the peer that it came from.
     pub(crate) set_aside: BTreeMap<EventId, Option<NodeId>>,
     pub(crate) violations: Vec<String>,
@@ -289,7 +291,11 @@ impl Store<Number> for SlowStore {
     async fn hold_back(&self, peer: &NodeId, events: Vec<Refused>) -> Result<(), StoreError> {
         self.delay().await;
         let ids = events.iter().map(|one| one.id.clone());
-        self.disk.mirror.lock().unwrap().held_back.entry(peer.clone()).or_default().extend(ids);
+        {
+            let mut mirror = self.disk.mirror.lock().unwrap();
+            mirror.was_held_back.extend(ids.clone());
+            mirror.held_back.entry(peer.clone()).or_default().extend(ids);
+        }
         Store::<Number>::hold_back(&self.disk.memory, peer, events).await
     }
 

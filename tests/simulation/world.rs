@@ -118,6 +118,9 @@ pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
     if let Some(open) = &features.private {
         open.store(true, Ordering::Relaxed);
     }
+    if let Some(outage) = &features.outage {
+        outage.store(false, Ordering::Relaxed);
+    }
     let settled = timeout(Duration::from_secs(60 * 60), async {
         for half_seconds in 0.. {
             if are_settled(&nodes, &checks) {
@@ -148,6 +151,7 @@ pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
         checks.violate(format!("the nodes do not come to rest: {states:?}"));
     }
     checks.stores_agree();
+    checks.only_what_a_rule_refuses_is_held_back();
     checks.order_of_each_origin_is_kept();
     checks.the_logs_hold_what_was_made();
     let stores = std::mem::take(&mut checks.stores);
@@ -200,7 +204,16 @@ async fn live(
                 node.add_batch(events + 1..events + 1 + batch, checks).await;
                 events += batch;
             }
-            48..78 => sleep(Duration::from_millis(random.u64(..3_000))).await,
+            48..73 => sleep(Duration::from_millis(random.u64(..3_000))).await,
+            73..78 => match &node.features.outage {
+                None => sleep(Duration::from_millis(random.u64(..3_000))).await,
+                // Nobody knows how long it will be.
+                Some(outage) => {
+                    outage.store(random.bool(), Ordering::Relaxed);
+                    let max = if random.bool() { 2_000 } else { 200_000 };
+                    sleep(Duration::from_millis(random.u64(..max))).await;
+                }
+            },
             78..86 => network.disturb(&node.id, false),
             86..90 => network.disturb(&node.id, true),
             90..95 if !node.features.steady => node.set_clock(random),

@@ -137,9 +137,13 @@ impl Policy {
         } else {
             cursors.sent = cursors.sent.min(sent);
         }
-        let held_back = log.held_back(&node_id).await?.into_iter().map(|refused| refused.id);
-        let suspected_up_to = log.known(&node_id).suspected_up_to();
-        Ok(Ok(Admitted { cursors, authors, suspected_up_to, held_back: held_back.collect() }))
+        let held_back = log.held_back(&node_id).await?;
+        let known = log.known(&node_id);
+        let doubtful = held_back.iter().filter(|refused| refused.is_doubtful);
+        known.doubt(doubtful.map(|refused| refused.id.clone()));
+        let suspected_up_to = known.suspected_up_to();
+        let held_back = held_back.into_iter().map(|refused| refused.id).collect();
+        Ok(Ok(Admitted { cursors, authors, suspected_up_to, held_back }))
     }
 }
 

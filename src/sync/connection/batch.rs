@@ -67,6 +67,7 @@ impl<E: Event, C: Codec> Batcher<E, C> {
     ) -> Result<Batch, Error> {
         let limit = if wanted.one_only { 1 } else { limits.batch.min(limits.fits).max(1) };
         let after = self.skip(wanted);
+        let is_offer = wanted.after < wanted.reevaluate_up_to && !self.withheld.is_reevaluating();
         let entries = self.log.entries_after(after, limit).await?;
         let end = match entries.last() {
             Some(last) if entries.len() == limit => last.meta.added,
@@ -91,7 +92,13 @@ impl<E: Event, C: Codec> Batcher<E, C> {
                         unsendable.push((added, Refused::new(id, unfit.to_string())));
                     }
                 },
-                None => withheld.push(added),
+                None => {
+                    // An offer is over where the filter says no.
+                    if self.withheld.is_offered(added) {
+                        self.withheld.withdraw(&id);
+                    }
+                    withheld.push(added);
+                }
             }
         }
         let mut count = visible.len();
@@ -110,7 +117,8 @@ impl<E: Event, C: Codec> Batcher<E, C> {
                     };
                     visible.truncate(count);
                     let sent = visible.into_iter().map(|one| (one.added, one.id)).collect();
-                    let next = SentNext::new(up_to, sent, withheld, unsendable);
+                    let next =
+                        SentNext { is_offer, ..SentNext::new(up_to, sent, withheld, unsendable) };
                     return Ok(Batch { next, frame: Some(frame), fits });
                 }
                 Ok(frame) => {
@@ -133,7 +141,7 @@ impl<E: Event, C: Codec> Batcher<E, C> {
                 count = fitting.clamp(1, count - 1);
             }
         }
-        let next = SentNext::new(end, Vec::new(), withheld, unsendable);
+        let next = SentNext { is_offer, ..SentNext::new(end, Vec::new(), withheld, unsendable) };
         Ok(Batch { next, frame: None, fits: limits.fits })
     }
 
@@ -142,9 +150,9 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         let held_back = self.held_back();
         if !held_back.is_empty() {
             entries.retain(|entry| {
-                let id = &entry.meta.id;
-                let stays = held_back.contains(id) && !self.withheld.is_offered(id);
-                withheld.extend(stays.then_some(entry.meta.added));
+                let added = entry.meta.added;
+                let stays = held_back.contains(&entry.meta.id) && !self.withheld.is_offered(added);
+                withheld.extend(stays.then_some(added));
                 !stays
             });
         }
@@ -158,17 +166,38 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         Ok(())
     }
 
-    /// Prepares to send what the peer did not take; `false` if there is nothing.
-    pub(crate) async fn offer_again(self: Arc<Self>) -> Result<bool, Error> {
-        let peer = &self.peer.node_id;
-        for refused in self.log.held_back(peer).await? {
-            match self.log.by_id(&refused.id).await? {
-                Some(entry) => self.withheld.offer(entry.meta.added, refused.id),
-                // It is not in the log any more.
-                None => self.log.release(peer, &[refused.id]).await?,
+    /// Prepares to send all that the peer did not take.
+    pub(crate) async fn offer_again(self: Arc<Self>) -> Result<(), Error> {
+        for refused in self.log.held_back(&self.peer.node_id).await? {
+            self.offer(refused.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Prepares to send these, which the peer did not take, one at a time.
+    pub(crate) async fn try_again(self: Arc<Self>, ids: Vec<EventId>) -> Result<(), Error> {
+        let known = self.log.known(&self.peer.node_id);
+        for id in ids {
+            if let Some(added) = self.offer(id).await? {
+                known.suspect(added);
             }
         }
-        Ok(self.withheld.reevaluate())
+        Ok(())
+    }
+
+    /// Answers where the event is.
+    async fn offer(&self, id: EventId) -> Result<Option<Added>, Error> {
+        let added = self.log.by_id(&id).await?.map(|entry| entry.meta.added);
+        match added {
+            Some(added) => self.withheld.offer(added, id),
+            // It is not in the log any more.
+            None => {
+                let peer = &self.peer.node_id;
+                self.log.known(peer).settle(&id);
+                self.log.release(peer, &[id]).await?;
+            }
+        }
+        Ok(added)
     }
 
     /// The peer did not take these: they are not sent to it again, unless they are offered.
@@ -180,12 +209,21 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         }
     }
 
+    /// The peer took these after all.
+    pub(crate) fn release(&self, ids: &[EventId]) {
+        let mut held_back = self.held_back();
+        for id in ids {
+            held_back.remove(id);
+        }
+    }
+
     /// Nothing panics while the lock is held.
     fn held_back(&self) -> MutexGuard<'_, HashSet<EventId>> {
         self.held_back.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// After which position there is something to look at: in a reevaluation, only what was withheld.
+    /// After which position there is something to look at: in a second look, only what was withheld, or
+    /// is offered.
     fn skip(&self, wanted: Wanted) -> Added {
         if wanted.after >= wanted.reevaluate_up_to {
             return wanted.after;
@@ -194,12 +232,14 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         next.unwrap_or(wanted.reevaluate_up_to).min(wanted.reevaluate_up_to)
     }
 
-    /// What came from the peer is there already; in a reevaluation, so is what was not withheld.
+    /// What came from the peer is there already; so is, where this looks a second time, all that it does
+    /// not look at.
     fn is_for_peer(&self, entry: &Entry<E>, wanted: Wanted) -> bool {
         let added = entry.meta.added;
         let returned =
             entry.meta.source.as_ref() == Some(&self.relative.peer) && added > wanted.return_up_to;
-        let delivered = added <= wanted.reevaluate_up_to && !self.withheld.contains(added);
+        let delivered =
+            added <= wanted.reevaluate_up_to && !self.withheld.is_looked_at_again(added);
         !returned && !delivered
     }
 
@@ -224,7 +264,8 @@ impl SentNext {
     ) -> Self {
         withheld.retain(|added| *added <= up_to);
         let unsendable = unsendable.into_iter().filter(|(added, _)| *added <= up_to);
-        Self { up_to, sent, withheld, unsendable: unsendable.map(|(_, refused)| refused).collect() }
+        let unsendable = unsendable.map(|(_, refused)| refused).collect();
+        Self { up_to, sent, withheld, unsendable, is_offer: false }
     }
 }
 

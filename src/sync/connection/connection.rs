@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{FutureExt, TryFutureExt};
-use logux_codecs::{Codec, Event, Limits, Message, NodeId};
+use logux_codecs::{Codec, Event, EventId, Limits, Message, NodeId};
 use logux_transports::rt::{Instant, consume_budget, sleep_until, timeout};
 use logux_transports::{FrameReceiver, FrameSender, Link};
 use tracing::Instrument;
@@ -13,10 +13,10 @@ use super::intake::{Intake, take_up};
 use super::outgoing::Outgoing;
 use super::reader::Reader;
 use crate::apart::Refused;
-use crate::log::{Log, Presence, Withheld};
+use crate::log::{Known, Log, Presence, Verdict, Withheld};
 use crate::store::StoreError;
 use crate::sync::admission::Admission;
-use crate::sync::error::Error;
+use crate::sync::error::{Error, Refusal};
 use crate::sync::lane::Errands;
 use crate::sync::notice::Notice;
 use crate::sync::options::SyncOptions;
@@ -34,7 +34,7 @@ pub(crate) struct Ended {
     /// Whether the user closed it.
     pub(crate) closed_here: bool,
     /// Whether it got somewhere: both logs were once equal, and it did not end by a refusal or a fault
-    /// of either side.
+    /// of either side; or it was found which event the peer refuses.
     pub(crate) progressed: bool,
 }
 
@@ -76,6 +76,8 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     errands: Errands<Result<Option<Input<E>>, Error>>,
     /// Once the peer is let in.
     presence: Option<Presence>,
+    /// What is known of the peer, once it is let in.
+    known: Option<Known>,
     closed_here: bool,
 }
 
@@ -113,6 +115,7 @@ where
             lasting,
             errands: Errands::default(),
             presence: None,
+            known: None,
             closed_here: false,
         }
     }
@@ -133,6 +136,7 @@ where
             let connections = self.lasting.connections;
             self.reporter.update(|diagnostics| diagnostics.connections = connections);
             let mut result = self.converse().await;
+            let mut found = false;
             // What arrived whole is kept, whatever became of the connection.
             if !matches!(result, Err(Error::Store(_))) {
                 result = result.and(self.intake.finish().await.map_err(Error::from));
@@ -143,8 +147,11 @@ where
                 // Best effort: the connection ends, whatever becomes of it.
                 let _ = self.outgoing.send(&Message::Error(fault));
             }
-            if let Some(reason) = result.as_ref().err().and_then(Error::refusal) {
-                result = result.and(self.narrow_down(reason).await.map_err(Error::from));
+            if let Some(refusal) = result.as_ref().err().and_then(Error::refusal) {
+                match self.narrow_down(refusal).await {
+                    Ok(is_found) => found = is_found,
+                    Err(error) => result = result.and(Err(error.into())),
+                }
             }
             if !matches!(result, Err(Error::Link(_))) {
                 // A socket that is dropped with unread bytes may take back what was sent last, so
@@ -158,31 +165,36 @@ where
                 let _ = timeout(FAREWELL, goodbye).await;
             }
             let lost = result.as_ref().err().is_none_or(Error::is_loss);
-            let progressed = self.rules.progressed() && lost;
+            let progressed = found || self.rules.progressed() && lost;
             Ended { result, closed_here: self.closed_here, progressed }
         };
         running.instrument(span)
     }
 
     /// The peer refused something of what was sent. The next connection sends what may be to blame one
-    /// by one; if that was so already, this is the event: it is held back, and all others go on.
-    async fn narrow_down(&mut self, reason: String) -> Result<(), StoreError> {
+    /// by one; if that was so already, this is the event: it is held back, and all others go on. Answers
+    /// whether this got somewhere.
+    async fn narrow_down(&mut self, refusal: Refusal) -> Result<bool, StoreError> {
         let (Some(peer), Some(suspects)) = (self.reporter.peer(), self.rules.suspects()) else {
-            return Ok(());
+            return Ok(false);
         };
+        let known = self.log.known(&peer.node_id);
         let Suspects { up_to, only, before } = suspects;
-        match only {
-            Some((added, id)) if added <= before => {
-                self.log.known(&peer.node_id).withheld().withdraw(&id);
-                let refused = vec![Refused::new(id, reason)];
-                self.reporter.tell(Notice::HeldBack(refused.clone()));
-                self.log.hold_back(&peer.node_id, refused).await
-            }
-            _ => {
-                self.log.known(&peer.node_id).suspect(up_to);
-                Ok(())
-            }
+        let Some((_, id)) = only.filter(|(added, _)| *added <= before) else {
+            known.suspect(up_to);
+            return Ok(false);
+        };
+        // What may pass is waited for, unless this peer takes other events.
+        let took_some = self.rules.has_confirmed();
+        if refusal.may_pass && !took_some && !known.fails_for_long() {
+            return Ok(false);
         }
+        let Verdict { is_doubtful, leads_somewhere } =
+            known.accuse(&id, took_some, refusal.may_pass);
+        let refused = vec![Refused { is_doubtful, ..Refused::new(id, refusal.reason) }];
+        self.reporter.tell(Notice::HeldBack(refused.clone()));
+        self.log.hold_back(&peer.node_id, refused).await?;
+        Ok(leads_somewhere && (!refusal.may_pass || took_some))
     }
 
     /// Hands the rules one input after the other, and does what they say.
@@ -209,12 +221,20 @@ where
                         Output::Reset(cursors) => self.intake.reset_cursors(cursors),
                         Output::HoldBack(events) => {
                             self.outgoing.hold_back(&events);
+                            // It is named, so there is no doubt.
+                            self.known.iter().for_each(|known| {
+                                events.iter().for_each(|one| known.settle(&one.id));
+                            });
                             self.intake.hold_back(events);
                         }
                         Output::Confirmed(covered) => self.confirmed(covered),
                         Output::FindWithheld => {
-                            let first = self.outgoing.withheld().and_then(Withheld::first);
-                            self.rules.handle(self.now(), Input::FirstWithheld(first));
+                            let after = self.outgoing.withheld().and_then(Withheld::first);
+                            let known = self.known.as_ref();
+                            let suspected_up_to = known.map(Known::suspected_up_to);
+                            let suspected_up_to = suspected_up_to.unwrap_or_default();
+                            let first = Input::FirstWithheld { after, suspected_up_to };
+                            self.rules.handle(self.now(), first);
                         }
                         Output::Reevaluated => {
                             self.outgoing
@@ -248,6 +268,11 @@ where
                 stored = self.intake.next() => stored?,
                 sent = self.outgoing.next() => sent?,
                 end = end.beyond(self.rules.log_end()) => Some(Input::Grown(end)),
+                () = until(self.known.as_ref().and_then(Known::offer_at)) => {
+                    let offers = self.known.as_ref().map(Known::offers);
+                    self.try_again(offers.unwrap_or_default());
+                    None
+                }
                 // While the intake is full we stop reading, so silence is our doing.
                 () = until(deadline), if self.intake.has_room() => Some(Input::Tick),
                 // Everything else had its turn.
@@ -263,14 +288,25 @@ where
     /// The peer is done with a part of the log.
     fn confirmed(&mut self, covered: Covered) {
         self.outgoing.confirmed(&covered);
-        if let Some(known) = self.outgoing.withheld()
-            && known.offers_some()
-        {
-            let Covered { sent, withheld, .. } = covered;
-            let taken = sent
-                .into_iter()
-                .filter(|(added, id)| known.is_offered(id) && !withheld.contains(added));
-            self.intake.release(taken.map(|(_, id)| id));
+        let Some(known) = &self.known else { return };
+        known.passed(covered.up_to);
+        let Covered { mut sent, withheld, .. } = covered;
+        if !withheld.is_empty() {
+            sent.retain(|(added, _)| !withheld.contains(added));
+        }
+        let (released, offers) = known.took(sent);
+        if !released.is_empty() {
+            self.outgoing.release(&released);
+            self.intake.release(released);
+        }
+        self.try_again(offers);
+    }
+
+    /// Offers the peer what is held back and doubtful.
+    fn try_again(&mut self, ids: Vec<EventId>) {
+        if let Some(batcher) = self.outgoing.batcher().filter(|_| !ids.is_empty()) {
+            let offered = batcher.try_again(ids).map_ok(|()| Some(Input::Reevaluate));
+            self.errands.ask(offered.boxed());
         }
     }
 
@@ -292,21 +328,22 @@ where
         self.intake.let_in(Arc::clone(&peer));
         if self.log.sets_aside_some_of(&peer.node_id) {
             let (log, inward) = (self.log.clone(), self.options.inward.clone());
-            self.errands.ask(take_up(log, inward, Arc::clone(&peer)).map_ok(|()| None).boxed());
+            let taken_up = take_up(log, inward, Arc::clone(&peer));
+            self.errands.ask(taken_up.map_ok(|failed| Some(Input::StillSetAside(failed))).boxed());
         }
         let known = self.log.known(&peer.node_id);
         let presence = known.enter(self.rules.peer_epoch(), self.commands.alarm());
         let has_twin = presence.has_twin;
         self.presence = Some(presence);
+        self.known = Some(known.clone());
         let withheld = known.withheld().clone();
         if self.options.outward.filter.is_some() {
             withheld.start(start);
         }
-        let reevaluates = if self.commands.take_reevaluate() {
-            withheld.reevaluate()
-        } else {
-            withheld.is_reevaluating()
-        };
+        if self.commands.take_reevaluate() {
+            withheld.reevaluate();
+        }
+        let looks_again = withheld.waits();
         self.outgoing.let_in(Batcher {
             log: self.log.clone(),
             codec: self.outgoing.codec().clone(),
@@ -316,7 +353,7 @@ where
             withheld,
             held_back: Mutex::new(held_back),
         });
-        if reevaluates {
+        if looks_again {
             self.rules.handle(self.now(), Input::Reevaluate);
         }
         if self.commands.take_offer_again() {
@@ -329,7 +366,7 @@ where
 
     fn offer_again(&mut self) {
         if let Some(batcher) = self.outgoing.batcher() {
-            let offered = async { Ok(batcher.offer_again().await?.then_some(Input::Reevaluate)) };
+            let offered = batcher.offer_again().map_ok(|()| Some(Input::Reevaluate));
             self.errands.ask(offered.boxed());
         }
     }
@@ -354,8 +391,8 @@ where
             }
             Command::Debug(text) => Some(Input::Debug(text)),
             Command::Reevaluate if self.rules.is_live() => {
-                let begins = self.outgoing.withheld().is_some_and(Withheld::reevaluate);
-                begins.then_some(Input::Reevaluate)
+                self.outgoing.withheld().inspect(|withheld| withheld.reevaluate());
+                Some(Input::Reevaluate)
             }
             Command::Reevaluate => {
                 self.commands.keep_reevaluate();

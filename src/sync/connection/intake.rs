@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use logux_codecs::{Added, Event, EventId, NodeId};
+use logux_codecs::{Added, Event, EventId, NodeId, shown};
 
 use crate::apart::Refused;
 use crate::cursors::Cursors;
@@ -12,7 +12,7 @@ use crate::entry::Incoming;
 use crate::log::{Log, Received};
 use crate::store::StoreError;
 use crate::sync::callbacks::Inward;
-use crate::sync::error::Error;
+use crate::sync::error::{Error, with_causes};
 use crate::sync::lane::Lane;
 use crate::sync::peer::Peer;
 use crate::sync::rules::Input;
@@ -123,7 +123,7 @@ impl<'a, E: Event> Intake<'a, E> {
     }
 
     /// Notes that the peer took what it did not take before.
-    pub(crate) fn release(&mut self, ids: impl Iterator<Item = EventId>) {
+    pub(crate) fn release(&mut self, ids: Vec<EventId>) {
         self.released.extend(ids);
     }
 
@@ -238,18 +238,27 @@ impl<'a, E: Event> Intake<'a, E> {
     }
 }
 
-/// Asks the user about what was set aside of a peer's and can be read now, and adds it.
+/// Asks the user about what was set aside of a peer's and can be read now, and adds it. Answers those for
+/// which a callback failed: they stay set aside until the peer connects again.
 pub(crate) async fn take_up<E: Event>(
     log: Log<E>,
     inward: Inward<E>,
     peer: Arc<Peer>,
-) -> Result<(), Error> {
+) -> Result<Vec<Refused>, Error> {
     let (ids, entries) = log.unjudged(&peer.node_id).await?;
-    if ids.is_empty() {
-        return Ok(());
+    let (mut judged, mut passed, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for (id, entry) in ids.into_iter().zip(entries) {
+        let (entries, set_aside, up_to) = (vec![entry], Vec::new(), Added::ZERO);
+        let incoming = Incoming { peer: peer.node_id.clone(), entries, set_aside, up_to };
+        // The peer has its confirmation long since, so no failure may end the connection.
+        match inward.apply(incoming, &peer).await {
+            Ok(incoming) => {
+                passed.extend(incoming.entries);
+                judged.push(id);
+            }
+            Err(error) => failed.push(Refused::new(id, shown(&with_causes(&error)))),
+        }
     }
-    let (set_aside, up_to) = (Vec::new(), Added::ZERO);
-    let incoming = Incoming { peer: peer.node_id.clone(), entries, set_aside, up_to };
-    let judged = inward.apply(incoming, &peer).await?;
-    Ok(log.take_up(&ids, judged.entries).await?)
+    log.take_up(&judged, passed).await?;
+    Ok(failed)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use logux_codecs::{Codec, Event, Message};
+use logux_codecs::{Codec, Event, EventId, Message};
 use logux_transports::FrameSender;
 
 use super::batch::{Batch, BatchLimits, Batcher};
@@ -91,7 +91,13 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
     /// Notes what the peer has of what was sent to it.
     pub(crate) fn confirmed(&self, covered: &Covered) {
         if let Some(withheld) = self.withheld() {
-            withheld.delivered(covered.after, covered.up_to, &covered.withheld);
+            if covered.is_offer {
+                let refused = &covered.withheld;
+                let sent = covered.sent.iter().map(|(added, _)| *added);
+                withheld.delivered_these(sent.filter(|added| !refused.contains(added)));
+            } else {
+                withheld.delivered(covered.after, covered.up_to, &covered.withheld);
+            }
         }
     }
 
@@ -99,6 +105,13 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
     pub(crate) fn hold_back(&self, events: &[Refused]) {
         if let Some(batcher) = &self.batcher {
             batcher.hold_back(events);
+        }
+    }
+
+    /// Notes what the peer took after all.
+    pub(crate) fn release(&self, ids: &[EventId]) {
+        if let Some(batcher) = &self.batcher {
+            batcher.release(ids);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is made of one event of a frame.
 
-use logux_codecs::{Unfit, Value};
+use logux_codecs::{Unfit, Value, shown};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
 /// An event as it arrived.
@@ -38,7 +38,11 @@ impl<'de, E: DeserializeOwned> Deserialize<'de> for Patient<E> {
         let event = Value::deserialize(deserializer)?;
         Ok(Self(match E::deserialize(&event) {
             Ok(event) => Arrival::Event(event),
-            Err(error) => Arrival::Unread(Box::new(Unread { event, reason: error.to_string() })),
+            Err(error) => {
+                // It may quote all of the event.
+                let reason = shown(&error.to_string());
+                Arrival::Unread(Box::new(Unread { event, reason }))
+            }
         }))
     }
 }

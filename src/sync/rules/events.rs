@@ -13,8 +13,8 @@ use crate::log::Received;
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 
-/// So many events are told of in one notice, at most.
-const EVENTS_IN_A_NOTICE: usize = 16;
+/// So many events are told of in one notice, at most: a reader that is slow holds some notices.
+const EVENTS_IN_A_NOTICE: usize = 256;
 
 impl<E> Rules<E> {
     /// What arrived is in the store: now, and not before, it is confirmed. The peer learns first what was
@@ -76,21 +76,27 @@ impl<E> Rules<E> {
 
     /// Another node has the name of this one, or of the peer.
     pub(super) fn twin(&mut self) {
-        self.send(Message::Debug(Report::Twin.to_string()));
-        self.tell(Notice::Twin);
+        // Once for each connection, however many events show it.
+        if !std::mem::replace(&mut self.told_twin, true) {
+            self.send(Message::Debug(Report::Twin.to_string()));
+            self.tell(Notice::Twin);
+        }
     }
 
     /// What the peer says of this node's events; `false` if it is not about those.
     pub(super) fn reported(&mut self, report: &Report) -> bool {
         match (report, &mut self.phase) {
-            (Report::Twin, _) => {
-                self.tell(Notice::Twin);
+            (Report::Twin, Phase::Live(_)) => {
+                if !std::mem::replace(&mut self.told_twin, true) {
+                    self.tell(Notice::Twin);
+                }
                 true
             }
             (Report::Refused { ids, reason }, Phase::Live(live)) => {
                 live.refused_by_peer(ids, &shown(reason)) > 0
             }
-            (Report::Refused { .. }, _) => false,
+            // Nobody who was not let in has a say.
+            (_, _) => false,
         }
     }
 
@@ -104,7 +110,7 @@ impl<E> Rules<E> {
         self.outputs.push_back(Output::Confirmed(covered));
     }
 
-    /// Tells of events, not too many at once: what is told has to fit into what waits for a reader.
+    /// Tells of events, not too many at once.
     pub(super) fn tell_all(&mut self, events: &[Refused], notice: impl Fn(Vec<Refused>) -> Notice) {
         for events in events.chunks(EVENTS_IN_A_NOTICE) {
             self.tell(notice(events.to_vec()));
@@ -113,12 +119,12 @@ impl<E> Rules<E> {
 
     /// The next part of the log was looked at; what of it is for the peer was sent.
     pub(super) fn covered(&mut self, sent_next: SentNext) {
-        let SentNext { up_to, sent, withheld, unsendable: refused } = sent_next;
+        let SentNext { up_to, sent, withheld, unsendable: refused, is_offer } = sent_next;
         let Phase::Live(live) = &mut self.phase else { return };
         let Some(after) = live.reading.take() else { return };
         live.position = up_to;
         let waits = !sent.is_empty();
-        let covered = Covered { after, up_to, sent, withheld, refused };
+        let covered = Covered { after, up_to, sent, withheld, refused, is_offer };
         if waits {
             live.unconfirmed.push_back(covered);
             return;
@@ -150,7 +156,14 @@ impl<E> Rules<E> {
         let Phase::Live(live) = &mut self.phase else { return };
         if live.reevaluate_up_to > Added::ZERO && live.sent >= live.reevaluate_up_to {
             live.reevaluate_up_to = Added::ZERO;
-            self.outputs.push_back(Output::Reevaluated);
+            // Or a second look is wanted again, which begins with what is known now.
+            if live.reevaluation == Reevaluation::Idle {
+                self.outputs.push_back(Output::Reevaluated);
+            }
+        }
+        if live.sent >= live.suspected_up_to {
+            // None of them was to blame, or what was is held back.
+            live.suspected_up_to = Added::ZERO;
         }
         if live.reading.is_some() {
             return;

@@ -132,7 +132,16 @@ impl Node {
         }
         self.withheld.extend(&withheld);
         let message = (!sent.is_empty()).then_some(Message::Sync(Sync { added: up_to, entries }));
-        (Input::SentNext(SentNext { up_to, sent, withheld, unsendable: Vec::new() }), message)
+        (
+            Input::SentNext(SentNext {
+                up_to,
+                sent,
+                withheld,
+                unsendable: Vec::new(),
+                is_offer: false,
+            }),
+            message,
+        )
     }
 
     /// Whether an event of this node's is withheld from the peer.
@@ -313,7 +322,10 @@ impl Side {
                 Output::FindWithheld => {
                     let first = node.withheld.first();
                     let before = first.map(|first| Added::ZERO.plus(first.value() - 1));
-                    self.answers.push_back(Answer::Now(Input::FirstWithheld(before)));
+                    self.answers.push_back(Answer::Now(Input::FirstWithheld {
+                        after: before,
+                        suspected_up_to: Added::ZERO,
+                    }));
                 }
                 Output::HoldBack(events) => node.held_back.extend(events),
                 Output::Confirmed(covered) => node.confirmed(&covered),

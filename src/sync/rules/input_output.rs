@@ -101,8 +101,11 @@ pub(crate) enum Input<E> {
     Twin,
     /// Events may be for the peer now that were withheld before.
     Reevaluate,
-    /// Answers [`Output::FindWithheld`]: the position before the first withheld event, if there is one.
-    FirstWithheld(Option<Added>),
+    /// Answers [`Output::FindWithheld`]: the position before the first event to look at again, if there is
+    /// one, and up to where events are to be sent one at a time.
+    FirstWithheld { after: Option<Added>, suspected_up_to: Added },
+    /// What the user was asked about, and could not be answered for: it stays set aside.
+    StillSetAside(Vec<Refused>),
     /// The log reaches up to here.
     Grown(Added),
     /// The user has new headers.
@@ -136,7 +139,7 @@ pub(crate) enum Output<E> {
     HoldBack(Vec<Refused>),
     /// Note that the peer has what was sent to it of this part of the log.
     Confirmed(Covered),
-    /// Find out where the first withheld event is.
+    /// Find out where the first event is that is to be looked at again.
     FindWithheld,
     /// Note that all withheld events were looked at again.
     Reevaluated,
@@ -192,6 +195,8 @@ pub(crate) struct SentNext {
     pub(crate) withheld: Vec<Added>,
     /// The events that cannot be sent, which are withheld, too.
     pub(crate) unsendable: Vec<Refused>,
+    /// Only what is offered again was looked at: of the rest nothing new is known.
+    pub(crate) is_offer: bool,
 }
 
 /// The part of a log that one `sync` covers.
@@ -205,6 +210,8 @@ pub(crate) struct Covered {
     pub(crate) withheld: Vec<Added>,
     /// The events between that the peer did not take, or that cannot be sent to it.
     pub(crate) refused: Vec<Refused>,
+    /// See [`SentNext::is_offer`].
+    pub(crate) is_offer: bool,
 }
 
 /// Which events to send next.

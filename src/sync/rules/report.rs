@@ -7,6 +7,12 @@ use logux_codecs::EventId;
 
 use crate::apart::Refused;
 
+/// So many bytes of ids are in one text, at most: a frame with them has to be one that every peer takes.
+const MAX_BYTES: usize = 16 << 10;
+
+/// The time of an id and its punctuation have no more bytes.
+const ID_WITHOUT_NODE: usize = 40;
+
 /// So many events are named in one text, at most.
 const MAX_EVENTS: usize = 500;
 
@@ -27,14 +33,18 @@ impl Report {
     /// As few reports as name all of these events, in their order.
     pub(crate) fn of_refused(refused: &[Refused]) -> Vec<Self> {
         let mut reports: Vec<Self> = Vec::new();
-        for Refused { id, reason } in refused {
+        let mut bytes = 0;
+        for Refused { id, reason, .. } in refused {
+            let length = id.node().as_str().len() + ID_WITHOUT_NODE;
+            bytes += length;
             match reports.last_mut() {
                 Some(Self::Refused { ids, reason: same })
-                    if same == reason && ids.len() < MAX_EVENTS =>
+                    if same == reason && bytes <= MAX_BYTES =>
                 {
                     ids.push(id.clone());
                 }
                 _ => {
+                    bytes = length;
                     reports.push(Self::Refused { ids: vec![id.clone()], reason: reason.clone() });
                 }
             }
@@ -123,6 +133,6 @@ mod tests {
                 Report::Twin => 0,
             })
             .collect();
-        assert_eq!(sizes, [500, 500, 100, 100]);
+        assert_eq!(sizes, [399, 399, 302, 100]);
     }
 }

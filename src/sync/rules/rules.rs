@@ -45,6 +45,8 @@ pub(crate) struct Rules<E> {
     was_synchronized: bool,
     /// Whether the peer has confirmed something.
     has_confirmed: bool,
+    /// Whether this side's user, and the peer's, was told of another node with one of their names.
+    pub(super) told_twin: bool,
     /// What the peer may have refused, once the connection is over.
     pub(super) suspects: Option<Suspects>,
     /// When the question went out that the peer has to answer.
@@ -81,6 +83,7 @@ impl<E> Rules<E> {
             ask_at: None,
             was_synchronized: false,
             has_confirmed: false,
+            told_twin: false,
             suspects: None,
             asked: None,
             round_trip: None,
@@ -148,6 +151,11 @@ impl<E> Rules<E> {
         self.round_trip
     }
 
+    /// Whether the peer has confirmed something on this connection.
+    pub(crate) fn has_confirmed(&self) -> bool {
+        self.has_confirmed
+    }
+
     /// Whether the connection got somewhere: both logs were once equal, and what was sent was not all in
     /// vain.
     pub(crate) fn progressed(&self) -> bool {
@@ -177,9 +185,11 @@ impl<E> Rules<E> {
                     live.reevaluation = Reevaluation::Wanted;
                 }
             }
-            Input::FirstWithheld(after) => {
+            Input::StillSetAside(events) => self.tell_all(&events, Notice::SetAside),
+            Input::FirstWithheld { after, suspected_up_to } => {
                 if let Phase::Live(live) = &mut self.phase {
                     live.reevaluation = Reevaluation::Idle;
+                    live.suspected_up_to = suspected_up_to;
                     if let Some(after) = after {
                         live.go_back(after);
                     }

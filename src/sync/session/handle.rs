@@ -91,7 +91,7 @@ impl SessionHandle {
 
     /// What happens: errors, headers, texts of the peer. The first stream of a session begins with
     /// what was told since its start, whoever asks for it: at most 16 notices, with at most 4 KiB of
-    /// the peer's texts and headers. Later streams begin now. A reader that falls more than 16 notices behind
+    /// the peer's texts and headers, of many events the first. Later streams begin now. A reader that falls more than 16 notices behind
     /// misses the oldest. Ends with the session.
     pub fn notices(&self) -> Notices<Notice> {
         self.view.notices.read()

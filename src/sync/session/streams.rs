@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use logux_codecs::{Headers, NodeId};
+use logux_codecs::Headers;
 use tokio::sync::{broadcast, watch};
 
 use super::diagnostics::Seen;
@@ -22,6 +22,10 @@ const MAX_NOTICES: usize = 16;
 /// How many bytes of the peer's texts and headers wait for the first reader; above that the oldest of
 /// them are dropped.
 const MAX_BYTES: usize = 4 << 10;
+
+/// How many of these bytes a notice of events may take. What is beyond them is cut off: that there are
+/// such events is told, whatever their number.
+const MAX_BYTES_OF_EVENTS: usize = 2 << 10;
 
 /// Where notices are told, and kept until somebody reads them for the first time.
 #[derive(Debug)]
@@ -46,10 +50,15 @@ impl Default for NoticeBoard {
 }
 
 impl NoticeBoard {
-    pub(super) fn tell(&self, notice: Notice) {
+    pub(super) fn tell(&self, mut notice: Notice) {
         let mut board = self.board();
         let board = &mut *board;
         if let Some(kept) = &mut board.kept {
+            if let Notice::Refused(events) | Notice::SetAside(events) | Notice::HeldBack(events) =
+                &mut notice
+            {
+                cut(events);
+            }
             let size = size(&notice);
             if size > MAX_BYTES {
                 return;
@@ -102,6 +111,22 @@ impl NoticeBoard {
     }
 }
 
+/// Leaves the first events, as many as may wait for a reader.
+fn cut(events: &mut Vec<Refused>) {
+    let mut bytes = 0;
+    let fit = events.iter().take_while(|one| {
+        bytes += size_of_one(one);
+        bytes <= MAX_BYTES_OF_EVENTS
+    });
+    let fit = fit.count().max(1);
+    events.truncate(fit);
+}
+
+/// An id has a time and some punctuation beside the node's name.
+fn size_of_one(one: &Refused) -> usize {
+    one.reason.len() + one.id.node().as_str().len() + 40
+}
+
 /// About how many bytes of the peer's a notice holds.
 fn size(notice: &Notice) -> usize {
     let text = |headers: &Headers| serde_json::to_vec(headers).map_or(0, |text| text.len());
@@ -109,8 +134,7 @@ fn size(notice: &Notice) -> usize {
         Notice::Headers(headers) => text(headers),
         Notice::Debug(text) => text.len(),
         Notice::Refused(events) | Notice::SetAside(events) | Notice::HeldBack(events) => {
-            let of_one = |one: &Refused| one.reason.len() + NodeId::MAX_BYTES;
-            events.iter().map(of_one).sum()
+            events.iter().map(size_of_one).sum()
         }
         Notice::Error(_) | Notice::StartedOver | Notice::Twin => 0,
     }
