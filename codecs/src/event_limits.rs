@@ -73,10 +73,16 @@ pub enum Unfit {
     /// A number is infinite or not a number, which JSON does not have.
     #[error("a number of the event is not finite: write it as a text or leave it out")]
     NotFinite,
-    /// A key of a map is not a text, or is one that `serde_json` keeps for itself
-    /// (`$serde_json::private::Number`).
+    /// A key of a map is not a text.
     #[error("a key of a map in the event is not a text: make the keys texts")]
     Key,
+    /// A key is one that `serde_json` keeps for itself: an object of that key, or a type of its own
+    /// (`RawValue`), would be read as something else.
+    #[error(
+        "serde_json keeps the key `{0}` for itself: give it another name, or the event another \
+             type than `RawValue`"
+    )]
+    ReservedKey(&'static str),
     /// An integer is of a type of 128 bits, or has more than 64 bits.
     #[error("an integer of the event has 128 bits: write it as a text")]
     WideInteger,

@@ -47,6 +47,7 @@ mod message_pack;
 mod number;
 mod precise;
 mod protocol;
+mod reserved;
 mod shown;
 #[cfg(feature = "json")]
 mod surrogates;

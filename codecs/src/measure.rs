@@ -13,6 +13,7 @@ use crate::key::{KeySink, KeyWriter};
 use crate::message::Extra;
 use crate::number::MAX_SAFE_INTEGER;
 use crate::precise::{self, Number};
+use crate::reserved::reserved;
 
 /// What has been counted of an event so far.
 pub(crate) struct Measure {
@@ -212,8 +213,8 @@ impl Measure {
     #[inline]
     fn field(&mut self, key: &str) -> Measured {
         self.is_type = self.depth == 1 && key == "type";
-        if key == precise::NAME {
-            return Err(Unfit::Key.into());
+        if let Some(key) = reserved(key) {
+            return Err(Unfit::ReservedKey(key).into());
         }
         self.count(2)?;
         self.text(key)
@@ -532,6 +533,10 @@ impl KeySink for Key<'_> {
     }
 
     fn displayed<T: fmt::Display + ?Sized>(self, text: &T) -> Measured {
+        let mut short = Short::default();
+        if write!(short, "{text}").is_ok() {
+            return self.text(short.as_str());
+        }
         self.0.is_type = false;
         self.0.count(2)?;
         self.0.displayed(text)
@@ -548,6 +553,32 @@ impl KeySink for Key<'_> {
     #[cold]
     fn no_text() -> Failure {
         Unfit::Key.into()
+    }
+}
+
+/// The text of a key that is known only by how it is shown. Keys with a meaning are short.
+#[derive(Default)]
+struct Short {
+    bytes: [u8; Self::MAX],
+    length: usize,
+}
+
+impl Short {
+    const MAX: usize = 32;
+
+    fn as_str(&self) -> &str {
+        // Whole texts were written.
+        str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for Short {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let end = self.length + part.len();
+        let place = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
+        place.copy_from_slice(part.as_bytes());
+        self.length = end;
+        Ok(())
     }
 }
 

@@ -209,7 +209,44 @@ fn keys_are_texts() {
     assert_eq!(check(&BTreeMap::from([(None::<u8>, 1)])), Err(Unfit::Key));
     assert_eq!(check(&BTreeMap::from([((), 1)])), Err(Unfit::Key));
     assert_eq!(check(&BTreeMap::from([([1], 1)])), Err(Unfit::Key));
-    assert_eq!(check(&json!([{ "$serde_json::private::Number": "1" }])), Err(Unfit::Key));
+}
+
+/// Those of `serde_json`, whose own types are structs of these names.
+#[test]
+fn keys_that_another_crate_keeps_for_itself_are_refused() {
+    #[derive(Serialize)]
+    #[serde(rename = "$serde_json::private::RawValue")]
+    struct Raw {
+        #[serde(rename = "$serde_json::private::RawValue")]
+        json: &'static str,
+    }
+
+    #[derive(Debug)]
+    struct Shown(&'static str);
+
+    impl Serialize for Shown {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            map.serialize_entry(&format_args!("{}", self.0), "1")?;
+            map.end()
+        }
+    }
+
+    for key in ["$serde_json::private::Number", "$serde_json::private::RawValue"] {
+        assert_eq!(check(&json!([{ key: "1" }])), Err(Unfit::ReservedKey(key)));
+        assert_eq!(check(&json!({ "a": 1, key: 1 })), Err(Unfit::ReservedKey(key)));
+        assert_eq!(check(&Shown(key)), Err(Unfit::ReservedKey(key)));
+        let text = Unfit::ReservedKey(key).to_string();
+        assert!(text.contains(key) && text.contains("another name"), "{text}");
+    }
+    // Keys that are shown are counted like others, short and long ones.
+    is_exact(&Shown("type\n"));
+    is_exact(&Shown("a key that is longer than any with a meaning: \u{1}"));
+    assert!(EventLimits::for_javascript().check(&Shown("type"), &Extra::new()).is_ok());
+    let raw = Err(Unfit::ReservedKey("$serde_json::private::RawValue"));
+    for json in ["1", "1e999", "[[[]]]", r#""\ud83d""#] {
+        assert_eq!(check(&[Raw { json }]), raw);
+    }
 }
 
 #[test]
