@@ -76,6 +76,11 @@ pub enum Unfit {
     /// A key of a map is not a text.
     #[error("a key of a map in the event is not a text: make the keys texts")]
     Key,
+    /// An object has the key more than once, which no reader takes: a map that serde flattens into
+    /// its struct, or puts behind a `tag`, has the name of another field. Of a
+    /// [`Serialize`] written by hand, a key that is repeated in a struct may not be found.
+    #[error("an object has the key {0:?} more than once: rename one of them")]
+    DuplicateKey(String),
     /// A key is one that `serde_json` keeps for itself: an object of that key, or a type of its own
     /// (`RawValue`), would be read as something else.
     #[error(

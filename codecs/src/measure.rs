@@ -3,6 +3,7 @@
 //!
 //! Counts what `serde_json` would write, byte for byte, in one walk through the event.
 
+use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 use std::io;
 
@@ -14,6 +15,7 @@ use crate::message::Extra;
 use crate::number::MAX_SAFE_INTEGER;
 use crate::precise::{self, Number};
 use crate::reserved::reserved;
+use crate::shown::shown;
 
 /// What has been counted of an event so far.
 pub(crate) struct Measure {
@@ -27,6 +29,10 @@ pub(crate) struct Measure {
     is_type: bool,
     /// Whether the event has a text under `type`.
     is_action: bool,
+    /// Whether an object may have a key twice: it takes memory to know.
+    is_unsure: bool,
+    /// All keys, each with the number of its object, where there is a second look for that.
+    keys: Option<HashSet<(usize, String)>>,
 }
 
 /// What a value is written as, as far as what lies around it has to know.
@@ -53,6 +59,8 @@ impl Measure {
             depth: 0,
             is_type: false,
             is_action: false,
+            is_unsure: false,
+            keys: None,
         }
     }
 
@@ -74,6 +82,14 @@ impl Measure {
         if self.limits.javascript && !self.is_action {
             return Err(Unfit::NotAnAction);
         }
+        if self.is_unsure { Self::new(self.limits).distinct(event) } else { Ok(()) }
+    }
+
+    /// Looks through an event within the limits again, for keys that an object has twice.
+    #[cold]
+    fn distinct<E: Serialize + ?Sized>(mut self, event: &E) -> Result<(), Unfit> {
+        self.keys = Some(HashSet::new());
+        event.serialize(&mut self)?;
         Ok(())
     }
 
@@ -192,13 +208,24 @@ impl Measure {
     #[inline]
     fn array(&mut self, levels: usize) -> Measured<Parts<'_>> {
         self.enter()?;
-        Ok(Parts { measure: self, levels, is_first: true })
+        Ok(Parts::new(self, levels))
     }
 
     #[inline]
     fn object(&mut self, levels: usize) -> Measured<Parts<'_>> {
         self.enter_object()?;
-        Ok(Parts { measure: self, levels, is_first: true })
+        Ok(Parts::new(self, levels))
+    }
+
+    /// Takes note of a key of an object, if that is what this walk is for.
+    #[inline]
+    fn distinct_key(&mut self, object: usize, key: &str) -> Measured {
+        if let Some(keys) = &mut self.keys
+            && !keys.insert((object, key.to_owned()))
+        {
+            return Err(Unfit::DuplicateKey(shown(key)).into());
+        }
+        Ok(())
     }
 
     /// The object that is around what a variant holds.
@@ -407,7 +434,7 @@ impl<'m> Serializer for &'m mut Measure {
     #[inline]
     fn serialize_struct(self, name: &'static str, _len: usize) -> Measured<Parts<'m>> {
         if precise::IS_ON && name == precise::NAME {
-            return Ok(Parts { measure: self, levels: 0, is_first: true });
+            return Ok(Parts::new(self, 0));
         }
         self.object(1)
     }
@@ -431,15 +458,40 @@ pub(crate) struct Parts<'m> {
     /// How many levels end here: two where a variant holds the parts, and none where they are a
     /// number that is held as text.
     levels: usize,
-    is_first: bool,
+    /// How many parts have been measured.
+    count: usize,
+    /// The object's number: how many more there may be.
+    object: usize,
+    /// How the first key begins, and how the last one does; of a struct, the second.
+    first: Prefix,
+    last: Prefix,
+}
+
+/// The first bytes of a key, in an order that is the keys' own, as far as they go.
+type Prefix = u128;
+
+#[inline]
+fn prefix(key: &str) -> Prefix {
+    let mut bytes = [0; size_of::<Prefix>()];
+    let length = key.len().min(bytes.len());
+    bytes[..length].copy_from_slice(&key.as_bytes()[..length]);
+    Prefix::from_be_bytes(bytes)
+}
+
+impl<'m> Parts<'m> {
+    #[inline]
+    fn new(measure: &'m mut Measure, levels: usize) -> Self {
+        let object = measure.objects_left;
+        Self { measure, levels, count: 0, object, first: 0, last: 0 }
+    }
 }
 
 impl Parts<'_> {
     /// What stands between parts, or in one.
     #[inline]
     fn comma(&mut self, colon: usize) -> Measured {
-        let comma = usize::from(!self.is_first);
-        self.is_first = false;
+        let comma = usize::from(self.count > 0);
+        self.count += 1;
         self.measure.count(comma + colon)
     }
 
@@ -451,13 +503,42 @@ impl Parts<'_> {
     }
 
     #[inline]
-    fn member<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Measured {
+    fn member<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Measured {
         if precise::IS_ON && self.levels == 0 {
             return precise::write_number(value, |text| self.measure.number_in(text));
         }
         self.comma(":".len())?;
+        self.look_at_field(prefix(key));
+        self.measure.distinct_key(self.object, key)?;
         self.measure.field(key)?;
         self.measure.value(value)
+    }
+
+    /// The names of a struct are distinct, but for what serde puts before them: the tag of the enum
+    /// around it, and that of an enum around that.
+    #[inline]
+    fn look_at_field(&mut self, prefix: Prefix) {
+        match self.count {
+            1 => (self.first, self.last) = (prefix, prefix),
+            _ if prefix == self.first || prefix == self.last => self.measure.is_unsure = true,
+            2 => self.last = prefix,
+            _ => {}
+        }
+    }
+
+    /// A key of a map. Keys that ascend are distinct; what comes first may be a tag.
+    #[inline]
+    fn key(&mut self, key: &str) -> Measured {
+        let prefix = prefix(key);
+        match self.count {
+            1 => self.first = prefix,
+            count => {
+                self.measure.is_unsure |=
+                    prefix == self.first || (count > 2 && prefix <= self.last);
+                self.last = prefix;
+            }
+        }
+        self.measure.distinct_key(self.object, key)
     }
 
     #[inline]
@@ -506,7 +587,7 @@ impl ser::SerializeMap for Parts<'_> {
     #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Measured {
         self.comma(":".len())?;
-        key.serialize(KeyWriter(Key(self.measure)))
+        key.serialize(KeyWriter(Key(self)))
     }
 
     #[inline]
@@ -522,14 +603,15 @@ impl ser::SerializeMap for Parts<'_> {
 
 /// Measures a key, which has to be a text: numbers and booleans as keys are read from their text,
 /// but not where serde holds an event back to read it later (`tag`, `flatten`, `untagged`).
-struct Key<'m>(&'m mut Measure);
+struct Key<'p, 'm>(&'p mut Parts<'m>);
 
-impl KeySink for Key<'_> {
+impl KeySink for Key<'_, '_> {
     type Error = Failure;
 
     #[inline]
     fn text(self, text: &str) -> Measured {
-        self.0.field(text)
+        self.0.key(text)?;
+        self.0.measure.field(text)
     }
 
     fn displayed<T: fmt::Display + ?Sized>(self, text: &T) -> Measured {
@@ -537,9 +619,16 @@ impl KeySink for Key<'_> {
         if write!(short, "{text}").is_ok() {
             return self.text(short.as_str());
         }
-        self.0.is_type = false;
-        self.0.count(2)?;
-        self.0.displayed(text)
+        let measure = &mut *self.0.measure;
+        measure.is_type = false;
+        measure.count(2)?;
+        measure.displayed(text)?;
+        // Within the limits, so that its text can be made.
+        measure.is_unsure = true;
+        if measure.keys.is_some() {
+            measure.distinct_key(self.0.object, &text.to_string())?;
+        }
+        Ok(())
     }
 
     fn number<N: Serialize>(self, _: N) -> Measured {

@@ -249,6 +249,109 @@ fn keys_that_another_crate_keeps_for_itself_are_refused() {
     }
 }
 
+/// An object whose keys are as they are given.
+#[derive(Debug)]
+struct Pairs(Vec<(String, u8)>);
+
+impl Serialize for Pairs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+#[test]
+fn an_object_has_each_key_once() {
+    #[derive(Serialize)]
+    struct Flattened<T> {
+        b: u8,
+        a: u8,
+        #[serde(flatten)]
+        rest: T,
+    }
+
+    #[derive(Serialize)]
+    #[serde(tag = "type")]
+    enum Outer<T> {
+        Inner(T),
+    }
+
+    #[derive(Serialize)]
+    #[serde(tag = "kind")]
+    enum Inner<T> {
+        Full(T),
+    }
+
+    #[derive(Serialize)]
+    struct Named {
+        value: u8,
+        kind: &'static str,
+    }
+
+    #[derive(Serialize)]
+    struct Typed {
+        value: u8,
+        r#type: u8,
+    }
+
+    fn has_twice(key: &str, event: &impl Serialize) {
+        let twice = Err(Unfit::DuplicateKey(key.to_owned()));
+        assert_eq!(check(event), twice);
+        assert_eq!(check(&[event]), twice);
+        // Within other objects, whose keys are their own.
+        assert_eq!(check(&BTreeMap::from([("type", event), ("zzz", event)])), twice);
+        assert_eq!(check(&vec![event; 1_000]), twice);
+    }
+
+    fn has_once(event: &(impl Serialize + std::fmt::Debug)) {
+        is_exact(event);
+        is_exact(&vec![event; 3]);
+        is_exact(&BTreeMap::from([("b", event), ("c", event)]));
+    }
+
+    let entries = |keys: &[&str]| keys.iter().map(|key| ((*key).to_owned(), 1)).collect::<Vec<_>>();
+    let pairs = |keys: &[&str]| Pairs(entries(keys));
+    let sorted = |keys: &[&str]| BTreeMap::from_iter(entries(keys));
+
+    has_twice("a", &Flattened { b: 1, a: 1, rest: sorted(&["a"]) });
+    has_twice("b", &Flattened { b: 1, a: 1, rest: sorted(&["a2", "b", "c"]) });
+    has_twice("type", &Outer::Inner(sorted(&["type"])));
+    has_twice("type", &Outer::Inner(sorted(&["a", "type", "z"])));
+    has_twice("type", &Outer::Inner(Typed { value: 1, r#type: 2 }));
+    has_twice("kind", &Inner::Full(Named { value: 1, kind: "" }));
+    has_twice("kind", &Outer::Inner(Inner::Full(Named { value: 1, kind: "" })));
+    has_twice("type", &Outer::Inner(Inner::Full(Typed { value: 1, r#type: 2 })));
+    has_twice("type", &Outer::Inner(Outer::Inner(sorted(&[]))));
+    let long = "a key that is not short";
+    for keys in [
+        &["a", "a"][..],
+        &["", ""],
+        &["b", "a", "b"],
+        &["a", "b", "a"],
+        &["a", "b", "c", "b"],
+        &["c", "b", "a", "d", "e", "d"],
+        &["a key that is long 1", "a key that is long 2", "a key that is long 1"],
+        &[long, long],
+    ] {
+        has_twice(keys[keys.len() - 1], &pairs(keys));
+    }
+
+    has_once(&pairs(&["", "\0", "\0\0", "a", "a\0", "b"]));
+    has_once(&pairs(&["b", "a", "c"]));
+    has_once(&pairs(&["c", "b", "a", ""]));
+    has_once(&pairs(&["a key that is long 2", "a key that is long 1", long]));
+    has_once(&sorted(&["a key that is long 2", "a key that is long 1", long]));
+    has_once(&std::collections::HashMap::from([("a", 1), ("b", 2), ("c", 3), ("d", 4)]));
+    has_once(&json!({ "z": { "a": { "z": 1 } }, "a": [{ "z": 1 }, { "z": 1 }] }));
+    assert!(check(&Flattened { b: 1, a: 1, rest: sorted(&["c"]) }).is_ok());
+    assert!(check(&Outer::Inner(Inner::Full(sorted(&["a"])))).is_ok());
+    // Nor are the keys of the meta those of the event.
+    let extra = Extra::from_iter([("a".to_owned(), json!({ "a": 1 }))]);
+    assert!(EventLimits::default().check(&json!({ "a": 1 }), &extra).is_ok());
+
+    let text = check(&pairs(&["a\u{202e}", "a\u{202e}"])).unwrap_err().to_string();
+    assert_eq!(text, "an object has the key \"a\" more than once: rename one of them");
+}
+
 #[test]
 fn integers_of_128_bits_are_refused() {
     assert_eq!(check(&1_i128), Err(Unfit::WideInteger));
