@@ -182,7 +182,8 @@ pub fn carries_the_types_of_serde<C: Codec>(codec: &C) {
         },
     );
     carries(codec, (true, "é".to_owned(), [0.1_f64, -0.0, f64::MAX, 5e-324]));
-    carries(codec, (i8::MIN, u8::MAX, i16::MIN, u16::MAX, i32::MIN, u32::MAX, 1.5_f32));
+    carries(codec, (i8::MIN, u8::MAX, i16::MIN, u16::MAX, i32::MIN, u32::MAX));
+    carries(codec, [0.1_f32, -0.0, f32::MAX, f32::MIN_POSITIVE, 1e-45]);
     carries(codec, (Some(Some(1)), None::<u8>, Vec::<Vec<u8>>::new()));
 }
 
@@ -280,7 +281,9 @@ where
     C: Codec,
     E: Serialize + DeserializeOwned + PartialEq + fmt::Debug,
 {
-    let as_json = match serde_json::to_value(&event) {
+    // By way of the text: a `Value` that is made directly has another double for an `f32`.
+    let json = serde_json::to_string(&event).and_then(|json| serde_json::from_str(&json));
+    let as_json: Value = match json {
         Ok(json) => json,
         Err(error) => panic!("{event:?} is nothing for JSON: {error}"),
     };

@@ -48,6 +48,7 @@ mod number;
 mod precise;
 mod protocol;
 mod reserved;
+mod short;
 mod shown;
 #[cfg(feature = "json")]
 mod surrogates;

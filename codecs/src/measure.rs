@@ -15,6 +15,7 @@ use crate::message::Extra;
 use crate::number::MAX_SAFE_INTEGER;
 use crate::precise::{self, Number};
 use crate::reserved::reserved;
+use crate::short::Short;
 use crate::shown::shown;
 
 /// What has been counted of an event so far.
@@ -615,8 +616,8 @@ impl KeySink for Key<'_, '_> {
     }
 
     fn displayed<T: fmt::Display + ?Sized>(self, text: &T) -> Measured {
-        let mut short = Short::default();
-        if write!(short, "{text}").is_ok() {
+        // Keys with a meaning are short.
+        if let Some(short) = Short::of(format_args!("{text}")) {
             return self.text(short.as_str());
         }
         let measure = &mut *self.0.measure;
@@ -642,32 +643,6 @@ impl KeySink for Key<'_, '_> {
     #[cold]
     fn no_text() -> Failure {
         Unfit::Key.into()
-    }
-}
-
-/// The text of a key that is known only by how it is shown. Keys with a meaning are short.
-#[derive(Default)]
-struct Short {
-    bytes: [u8; Self::MAX],
-    length: usize,
-}
-
-impl Short {
-    const MAX: usize = 32;
-
-    fn as_str(&self) -> &str {
-        // Whole texts were written.
-        str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
-    }
-}
-
-impl fmt::Write for Short {
-    fn write_str(&mut self, part: &str) -> fmt::Result {
-        let end = self.length + part.len();
-        let place = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
-        place.copy_from_slice(part.as_bytes());
-        self.length = end;
-        Ok(())
     }
 }
 

@@ -67,6 +67,7 @@ mod message_pack {
             rest: BTreeMap<String, Value>,
             keys: BTreeMap<i64, Vec<f64>>,
             float: f64,
+            short: [f32; 2],
         }
 
         let event = Event {
@@ -74,6 +75,7 @@ mod message_pack {
             rest: (0..300).map(|n| (n.to_string(), n.into())).collect(),
             keys: [(i64::MIN, vec![0.5, f64::NAN]), (7, vec![])].into(),
             float: 0.1,
+            short: [0.1, f32::MIN_POSITIVE],
         };
         let meta = WireMeta {
             id: WireId::Absolute { time: Timestamp::ZERO, author: None },
