@@ -42,7 +42,8 @@ pub struct EventLimits {
     /// How many objects the event and the application's own meta may have together: 50,000.
     pub objects: usize,
     /// Whether the event is for nodes in JavaScript, too: they take only objects with a text under
-    /// `type`, and round integers outside ±(2^53 - 1). Off.
+    /// `type`, round integers outside ±(2^53 - 1), make 0 of -0.0, and do not read the key
+    /// `__proto__` in every codec. Off.
     pub javascript: bool,
 }
 
@@ -100,6 +101,12 @@ pub enum Unfit {
     /// An integer is outside ±(2^53 - 1), and JavaScript would round it.
     #[error("JavaScript cannot hold the integer {0} of the event: write it as a text")]
     UnsafeInteger(i128),
+    /// A number is -0.0, and JavaScript would write it as 0.
+    #[error("JavaScript writes -0.0 as 0: write 0 in the event, or a text")]
+    NegativeZero,
+    /// A key is `__proto__`, which readers in JavaScript refuse or take for something else.
+    #[error("JavaScript nodes do not read the key `__proto__` of the event: give it another name")]
+    Prototype,
     /// The event is not what JavaScript nodes call an action.
     #[error("the event is not an object with a text under `type`, as JavaScript nodes need it")]
     NotAnAction,

@@ -162,14 +162,24 @@ impl Measure {
     }
 
     /// A float, whose digits only the crate that would write them knows.
-    fn float<F: Serialize>(&mut self, number: F, is_finite: bool) -> Measured<Written> {
-        if !is_finite {
+    fn float<F: Serialize>(&mut self, number: F, value: f64) -> Measured<Written> {
+        if !value.is_finite() {
             return Err(Unfit::NotFinite.into());
         }
+        self.refuse_negative_zero(value)?;
         let mut length = Length(0);
         serde_json::to_writer(&mut length, &number).map_err(<Failure as ser::Error>::custom)?;
         self.count(length.0)?;
         Ok(Written::Other)
+    }
+
+    #[inline]
+    fn refuse_negative_zero(&self, number: f64) -> Measured {
+        let is_negative_zero = number == 0.0 && number.is_sign_negative();
+        if self.limits.javascript && is_negative_zero {
+            return Err(Unfit::NegativeZero.into());
+        }
+        Ok(())
     }
 
     /// A number that is held as text, and written as that.
@@ -183,6 +193,7 @@ impl Measure {
                 if is_integer && number != 0.0 {
                     return Err(Unfit::WideInteger.into());
                 }
+                self.refuse_negative_zero(number)?;
                 self.count(text.len())
             }
         }
@@ -244,6 +255,9 @@ impl Measure {
         if let Some(key) = reserved(key) {
             return Err(Unfit::ReservedKey(key).into());
         }
+        if self.limits.javascript && key == "__proto__" {
+            return Err(Unfit::Prototype.into());
+        }
         self.count(2)?;
         self.text(key)
     }
@@ -300,11 +314,11 @@ impl<'m> Serializer for &'m mut Measure {
     }
 
     fn serialize_f32(self, number: f32) -> Measured<Written> {
-        self.float(number, number.is_finite())
+        self.float(number, number.into())
     }
 
     fn serialize_f64(self, number: f64) -> Measured<Written> {
-        self.float(number, number.is_finite())
+        self.float(number, number)
     }
 
     #[inline]

@@ -420,6 +420,60 @@ fn javascript_takes_actions_with_safe_integers_only() {
     assert_eq!(limits.check(&(), &Extra::new()), Err(Unfit::NotAnAction));
 }
 
+/// `@msgpack/msgpack` throws on it, and to an object it may be another thing than a key.
+#[test]
+fn javascript_takes_no_key_that_is_a_prototype() {
+    let limits = EventLimits::for_javascript();
+    for event in [
+        json!({ "type": "a", "__proto__": 1 }),
+        json!({ "type": "a", "b": [{ "__proto__": {} }] }),
+        json!({ "type": "a", "__proto__": null, "b": 1 }),
+    ] {
+        assert_eq!(limits.check(&event, &Extra::new()), Err(Unfit::Prototype), "{event}");
+        assert!(check(&event).is_ok());
+    }
+    let event = json!({ "type": "__proto__", "_proto_": "__proto__", "__proto__2": 1 });
+    for extra in [json!({ "__proto__": 1 }), json!({ "a": { "__proto__": 1 } })] {
+        let Value::Object(extra) = extra else { panic!("no object") };
+        assert_eq!(limits.check(&event, &extra), Err(Unfit::Prototype), "{extra:?}");
+        assert!(EventLimits::default().check(&event, &extra).is_ok());
+    }
+    assert!(limits.check(&event, &Extra::new()).is_ok());
+}
+
+/// Its `JSON.stringify` writes 0.
+#[test]
+fn javascript_takes_no_negative_zero() {
+    #[derive(Serialize)]
+    #[serde(tag = "type")]
+    enum Tagged {
+        Single { value: f32 },
+        Double { value: f64 },
+    }
+
+    let limits = EventLimits::for_javascript();
+    let typed = |event: &Tagged| limits.check(event, &Extra::new()).map(drop);
+    assert_eq!(typed(&Tagged::Single { value: -0.0 }), Err(Unfit::NegativeZero));
+    assert_eq!(typed(&Tagged::Double { value: -0.0 }), Err(Unfit::NegativeZero));
+    for value in [0.0, -1.0, -1e-40] {
+        assert_eq!(typed(&Tagged::Single { value }), Ok(()));
+        assert_eq!(typed(&Tagged::Double { value: value.into() }), Ok(()));
+    }
+    let event = |number: &str| {
+        let event = format!(r#"{{"type":"a","n":[{number}]}}"#);
+        let event: Value = serde_json::from_str(&event).unwrap();
+        assert!(check(&event).is_ok());
+        limits.check(&event, &Extra::new()).map(drop)
+    };
+    for zero in ["-0", "-0.0", "-0e5"] {
+        assert_eq!(event(zero), Err(Unfit::NegativeZero), "{zero}");
+        let extra = Extra::from_iter([("a".to_owned(), serde_json::from_str(zero).unwrap())]);
+        assert_eq!(limits.check(&json!({ "type": "a" }), &extra), Err(Unfit::NegativeZero));
+    }
+    assert_eq!(event("0"), Ok(()));
+    assert_eq!(event("-0.5"), Ok(()));
+}
+
 #[test]
 fn the_text_of_an_event_s_own_error_is_kept() {
     struct Fails;
