@@ -10,7 +10,9 @@ use crate::message::Extra;
 /// form, before anything is written.
 ///
 /// An event within the default limits, with its meta, is read by every node with default
-/// [`Limits`](crate::Limits), in every codec of this crate.
+/// [`Limits`](crate::Limits), in every codec of this crate. `LoguxBinary` alone carries less of the
+/// meta in its binary frames: neither the application's own keys nor the minor number of the event's
+/// subprotocol, as nodes in JavaScript have it.
 ///
 /// ```
 /// use logux_codecs::{EventLimits, Extra, Unfit};
