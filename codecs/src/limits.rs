@@ -252,7 +252,21 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
         deserialize_i64 Signed deserialize_i128 Signed
         deserialize_u8 Unsigned deserialize_u16 Unsigned deserialize_u32 Unsigned
         deserialize_u64 Unsigned deserialize_u128 Unsigned
-        deserialize_f32 Single deserialize_f64 Double
+        deserialize_f64 Double
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.asking_for_key(visitor, Key::Single);
+        if self.key {
+            return self.inner.deserialize_any(visitor);
+        }
+        // Events have doubles, also where a type asks for less, and the reader of a binary format may
+        // refuse one that is asked for 32 bits. Those of texts round a number once instead of twice.
+        if self.inner.is_human_readable() {
+            self.inner.deserialize_f32(visitor)
+        } else {
+            self.inner.deserialize_f64(visitor)
+        }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -271,12 +285,22 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         let visitor = self.asking(visitor, Asked::Bytes);
-        self.inner.deserialize_bytes(visitor)
+        if self.inner.is_human_readable() {
+            self.inner.deserialize_bytes(visitor)
+        } else {
+            // Nodes with JSON send an array, which the reader of a binary format may refuse.
+            self.inner.deserialize_any(visitor)
+        }
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         let visitor = self.asking(visitor, Asked::Bytes);
-        self.inner.deserialize_byte_buf(visitor)
+        if self.inner.is_human_readable() {
+            self.inner.deserialize_byte_buf(visitor)
+        } else {
+            // Nodes with JSON send an array, which the reader of a binary format may refuse.
+            self.inner.deserialize_any(visitor)
+        }
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
