@@ -97,6 +97,11 @@ impl Measure {
     /// The application's own meta, an object; that object's level is the meta's own.
     #[inline]
     pub(crate) fn extra(&mut self, extra: &Extra) -> Result<(), Unfit> {
+        self.members(extra).map_err(in_the_meta)
+    }
+
+    #[inline]
+    fn members(&mut self, extra: &Extra) -> Measured {
         self.count("{}".len())?;
         for (index, (key, value)) in extra.iter().enumerate() {
             self.count(usize::from(index > 0) + ":".len())?;
@@ -271,6 +276,15 @@ impl Measure {
             self.is_action = written == Written::Text;
         }
         Ok(())
+    }
+}
+
+/// What is wrong in the meta, unless it is counted together with the event.
+#[cold]
+fn in_the_meta(failure: Failure) -> Unfit {
+    match failure.into() {
+        both @ (Unfit::TooLarge { .. } | Unfit::TooManyObjects { .. }) => both,
+        unfit => Unfit::Meta(Box::new(unfit)),
     }
 }
 

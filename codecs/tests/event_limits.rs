@@ -157,7 +157,7 @@ fn what_nests_too_deep_is_refused_and_the_meta_has_as_many_levels() {
     let too_deep = Err(Unfit::TooDeep { limit: 62 });
     assert!(limits.check(&nest(62), &extra(62)).is_ok());
     assert_eq!(limits.check(&nest(63), &Extra::new()), too_deep);
-    assert_eq!(limits.check(&(), &extra(63)), too_deep);
+    assert_eq!(limits.check(&(), &extra(63)), too_deep.map_err(in_the_meta));
     // Levels that are left are left.
     assert!(limits.check(&vec![nest(61); 3], &Extra::new()).is_ok());
     // An enum is the levels that JSON has.
@@ -382,7 +382,8 @@ fn javascript_takes_actions_with_safe_integers_only() {
         let refused = Err(Unfit::UnsafeInteger(unsafe_integer));
         assert_eq!(check(&|| json!({ "type": "a", "n": [number] })), refused);
         let extra = Extra::from_iter([("n".to_owned(), number.clone())]);
-        assert_eq!(limits.check(&json!({ "type": "a" }), &extra), refused);
+        let in_its_meta = refused.map_err(in_the_meta);
+        assert_eq!(limits.check(&json!({ "type": "a" }), &extra), in_its_meta);
         assert!(EventLimits::default().check(&number, &extra).is_ok());
     }
     for event in [
@@ -435,7 +436,8 @@ fn javascript_takes_no_key_that_is_a_prototype() {
     let event = json!({ "type": "__proto__", "_proto_": "__proto__", "__proto__2": 1 });
     for extra in [json!({ "__proto__": 1 }), json!({ "a": { "__proto__": 1 } })] {
         let Value::Object(extra) = extra else { panic!("no object") };
-        assert_eq!(limits.check(&event, &extra), Err(Unfit::Prototype), "{extra:?}");
+        let refused = Err(in_the_meta(Unfit::Prototype));
+        assert_eq!(limits.check(&event, &extra), refused, "{extra:?}");
         assert!(EventLimits::default().check(&event, &extra).is_ok());
     }
     assert!(limits.check(&event, &Extra::new()).is_ok());
@@ -468,10 +470,46 @@ fn javascript_takes_no_negative_zero() {
     for zero in ["-0", "-0.0", "-0e5"] {
         assert_eq!(event(zero), Err(Unfit::NegativeZero), "{zero}");
         let extra = Extra::from_iter([("a".to_owned(), serde_json::from_str(zero).unwrap())]);
-        assert_eq!(limits.check(&json!({ "type": "a" }), &extra), Err(Unfit::NegativeZero));
+        let refused = Err(in_the_meta(Unfit::NegativeZero));
+        assert_eq!(limits.check(&json!({ "type": "a" }), &extra), refused);
     }
     assert_eq!(event("0"), Ok(()));
     assert_eq!(event("-0.5"), Ok(()));
+}
+
+fn in_the_meta(unfit: Unfit) -> Unfit {
+    Unfit::Meta(Box::new(unfit))
+}
+
+#[test]
+fn a_refusal_says_whether_the_event_or_its_meta_is_wrong() {
+    let limits = EventLimits::for_javascript();
+    let shown = |event: Value, extra: Value| {
+        let Value::Object(extra) = extra else { panic!("no object") };
+        limits.check(&event, &extra).unwrap_err().to_string()
+    };
+    let (event, none) = (|| json!({ "type": "a" }), || json!({}));
+    let nest = || (0..63).fold(json!(1), |inner, _| json!([inner]));
+    for (wrong, text) in [
+        (json!({ "$serde_json::private::Number": "1" }), "serde_json keeps the key"),
+        (nest(), "arrays and objects nest more than 62 levels deep"),
+        (json!(1_u64 << 53), "JavaScript cannot hold the integer 9007199254740992"),
+        (json!({ "__proto__": 1 }), "JavaScript nodes do not read the key"),
+    ] {
+        let in_event = shown(json!({ "type": "a", "b": wrong }), none());
+        assert!(in_event.starts_with(text), "{in_event}");
+        let in_meta = shown(event(), json!({ "b": wrong }));
+        assert!(in_meta.starts_with(&format!("in the meta of the event: {text}")), "{in_meta}");
+    }
+    // Of both together.
+    let long = json!({ "b": "a".repeat(262_144) });
+    assert!(shown(event(), long).starts_with("the event and its meta have more than 262144 bytes"));
+    let many = json!({ "b": vec![json!({}); 50_000] });
+    assert!(
+        shown(event(), many).starts_with("the event and its meta have more than 50000 objects")
+    );
+    let text = check(&BTreeMap::from([(1, 1)])).unwrap_err().to_string();
+    assert_eq!(text, "a key of a map is not a text: make the keys texts");
 }
 
 #[test]
