@@ -26,9 +26,13 @@ impl Codec for Cbor {
         message: &Message<E>,
         frame: &mut Vec<u8>,
     ) -> Result<(), Self::Error> {
+        // A value of JSON first, whose floats are all of 64 bits: CBOR has shorter ones, too, and a relay
+        // would make another number of an `f32`.
+        let json = serde_json::to_vec(message).map_err(Self::Error::custom)?;
+        let value: Value = serde_json::from_slice(&json).map_err(Self::Error::custom)?;
         let mut writer = Serializer::new(frame);
         // The crate's own way, an empty array, would change the type of a value.
-        message.serialize(writer.serialize_unit_as_null(true)).map_err(Self::Error::custom)
+        value.serialize(writer.serialize_unit_as_null(true)).map_err(Self::Error::custom)
     }
 
     fn decode<E: DeserializeOwned>(

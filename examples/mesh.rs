@@ -1,6 +1,7 @@
 //! Three peers without a server: each listens and dials the next one, so that each is connected
-//! with both others. All add events at once; in the end all have all of them, each once, and
-//! nobody was sent an event that it made itself.
+//! with both others. Each proves by a token who it is, and lets in the other two, nobody else. All add
+//! events at once; in the end all have all of them, each once, and nobody was sent an event that it made
+//! itself.
 //!
 //! `cargo run --example mesh` exits with an error if that is not so.
 
@@ -12,8 +13,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Access, Added, BaseSync, ClientSync, Json, Listener, Log, MemoryStore, NodeId, Reconnect, Role,
-    Session, State, SyncOptions, WebSocket, WebSocketListener, filters, format,
+    Access, Added, BaseSync, ClientSync, Json, Listener, Log, Login, MemoryStore, NodeId,
+    Reconnect, Role, Session, State, SyncOptions, WebSocket, WebSocketListener, filters, format,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -94,12 +95,27 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Takes the events of all from all: each peer passes on what it got. Sends nobody what it made itself, and
-/// counts what comes in spite of that.
+/// The secret of a peer, which it brings to both others. A program has it from its settings.
+fn token(name: &str) -> String {
+    format!("the secret of {name}")
+}
+
+/// A peer of the mesh passes on what it got, so it is a relay: events of all authors are taken from it. So
+/// much is for those only who are known by name and prove it.
+fn access(login: &Login) -> Access {
+    let name = NAMES.into_iter().find(|name| login.node_id.as_str() == *name);
+    match name {
+        Some(name) if login.token_is(&token(name)) => Access::relay(),
+        _ => Access::nobody(),
+    }
+}
+
+/// Sends nobody what it made itself, and counts what comes in spite of that.
 fn options(log: &Log<Chat>, echoes: &Arc<AtomicUsize>) -> SyncOptions<Chat> {
     let (own, echoes) = (log.node_id().clone(), Arc::clone(echoes));
     SyncOptions::new()
-        .auth(async |_| Access::relay())
+        .credentials(token(own.as_str()))
+        .auth(async |login| access(&login))
         .out_filter(filters::foreign_events())
         .in_filter(move |entry, _| {
             echoes.fetch_add(usize::from(*entry.meta.id.node() == own), Ordering::Relaxed);

@@ -51,11 +51,13 @@ impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Event for E {}
 /// 7. `survives_any_bytes`: whatever a peer sends gives a message or an error, never a panic.
 /// 8. `keeps_the_limits`: what is above the [`Limits`] is an error; so is a frame that expands
 ///    beyond [`Limits::frame`].
-/// 9. `carries_the_types_of_serde`: an event may be of any type that serde knows and JSON can carry.
+/// 9. `carries_the_types_of_serde`: an event may be of any type that serde knows and JSON can carry,
+///    and is to a relay the same value as in JSON. An `f32` is the double of the same text (`0.1`):
+///    a format with floats of 32 bits must not write it as one.
 /// 10. `has_a_name_that_http_takes`: [`NAME`](Self::NAME) is an HTTP token (RFC 9110, 5.6.2) of at
 ///     most [`CodecName::MAX_BYTES`](crate::CodecName::MAX_BYTES) bytes, as WebSocket and long-poll
 ///     name it in headers.
-/// 11. `keeps_its_expansion`: a frame with one event is no longer than
+/// 11. `keeps_its_expansion`: a frame with one event is no longer, also once it is expanded, than
 ///     [`EventLimits::frame`](crate::EventLimits::frame) says of [`EXPANSION`](Self::EXPANSION).
 ///
 /// Memory is bounded by the length of the frame, where a message is read by [`Limits::read`].
@@ -121,7 +123,8 @@ pub trait Codec: Clone + Send + Sync + 'static {
     /// multiplies by it. The worst events of most formats are long arrays of the shortest values:
     /// `0,` is two bytes, and 18 as `<number>0</number>`. What a format writes once for each frame
     /// need not be counted. A format that indents has no such number, for each level of an event
-    /// adds to each line in it. A codec around another has at least the other's.
+    /// adds to each line in it. A codec around another has at least the other's, even if it compresses:
+    /// what it expands a frame to is held to this, too.
     const EXPANSION: usize = 10;
     /// Why a message could not be written, or bytes are not a message.
     type Error: std::error::Error + Send + Sync + 'static;

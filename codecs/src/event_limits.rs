@@ -10,7 +10,9 @@ use crate::message::Extra;
 /// form, before anything is written.
 ///
 /// An event within the default limits, with its meta, is read by every node with default
-/// [`Limits`](crate::Limits), in every codec of this crate.
+/// [`Limits`](crate::Limits), in every codec of this crate. `LoguxBinary` alone carries less of the
+/// meta in its binary frames: neither the application's own keys nor the minor number of the event's
+/// subprotocol, as nodes in JavaScript have it.
 ///
 /// ```
 /// use logux_codecs::{EventLimits, Extra, Unfit};
@@ -42,7 +44,8 @@ pub struct EventLimits {
     /// How many objects the event and the application's own meta may have together: 50,000.
     pub objects: usize,
     /// Whether the event is for nodes in JavaScript, too: they take only objects with a text under
-    /// `type`, and round integers outside ±(2^53 - 1). Off.
+    /// `type`, round integers outside ±(2^53 - 1), make 0 of -0.0, and do not read the key
+    /// `__proto__` in every codec. Off.
     pub javascript: bool,
 }
 
@@ -52,43 +55,65 @@ pub struct EventLimits {
 pub enum Unfit {
     /// The event and its meta are too large.
     #[error(
-        "the event has more than {limit} bytes as JSON: send a part of it, or a reference to it"
+        "the event and its meta have more than {limit} bytes as JSON: send a part of it, or a \
+         reference to it"
     )]
     TooLarge {
         /// [`EventLimits::bytes`].
         limit: usize,
     },
     /// Arrays and objects lie too deep in each other.
-    #[error("the event nests arrays and objects more than {limit} levels deep: flatten it")]
+    #[error("arrays and objects nest more than {limit} levels deep: flatten them")]
     TooDeep {
         /// [`EventLimits::depth`].
         limit: usize,
     },
-    /// The event has too many objects.
-    #[error("the event has more than {limit} objects: send it in parts")]
+    /// The event and its meta have too many objects.
+    #[error("the event and its meta have more than {limit} objects: send it in parts")]
     TooManyObjects {
         /// [`EventLimits::objects`].
         limit: usize,
     },
     /// A number is infinite or not a number, which JSON does not have.
-    #[error("a number of the event is not finite: write it as a text or leave it out")]
+    #[error("a number is not finite: write it as a text or leave it out")]
     NotFinite,
-    /// A key of a map is not a text, or is one that `serde_json` keeps for itself
-    /// (`$serde_json::private::Number`).
-    #[error("a key of a map in the event is not a text: make the keys texts")]
+    /// A key of a map is not a text.
+    #[error("a key of a map is not a text: make the keys texts")]
     Key,
+    /// An object has the key more than once, which no reader takes: a map that serde flattens into
+    /// its struct, or puts behind a `tag`, has the name of another field. Of a
+    /// [`Serialize`] written by hand, a key that is repeated in a struct may not be found.
+    #[error("an object has the key {0:?} more than once: rename one of them")]
+    DuplicateKey(String),
+    /// A key is one that `serde_json` keeps for itself: an object of that key, or a type of its own
+    /// (`RawValue`), would be read as something else.
+    #[error(
+        "serde_json keeps the key `{0}` for itself: give it another name, or the value another \
+         type than `RawValue`"
+    )]
+    ReservedKey(&'static str),
     /// An integer is of a type of 128 bits, or has more than 64 bits.
-    #[error("an integer of the event has 128 bits: write it as a text")]
+    #[error("an integer has 128 bits: write it as a text")]
     WideInteger,
     /// An option holds something that is written as `null` (`Some(None)`, `Some(())`), and would be
     /// read as `None`.
     #[error(
-        "an option of the event holds something that is written as null: read back, it is none"
+        "an option holds something that is written as null, and would be read as none: make one \
+         option of two, or give what it holds a value"
     )]
     Nothing,
     /// An integer is outside ±(2^53 - 1), and JavaScript would round it.
-    #[error("JavaScript cannot hold the integer {0} of the event: write it as a text")]
+    #[error("JavaScript cannot hold the integer {0}: write it as a text")]
     UnsafeInteger(i128),
+    /// A number is -0.0, and JavaScript would write it as 0.
+    #[error("JavaScript writes -0.0 as 0: write 0, or a text")]
+    NegativeZero,
+    /// A key is `__proto__`, which readers in JavaScript refuse or take for something else.
+    #[error("JavaScript nodes do not read the key `__proto__`: give it another name")]
+    Prototype,
+    /// This is wrong in the application's own meta of the event.
+    #[error("in the meta of the event: {0}")]
+    Meta(Box<Self>),
     /// The event is not what JavaScript nodes call an action.
     #[error("the event is not an object with a text under `type`, as JavaScript nodes need it")]
     NotAnAction,

@@ -47,6 +47,8 @@ mod message_pack;
 mod number;
 mod precise;
 mod protocol;
+mod reserved;
+mod short;
 mod shown;
 #[cfg(feature = "json")]
 mod surrogates;

@@ -13,6 +13,7 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Seq
 
 use crate::message::Message;
 use crate::precise::{self, Number, Shown};
+use crate::reserved::RAW_VALUE;
 use crate::wire::MessageVisitor;
 
 /// What a message may ask of the node that reads it.
@@ -94,7 +95,9 @@ impl Limits {
     ///
     /// Where another crate of the program has turned on `serde_json/arbitrary_precision`, numbers
     /// are what they are without it. An object whose first key is the one that `serde_json` then
-    /// has for numbers is read as the number, or refused, in every format.
+    /// has for numbers is read as the number, or refused, in every format. An object with the key
+    /// that `serde_json/raw_value` has for JSON in a text (`$serde_json::private::RawValue`) is
+    /// always refused, at any place: `serde_json` would read that text without these limits.
     pub fn read<'de, E, D>(self, deserializer: D) -> Result<Message<E>, D::Error>
     where
         E: Deserialize<'de>,
@@ -165,6 +168,8 @@ enum Asked {
     Any,
     /// A type that no rule is about.
     Known,
+    /// Nothing: what comes is skipped.
+    Ignored,
     Bytes,
     Newtype,
     Option,
@@ -233,7 +238,12 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
 
     forward! {
         deserialize_char deserialize_str deserialize_string
-        deserialize_map deserialize_ignored_any
+        deserialize_map
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.asking(visitor, Asked::Ignored);
+        self.inner.deserialize_ignored_any(visitor)
     }
 
     forward_keys! {
@@ -242,7 +252,21 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
         deserialize_i64 Signed deserialize_i128 Signed
         deserialize_u8 Unsigned deserialize_u16 Unsigned deserialize_u32 Unsigned
         deserialize_u64 Unsigned deserialize_u128 Unsigned
-        deserialize_f32 Single deserialize_f64 Double
+        deserialize_f64 Double
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.asking_for_key(visitor, Key::Single);
+        if self.key {
+            return self.inner.deserialize_any(visitor);
+        }
+        // Events have doubles, also where a type asks for less, and the reader of a binary format may
+        // refuse one that is asked for 32 bits. Those of texts round a number once instead of twice.
+        if self.inner.is_human_readable() {
+            self.inner.deserialize_f32(visitor)
+        } else {
+            self.inner.deserialize_f64(visitor)
+        }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -261,12 +285,22 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         let visitor = self.asking(visitor, Asked::Bytes);
-        self.inner.deserialize_bytes(visitor)
+        if self.inner.is_human_readable() {
+            self.inner.deserialize_bytes(visitor)
+        } else {
+            // Nodes with JSON send an array, which the reader of a binary format may refuse.
+            self.inner.deserialize_any(visitor)
+        }
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         let visitor = self.asking(visitor, Asked::Bytes);
-        self.inner.deserialize_byte_buf(visitor)
+        if self.inner.is_human_readable() {
+            self.inner.deserialize_byte_buf(visitor)
+        } else {
+            // Nodes with JSON send an array, which the reader of a binary format may refuse.
+            self.inner.deserialize_any(visitor)
+        }
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -373,6 +407,18 @@ impl<V> Asking<'_, V> {
         }
     }
 
+    /// Refuses a key by which `serde_json` would read what follows in a way of its own. Not where
+    /// it is skipped: the reader of JSON does not show what it skips.
+    #[inline]
+    fn refuse_a_reserved_key<E: de::Error>(&self, text: &str) -> Result<(), E> {
+        if self.key && text == RAW_VALUE && self.asked != Asked::Ignored {
+            return Err(E::custom(format_args!(
+                "serde_json keeps the key `{RAW_VALUE}` for itself: give it another name"
+            )));
+        }
+        Ok(())
+    }
+
     /// Refuses a number that is not finite, or would not be in the type that asks for it.
     #[inline]
     fn refuse_what_is_infinite<E: de::Error>(&self, number: f64) -> Result<(), E> {
@@ -408,6 +454,7 @@ macro_rules! visit {
 macro_rules! visit_text {
     ($($method:ident $type:ty)*) => {$(
         fn $method<E: de::Error>(self, text: $type) -> Result<V::Value, E> {
+            self.refuse_a_reserved_key(&text)?;
             match self.asked {
                 Asked::Key(key) => key.visit(&text, self.visitor),
                 Asked::Enum => self.visitor.visit_enum(StrDeserializer::new(&text)),

@@ -3,6 +3,7 @@
 //!
 //! Counts what `serde_json` would write, byte for byte, in one walk through the event.
 
+use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 use std::io;
 
@@ -13,6 +14,9 @@ use crate::key::{KeySink, KeyWriter};
 use crate::message::Extra;
 use crate::number::MAX_SAFE_INTEGER;
 use crate::precise::{self, Number};
+use crate::reserved::reserved;
+use crate::short::Short;
+use crate::shown::shown;
 
 /// What has been counted of an event so far.
 pub(crate) struct Measure {
@@ -26,6 +30,10 @@ pub(crate) struct Measure {
     is_type: bool,
     /// Whether the event has a text under `type`.
     is_action: bool,
+    /// Whether an object may have a key twice: it takes memory to know.
+    is_unsure: bool,
+    /// All keys, each with the number of its object, where there is a second look for that.
+    keys: Option<HashSet<(usize, String)>>,
 }
 
 /// What a value is written as, as far as what lies around it has to know.
@@ -52,6 +60,8 @@ impl Measure {
             depth: 0,
             is_type: false,
             is_action: false,
+            is_unsure: false,
+            keys: None,
         }
     }
 
@@ -73,12 +83,25 @@ impl Measure {
         if self.limits.javascript && !self.is_action {
             return Err(Unfit::NotAnAction);
         }
+        if self.is_unsure { Self::new(self.limits).distinct(event) } else { Ok(()) }
+    }
+
+    /// Looks through an event within the limits again, for keys that an object has twice.
+    #[cold]
+    fn distinct<E: Serialize + ?Sized>(mut self, event: &E) -> Result<(), Unfit> {
+        self.keys = Some(HashSet::new());
+        event.serialize(&mut self)?;
         Ok(())
     }
 
     /// The application's own meta, an object; that object's level is the meta's own.
     #[inline]
     pub(crate) fn extra(&mut self, extra: &Extra) -> Result<(), Unfit> {
+        self.members(extra).map_err(in_the_meta)
+    }
+
+    #[inline]
+    fn members(&mut self, extra: &Extra) -> Measured {
         self.count("{}".len())?;
         for (index, (key, value)) in extra.iter().enumerate() {
             self.count(usize::from(index > 0) + ":".len())?;
@@ -144,14 +167,24 @@ impl Measure {
     }
 
     /// A float, whose digits only the crate that would write them knows.
-    fn float<F: Serialize>(&mut self, number: F, is_finite: bool) -> Measured<Written> {
-        if !is_finite {
+    fn float<F: Serialize>(&mut self, number: F, value: f64) -> Measured<Written> {
+        if !value.is_finite() {
             return Err(Unfit::NotFinite.into());
         }
+        self.refuse_negative_zero(value)?;
         let mut length = Length(0);
         serde_json::to_writer(&mut length, &number).map_err(<Failure as ser::Error>::custom)?;
         self.count(length.0)?;
         Ok(Written::Other)
+    }
+
+    #[inline]
+    fn refuse_negative_zero(&self, number: f64) -> Measured {
+        let is_negative_zero = number == 0.0 && number.is_sign_negative();
+        if self.limits.javascript && is_negative_zero {
+            return Err(Unfit::NegativeZero.into());
+        }
+        Ok(())
     }
 
     /// A number that is held as text, and written as that.
@@ -165,6 +198,7 @@ impl Measure {
                 if is_integer && number != 0.0 {
                     return Err(Unfit::WideInteger.into());
                 }
+                self.refuse_negative_zero(number)?;
                 self.count(text.len())
             }
         }
@@ -191,13 +225,24 @@ impl Measure {
     #[inline]
     fn array(&mut self, levels: usize) -> Measured<Parts<'_>> {
         self.enter()?;
-        Ok(Parts { measure: self, levels, is_first: true })
+        Ok(Parts::new(self, levels))
     }
 
     #[inline]
     fn object(&mut self, levels: usize) -> Measured<Parts<'_>> {
         self.enter_object()?;
-        Ok(Parts { measure: self, levels, is_first: true })
+        Ok(Parts::new(self, levels))
+    }
+
+    /// Takes note of a key of an object, if that is what this walk is for.
+    #[inline]
+    fn distinct_key(&mut self, object: usize, key: &str) -> Measured {
+        if let Some(keys) = &mut self.keys
+            && !keys.insert((object, key.to_owned()))
+        {
+            return Err(Unfit::DuplicateKey(shown(key)).into());
+        }
+        Ok(())
     }
 
     /// The object that is around what a variant holds.
@@ -212,8 +257,11 @@ impl Measure {
     #[inline]
     fn field(&mut self, key: &str) -> Measured {
         self.is_type = self.depth == 1 && key == "type";
-        if key == precise::NAME {
-            return Err(Unfit::Key.into());
+        if let Some(key) = reserved(key) {
+            return Err(Unfit::ReservedKey(key).into());
+        }
+        if self.limits.javascript && key == "__proto__" {
+            return Err(Unfit::Prototype.into());
         }
         self.count(2)?;
         self.text(key)
@@ -228,6 +276,15 @@ impl Measure {
             self.is_action = written == Written::Text;
         }
         Ok(())
+    }
+}
+
+/// What is wrong in the meta, unless it is counted together with the event.
+#[cold]
+fn in_the_meta(failure: Failure) -> Unfit {
+    match failure.into() {
+        both @ (Unfit::TooLarge { .. } | Unfit::TooManyObjects { .. }) => both,
+        unfit => Unfit::Meta(Box::new(unfit)),
     }
 }
 
@@ -271,11 +328,11 @@ impl<'m> Serializer for &'m mut Measure {
     }
 
     fn serialize_f32(self, number: f32) -> Measured<Written> {
-        self.float(number, number.is_finite())
+        self.float(number, number.into())
     }
 
     fn serialize_f64(self, number: f64) -> Measured<Written> {
-        self.float(number, number.is_finite())
+        self.float(number, number)
     }
 
     #[inline]
@@ -406,7 +463,7 @@ impl<'m> Serializer for &'m mut Measure {
     #[inline]
     fn serialize_struct(self, name: &'static str, _len: usize) -> Measured<Parts<'m>> {
         if precise::IS_ON && name == precise::NAME {
-            return Ok(Parts { measure: self, levels: 0, is_first: true });
+            return Ok(Parts::new(self, 0));
         }
         self.object(1)
     }
@@ -430,15 +487,40 @@ pub(crate) struct Parts<'m> {
     /// How many levels end here: two where a variant holds the parts, and none where they are a
     /// number that is held as text.
     levels: usize,
-    is_first: bool,
+    /// How many parts have been measured.
+    count: usize,
+    /// The object's number: how many more there may be.
+    object: usize,
+    /// How the first key begins, and how the last one does; of a struct, the second.
+    first: Prefix,
+    last: Prefix,
+}
+
+/// The first bytes of a key, in an order that is the keys' own, as far as they go.
+type Prefix = u128;
+
+#[inline]
+fn prefix(key: &str) -> Prefix {
+    let mut bytes = [0; size_of::<Prefix>()];
+    let length = key.len().min(bytes.len());
+    bytes[..length].copy_from_slice(&key.as_bytes()[..length]);
+    Prefix::from_be_bytes(bytes)
+}
+
+impl<'m> Parts<'m> {
+    #[inline]
+    fn new(measure: &'m mut Measure, levels: usize) -> Self {
+        let object = measure.objects_left;
+        Self { measure, levels, count: 0, object, first: 0, last: 0 }
+    }
 }
 
 impl Parts<'_> {
     /// What stands between parts, or in one.
     #[inline]
     fn comma(&mut self, colon: usize) -> Measured {
-        let comma = usize::from(!self.is_first);
-        self.is_first = false;
+        let comma = usize::from(self.count > 0);
+        self.count += 1;
         self.measure.count(comma + colon)
     }
 
@@ -450,13 +532,42 @@ impl Parts<'_> {
     }
 
     #[inline]
-    fn member<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Measured {
+    fn member<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Measured {
         if precise::IS_ON && self.levels == 0 {
             return precise::write_number(value, |text| self.measure.number_in(text));
         }
         self.comma(":".len())?;
+        self.look_at_field(prefix(key));
+        self.measure.distinct_key(self.object, key)?;
         self.measure.field(key)?;
         self.measure.value(value)
+    }
+
+    /// The names of a struct are distinct, but for what serde puts before them: the tag of the enum
+    /// around it, and that of an enum around that.
+    #[inline]
+    fn look_at_field(&mut self, prefix: Prefix) {
+        match self.count {
+            1 => (self.first, self.last) = (prefix, prefix),
+            _ if prefix == self.first || prefix == self.last => self.measure.is_unsure = true,
+            2 => self.last = prefix,
+            _ => {}
+        }
+    }
+
+    /// A key of a map. Keys that ascend are distinct; what comes first may be a tag.
+    #[inline]
+    fn key(&mut self, key: &str) -> Measured {
+        let prefix = prefix(key);
+        match self.count {
+            1 => self.first = prefix,
+            count => {
+                self.measure.is_unsure |=
+                    prefix == self.first || (count > 2 && prefix <= self.last);
+                self.last = prefix;
+            }
+        }
+        self.measure.distinct_key(self.object, key)
     }
 
     #[inline]
@@ -505,7 +616,7 @@ impl ser::SerializeMap for Parts<'_> {
     #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Measured {
         self.comma(":".len())?;
-        key.serialize(KeyWriter(Key(self.measure)))
+        key.serialize(KeyWriter(Key(self)))
     }
 
     #[inline]
@@ -521,20 +632,32 @@ impl ser::SerializeMap for Parts<'_> {
 
 /// Measures a key, which has to be a text: numbers and booleans as keys are read from their text,
 /// but not where serde holds an event back to read it later (`tag`, `flatten`, `untagged`).
-struct Key<'m>(&'m mut Measure);
+struct Key<'p, 'm>(&'p mut Parts<'m>);
 
-impl KeySink for Key<'_> {
+impl KeySink for Key<'_, '_> {
     type Error = Failure;
 
     #[inline]
     fn text(self, text: &str) -> Measured {
-        self.0.field(text)
+        self.0.key(text)?;
+        self.0.measure.field(text)
     }
 
     fn displayed<T: fmt::Display + ?Sized>(self, text: &T) -> Measured {
-        self.0.is_type = false;
-        self.0.count(2)?;
-        self.0.displayed(text)
+        // Keys with a meaning are short.
+        if let Some(short) = Short::of(format_args!("{text}")) {
+            return self.text(short.as_str());
+        }
+        let measure = &mut *self.0.measure;
+        measure.is_type = false;
+        measure.count(2)?;
+        measure.displayed(text)?;
+        // Within the limits, so that its text can be made.
+        measure.is_unsure = true;
+        if measure.keys.is_some() {
+            measure.distinct_key(self.0.object, &text.to_string())?;
+        }
+        Ok(())
     }
 
     fn number<N: Serialize>(self, _: N) -> Measured {

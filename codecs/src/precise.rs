@@ -18,13 +18,11 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::ser::{self, Serialize};
 
 use crate::key::{KeySink, KeyWriter};
+pub(crate) use crate::reserved::NUMBER as NAME;
 
 /// Whether the feature is on: its numbers hold a text, the others are copied. Known to the compiler,
 /// so that nothing is left of this module where it is off.
 pub(crate) const IS_ON: bool = std::mem::needs_drop::<serde_json::Number>();
-
-/// The private name.
-pub(crate) const NAME: &str = "$serde_json::private::Number";
 
 /// A number as it is without the feature.
 #[derive(Clone, Copy, Debug, PartialEq)]

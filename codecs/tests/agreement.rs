@@ -327,6 +327,70 @@ fn an_object_with_the_private_key_is_the_same_in_all_codecs() {
     }
 }
 
+/// What `serde_json/raw_value` takes for JSON that is to be read as it stands.
+const RAW: &str = "$serde_json::private::RawValue";
+
+/// Whether the feature is on or not, so that all peers agree: what is in the text would be read
+/// without limits.
+#[test]
+fn an_object_with_the_key_of_raw_json_is_refused_by_all_codecs() {
+    let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+    for text in [json!("1"), json!(deep), json!("1e999"), json!("zzz"), json!(7), json!({})] {
+        for event in [
+            Pairs(vec![(RAW, text.clone())]),
+            // Under `flatten` and `tag`, the second key can become the first.
+            Pairs(vec![("type", json!("Any")), (RAW, text.clone())]),
+            Pairs(vec![("a", json!([{ RAW: text }]))]),
+        ] {
+            let shown = serde_json::to_string(&event).unwrap();
+            assert_eq!(in_all_codecs::<Value>(&event), None, "{shown}");
+            assert_eq!(in_all_codecs::<Extra>(&event), None, "{shown}");
+            assert_eq!(in_all_codecs::<BTreeMap<String, Value>>(&event), None, "{shown}");
+            assert_eq!(in_all_codecs::<AnyTagged>(&event), None, "{shown}");
+            assert_eq!(in_all_codecs::<AnyFlattened>(&event), None, "{shown}");
+            assert_eq!(in_all_codecs::<Untagged>(&event), None, "{shown}");
+            assert_eq!(in_all_codecs::<Raw>(&event), None, "{shown}");
+            // What is skipped does no harm.
+            assert!(in_all_codecs::<serde::de::IgnoredAny>(&event).is_some(), "{shown}");
+        }
+    }
+    let frame = |frame: &str| {
+        let read = Json.decode::<Value>(frame.as_bytes(), Limits::default());
+        read.map(drop).map_err(|error| chain(&error))
+    };
+    let object = json!({ RAW: "[]" });
+    for message in [
+        format!(r#"["headers",{object}]"#),
+        format!(r#"["connect",7,"a",0,{{"token":{object}}}]"#),
+        format!(r#"["sync",1,{{}},{{"id":"1","time":1,"x":{object}}}]"#),
+    ] {
+        let error = frame(&message).unwrap_err();
+        assert!(error.contains(RAW) && error.contains("another name"), "{message}: {error}");
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+enum AnyTagged {
+    Any(Value),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct AnyFlattened {
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
+    #[serde(flatten)]
+    rest: Value,
+}
+
+/// As `serde_json` writes its own type for raw JSON.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "$serde_json::private::RawValue")]
+struct Raw {
+    #[serde(rename = "$serde_json::private::RawValue")]
+    text: Value,
+}
+
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Untagged {

@@ -25,6 +25,8 @@ enum Fault {
     RefusesNull,
     /// Stands far to the right.
     Indents,
+    /// Has 21 bytes for each `0,` of JSON, which is little more than [`Codec::EXPANSION`] allows.
+    SpacesOut,
 }
 
 impl<const TWO_WORDS: bool> Codec for Broken<TWO_WORDS> {
@@ -49,6 +51,9 @@ impl<const TWO_WORDS: bool> Codec for Broken<TWO_WORDS> {
         }
         if self.0 == Some(Fault::Indents) {
             frame.resize(frame.len() + 10 * json.len(), b' ');
+        }
+        if self.0 == Some(Fault::SpacesOut) {
+            frame.resize(frame.len() + 19 * json.matches(',').count(), b' ');
         }
         if self.0 == Some(Fault::Expands) {
             frame.extend_from_slice(json.replace(&"a".repeat(1024), "\u{1}").as_bytes());
@@ -116,11 +121,50 @@ fn each_check_finds_its_fault() {
     finds(Fault::Expands, conformance::keeps_the_limits);
     finds(Fault::RefusesNull, conformance::carries_the_types_of_serde);
     finds(Fault::Indents, conformance::keeps_its_expansion);
+    finds(Fault::SpacesOut, conformance::keeps_its_expansion);
+}
+
+/// JSON in which each byte stands three times, compressed: the frame is no longer than JSON.
+#[derive(Clone, Copy, Debug)]
+struct Packed<const EXPANSION: usize>;
+
+impl<const EXPANSION: usize> Codec for Packed<EXPANSION> {
+    const NAME: &'static str = "packed";
+    const MEDIA_TYPE: &'static str = "application/octet-stream";
+    const TEXT: bool = false;
+    const EXPANSION: usize = EXPANSION;
+    type Error = JsonError;
+
+    fn encode<E: Serialize>(
+        &self,
+        message: &Message<E>,
+        frame: &mut Vec<u8>,
+    ) -> Result<(), JsonError> {
+        Json.encode(message, frame)
+    }
+
+    fn decode<E: DeserializeOwned>(
+        &self,
+        frame: &[u8],
+        limits: Limits,
+    ) -> Result<Message<E>, JsonError> {
+        if 3 * frame.len() > limits.frame {
+            return Err(<serde_json::Error as serde::de::Error>::custom("too long").into());
+        }
+        Json.decode(frame, limits)
+    }
+}
+
+#[test]
+fn a_compressed_frame_that_expands_further_than_the_codec_says_is_found() {
+    conformance::codec(&Packed::<3>);
+    let check = || conformance::keeps_its_expansion(&Packed::<2>);
+    assert!(catch_unwind(check).is_err(), "the check did not find it");
 }
 
 #[test]
 fn a_codec_whose_frames_are_too_long_breaks_that_line_only() {
-    let codec = Broken::<false>(Some(Fault::Indents));
+    let codec = Broken::<false>(Some(Fault::SpacesOut));
     conformance::reads_back_what_it_writes(&codec);
     conformance::appends_to_the_frame(&codec);
     conformance::agrees_with_json(&codec);

@@ -157,7 +157,7 @@ fn what_nests_too_deep_is_refused_and_the_meta_has_as_many_levels() {
     let too_deep = Err(Unfit::TooDeep { limit: 62 });
     assert!(limits.check(&nest(62), &extra(62)).is_ok());
     assert_eq!(limits.check(&nest(63), &Extra::new()), too_deep);
-    assert_eq!(limits.check(&(), &extra(63)), too_deep);
+    assert_eq!(limits.check(&(), &extra(63)), too_deep.map_err(in_the_meta));
     // Levels that are left are left.
     assert!(limits.check(&vec![nest(61); 3], &Extra::new()).is_ok());
     // An enum is the levels that JSON has.
@@ -209,7 +209,147 @@ fn keys_are_texts() {
     assert_eq!(check(&BTreeMap::from([(None::<u8>, 1)])), Err(Unfit::Key));
     assert_eq!(check(&BTreeMap::from([((), 1)])), Err(Unfit::Key));
     assert_eq!(check(&BTreeMap::from([([1], 1)])), Err(Unfit::Key));
-    assert_eq!(check(&json!([{ "$serde_json::private::Number": "1" }])), Err(Unfit::Key));
+}
+
+/// Those of `serde_json`, whose own types are structs of these names.
+#[test]
+fn keys_that_another_crate_keeps_for_itself_are_refused() {
+    #[derive(Serialize)]
+    #[serde(rename = "$serde_json::private::RawValue")]
+    struct Raw {
+        #[serde(rename = "$serde_json::private::RawValue")]
+        json: &'static str,
+    }
+
+    #[derive(Debug)]
+    struct Shown(&'static str);
+
+    impl Serialize for Shown {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            map.serialize_entry(&format_args!("{}", self.0), "1")?;
+            map.end()
+        }
+    }
+
+    for key in ["$serde_json::private::Number", "$serde_json::private::RawValue"] {
+        assert_eq!(check(&json!([{ key: "1" }])), Err(Unfit::ReservedKey(key)));
+        assert_eq!(check(&json!({ "a": 1, key: 1 })), Err(Unfit::ReservedKey(key)));
+        assert_eq!(check(&Shown(key)), Err(Unfit::ReservedKey(key)));
+        let text = Unfit::ReservedKey(key).to_string();
+        assert!(text.contains(key) && text.contains("another name"), "{text}");
+    }
+    // Keys that are shown are counted like others, short and long ones.
+    is_exact(&Shown("type\n"));
+    is_exact(&Shown("a key that is longer than any with a meaning: \u{1}"));
+    assert!(EventLimits::for_javascript().check(&Shown("type"), &Extra::new()).is_ok());
+    let raw = Err(Unfit::ReservedKey("$serde_json::private::RawValue"));
+    for json in ["1", "1e999", "[[[]]]", r#""\ud83d""#] {
+        assert_eq!(check(&[Raw { json }]), raw);
+    }
+}
+
+/// An object whose keys are as they are given.
+#[derive(Debug)]
+struct Pairs(Vec<(String, u8)>);
+
+impl Serialize for Pairs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+#[test]
+fn an_object_has_each_key_once() {
+    #[derive(Serialize)]
+    struct Flattened<T> {
+        b: u8,
+        a: u8,
+        #[serde(flatten)]
+        rest: T,
+    }
+
+    #[derive(Serialize)]
+    #[serde(tag = "type")]
+    enum Outer<T> {
+        Inner(T),
+    }
+
+    #[derive(Serialize)]
+    #[serde(tag = "kind")]
+    enum Inner<T> {
+        Full(T),
+    }
+
+    #[derive(Serialize)]
+    struct Named {
+        value: u8,
+        kind: &'static str,
+    }
+
+    #[derive(Serialize)]
+    struct Typed {
+        value: u8,
+        r#type: u8,
+    }
+
+    fn has_twice(key: &str, event: &impl Serialize) {
+        let twice = Err(Unfit::DuplicateKey(key.to_owned()));
+        assert_eq!(check(event), twice);
+        assert_eq!(check(&[event]), twice);
+        // Within other objects, whose keys are their own.
+        assert_eq!(check(&BTreeMap::from([("type", event), ("zzz", event)])), twice);
+        assert_eq!(check(&vec![event; 1_000]), twice);
+    }
+
+    fn has_once(event: &(impl Serialize + std::fmt::Debug)) {
+        is_exact(event);
+        is_exact(&vec![event; 3]);
+        is_exact(&BTreeMap::from([("b", event), ("c", event)]));
+    }
+
+    let entries = |keys: &[&str]| keys.iter().map(|key| ((*key).to_owned(), 1)).collect::<Vec<_>>();
+    let pairs = |keys: &[&str]| Pairs(entries(keys));
+    let sorted = |keys: &[&str]| BTreeMap::from_iter(entries(keys));
+
+    has_twice("a", &Flattened { b: 1, a: 1, rest: sorted(&["a"]) });
+    has_twice("b", &Flattened { b: 1, a: 1, rest: sorted(&["a2", "b", "c"]) });
+    has_twice("type", &Outer::Inner(sorted(&["type"])));
+    has_twice("type", &Outer::Inner(sorted(&["a", "type", "z"])));
+    has_twice("type", &Outer::Inner(Typed { value: 1, r#type: 2 }));
+    has_twice("kind", &Inner::Full(Named { value: 1, kind: "" }));
+    has_twice("kind", &Outer::Inner(Inner::Full(Named { value: 1, kind: "" })));
+    has_twice("type", &Outer::Inner(Inner::Full(Typed { value: 1, r#type: 2 })));
+    has_twice("type", &Outer::Inner(Outer::Inner(sorted(&[]))));
+    let long = "a key that is not short";
+    for keys in [
+        &["a", "a"][..],
+        &["", ""],
+        &["b", "a", "b"],
+        &["a", "b", "a"],
+        &["a", "b", "c", "b"],
+        &["c", "b", "a", "d", "e", "d"],
+        &["a key that is long 1", "a key that is long 2", "a key that is long 1"],
+        &[long, long],
+    ] {
+        has_twice(keys[keys.len() - 1], &pairs(keys));
+    }
+
+    has_once(&pairs(&["", "\0", "\0\0", "a", "a\0", "b"]));
+    has_once(&pairs(&["b", "a", "c"]));
+    has_once(&pairs(&["c", "b", "a", ""]));
+    has_once(&pairs(&["a key that is long 2", "a key that is long 1", long]));
+    has_once(&sorted(&["a key that is long 2", "a key that is long 1", long]));
+    has_once(&std::collections::HashMap::from([("a", 1), ("b", 2), ("c", 3), ("d", 4)]));
+    has_once(&json!({ "z": { "a": { "z": 1 } }, "a": [{ "z": 1 }, { "z": 1 }] }));
+    assert!(check(&Flattened { b: 1, a: 1, rest: sorted(&["c"]) }).is_ok());
+    assert!(check(&Outer::Inner(Inner::Full(sorted(&["a"])))).is_ok());
+    // Nor are the keys of the meta those of the event.
+    let extra = Extra::from_iter([("a".to_owned(), json!({ "a": 1 }))]);
+    assert!(EventLimits::default().check(&json!({ "a": 1 }), &extra).is_ok());
+
+    let text = check(&pairs(&["a\u{202e}", "a\u{202e}"])).unwrap_err().to_string();
+    assert_eq!(text, "an object has the key \"a\" more than once: rename one of them");
 }
 
 #[test]
@@ -242,7 +382,8 @@ fn javascript_takes_actions_with_safe_integers_only() {
         let refused = Err(Unfit::UnsafeInteger(unsafe_integer));
         assert_eq!(check(&|| json!({ "type": "a", "n": [number] })), refused);
         let extra = Extra::from_iter([("n".to_owned(), number.clone())]);
-        assert_eq!(limits.check(&json!({ "type": "a" }), &extra), refused);
+        let in_its_meta = refused.map_err(in_the_meta);
+        assert_eq!(limits.check(&json!({ "type": "a" }), &extra), in_its_meta);
         assert!(EventLimits::default().check(&number, &extra).is_ok());
     }
     for event in [
@@ -278,6 +419,97 @@ fn javascript_takes_actions_with_safe_integers_only() {
         Err(Unfit::NotAnAction)
     );
     assert_eq!(limits.check(&(), &Extra::new()), Err(Unfit::NotAnAction));
+}
+
+/// `@msgpack/msgpack` throws on it, and to an object it may be another thing than a key.
+#[test]
+fn javascript_takes_no_key_that_is_a_prototype() {
+    let limits = EventLimits::for_javascript();
+    for event in [
+        json!({ "type": "a", "__proto__": 1 }),
+        json!({ "type": "a", "b": [{ "__proto__": {} }] }),
+        json!({ "type": "a", "__proto__": null, "b": 1 }),
+    ] {
+        assert_eq!(limits.check(&event, &Extra::new()), Err(Unfit::Prototype), "{event}");
+        assert!(check(&event).is_ok());
+    }
+    let event = json!({ "type": "__proto__", "_proto_": "__proto__", "__proto__2": 1 });
+    for extra in [json!({ "__proto__": 1 }), json!({ "a": { "__proto__": 1 } })] {
+        let Value::Object(extra) = extra else { panic!("no object") };
+        let refused = Err(in_the_meta(Unfit::Prototype));
+        assert_eq!(limits.check(&event, &extra), refused, "{extra:?}");
+        assert!(EventLimits::default().check(&event, &extra).is_ok());
+    }
+    assert!(limits.check(&event, &Extra::new()).is_ok());
+}
+
+/// Its `JSON.stringify` writes 0.
+#[test]
+fn javascript_takes_no_negative_zero() {
+    #[derive(Serialize)]
+    #[serde(tag = "type")]
+    enum Tagged {
+        Single { value: f32 },
+        Double { value: f64 },
+    }
+
+    let limits = EventLimits::for_javascript();
+    let typed = |event: &Tagged| limits.check(event, &Extra::new()).map(drop);
+    assert_eq!(typed(&Tagged::Single { value: -0.0 }), Err(Unfit::NegativeZero));
+    assert_eq!(typed(&Tagged::Double { value: -0.0 }), Err(Unfit::NegativeZero));
+    for value in [0.0, -1.0, -1e-40] {
+        assert_eq!(typed(&Tagged::Single { value }), Ok(()));
+        assert_eq!(typed(&Tagged::Double { value: value.into() }), Ok(()));
+    }
+    let event = |number: &str| {
+        let event = format!(r#"{{"type":"a","n":[{number}]}}"#);
+        let event: Value = serde_json::from_str(&event).unwrap();
+        assert!(check(&event).is_ok());
+        limits.check(&event, &Extra::new()).map(drop)
+    };
+    for zero in ["-0", "-0.0", "-0e5"] {
+        assert_eq!(event(zero), Err(Unfit::NegativeZero), "{zero}");
+        let extra = Extra::from_iter([("a".to_owned(), serde_json::from_str(zero).unwrap())]);
+        let refused = Err(in_the_meta(Unfit::NegativeZero));
+        assert_eq!(limits.check(&json!({ "type": "a" }), &extra), refused);
+    }
+    assert_eq!(event("0"), Ok(()));
+    assert_eq!(event("-0.5"), Ok(()));
+}
+
+fn in_the_meta(unfit: Unfit) -> Unfit {
+    Unfit::Meta(Box::new(unfit))
+}
+
+#[test]
+fn a_refusal_says_whether_the_event_or_its_meta_is_wrong() {
+    let limits = EventLimits::for_javascript();
+    let shown = |event: Value, extra: Value| {
+        let Value::Object(extra) = extra else { panic!("no object") };
+        limits.check(&event, &extra).unwrap_err().to_string()
+    };
+    let (event, none) = (|| json!({ "type": "a" }), || json!({}));
+    let nest = || (0..63).fold(json!(1), |inner, _| json!([inner]));
+    for (wrong, text) in [
+        (json!({ "$serde_json::private::Number": "1" }), "serde_json keeps the key"),
+        (nest(), "arrays and objects nest more than 62 levels deep"),
+        (json!(1_u64 << 53), "JavaScript cannot hold the integer 9007199254740992"),
+        (json!({ "__proto__": 1 }), "JavaScript nodes do not read the key"),
+    ] {
+        let in_event = shown(json!({ "type": "a", "b": wrong }), none());
+        assert!(in_event.starts_with(text), "{in_event}");
+        let in_meta = shown(event(), json!({ "b": wrong }));
+        assert!(in_meta.starts_with(&format!("in the meta of the event: {text}")), "{in_meta}");
+    }
+    // Of both together.
+    let long = json!({ "b": "a".repeat(262_144) });
+    assert!(shown(event(), long).starts_with("the event and its meta have more than 262144 bytes"));
+    let many = json!({ "b": vec![json!({}); 50_000] });
+    assert!(
+        shown(event(), many).starts_with("the event and its meta have more than 50000 objects")
+    );
+    let text = check(&BTreeMap::from([(1, 1)])).unwrap_err().to_string();
+    assert_eq!(text, "a key of a map is not a text: make the keys texts");
 }
 
 #[test]

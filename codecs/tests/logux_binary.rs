@@ -533,6 +533,11 @@ mod conformance {
     }
 
     #[test]
+    fn keeps_its_expansion() {
+        conformance::keeps_its_expansion(&LoguxBinary::new());
+    }
+
+    #[test]
     fn survives_any_bytes() {
         let mut random = 0x5EED_u64;
         let mut next = |end: usize| {

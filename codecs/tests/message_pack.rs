@@ -357,8 +357,7 @@ fn every_shape_of_serde_is_that_of_the_reference_and_of_json() {
     is_the_same_event(Newtype(-5));
     is_the_same_event((1_u8, -1_i8, 70_000_u32, i16::MIN, true, 'x', (), Some(1), [1.5_f64, -0.0]));
     is_the_same_event(vec![None, Some(vec![text()])]);
-    is_the_same_event((f64::MAX, f64::MIN_POSITIVE, 5e-324, 0.1_f32, u64::MAX, i64::MIN).0);
-    is_the_same_event((0.5_f32, f32::MAX).0);
+    is_the_same_event((f64::MAX, f64::MIN_POSITIVE, 5e-324, u64::MAX, i64::MIN).0);
     is_the_same_event(HashMap::from([(text(), Newtype(1))]));
 }
 
@@ -388,6 +387,35 @@ fn a_number_that_is_not_finite_is_nil() {
     for number in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         assert_eq!(bytes(number), b"\xc0");
     }
+}
+
+/// Here rmp-serde writes a float of 32 bits, of which a relay that knows doubles makes another number.
+#[test]
+fn a_float_of_32_bits_is_the_number_that_json_has_for_it() {
+    for (single, double) in [
+        (0.0, 0.0),
+        (-0.0, -0.0),
+        (0.5, 0.5),
+        (0.1, 0.1),
+        (-3.3, -3.3),
+        (16_777_216.0, 16_777_216.0),
+        (f32::MAX, 3.402_823_5e38),
+        (f32::MIN, -3.402_823_5e38),
+        (f32::MIN_POSITIVE, 1.175_494_4e-38),
+        (1e-45, 1e-45),
+    ] {
+        assert_eq!(hex(&bytes(single)), hex(&bytes::<f64>(double)), "{single}");
+        means_what_json_means(single);
+    }
+    let mut random = 7_u64;
+    for _ in 0..10_000 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let single = f32::from_bits((random >> 32) as u32);
+        if single.is_finite() {
+            means_what_json_means(single);
+        }
+    }
+    assert_eq!(read(b"\xca\x3d\xcc\xcc\xcd"), Ok(0.1_f32), "as other programs write it");
 }
 
 /// Here rmp-serde writes an extension.

@@ -67,6 +67,7 @@ mod message_pack {
             rest: BTreeMap<String, Value>,
             keys: BTreeMap<i64, Vec<f64>>,
             float: f64,
+            short: [f32; 2],
         }
 
         let event = Event {
@@ -74,6 +75,7 @@ mod message_pack {
             rest: (0..300).map(|n| (n.to_string(), n.into())).collect(),
             keys: [(i64::MIN, vec![0.5, f64::NAN]), (7, vec![])].into(),
             float: 0.1,
+            short: [0.1, f32::MIN_POSITIVE],
         };
         let meta = WireMeta {
             id: WireId::Absolute { time: Timestamp::ZERO, author: None },
@@ -89,6 +91,13 @@ mod message_pack {
 /// Nor does measuring an event, which takes no frame.
 #[test]
 fn a_check_of_an_event_allocates_nothing() {
+    #[derive(Serialize)]
+    #[serde(tag = "type")]
+    enum Tagged {
+        Map(std::collections::BTreeMap<&'static str, u8>),
+        Struct { z: u8, a: u8 },
+    }
+
     let limits = logux_codecs::EventLimits::default();
     // Where another crate has turned on `serde_json/arbitrary_precision`.
     let numbers_are_texts = std::mem::needs_drop::<serde_json::Number>();
@@ -99,6 +108,12 @@ fn a_check_of_an_event_allocates_nothing() {
         let used = measure(|| assert!(limits.check(&event, &extra).is_ok()));
         // To read a number that `serde_json` holds as text can take memory.
         assert!(used.count_total == 0 || numbers_are_texts, "{event}");
+    }
+    // Nor where a map of keys that ascend lies behind a tag.
+    let map = Tagged::Map([("a", 1), ("b", 2), ("z", 3)].into());
+    for event in [map, Tagged::Struct { z: 1, a: 2 }] {
+        let used = measure(|| assert!(limits.check(&event, &logux_codecs::Extra::new()).is_ok()));
+        assert_eq!(used.count_total, 0);
     }
     let shown: (std::net::IpAddr, f32) = ("2001:db8::1234".parse().unwrap(), 0.1);
     let extra = logux_codecs::Extra::new();

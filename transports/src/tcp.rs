@@ -60,9 +60,12 @@ impl Address {
 
     /// The bytes of a new connection, and the address that it goes to.
     pub(crate) async fn dial(&self) -> io::Result<(NetworkStream, SocketAddr)> {
+        self.connect().await.map_err(not_final)
+    }
+
+    async fn connect(&self) -> io::Result<(NetworkStream, SocketAddr)> {
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        // A batch is written at once, and its last packet must not wait for an acknowledgement.
-        tcp.set_nodelay(true)?;
+        set_no_delay(&tcp);
         let peer = tcp.peer_addr()?;
         let stream = match &self.tls {
             // Boxed, as in `accept`.
@@ -75,12 +78,57 @@ impl Address {
 
 /// The bytes of a connection that was accepted, within TLS where the server speaks it.
 pub(crate) async fn accept(tcp: TcpStream, tls: Option<&TlsServer>) -> io::Result<NetworkStream> {
-    // A batch is written at once, and its last packet must not wait for an acknowledgement.
-    tcp.set_nodelay(true)?;
+    set_no_delay(&tcp);
     match tls {
         // Boxed: the handshake future is large but short-lived; inline it would enlarge every
         // connection's task.
         Some(tls) => Box::pin(tls.accept(tcp)).await,
         None => Ok(tcp.into()),
+    }
+}
+
+/// A batch is written at once, and its last packet must not wait for an acknowledgement. Where that
+/// cannot be had, a slower connection is better than none; one that is gone is noticed later.
+fn set_no_delay(tcp: &TcpStream) {
+    let _ = tcp.set_nodelay(true);
+}
+
+/// An error of the system's, such as `EINVAL` for a route that is not there, may pass. Its kind must
+/// not be the one by which this crate says that no other attempt can help.
+fn not_final(error: io::Error) -> io::Error {
+    if error.raw_os_error().is_some() && error.kind() == io::ErrorKind::InvalidInput {
+        return io::Error::new(io::ErrorKind::AddrNotAvailable, error);
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_system_s_is_not_final() {
+        // `EINVAL`, or whatever the system counts as that.
+        let is_invalid =
+            |code: &i32| io::Error::from_raw_os_error(*code).kind() == io::ErrorKind::InvalidInput;
+        let code = (1..20_000).find(is_invalid).unwrap();
+        let error = io::Error::from_raw_os_error(code);
+        let text = error.to_string();
+        let error = not_final(error);
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+        assert_eq!(error.to_string(), text);
+        assert_eq!(not_final(invalid("ours".to_owned())).kind(), io::ErrorKind::InvalidInput);
+        let other = not_final(io::ErrorKind::ConnectionRefused.into());
+        assert_eq!(other.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    /// To an address that is good for one link only, of which it does not say the name.
+    #[tokio::test]
+    async fn an_address_without_its_interface_is_dialled_again() {
+        let address = Address::parse("ws://[fe80::1]:8080/", "ws", "wss").unwrap();
+        let dialling = tokio::time::timeout(std::time::Duration::from_secs(1), address.dial());
+        if let Ok(Err(error)) = dialling.await {
+            assert_ne!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        }
     }
 }

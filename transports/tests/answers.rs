@@ -195,15 +195,44 @@ async fn where_polls_break_it_asks_for_less_time() {
     assert_eq!(waits, ["25000", "12500", "6250"]);
 }
 
+/// The page of a proxy may be longer than any frame, and may have no end.
+#[tokio::test]
+async fn the_status_of_a_refusal_counts_and_not_its_length() {
+    for (status, kind, text) in [
+        ("502 Bad Gateway", io::ErrorKind::Other, "502 Bad Gateway"),
+        ("503 Service Unavailable", io::ErrorKind::Other, "503 Service Unavailable"),
+        ("403 Forbidden", io::ErrorKind::PermissionDenied, "403 Forbidden"),
+        ("404 Not Found", io::ErrorKind::InvalidInput, "404 Not Found: \"xxx"),
+    ] {
+        let (url, server) = endless(status).await;
+        let error = LongPoll::new(&url).unwrap().open(FORMAT, 1000).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{status}: {error}");
+        assert!(error.to_string().contains(text), "{error}");
+        let sent = server.await.unwrap();
+        assert!(sent < 64 << 20, "{sent} bytes were taken");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_without_end_is_not_collected() {
+    let (url, server) = endless("200 OK").await;
+    let error = LongPoll::new(&url).unwrap().open(FORMAT, MAX_FRAME).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+    assert!(error.to_string().contains("more than"), "{error}");
+    let sent = server.await.unwrap();
+    assert!(sent < 64 << 20, "{sent} bytes were taken");
+}
+
+/// A server whose answer has no end, and how much of it was taken.
+async fn endless(status: &'static str) -> (String, tokio::task::JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut head = [0; 4096];
         let _ = stream.read(&mut head).await.unwrap();
-        stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+        let head = format!("HTTP/1.1 {status}\r\ntransfer-encoding: chunked\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
         let chunk = [b"10000\r\n", &vec![b'x'; 0x1_0000][..], b"\r\n"].concat();
         let mut sent = 0;
         // Until it is cut.
@@ -212,11 +241,7 @@ async fn an_answer_without_end_is_not_collected() {
         }
         sent
     });
-    let error = LongPoll::new(&url).unwrap().open(FORMAT, MAX_FRAME).await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
-    assert!(error.to_string().contains("more than"), "{error}");
-    let sent = server.await.unwrap();
-    assert!(sent < 64 << 20, "{sent} bytes were taken");
+    (url, server)
 }
 
 /// How many frames are in a request.

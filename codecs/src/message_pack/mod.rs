@@ -17,7 +17,8 @@ pub use error::MessagePackError;
 /// types, and numbers that are not finite are written as nil, as JSON writes them as `null`. Bytes
 /// ([`serialize_bytes`](serde::Serializer::serialize_bytes)) are an array of numbers, as in JSON, so
 /// that every node can read them; MessagePack's own are read where the type of an event asks for
-/// bytes. A text that holds half of a surrogate pair, as JavaScript nodes can write it, is read with
+/// bytes. An `f32` is written as the double of the same text, so that it is the same number to every
+/// node; MessagePack's own floats of 32 bits are read. A text that holds half of a surrogate pair, as JavaScript nodes can write it, is read with
 /// U+FFFD for it.
 ///
 /// ```

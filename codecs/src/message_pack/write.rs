@@ -2,8 +2,8 @@
 //!
 //! Same bytes as rmp-serde's serializer, with structs as maps and in the form for humans, except
 //! where that would let an event mean something else than in JSON: keys of maps are texts, bytes
-//! are arrays of numbers, numbers that are not finite and structs without fields are nil, and there
-//! are no extensions.
+//! are arrays of numbers, floats of 32 bits are the doubles that JSON has for them, numbers that are
+//! not finite and structs without fields are nil, and there are no extensions.
 
 use std::fmt;
 
@@ -165,11 +165,7 @@ impl<'a> Serializer for Writer<'a> {
 
     #[inline]
     fn serialize_f32(self, value: f32) -> Result<(), Failure> {
-        if !value.is_finite() {
-            return self.serialize_unit();
-        }
-        put_4(self.frame, 0xca, value.to_be_bytes());
-        Ok(())
+        self.serialize_f64(as_double(value))
     }
 
     #[inline]
@@ -322,6 +318,24 @@ impl<'a> Serializer for Writer<'a> {
     fn is_human_readable(&self) -> bool {
         true
     }
+}
+
+/// The number that JSON has for the `f32`: `0.1`, for a relay that knows doubles only must not make
+/// 0.10000000149011612 of it.
+fn as_double(single: f32) -> f64 {
+    /// More bytes than the text of an `f32` has.
+    const MAX: usize = 32;
+
+    #[expect(clippy::cast_possible_truncation, reason = "the question is what is left of it")]
+    let is_the_same = |double: &f64| (*double as f32).to_bits() == single.to_bits();
+    // The text that `serde_json` writes: where two of the shortest are as near, others choose another.
+    let mut text = [0; MAX];
+    let mut rest = text.as_mut_slice();
+    let written = serde_json::to_writer(&mut rest, &single).ok();
+    let length = MAX - rest.len();
+    let text = written.and_then(|()| str::from_utf8(&text[..length]).ok());
+    let double = text.and_then(|text| text.parse().ok());
+    double.filter(is_the_same).unwrap_or(single.into())
 }
 
 impl KeySink for Writer<'_> {

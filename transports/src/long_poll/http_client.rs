@@ -1,8 +1,8 @@
 use std::error::Error as _;
 use std::io;
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -20,7 +20,9 @@ use crate::tls::TlsClient;
 /// # Contract
 /// 1. A request is sent at most once; whether it arrived is not known after an error.
 /// 2. An answer is whole: a body that ends early is an error, and so is one of more than `max_body`
-///    bytes (of the kind [`InvalidData`](io::ErrorKind::InvalidData)), which is not collected.
+///    bytes (of the kind [`InvalidData`](io::ErrorKind::InvalidData)), which is not collected. Of an
+///    answer that is not 200, the beginning of the body will do: its status counts, however long
+///    the page is that a proxy sends with it.
 /// 3. A clone is a lane of its own: a request that waits on one holds up none on another.
 pub trait HttpClient: Clone + Send + Sync + 'static {
     /// Sends a request and gives the answer, whatever its status. One at a time.
@@ -105,9 +107,13 @@ impl HttpClient for HttpConnection {
         let request = Request::from_parts(head, Full::new(body));
         let response = open.requests.send_request(request).await.map_err(io_error)?;
         let (head, body) = response.into_parts();
-        let body = collect(body, max_body).await?;
+        let (body, is_whole) = if head.status == StatusCode::OK {
+            (collect(body, max_body).await?, true)
+        } else {
+            beginning(body).await?
+        };
         // The answer may have said that the connection closes.
-        if open.requests.ready().await.is_ok() {
+        if is_whole && open.requests.ready().await.is_ok() {
             self.open = Some(open);
         }
         Ok(Response::from_parts(head, body))
@@ -123,6 +129,22 @@ async fn collect(body: Incoming, max_body: usize) -> io::Result<Bytes> {
         }
         Err(error) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)),
     }
+}
+
+/// What is read of a refusal, for people, and whether that is all.
+async fn beginning(mut body: Incoming) -> io::Result<(Bytes, bool)> {
+    const ENOUGH: usize = 4 << 10;
+
+    let mut text = BytesMut::new();
+    while text.len() < ENOUGH {
+        match body.frame().await {
+            Some(Ok(frame)) => text.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+            Some(Err(error)) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)),
+            None => return Ok((text.freeze(), true)),
+        }
+    }
+    text.truncate(ENOUGH);
+    Ok((text.freeze(), false))
 }
 
 fn io_error(error: hyper::Error) -> io::Error {
