@@ -12,7 +12,7 @@ use super::{AddError, Clock, Follow, LogOptions};
 use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::{Created, Draft, Entry, Incoming};
-use crate::store::{Store, StoreError, Stored};
+use crate::store::{IfKnown, Store, StoreError, Stored};
 
 /// A node's events: what the program adds, and what its peers send.
 ///
@@ -68,6 +68,20 @@ struct Last {
     id: Timestamp,
     /// The time of the last event. It follows the clock.
     time: Timestamp,
+}
+
+/// Events that are added in one transaction of the store.
+#[derive(Debug)]
+struct Batch<E> {
+    entries: Vec<Entry<E>>,
+    /// For each entry: its place in the call, and whether its draft brought its id, which may be known.
+    places: Vec<(usize, bool)>,
+    /// For each place of the call.
+    answers: Vec<Option<Arc<Entry<E>>>>,
+    /// The places of drafts with an id that an earlier draft of the call brought, and its place.
+    repeated: Vec<(usize, usize)>,
+    /// How many ids are passed over next, if one is taken.
+    step: i64,
 }
 
 /// What became of the events of a peer, beside those that are in the log now.
@@ -171,61 +185,76 @@ impl<E: Event> Log<E> {
     ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
         let mut last = self.shared.last.lock().await;
         let now = self.now();
-        let mut entries = Vec::new();
-        // The places of drafts that brought an id, which may be known.
-        let mut brought = Vec::new();
+        let mut batch = Batch::default();
+        // The ids that drafts brought, and the place of the first with each.
+        let mut brought = HashMap::new();
         for event in events {
             let mut draft = event.into();
-            let place = entries.len() + 1;
+            let place = batch.answers.len();
             let checked = self.shared.event_limits.check(&draft.event, &draft.extra);
-            checked.map_err(|reason| AddError::Unfit { place, reason })?;
-            entries.push(match draft.id.take() {
-                Some(id) => {
-                    // An id of this node that its program brings along must not be given again.
-                    if *id.node() == self.shared.node_id {
-                        last.id = id.time().max(last.id);
-                    }
-                    brought.push(entries.len());
-                    let time = id.time();
-                    draft.into_entry(id, time)
-                }
-                None => draft.into_entry(self.next_id(&mut last, now)?, last.next_time(now)),
-            });
+            checked.map_err(|reason| AddError::Unfit { place: place + 1, reason })?;
+            batch.answers.push(None);
+            let Some(id) = draft.id.take() else {
+                let id = self.next_id(&mut last, now)?;
+                batch.push(draft.into_entry(id, last.next_time(now)), place, false);
+                continue;
+            };
+            if let Some(&first) = brought.get(&id) {
+                batch.repeated.push((place, first));
+                continue;
+            }
+            // An id of this node that its program brings along must not be given again.
+            if *id.node() == self.shared.node_id {
+                last.id = id.time().max(last.id);
+            }
+            brought.insert(id.clone(), place);
+            let time = id.time();
+            batch.push(draft.into_entry(id, time), place, true);
         }
-        let stored = self.store_all(&mut last, entries, None).await?;
-        let mut known = stored.known.into_iter();
-        let lost = || StoreError::new("the store neither added nor gave back an event");
-        let mut added = Vec::with_capacity(stored.entries.len());
-        for (place, answer) in stored.entries.into_iter().enumerate() {
-            added.push(if let Some(entry) = answer {
-                entry
-            } else {
-                let entry = known.next().ok_or_else(lost)?;
-                if brought.contains(&place) {
-                    self.by_id(&entry.meta.id).await?.ok_or_else(lost)?
-                } else {
-                    self.add_under_free_id(&mut last, entry).await?
-                }
-            });
+        for _ in 0..MAX_ATTEMPTS {
+            if batch.entries.is_empty() {
+                return Ok(batch.answers()?);
+            }
+            let entries = std::mem::take(&mut batch.entries);
+            let stored = self.store_all(&mut last, entries, None, IfKnown::AddNone).await?;
+            if stored.known.is_empty() {
+                batch.added(stored.entries);
+                return Ok(batch.answers()?);
+            }
+            batch.entries = stored.known;
+            self.pass_over_what_is_known(&mut last, &mut batch).await?;
         }
-        Ok(added)
+        Err(StoreError::new("the store says of every id that it is known").into())
     }
 
-    /// Adds an event whose id was taken, by the next id that is free.
-    async fn add_under_free_id(
+    /// Prepares a batch that was not added, as an id of it was known, to be added once more.
+    async fn pass_over_what_is_known(
         &self,
         last: &mut Last,
-        mut entry: Entry<E>,
-    ) -> Result<Arc<Entry<E>>, StoreError> {
-        loop {
-            entry.meta.id = self.next_id(last, self.now())?;
-            let Stored { entries, known } = self.store_all(last, vec![entry], None).await?;
-            if let Some(added) = entries.into_iter().flatten().next() {
-                return Ok(added);
+        batch: &mut Batch<E>,
+    ) -> Result<(), StoreError> {
+        let entries = std::mem::take(&mut batch.entries);
+        let places = std::mem::take(&mut batch.places);
+        let before = entries.len();
+        for (entry, (place, is_brought)) in entries.into_iter().zip(places) {
+            if is_brought && let Some(there) = self.by_id(&entry.meta.id).await? {
+                batch.answers[place] = Some(there);
+            } else {
+                batch.push(entry, place, is_brought);
             }
-            let lost = || StoreError::new("the store neither added nor gave back an event");
-            entry = known.into_iter().next().ok_or_else(lost)?;
         }
+        if batch.entries.len() == before {
+            // An id that was given is taken. A row of those may be long: each time more are passed over.
+            last.id = last.id.shifted(batch.step).unwrap_or(last.id);
+            batch.step = batch.step.saturating_mul(2).saturating_add(1);
+            let now = self.now();
+            for (entry, (_, is_brought)) in batch.entries.iter_mut().zip(&batch.places) {
+                if !is_brought {
+                    entry.meta.id = self.next_id(last, now)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// At most `limit` events whose position is above `added`, in the order in which they came.
@@ -335,7 +364,8 @@ impl<E: Event> Log<E> {
             .filter(|(_, entry)| *entry.meta.id.node() == self.shared.node_id)
             .map(|(index, entry)| (index, entry.meta.id.time()))
             .collect();
-        let stored = self.store_all(&mut last, entries, Some((&peer, up_to))).await?;
+        let stored =
+            self.store_all(&mut last, entries, Some((&peer, up_to)), IfKnown::LeaveOut).await?;
         let tomorrow = tomorrow(self.now());
         for (index, time) in own {
             let is_new = stored.entries.get(index).is_some_and(Option::is_some);
@@ -436,7 +466,7 @@ impl<E: Event> Log<E> {
             return Ok(());
         }
         let mut last = self.shared.last.lock().await;
-        self.store_all(&mut last, entries, None).await?;
+        self.store_all(&mut last, entries, None, IfKnown::LeaveOut).await?;
         self.forget_set_aside(ids).await
     }
 
@@ -451,8 +481,9 @@ impl<E: Event> Log<E> {
         _writing: &mut Last,
         entries: Vec<Entry<E>>,
         received: Option<(&NodeId, Added)>,
+        if_known: IfKnown,
     ) -> Result<Stored<E>, StoreError> {
-        let stored = self.shared.store.add(entries, received).await?;
+        let stored = self.shared.store.add(entries, received, if_known).await?;
         if let Some(last) = stored.entries.iter().flatten().last() {
             self.shared.end.advance(last.meta.added);
         }
@@ -471,6 +502,41 @@ impl<E: Event> Log<E> {
     }
 }
 
+impl<E> Batch<E> {
+    fn push(&mut self, entry: Entry<E>, place: usize, is_brought: bool) {
+        self.entries.push(entry);
+        self.places.push((place, is_brought));
+    }
+
+    fn added(&mut self, entries: Vec<Option<Arc<Entry<E>>>>) {
+        for (entry, (place, _)) in entries.into_iter().zip(&self.places) {
+            self.answers[*place] = entry;
+        }
+    }
+
+    /// One entry for each draft.
+    fn answers(mut self) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
+        for (place, first) in self.repeated {
+            let answer = self.answers[first].clone();
+            self.answers[place] = answer;
+        }
+        let all: Option<Vec<_>> = self.answers.into_iter().collect();
+        all.ok_or_else(|| StoreError::new("the store neither added nor gave back an event"))
+    }
+}
+
+impl<E> Default for Batch<E> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            places: Vec::new(),
+            answers: Vec::new(),
+            repeated: Vec::new(),
+            step: 0,
+        }
+    }
+}
+
 impl Last {
     /// The time of an event that is made now. It follows the clock, so that a clock that was wrong once
     /// does not make all later times wrong; but where the clock only steps back a little, events stay in
@@ -483,6 +549,10 @@ impl Last {
         self.time
     }
 }
+
+/// So often a batch is given to the store, which refuses it while an id of it is taken. As each time twice
+/// as many ids are passed over, that is enough for all that there can be.
+const MAX_ATTEMPTS: usize = 64;
 
 /// So many events are held back from one peer, at most.
 const MAX_HELD_BACK: usize = 10_000;
