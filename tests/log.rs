@@ -304,3 +304,19 @@ async fn a_long_row_of_ids_that_are_taken_is_passed_over_in_few_steps() {
     assert!((NOW + 100_000..NOW + 300_000).contains(&time), "{time}");
     assert!(started.elapsed().as_secs() < 5);
 }
+
+#[tokio::test]
+async fn a_clock_that_has_lost_the_time_does_not_move_ids_back() {
+    let (time, clock) = clock();
+    let store = Arc::new(MemoryStore::new());
+    let open = async || open(&store, &clock).await;
+    open().await.add(1).await.unwrap();
+    // The device has no battery for its clock.
+    time.store(10_000, Ordering::Relaxed);
+    for n in 2..4 {
+        let meta = open().await.add(n).await.unwrap().meta.clone();
+        assert_eq!((meta.id.time().value(), meta.time.value()), (NOW + n - 1, 10_000));
+    }
+    time.store(NOW + 500, Ordering::Relaxed);
+    assert_eq!(open().await.add(4).await.unwrap().meta.id.time().value(), NOW + 500);
+}

@@ -101,6 +101,10 @@ impl<E: Event> Log<E> {
     /// `node_id` must be unique among all nodes that exchange events, and no two logs may be open
     /// on one store at the same time.
     ///
+    /// Ids go on from the last one of the store, also where the clock shows a time before 2026, as clocks
+    /// without a battery do. Only after one that is more than a day ahead of another clock do they follow
+    /// the clock again, or a clock that was wrong once would make all later ids wrong.
+    ///
     /// Events that were [set aside](Self::set_aside) and that `E` can read now are added. Where a filter
     /// has to be asked first, that waits for the next session with the peer that the event came from.
     pub async fn open(node_id: NodeId, store: impl Store<E>) -> Result<Self, StoreError> {
@@ -116,9 +120,16 @@ impl<E: Event> Log<E> {
         let LogOptions { clock, event_limits } = options.into();
         let opened = clock.now();
         let last_id = store.last_time(&node_id).await?.unwrap_or_default();
-        // An id from beyond tomorrow may have come from a peer. To go on from there would make all ids
-        // lie, or end them; an id that is taken is passed over.
-        let last_id = if last_id <= tomorrow(opened) { last_id } else { Timestamp::ZERO };
+        // An id from beyond tomorrow may have come from a peer, or from a clock that was wrong. To go on
+        // from there would make all ids lie, or end them; an id that is taken is passed over.
+        let last_id = if last_id <= tomorrow(opened) {
+            last_id
+        } else if opened.value() < WRITTEN_MS && made_here(&*store, &node_id, last_id).await? {
+            // Not that id is wrong, but the clock: it has lost the time, as those without a battery do.
+            last_id
+        } else {
+            Timestamp::ZERO
+        };
         let last_added = store.last_added().await?;
         let epoch = store.epoch().await?;
         let log = Self {
@@ -561,6 +572,19 @@ const MAX_HELD_BACK: usize = 10_000;
 const SMALL_STEP_MS: i64 = 1_000;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// 2026, when this was written. A clock that shows an earlier time is wrong.
+const WRITTEN_MS: u64 = 1_767_225_600_000;
+
+/// Whether this node made its event of that time itself.
+async fn made_here<E: Event>(
+    store: &dyn Store<E>,
+    node_id: &NodeId,
+    time: Timestamp,
+) -> Result<bool, StoreError> {
+    let entry = store.by_id(&EventId::new(time, node_id.clone())).await?;
+    Ok(entry.is_some_and(|entry| entry.meta.source.is_none()))
+}
 
 /// A day later, or the last moment that there is.
 fn tomorrow(now: Timestamp) -> Timestamp {
