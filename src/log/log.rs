@@ -106,7 +106,8 @@ impl<E: Event> Log<E> {
     /// the clock again, or a clock that was wrong once would make all later ids wrong.
     ///
     /// Events that were [set aside](Self::set_aside) and that `E` can read now are added. Where a filter
-    /// has to be asked first, that waits for the next session with the peer that the event came from.
+    /// has to be asked first, that waits for the next session with the client that the event came from,
+    /// whichever its tab is.
     pub async fn open(node_id: NodeId, store: impl Store<E>) -> Result<Self, StoreError> {
         Self::open_with(node_id, Arc::new(store), LogOptions::new()).await
     }
@@ -438,19 +439,23 @@ impl<E: Event> Log<E> {
         self.shared.store.release(peer, ids).await
     }
 
-    /// Whether something of a peer's is set aside.
+    /// Whether something of a peer's user is set aside.
     pub(crate) fn sets_aside_some_of(&self, peer: &NodeId) -> bool {
         self.quota().holds_some_of(peer)
     }
 
-    /// What is set aside of a peer's and waits for the filters of a session with it.
+    /// What is set aside of a peer's client, of any of its tabs, and waits for the filters of a session with
+    /// it.
     pub(crate) async fn unjudged(
         &self,
         peer: &NodeId,
     ) -> Result<(Vec<EventId>, Vec<Entry<E>>), StoreError> {
         let events = self.set_aside().await?;
-        Ok(self
-            .readable(events, |event| event.unjudged && event.meta.source.as_ref() == Some(peer)))
+        // A browser has another tab id after each load of the page.
+        let is_of_client = |event: &SetAside| {
+            event.meta.source.as_ref().is_some_and(|source| source.client_id() == peer.client_id())
+        };
+        Ok(self.readable(events, |event| event.unjudged && is_of_client(event)))
     }
 
     /// Those of what is set aside that can be read and added.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Access, AddError, Added, BaseSync, ClientSync, Draft, EventLimits, Limits, Log, LogOptions,
-    MemoryStore, Notice, Reconnect, Refused, Role, Server, Session, SessionHandle, State, Store,
-    SyncOptions, Unfit, Unreadable, Value,
+    Access, AddError, Added, BaseSync, ClientSync, Draft, Entry, EventId, EventLimits, Json,
+    Limits, Log, LogOptions, Memory, MemoryStore, Notice, Reconnect, Refused, Role, Server,
+    Session, SessionHandle, State, Store, SyncOptions, Unfit, Unreadable, Value,
 };
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -685,4 +685,33 @@ async fn nodes_of_javascript_are_spared_what_they_would_change<C: Cell>() {
     assert_eq!(peer.next().await.unwrap(), r#"["synced",3]"#);
     assert_eq!(numbers(&log).await, [3]);
     assert_eq!(ids(&told(&session, refused).await), ["1 10:peer", "2 10:peer"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_tab_had_set_aside_is_taken_up_with_another() {
+    let store = Arc::new(MemoryStore::new());
+    // A browser gives each page that it loads a tab of its own.
+    for (version, tab, number) in [(1, "10:client:a", 100), (2, "10:client:b", 1)] {
+        VERSION.set(version);
+        let (server, client) = (open(&store).await, log(tab).await);
+        client.add(event(number)).await.unwrap();
+        let (near, far) = Memory::pair();
+        let options = SyncOptions::new().in_filter(async |_: Arc<Entry<Versioned>>, _| Ok(true));
+        let there = BaseSync::new(&server, Json, Role::Acceptor, far).options(options).start();
+        let here = BaseSync::new(&client, Json, Role::Opener, near).start();
+        here.wait_for(State::Synchronized).await.unwrap();
+        here.close().await.unwrap();
+        let _ = there.ended().await;
+    }
+    let server = open(&store).await;
+    assert_eq!(server.set_aside().await.unwrap(), []);
+    let mut numbers: Vec<_> = server
+        .entries_after(Added::ZERO, 9)
+        .await
+        .unwrap()
+        .iter()
+        .map(|entry| entry.event.0)
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 100]);
 }
