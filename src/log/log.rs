@@ -405,7 +405,9 @@ impl<E: Event> Log<E> {
     }
 
     /// The events of peers that this program cannot read, oldest first: at most 1,000 with 4 MiB of
-    /// each peer, and 10,000 with 32 MiB in all. Further ones are refused.
+    /// each user, with all of its clients and tabs, and 10,000 with 32 MiB in all. Further ones are refused.
+    /// Bytes are those of the events and their meta as JSON, and of the reasons. The user is the part of a
+    /// node id before the first colon; of a node without one, the node.
     pub async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
         self.shared.store.events_set_aside().await
     }

@@ -715,3 +715,17 @@ async fn what_one_tab_had_set_aside_is_taken_up_with_another() {
     numbers.sort_unstable();
     assert_eq!(numbers, [1, 100]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_user_has_no_more_set_aside_with_many_clients_and_tabs_than_with_one() {
+    let server = open(&Arc::new(MemoryStore::new())).await;
+    for tab in 0..12 {
+        let client = log(&format!("66:evil{}:{tab}", tab % 2)).await;
+        client.add_batch((0..100).map(|n| event(100 + n))).await.unwrap();
+        let (near, far) = Memory::pair();
+        let _there = BaseSync::new(&server, Json, Role::Acceptor, far).start();
+        let here = BaseSync::new(&client, Json, Role::Opener, near).start();
+        here.wait_for(State::Synchronized).await.unwrap();
+    }
+    assert_eq!(server.set_aside().await.unwrap().len(), 1_000);
+}
