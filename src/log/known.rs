@@ -15,6 +15,9 @@ pub(crate) struct Known(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     withheld: Withheld,
+    /// How many events are held back from the peer, at most; `None` before they are counted. Held while
+    /// some are listed.
+    listed: tokio::sync::Mutex<Option<usize>>,
     state: Mutex<State>,
 }
 
@@ -48,6 +51,10 @@ pub(crate) struct Presence {
 impl Known {
     pub(crate) fn withheld(&self) -> &Withheld {
         &self.0.withheld
+    }
+
+    pub(crate) fn listed(&self) -> &tokio::sync::Mutex<Option<usize>> {
+        &self.0.listed
     }
 
     /// Events up to here are sent one at a time, to find out which of them the peer refuses.

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use super::end::End;
 use super::known::Known;
 use super::quota::Quota;
-use super::{AddError, Clock, Follow, LogOptions};
+use super::{AddError, Clock, Follow, HoldBackError, LogOptions};
 use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::{Created, Draft, Entry, Incoming};
@@ -420,21 +420,38 @@ impl<E: Event> Log<E> {
     }
 
     /// The events that a peer did not take, oldest first, with the reasons: they are in this log, and
-    /// the peer has them not. At most 10,000; of further ones only a notice tells.
+    /// the peer has them not. At most 10,000: a peer that refuses more ends the connection, and what is not
+    /// listed is sent again in the next.
     ///
     /// [`SessionHandle::offer_again`](crate::SessionHandle::offer_again) sends them again.
     pub async fn held_back(&self, peer: &NodeId) -> Result<Vec<Refused>, StoreError> {
         self.shared.store.held_back(peer).await
     }
 
+    /// Lists events that a peer did not take. On an error they are not listed, and the cursor must not pass
+    /// them.
     pub(crate) async fn hold_back(
         &self,
         peer: &NodeId,
         mut events: Vec<Refused>,
-    ) -> Result<(), StoreError> {
-        let there = self.held_back(peer).await?.len();
-        events.truncate(MAX_HELD_BACK.saturating_sub(there));
-        self.shared.store.hold_back(peer, events).await
+    ) -> Result<(), HoldBackError> {
+        let known = self.known(peer);
+        let mut listed = known.listed().lock().await;
+        let count = match *listed {
+            Some(count) if count + events.len() <= MAX_HELD_BACK => count,
+            // Counted for the first time, or anew: some may have been listed twice, or taken since.
+            _ => {
+                let there = self.held_back(peer).await?;
+                let ids: HashSet<_> = there.iter().map(|event| &event.id).collect();
+                events.retain(|event| !ids.contains(&event.id));
+                there.len()
+            }
+        };
+        if count + events.len() > MAX_HELD_BACK {
+            return Err(HoldBackError::Full);
+        }
+        *listed = Some(count + events.len());
+        Ok(self.shared.store.hold_back(peer, events).await?)
     }
 
     pub(crate) async fn release(&self, peer: &NodeId, ids: &[EventId]) -> Result<(), StoreError> {
@@ -573,7 +590,7 @@ impl Last {
 const MAX_ATTEMPTS: usize = 64;
 
 /// So many events are held back from one peer, at most.
-const MAX_HELD_BACK: usize = 10_000;
+pub(super) const MAX_HELD_BACK: usize = 10_000;
 
 /// A clock that is corrected by no more than this many milliseconds does not move times back.
 const SMALL_STEP_MS: i64 = 1_000;

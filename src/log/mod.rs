@@ -14,6 +14,7 @@ mod withheld;
 pub use clock::Clock;
 pub(crate) use end::End;
 pub use error::AddError;
+pub(crate) use error::HoldBackError;
 pub use follow::Follow;
 pub(crate) use known::{Alarm, Presence};
 pub use log::Log;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Access, AddError, Added, BaseSync, ClientSync, Draft, Entry, EventId, EventLimits, Json,
+    Access, AddError, Added, BaseSync, ClientSync, Draft, Entry, Error, EventId, EventLimits, Json,
     Limits, Log, LogOptions, Memory, MemoryStore, Notice, Reconnect, Refused, Role, Server,
     Session, SessionHandle, State, Store, SyncOptions, Unfit, Unreadable, Value,
 };
@@ -728,4 +728,40 @@ async fn a_user_has_no_more_set_aside_with_many_clients_and_tabs_than_with_one()
         here.wait_for(State::Synchronized).await.unwrap();
     }
     assert_eq!(server.set_aside().await.unwrap().len(), 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_list_of_what_is_held_back_ends_the_connection_and_loses_nothing() {
+    let store: Arc<dyn Store<Value>> = Arc::new(MemoryStore::new());
+    let server = log("server").await;
+    let client =
+        Log::open_with("10:client".parse().unwrap(), Arc::clone(&store), LogOptions::new())
+            .await
+            .unwrap();
+    let name = |n: u64| {
+        EventId::new(logux_sync::Timestamp::new(n + 1).unwrap(), "99:else".parse().unwrap())
+    };
+    let drafts = (0..10_050).map(|n| Draft::new(event(n)).id(name(n)));
+    client.add_batch(drafts).await.unwrap();
+    let (near, far) = Memory::pair();
+    let _there = BaseSync::new(&server, Json, Role::Acceptor, far).start();
+    let here = BaseSync::new(&client, Json, Role::Opener, near).start();
+    let ended = here.ended().await.unwrap_err();
+    let Error::Store(failed) = &*ended else { panic!("{ended}") };
+    let shown = std::error::Error::source(failed).unwrap().to_string();
+    assert!(shown.contains("refuses more than 10000 events"), "{shown}");
+    let held_back = client.held_back(server.node_id()).await.unwrap().len();
+    assert!((9_000..=10_000).contains(&held_back), "{held_back}");
+    let sent = client.cursors(server.node_id()).await.unwrap().sent.value();
+    assert_eq!(sent, held_back as u64, "the cursor passed what is not listed");
+    // Once the server takes them, all of them arrive.
+    let (near, far) = Memory::pair();
+    let options = SyncOptions::new().auth(async |_| Access::relay());
+    let _there = BaseSync::new(&server, Json, Role::Acceptor, far).options(options).start();
+    let here = BaseSync::new(&client, Json, Role::Opener, near).start();
+    here.offer_again().await;
+    here.wait_for(State::Synchronized).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(server.last_added().value(), 10_050);
+    assert!(client.held_back(server.node_id()).await.unwrap().is_empty());
 }

@@ -176,7 +176,7 @@ where
                 self.log.known(&peer.node_id).withheld().withdraw(&id);
                 let refused = vec![Refused::new(id, reason)];
                 self.reporter.tell(Notice::HeldBack(refused.clone()));
-                self.log.hold_back(&peer.node_id, refused).await
+                Ok(self.log.hold_back(&peer.node_id, refused).await?)
             }
             _ => {
                 self.log.known(&peer.node_id).suspect(up_to);
