@@ -5,6 +5,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use logux_codecs::{Added, Event, EventId, EventLimits, MAX_SAFE_INTEGER, NodeId, Timestamp};
 use tokio::sync::Mutex;
 
+use super::earlier::Earlier;
 use super::end::End;
 use super::known::Known;
 use super::quota::Quota;
@@ -49,8 +50,6 @@ struct Shared<E> {
     store: Arc<dyn Store<E>>,
     clock: Clock,
     event_limits: EventLimits,
-    /// When the log was opened: an id of this node that is later was made by this process.
-    opened: Timestamp,
     /// What ids and times were given last. Held while the store adds, so that ids and positions have
     /// one order, and the store is asked for one thing at a time.
     last: Mutex<Last>,
@@ -62,12 +61,14 @@ struct Shared<E> {
 }
 
 /// What this node gave to its own events last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Last {
     /// The time in the last id. It may run ahead of the clock: ids do not repeat.
     id: Timestamp,
     /// The time of the last event. It follows the clock.
     time: Timestamp,
+    /// What it gave before the log was opened.
+    earlier: Earlier,
 }
 
 /// Events that are added in one transaction of the store.
@@ -91,7 +92,8 @@ pub(crate) struct Received {
     pub(crate) set_aside: Vec<Refused>,
     /// Those that cannot be read, and for which there is no room.
     pub(crate) refused: Vec<Refused>,
-    /// An event of this node that this process did not make, though it is younger than this process.
+    /// There is an event of this node that neither this process nor an earlier one made: told once for each
+    /// connection.
     pub(crate) has_twin: bool,
 }
 
@@ -139,8 +141,11 @@ impl<E: Event> Log<E> {
                 store,
                 clock,
                 event_limits,
-                opened,
-                last: Mutex::new(Last { id: last_id, time: Timestamp::ZERO }),
+                last: Mutex::new(Last {
+                    id: last_id,
+                    time: Timestamp::ZERO,
+                    earlier: Earlier::new(opened.max(last_id)),
+                }),
                 end: Arc::new(End::new(last_added)),
                 epoch,
                 quota: std::sync::Mutex::default(),
@@ -378,15 +383,19 @@ impl<E: Event> Log<E> {
             .collect();
         let stored =
             self.store_all(&mut last, entries, Some((&peer, up_to)), IfKnown::LeaveOut).await?;
-        let tomorrow = tomorrow(self.now());
+        let now = self.now();
+        let tomorrow = tomorrow(now);
+        let mut has_twin = false;
         for (index, time) in own {
             let is_new = stored.entries.get(index).is_some_and(Option::is_some);
-            outcome.has_twin |= is_new && time > self.shared.opened && time <= tomorrow;
+            let is_earlier = last.earlier.may_hold(time, now);
+            has_twin |= is_new && !is_earlier && time <= tomorrow;
             // One from the far future would make all later ids lie, or end them.
             if time <= tomorrow {
                 last.id = last.id.max(time);
             }
         }
+        outcome.has_twin = has_twin && self.known(&peer).first_sees_twin();
         Ok(outcome)
     }
 

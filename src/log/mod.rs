@@ -1,6 +1,7 @@
 //! The log: it gives events their ids and their order, and wakes those that wait for more.
 
 mod clock;
+mod earlier;
 mod end;
 mod error;
 mod follow;
