@@ -765,3 +765,58 @@ async fn a_full_list_of_what_is_held_back_ends_the_connection_and_loses_nothing(
     assert_eq!(server.last_added().value(), 10_050);
     assert!(client.held_back(server.node_id()).await.unwrap().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_in_map_makes_is_measured_as_what_arrives() {
+    let (client, server) = (log("10:client").await, log("server").await);
+    let added = client.add_batch([event(1), event(2), event(3)]).await.unwrap();
+    let options = SyncOptions::new().in_map(async |mut entry: Entry<Value>, _| {
+        if entry.event["n"] == 2 {
+            entry.event["text"] = "x".repeat(300 << 10).into();
+        }
+        Ok(entry)
+    });
+    let (near, far) = Memory::pair();
+    let there = BaseSync::new(&server, Json, Role::Acceptor, far).options(options).start();
+    let mut notices = there.notices();
+    let here = BaseSync::new(&client, Json, Role::Opener, near).start();
+    here.wait_for(State::Synchronized).await.unwrap();
+    let entries = server.entries_after(Added::ZERO, 9).await.unwrap();
+    assert_eq!(entries.iter().map(|entry| &entry.event["n"]).collect::<Vec<_>>(), [1, 3]);
+    let held_back = client.held_back(server.node_id()).await.unwrap();
+    let [refused] = &held_back[..] else { panic!("{held_back:?}") };
+    assert_eq!(refused.id, added[1].meta.id);
+    assert!(refused.reason.contains("in_map"), "{}", refused.reason);
+    let Some(Notice::Refused(told)) = notices.next().await else { panic!("it is not told") };
+    assert_eq!(told[0].id, added[1].meta.id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_in_map_makes_unfit_of_an_event_that_was_set_aside_stays_there() {
+    let store = Arc::new(MemoryStore::new());
+    for version in [1, 2] {
+        VERSION.set(version);
+        let (server, client) = (open(&store).await, log("10:client").await);
+        if version == 1 {
+            client.add_batch([event(100), event(200)]).await.unwrap();
+        }
+        let (near, far) = Memory::pair();
+        let options = SyncOptions::new().in_map(async |mut entry: Entry<Versioned>, _| {
+            if entry.event.0 == 100 {
+                entry.meta.extra.insert("text".into(), "x".repeat(300 << 10).into());
+            }
+            Ok(entry)
+        });
+        let there = BaseSync::new(&server, Json, Role::Acceptor, far).options(options).start();
+        let here = BaseSync::new(&client, Json, Role::Opener, near).start();
+        here.wait_for(State::Synchronized).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        here.close().await.unwrap();
+        let _ = there.ended().await;
+    }
+    let server = open(&store).await;
+    let kept = server.set_aside().await.unwrap();
+    assert_eq!(kept.iter().map(|one| &one.event).collect::<Vec<_>>(), [&event(100)]);
+    let entries = server.entries_after(Added::ZERO, 9).await.unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.event.0).collect::<Vec<_>>(), [200]);
+}
