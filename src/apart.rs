@@ -39,7 +39,7 @@ pub struct SetAside {
     /// Why it cannot be read, for a person to read.
     pub reason: String,
     /// Whether an `in_filter` or an `in_map` must be asked about it before it is added. It then waits
-    /// for a session with the peer that it came from.
+    /// for a session with the client that it came from: any of its tabs.
     #[serde(default)]
     pub unjudged: bool,
 }

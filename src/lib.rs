@@ -14,7 +14,7 @@ pub use cursors::{Cursors, Epoch};
 pub use entry::{Created, Draft, Entry, Meta};
 pub use log::{AddError, Clock, Follow, Log, LogOptions};
 pub use open::Open;
-pub use store::{MemoryStore, Store, StoreError, Stored};
+pub use store::{IfKnown, MemoryStore, Store, StoreError, Stored};
 #[doc(hidden)]
 pub use sync::format;
 pub use sync::{

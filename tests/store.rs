@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use logux_sync::{
-    Added, Created, Cursors, Entry, Epoch, EventId, MemoryStore, NodeId, Refused, SetAside, Store,
-    StoreError, Stored, Timestamp, Value, conformance,
+    Added, Created, Cursors, Entry, Epoch, EventId, IfKnown, MemoryStore, NodeId, Refused,
+    SetAside, Store, StoreError, Stored, Timestamp, Value, conformance,
 };
 
 #[tokio::test]
@@ -33,6 +33,7 @@ enum Fault {
     NeverReleases,
     KeepsWhatIsRemoved,
     MixesAsideAndLog,
+    AddsAPart,
 }
 
 struct Faulty {
@@ -57,6 +58,7 @@ impl Store<Value> for Faulty {
         &self,
         mut entries: Vec<Entry<Value>>,
         received: Option<(&NodeId, Added)>,
+        if_known: IfKnown,
     ) -> Result<Stored<Value>, StoreError> {
         if self.has(Fault::ForgetsIds) {
             for entry in &mut entries {
@@ -68,8 +70,9 @@ impl Store<Value> for Faulty {
         let peer = received.map(|(peer, received)| (self.peer(peer), received));
         let received = peer.as_ref().map(|(peer, received)| (peer, *received));
         let received = if self.has(Fault::ForgetsTheCursor) { None } else { received };
+        let if_known = if self.has(Fault::AddsAPart) { IfKnown::LeaveOut } else { if_known };
         self.adding.store(true, Ordering::Relaxed);
-        let mut stored = self.memory.add(entries, received).await?;
+        let mut stored = self.memory.add(entries, received, if_known).await?;
         let answers = &mut stored.entries;
         tokio::task::yield_now().await;
         self.adding.store(false, Ordering::Relaxed);
@@ -170,7 +173,7 @@ impl Store<Value> for Faulty {
     async fn set_aside(&self, events: Vec<SetAside>) -> Result<(), StoreError> {
         if self.has(Fault::MixesAsideAndLog) {
             let entries = events.iter().map(|one| Entry::new(one.event.clone(), one.meta.clone()));
-            self.memory.add(entries.collect(), None).await?;
+            self.memory.add(entries.collect(), None, IfKnown::LeaveOut).await?;
         }
         Store::<Value>::set_aside(&self.memory, events).await
     }
@@ -221,6 +224,7 @@ async fn the_kit_notices_faults() {
         Fault::MixesAsideAndLog,
         Fault::KeepsWhatIsRemoved,
         Fault::NeverReleases,
+        Fault::AddsAPart,
     ] {
         assert!(check(fault).await.is_err_and(|error| error.is_panic()), "{fault:?} passes");
     }

@@ -1,5 +1,6 @@
 use logux_codecs::Unfit;
 
+use super::log::MAX_HELD_BACK;
 use crate::store::StoreError;
 
 /// Why events were not added.
@@ -18,4 +19,28 @@ pub enum AddError {
     /// The store failed. It may have added the events, or none of them.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why not all events that a peer did not take are listed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HoldBackError {
+    /// There are as many as there may be.
+    #[error(
+        "the peer refuses more than {MAX_HELD_BACK} events; Log::held_back lists them with its reasons: let \
+         the peer take them, then offer them again"
+    )]
+    Full,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A full list ends a connection as a store that fails does: what is not listed is not confirmed.
+impl From<HoldBackError> for StoreError {
+    fn from(error: HoldBackError) -> Self {
+        match error {
+            HoldBackError::Store(error) => error,
+            HoldBackError::Full => Self::new(error),
+        }
+    }
 }

@@ -1,18 +1,19 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use logux_codecs::{Added, Event, EventId, EventLimits, MAX_SAFE_INTEGER, NodeId, Timestamp};
 use tokio::sync::Mutex;
 
+use super::earlier::Earlier;
 use super::end::End;
 use super::known::Known;
 use super::quota::Quota;
-use super::{AddError, Clock, Follow, LogOptions};
+use super::{AddError, Clock, Follow, HoldBackError, LogOptions};
 use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::{Created, Draft, Entry, Incoming};
-use crate::store::{Store, StoreError, Stored};
+use crate::store::{IfKnown, Store, StoreError, Stored};
 
 /// A node's events: what the program adds, and what its peers send.
 ///
@@ -49,8 +50,6 @@ struct Shared<E> {
     store: Arc<dyn Store<E>>,
     clock: Clock,
     event_limits: EventLimits,
-    /// When the log was opened: an id of this node that is later was made by this process.
-    opened: Timestamp,
     /// What ids and times were given last. Held while the store adds, so that ids and positions have
     /// one order, and the store is asked for one thing at a time.
     last: Mutex<Last>,
@@ -62,12 +61,28 @@ struct Shared<E> {
 }
 
 /// What this node gave to its own events last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Last {
     /// The time in the last id. It may run ahead of the clock: ids do not repeat.
     id: Timestamp,
     /// The time of the last event. It follows the clock.
     time: Timestamp,
+    /// What it gave before the log was opened.
+    earlier: Earlier,
+}
+
+/// Events that are added in one transaction of the store.
+#[derive(Debug)]
+struct Batch<E> {
+    entries: Vec<Entry<E>>,
+    /// For each entry: its place in the call, and whether its draft brought its id, which may be known.
+    places: Vec<(usize, bool)>,
+    /// For each place of the call.
+    answers: Vec<Option<Arc<Entry<E>>>>,
+    /// The places of drafts with an id that an earlier draft of the call brought, and its place.
+    repeated: Vec<(usize, usize)>,
+    /// How many ids are passed over next, if one is taken.
+    step: i64,
 }
 
 /// What became of the events of a peer, beside those that are in the log now.
@@ -77,7 +92,8 @@ pub(crate) struct Received {
     pub(crate) set_aside: Vec<Refused>,
     /// Those that cannot be read, and for which there is no room.
     pub(crate) refused: Vec<Refused>,
-    /// An event of this node that this process did not make, though it is younger than this process.
+    /// There is an event of this node that neither this process nor an earlier one made: told once for each
+    /// connection.
     pub(crate) has_twin: bool,
 }
 
@@ -87,8 +103,13 @@ impl<E: Event> Log<E> {
     /// `node_id` must be unique among all nodes that exchange events, and no two logs may be open
     /// on one store at the same time.
     ///
+    /// Ids go on from the last one of the store, also where the clock shows a time before 2026, as clocks
+    /// without a battery do. Only after one that is more than a day ahead of another clock do they follow
+    /// the clock again, or a clock that was wrong once would make all later ids wrong.
+    ///
     /// Events that were [set aside](Self::set_aside) and that `E` can read now are added. Where a filter
-    /// has to be asked first, that waits for the next session with the peer that the event came from.
+    /// has to be asked first, that waits for the next session with the client that the event came from,
+    /// whichever its tab is.
     pub async fn open(node_id: NodeId, store: impl Store<E>) -> Result<Self, StoreError> {
         Self::open_with(node_id, Arc::new(store), LogOptions::new()).await
     }
@@ -102,9 +123,16 @@ impl<E: Event> Log<E> {
         let LogOptions { clock, event_limits } = options.into();
         let opened = clock.now();
         let last_id = store.last_time(&node_id).await?.unwrap_or_default();
-        // An id from beyond tomorrow may have come from a peer. To go on from there would make all ids
-        // lie, or end them; an id that is taken is passed over.
-        let last_id = if last_id <= tomorrow(opened) { last_id } else { Timestamp::ZERO };
+        // An id from beyond tomorrow may have come from a peer, or from a clock that was wrong. To go on
+        // from there would make all ids lie, or end them; an id that is taken is passed over.
+        let last_id = if last_id <= tomorrow(opened) {
+            last_id
+        } else if opened.value() < WRITTEN_MS && made_here(&*store, &node_id, last_id).await? {
+            // Not that id is wrong, but the clock: it has lost the time, as those without a battery do.
+            last_id
+        } else {
+            Timestamp::ZERO
+        };
         let last_added = store.last_added().await?;
         let epoch = store.epoch().await?;
         let log = Self {
@@ -113,8 +141,11 @@ impl<E: Event> Log<E> {
                 store,
                 clock,
                 event_limits,
-                opened,
-                last: Mutex::new(Last { id: last_id, time: Timestamp::ZERO }),
+                last: Mutex::new(Last {
+                    id: last_id,
+                    time: Timestamp::ZERO,
+                    earlier: Earlier::new(opened.max(last_id)),
+                }),
                 end: Arc::new(End::new(last_added)),
                 epoch,
                 quota: std::sync::Mutex::default(),
@@ -171,61 +202,76 @@ impl<E: Event> Log<E> {
     ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
         let mut last = self.shared.last.lock().await;
         let now = self.now();
-        let mut entries = Vec::new();
-        // The places of drafts that brought an id, which may be known.
-        let mut brought = Vec::new();
+        let mut batch = Batch::default();
+        // The ids that drafts brought, and the place of the first with each.
+        let mut brought = HashMap::new();
         for event in events {
             let mut draft = event.into();
-            let place = entries.len() + 1;
+            let place = batch.answers.len();
             let checked = self.shared.event_limits.check(&draft.event, &draft.extra);
-            checked.map_err(|reason| AddError::Unfit { place, reason })?;
-            entries.push(match draft.id.take() {
-                Some(id) => {
-                    // An id of this node that its program brings along must not be given again.
-                    if *id.node() == self.shared.node_id {
-                        last.id = id.time().max(last.id);
-                    }
-                    brought.push(entries.len());
-                    let time = id.time();
-                    draft.into_entry(id, time)
-                }
-                None => draft.into_entry(self.next_id(&mut last, now)?, last.next_time(now)),
-            });
+            checked.map_err(|reason| AddError::Unfit { place: place + 1, reason })?;
+            batch.answers.push(None);
+            let Some(id) = draft.id.take() else {
+                let id = self.next_id(&mut last, now)?;
+                batch.push(draft.into_entry(id, last.next_time(now)), place, false);
+                continue;
+            };
+            if let Some(&first) = brought.get(&id) {
+                batch.repeated.push((place, first));
+                continue;
+            }
+            // An id of this node that its program brings along must not be given again.
+            if *id.node() == self.shared.node_id {
+                last.id = id.time().max(last.id);
+            }
+            brought.insert(id.clone(), place);
+            let time = id.time();
+            batch.push(draft.into_entry(id, time), place, true);
         }
-        let stored = self.store_all(&mut last, entries, None).await?;
-        let mut known = stored.known.into_iter();
-        let lost = || StoreError::new("the store neither added nor gave back an event");
-        let mut added = Vec::with_capacity(stored.entries.len());
-        for (place, answer) in stored.entries.into_iter().enumerate() {
-            added.push(if let Some(entry) = answer {
-                entry
-            } else {
-                let entry = known.next().ok_or_else(lost)?;
-                if brought.contains(&place) {
-                    self.by_id(&entry.meta.id).await?.ok_or_else(lost)?
-                } else {
-                    self.add_under_free_id(&mut last, entry).await?
-                }
-            });
+        for _ in 0..MAX_ATTEMPTS {
+            if batch.entries.is_empty() {
+                return Ok(batch.answers()?);
+            }
+            let entries = std::mem::take(&mut batch.entries);
+            let stored = self.store_all(&mut last, entries, None, IfKnown::AddNone).await?;
+            if stored.known.is_empty() {
+                batch.added(stored.entries);
+                return Ok(batch.answers()?);
+            }
+            batch.entries = stored.known;
+            self.pass_over_what_is_known(&mut last, &mut batch).await?;
         }
-        Ok(added)
+        Err(StoreError::new("the store says of every id that it is known").into())
     }
 
-    /// Adds an event whose id was taken, by the next id that is free.
-    async fn add_under_free_id(
+    /// Prepares a batch that was not added, as an id of it was known, to be added once more.
+    async fn pass_over_what_is_known(
         &self,
         last: &mut Last,
-        mut entry: Entry<E>,
-    ) -> Result<Arc<Entry<E>>, StoreError> {
-        loop {
-            entry.meta.id = self.next_id(last, self.now())?;
-            let Stored { entries, known } = self.store_all(last, vec![entry], None).await?;
-            if let Some(added) = entries.into_iter().flatten().next() {
-                return Ok(added);
+        batch: &mut Batch<E>,
+    ) -> Result<(), StoreError> {
+        let entries = std::mem::take(&mut batch.entries);
+        let places = std::mem::take(&mut batch.places);
+        let before = entries.len();
+        for (entry, (place, is_brought)) in entries.into_iter().zip(places) {
+            if is_brought && let Some(there) = self.by_id(&entry.meta.id).await? {
+                batch.answers[place] = Some(there);
+            } else {
+                batch.push(entry, place, is_brought);
             }
-            let lost = || StoreError::new("the store neither added nor gave back an event");
-            entry = known.into_iter().next().ok_or_else(lost)?;
         }
+        if batch.entries.len() == before {
+            // An id that was given is taken. A row of those may be long: each time more are passed over.
+            last.id = last.id.shifted(batch.step).unwrap_or(last.id);
+            batch.step = batch.step.saturating_mul(2).saturating_add(1);
+            let now = self.now();
+            for (entry, (_, is_brought)) in batch.entries.iter_mut().zip(&batch.places) {
+                if !is_brought {
+                    entry.meta.id = self.next_id(last, now)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// At most `limit` events whose position is above `added`, in the order in which they came.
@@ -335,16 +381,21 @@ impl<E: Event> Log<E> {
             .filter(|(_, entry)| *entry.meta.id.node() == self.shared.node_id)
             .map(|(index, entry)| (index, entry.meta.id.time()))
             .collect();
-        let stored = self.store_all(&mut last, entries, Some((&peer, up_to))).await?;
-        let tomorrow = tomorrow(self.now());
+        let stored =
+            self.store_all(&mut last, entries, Some((&peer, up_to)), IfKnown::LeaveOut).await?;
+        let now = self.now();
+        let tomorrow = tomorrow(now);
+        let mut has_twin = false;
         for (index, time) in own {
             let is_new = stored.entries.get(index).is_some_and(Option::is_some);
-            outcome.has_twin |= is_new && time > self.shared.opened && time <= tomorrow;
+            let is_earlier = last.earlier.may_hold(time, now);
+            has_twin |= is_new && !is_earlier && time <= tomorrow;
             // One from the far future would make all later ids lie, or end them.
             if time <= tomorrow {
                 last.id = last.id.max(time);
             }
         }
+        outcome.has_twin = has_twin && self.known(&peer).first_sees_twin();
         Ok(outcome)
     }
 
@@ -363,7 +414,9 @@ impl<E: Event> Log<E> {
     }
 
     /// The events of peers that this program cannot read, oldest first: at most 1,000 with 4 MiB of
-    /// each peer, and 10,000 with 32 MiB in all. Further ones are refused.
+    /// each user, with all of its clients and tabs, and 10,000 with 32 MiB in all. Further ones are refused.
+    /// Bytes are those of the events and their meta as JSON, and of the reasons. The user is the part of a
+    /// node id before the first colon; of a node without one, the node.
     pub async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
         self.shared.store.events_set_aside().await
     }
@@ -376,40 +429,61 @@ impl<E: Event> Log<E> {
     }
 
     /// The events that a peer did not take, oldest first, with the reasons: they are in this log, and
-    /// the peer has them not. At most 10,000; of further ones only a notice tells.
+    /// the peer has them not. At most 10,000: a peer that refuses more ends the connection, and what is not
+    /// listed is sent again in the next.
     ///
     /// [`SessionHandle::offer_again`](crate::SessionHandle::offer_again) sends them again.
     pub async fn held_back(&self, peer: &NodeId) -> Result<Vec<Refused>, StoreError> {
         self.shared.store.held_back(peer).await
     }
 
+    /// Lists events that a peer did not take. On an error they are not listed, and the cursor must not pass
+    /// them.
     pub(crate) async fn hold_back(
         &self,
         peer: &NodeId,
         mut events: Vec<Refused>,
-    ) -> Result<(), StoreError> {
-        let there = self.held_back(peer).await?.len();
-        events.truncate(MAX_HELD_BACK.saturating_sub(there));
-        self.shared.store.hold_back(peer, events).await
+    ) -> Result<(), HoldBackError> {
+        let known = self.known(peer);
+        let mut listed = known.listed().lock().await;
+        let count = match *listed {
+            Some(count) if count + events.len() <= MAX_HELD_BACK => count,
+            // Counted for the first time, or anew: some may have been listed twice, or taken since.
+            _ => {
+                let there = self.held_back(peer).await?;
+                let ids: HashSet<_> = there.iter().map(|event| &event.id).collect();
+                events.retain(|event| !ids.contains(&event.id));
+                there.len()
+            }
+        };
+        if count + events.len() > MAX_HELD_BACK {
+            return Err(HoldBackError::Full);
+        }
+        *listed = Some(count + events.len());
+        Ok(self.shared.store.hold_back(peer, events).await?)
     }
 
     pub(crate) async fn release(&self, peer: &NodeId, ids: &[EventId]) -> Result<(), StoreError> {
         self.shared.store.release(peer, ids).await
     }
 
-    /// Whether something of a peer's is set aside.
+    /// Whether something of a peer's user is set aside.
     pub(crate) fn sets_aside_some_of(&self, peer: &NodeId) -> bool {
         self.quota().holds_some_of(peer)
     }
 
-    /// What is set aside of a peer's and waits for the filters of a session with it.
+    /// What is set aside of a peer's client, of any of its tabs, and waits for the filters of a session with
+    /// it.
     pub(crate) async fn unjudged(
         &self,
         peer: &NodeId,
     ) -> Result<(Vec<EventId>, Vec<Entry<E>>), StoreError> {
         let events = self.set_aside().await?;
-        Ok(self
-            .readable(events, |event| event.unjudged && event.meta.source.as_ref() == Some(peer)))
+        // A browser has another tab id after each load of the page.
+        let is_of_client = |event: &SetAside| {
+            event.meta.source.as_ref().is_some_and(|source| source.client_id() == peer.client_id())
+        };
+        Ok(self.readable(events, |event| event.unjudged && is_of_client(event)))
     }
 
     /// Those of what is set aside that can be read and added.
@@ -436,7 +510,7 @@ impl<E: Event> Log<E> {
             return Ok(());
         }
         let mut last = self.shared.last.lock().await;
-        self.store_all(&mut last, entries, None).await?;
+        self.store_all(&mut last, entries, None, IfKnown::LeaveOut).await?;
         self.forget_set_aside(ids).await
     }
 
@@ -451,8 +525,9 @@ impl<E: Event> Log<E> {
         _writing: &mut Last,
         entries: Vec<Entry<E>>,
         received: Option<(&NodeId, Added)>,
+        if_known: IfKnown,
     ) -> Result<Stored<E>, StoreError> {
-        let stored = self.shared.store.add(entries, received).await?;
+        let stored = self.shared.store.add(entries, received, if_known).await?;
         if let Some(last) = stored.entries.iter().flatten().last() {
             self.shared.end.advance(last.meta.added);
         }
@@ -471,6 +546,41 @@ impl<E: Event> Log<E> {
     }
 }
 
+impl<E> Batch<E> {
+    fn push(&mut self, entry: Entry<E>, place: usize, is_brought: bool) {
+        self.entries.push(entry);
+        self.places.push((place, is_brought));
+    }
+
+    fn added(&mut self, entries: Vec<Option<Arc<Entry<E>>>>) {
+        for (entry, (place, _)) in entries.into_iter().zip(&self.places) {
+            self.answers[*place] = entry;
+        }
+    }
+
+    /// One entry for each draft.
+    fn answers(mut self) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
+        for (place, first) in self.repeated {
+            let answer = self.answers[first].clone();
+            self.answers[place] = answer;
+        }
+        let all: Option<Vec<_>> = self.answers.into_iter().collect();
+        all.ok_or_else(|| StoreError::new("the store neither added nor gave back an event"))
+    }
+}
+
+impl<E> Default for Batch<E> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            places: Vec::new(),
+            answers: Vec::new(),
+            repeated: Vec::new(),
+            step: 0,
+        }
+    }
+}
+
 impl Last {
     /// The time of an event that is made now. It follows the clock, so that a clock that was wrong once
     /// does not make all later times wrong; but where the clock only steps back a little, events stay in
@@ -484,13 +594,30 @@ impl Last {
     }
 }
 
+/// So often a batch is given to the store, which refuses it while an id of it is taken. As each time twice
+/// as many ids are passed over, that is enough for all that there can be.
+const MAX_ATTEMPTS: usize = 64;
+
 /// So many events are held back from one peer, at most.
-const MAX_HELD_BACK: usize = 10_000;
+pub(super) const MAX_HELD_BACK: usize = 10_000;
 
 /// A clock that is corrected by no more than this many milliseconds does not move times back.
 const SMALL_STEP_MS: i64 = 1_000;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// 2026, when this was written. A clock that shows an earlier time is wrong.
+const WRITTEN_MS: u64 = 1_767_225_600_000;
+
+/// Whether this node made its event of that time itself.
+async fn made_here<E: Event>(
+    store: &dyn Store<E>,
+    node_id: &NodeId,
+    time: Timestamp,
+) -> Result<bool, StoreError> {
+    let entry = store.by_id(&EventId::new(time, node_id.clone())).await?;
+    Ok(entry.is_some_and(|entry| entry.meta.source.is_none()))
+}
 
 /// A day later, or the last moment that there is.
 fn tomorrow(now: Timestamp) -> Timestamp {

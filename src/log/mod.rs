@@ -1,6 +1,7 @@
 //! The log: it gives events their ids and their order, and wakes those that wait for more.
 
 mod clock;
+mod earlier;
 mod end;
 mod error;
 mod follow;
@@ -14,6 +15,7 @@ mod withheld;
 pub use clock::Clock;
 pub(crate) use end::End;
 pub use error::AddError;
+pub(crate) use error::HoldBackError;
 pub use follow::Follow;
 pub(crate) use known::{Alarm, Known, Presence, Verdict};
 pub use log::Log;

@@ -20,7 +20,7 @@ use futures_util::future::join;
 use logux_codecs::{Added, EventId, NodeId, Timestamp, Value};
 use logux_transports::rt::yield_now;
 
-use super::contract::{Store, Stored};
+use super::contract::{IfKnown, Store, Stored};
 use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::{Draft, Entry};
@@ -38,6 +38,7 @@ pub async fn store<S: Store<Value>>(make: impl AsyncFn() -> S) {
     knows_the_last_id_of_a_node(&make().await).await;
     keeps_what_is_set_aside(&make().await).await;
     keeps_what_is_held_back(&make().await).await;
+    adds_all_or_none_where_ids_must_be_new(&make().await).await;
 }
 
 /// Contract 1: with one event in a call, with many and with none.
@@ -66,7 +67,8 @@ pub async fn an_id_is_added_once(store: &impl Store<Value>) {
     let answers = add(store, vec![second, entry("a", 2, 1), first.clone()]).await;
     let added: Vec<bool> = answers.iter().map(Option::is_some).collect();
     assert_eq!(added, [false, true, false], "an id that the store has");
-    let stored = store.add(vec![first.clone()], None).await.expect("adding works");
+    let stored =
+        store.add(vec![first.clone()], None, IfKnown::LeaveOut).await.expect("adding works");
     assert_eq!(
         stored.known,
         std::slice::from_ref(&first),
@@ -85,16 +87,19 @@ pub async fn a_batch_is_one_transaction(store: &impl Store<Value>) {
     let peer = node("peer");
     let batch = vec![entry("peer", 1, 1), entry("peer", 2, 2)];
     let ids: Vec<EventId> = batch.iter().map(|entry| entry.meta.id.clone()).collect();
-    let answers = store.add(batch.clone(), Some((&peer, position(7)))).await;
+    let answers = store.add(batch.clone(), Some((&peer, position(7))), IfKnown::LeaveOut).await;
     assert_eq!(answers.expect("adding works").entries.len(), 2);
     for id in &ids {
         assert!(by_id(store, id).await.is_some(), "an event of a batch is missing");
     }
     assert_eq!(cursors(store, &peer).await.received, position(7), "the cursor of a batch is lost");
     // A batch of nothing new, and one of nothing at all, move the cursor, too.
-    store.add(batch, Some((&peer, position(9)))).await.expect("adding works");
+    store.add(batch, Some((&peer, position(9))), IfKnown::LeaveOut).await.expect("adding works");
     assert_eq!(cursors(store, &peer).await.received, position(9));
-    store.add(Vec::new(), Some((&peer, position(12)))).await.expect("adding nothing works");
+    store
+        .add(Vec::new(), Some((&peer, position(12))), IfKnown::LeaveOut)
+        .await
+        .expect("adding nothing works");
     assert_eq!(cursors(store, &peer).await.received, position(12));
     assert_eq!(last_added(store).await, 2);
 }
@@ -181,13 +186,19 @@ pub async fn cursors_are_kept_per_peer(store: &impl Store<Value>) {
     let (one, other) = (node("1:one"), node("1:other"));
     assert_eq!(cursors(store, &one).await, Cursors::default(), "an unknown peer has cursors");
     store.advance_sent(&one, position(5)).await.expect("a cursor can be set");
-    store.add(Vec::new(), Some((&one, position(3)))).await.expect("a cursor can be set");
+    store
+        .add(Vec::new(), Some((&one, position(3))), IfKnown::LeaveOut)
+        .await
+        .expect("a cursor can be set");
     let expected = Cursors { sent: position(5), received: position(3), ..Cursors::default() };
     assert_eq!(cursors(store, &one).await, expected);
     assert_eq!(cursors(store, &other).await, Cursors::default(), "peers share cursors");
     // What comes late, from a connection that ended, changes nothing.
     store.advance_sent(&one, position(4)).await.expect("a cursor can be set");
-    store.add(Vec::new(), Some((&one, position(2)))).await.expect("a cursor can be set");
+    store
+        .add(Vec::new(), Some((&one, position(2))), IfKnown::LeaveOut)
+        .await
+        .expect("a cursor can be set");
     assert_eq!(cursors(store, &one).await, expected, "a cursor falls");
     let reset = Cursors { return_up_to: position(6), ..Cursors::default() };
     store.reset_cursors(&one, reset).await.expect("cursors can be reset");
@@ -207,7 +218,10 @@ pub async fn remembers_who_was_dialled(store: &impl Store<Value>) {
         store.set_dialled(&node(name)).await.expect("a node can be noted");
         assert_eq!(dialled().await, Some(node(name)));
     }
-    store.add(Vec::new(), Some((&node("peer"), position(1)))).await.expect("adding works");
+    store
+        .add(Vec::new(), Some((&node("peer"), position(1))), IfKnown::LeaveOut)
+        .await
+        .expect("adding works");
     assert_eq!(dialled().await, Some(node("server")), "a peer was not dialled");
 }
 
@@ -269,6 +283,31 @@ pub async fn keeps_what_is_held_back(store: &impl Store<Value>) {
     assert_eq!(all(&peer).await, [again, three]);
 }
 
+/// Contract 12: an id that the store has, early and late in a call, and one that repeats within it.
+pub async fn adds_all_or_none_where_ids_must_be_new(store: &impl Store<Value>) {
+    let peer = node("peer");
+    let add = async |entries: Vec<Entry<Value>>, received| {
+        let received = Some((&peer, position(received)));
+        store.add(entries, received, IfKnown::AddNone).await.expect("adding works")
+    };
+    let of = |times: &[u64]| times.iter().map(|&time| entry("a", time, 1)).collect::<Vec<_>>();
+    let Stored { entries, known } = add(of(&[3, 5, 4]), 1).await;
+    assert!(known.is_empty() && entries.iter().all(Option::is_some), "new ids are refused");
+    let one_of_another = vec![entry("a", 9, 1), entry("b", 1, 1), entry("a", 9, 2)];
+    for batch in [of(&[5, 6, 7]), of(&[1, 4]), of(&[6, 7, 6]), of(&[3]), one_of_another] {
+        let Stored { entries, known } = add(batch.clone(), 2).await;
+        assert_eq!(entries, vec![None; batch.len()], "a part of a batch is added");
+        assert_eq!(known, batch, "a batch that was not added is not given back");
+        assert_eq!(last_added(store).await, 3, "a part of a batch is added");
+        let received = cursors(store, &peer).await.received;
+        assert_eq!(received, position(1), "the cursor of a batch that was not added moves");
+    }
+    let Stored { entries, known } = add(of(&[6, 7, 1]), 2).await;
+    let positions: Vec<_> = entries.iter().flatten().map(|entry| entry.meta.added).collect();
+    assert_eq!((positions, known), ([4, 5, 6].map(position).to_vec(), vec![]));
+    assert_eq!(cursors(store, &peer).await.received, position(2));
+}
+
 fn entry(name: &str, id_time: u64, event_time: u64) -> Entry<Value> {
     let time = |number| Timestamp::new(number).expect("a small number");
     let event = serde_json::json!({ "type": "kit", "n": id_time });
@@ -297,7 +336,8 @@ async fn add(
     entries: Vec<Entry<Value>>,
 ) -> Vec<Option<Arc<Entry<Value>>>> {
     let count = entries.len();
-    let Stored { entries: answers, known } = store.add(entries, None).await.expect("adding works");
+    let Stored { entries: answers, known } =
+        store.add(entries, None, IfKnown::LeaveOut).await.expect("adding works");
     assert_eq!(answers.len(), count, "not one answer for each event");
     let added = answers.iter().flatten().count();
     assert_eq!(known.len(), count - added, "an event is neither added nor given back");

@@ -37,15 +37,20 @@ use crate::entry::{Created, Entry};
 ///     removed, each id once, oldest first; no reader of the log sees it.
 /// 11. `keeps_what_is_held_back`: `held_back` gives, per peer, what was given to `hold_back` and not
 ///     released, each id once and as it was given last, oldest first.
+/// 12. `adds_all_or_none_where_ids_must_be_new`: with [`IfKnown::AddNone`], a call in which an id is known
+///     or repeats adds nothing and changes nothing.
 #[async_trait]
 pub trait Store<E>: Send + Sync + 'static {
     /// Adds events in one transaction, together with how far their sender's log has been received.
     ///
     /// `meta.added` of what is given has no meaning. With no events, only sets the cursor.
+    ///
+    /// `if_known` says what becomes of the call if the store has the id of one of its events.
     async fn add(
         &self,
         entries: Vec<Entry<E>>,
         received: Option<(&NodeId, Added)>,
+        if_known: IfKnown,
     ) -> Result<Stored<E>, StoreError>;
 
     /// At most `limit` events whose position is above `added`, in the order of their positions.
@@ -118,13 +123,22 @@ pub trait Store<E>: Send + Sync + 'static {
     async fn release(&self, peer: &NodeId, ids: &[EventId]) -> Result<(), StoreError>;
 }
 
+/// What becomes of a call of [`Store::add`] in which an event has an id that the store has, or that came
+/// earlier in the same call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfKnown {
+    /// That event is left out, the others are added.
+    LeaveOut,
+    /// No event of the call is added, and the cursor stays.
+    AddNone,
+}
+
 /// What became of the events that a store was given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored<E> {
-    /// For each event, in order: the entry with its new position, or `None` where the store had its id
-    /// already.
+    /// For each event, in order: the entry with its new position, or `None` where it was not added.
     pub entries: Vec<Option<Arc<Entry<E>>>>,
-    /// The events whose ids the store had already, in order, as they were given.
+    /// The events that were not added, in order, as they were given.
     pub known: Vec<Entry<E>>,
 }
 

@@ -1,11 +1,11 @@
-use std::collections::{BTreeMap, HashMap, hash_map};
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use logux_codecs::{Added, Counter, EventId, NodeId, Timestamp};
 
-use super::contract::{Store, StoreError, Stored};
+use super::contract::{IfKnown, Store, StoreError, Stored};
 use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::{Created, Entry};
@@ -180,6 +180,27 @@ impl Ids {
         &mut self.nodes[self.latest]
     }
 
+    /// Whether the ids of all these are new, and differ.
+    fn lacks<E>(&self, entries: &[Entry<E>]) -> bool {
+        let key = |id: &EventId| (id.time(), id.counter());
+        // Nearly always they are of one node and in their order, and come after all that it has.
+        let in_order = entries.windows(2).all(|pair| {
+            let (one, next) = (&pair[0].meta.id, &pair[1].meta.id);
+            one.node() == next.node() && key(one) < key(next)
+        });
+        if in_order && let Some(first) = entries.first().map(|entry| &entry.meta.id) {
+            let node = self.numbers.get(first.node()).map(|&number| &self.nodes[number]);
+            let last = node.and_then(|node| node.in_order.last());
+            if last.is_none_or(|(last, _)| *last < key(first)) {
+                return true;
+            }
+        }
+        let mut seen = HashSet::new();
+        entries
+            .iter()
+            .all(|Entry { meta, .. }| seen.insert(&meta.id) && self.index_of(&meta.id).is_none())
+    }
+
     fn index_of(&self, id: &EventId) -> Option<usize> {
         let number = *self.numbers.get(id.node())?;
         self.nodes[number].index_of((id.time(), id.counter()))
@@ -206,8 +227,13 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
         &self,
         entries: Vec<Entry<E>>,
         received: Option<(&NodeId, Added)>,
+        if_known: IfKnown,
     ) -> Result<Stored<E>, StoreError> {
         let mut state = self.state();
+        if if_known == IfKnown::AddNone && !state.ids.lacks(&entries) {
+            let none = entries.iter().map(|_| None).collect();
+            return Ok(Stored { entries: none, known: entries });
+        }
         let mut known = Vec::new();
         let added = entries.into_iter().map(|entry| state.add(entry, &mut known)).collect();
         if let Some((peer, received)) = received {

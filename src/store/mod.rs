@@ -6,5 +6,5 @@ pub(crate) mod conformance;
 mod contract;
 mod memory;
 
-pub use contract::{Store, StoreError, Stored};
+pub use contract::{IfKnown, Store, StoreError, Stored};
 pub use memory::MemoryStore;

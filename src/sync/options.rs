@@ -216,7 +216,8 @@ impl<E> SyncOptions<E> {
     }
 
     /// Changes the peer's events before they are added, after [`in_filter`](Self::in_filter). The
-    /// id stays what it is.
+    /// id stays what it is. An event that it makes unfit to be sent to every peer is refused: see
+    /// [`EventLimits`](crate::EventLimits).
     pub fn in_map<F, A>(mut self, map: F) -> Self
     where
         F: Fn(Entry<E>, Arc<Peer>) -> A + Send + Sync + 'static,

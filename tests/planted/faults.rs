@@ -508,8 +508,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "an event whose id is taken is lost",
         edits: &[Edit {
             file: "src/log/log.rs",
-            is: "if brought.contains(&place) {",
-            becomes: "if brought.contains(&place) || PLANTED {",
+            is: "if is_brought && let Some(there)",
+            becomes: "if (is_brought || PLANTED) && let Some(there)",
         }],
     },
 ];

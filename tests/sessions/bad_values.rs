@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use logux_sync::codecs::{Counter, Message};
 use logux_sync::{
-    Added, BaseSync, Clock, Codec, Cursors, Epoch, EventId, Json, Limits, Log, MemoryStore, NodeId,
-    Role, Session, State, Store, SyncOptions, Timestamp, Value,
+    Added, BaseSync, Clock, Codec, Cursors, Epoch, EventId, IfKnown, Json, Limits, Log,
+    MemoryStore, NodeId, Role, Session, State, Store, SyncOptions, Timestamp, Value,
 };
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -599,7 +599,10 @@ impl World {
         let (log, store) = log("node").await;
         log.add_batch((0..EVENTS).map(|n| json!({ "n": n }))).await.unwrap();
         let Standing { peer, .. } = Standing::before();
-        store.add(Vec::new(), Some((&name("peer"), peer.received))).await.unwrap();
+        store
+            .add(Vec::new(), Some((&name("peer"), peer.received)), IfKnown::LeaveOut)
+            .await
+            .unwrap();
         store.advance_sent(&name("peer"), peer.sent).await.unwrap();
         let (other, _) = self::log("witness").await;
         let (near, far) = C::pair().await;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use logux_sync::{
-    Added, BaseSync, ClientSync, Clock, Created, Cursors, Entry, Epoch, Error, EventId, Log,
-    MemoryStore, NodeId, Refused, Role, Server, SetAside, State, Store, StoreError, Stored,
+    Added, BaseSync, ClientSync, Clock, Created, Cursors, Entry, Epoch, Error, EventId, IfKnown,
+    Log, MemoryStore, NodeId, Refused, Role, Server, SetAside, State, Store, StoreError, Stored,
     SyncOptions, Timestamp,
 };
 
@@ -56,12 +56,13 @@ impl Store<u64> for FailingStore {
         &self,
         entries: Vec<Entry<u64>>,
         received: Option<(&NodeId, Added)>,
+        if_known: IfKnown,
     ) -> Result<Stored<u64>, StoreError> {
         let fails = self.fails_now();
         if fails && self.fails == Fails::Before {
             return Err(StoreError::new("the disk is full"));
         }
-        let answers = self.memory.add(entries, received).await?;
+        let answers = self.memory.add(entries, received, if_known).await?;
         if fails { Err(StoreError::new("the disk is gone")) } else { Ok(answers) }
     }
 
@@ -266,4 +267,31 @@ async fn an_event_that_cannot_be_stored_is_an_error_for_who_adds_it() {
     log.add_batch([4, 5]).await.unwrap();
     let held = log.entries_after(Added::ZERO, 10).await.unwrap();
     assert_eq!(held.iter().map(|entry| entry.event).collect::<Vec<_>>(), [1, 4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_whose_ids_are_taken_is_added_as_a_whole_or_not_at_all() {
+    let clock = || Clock::new(|| Timestamp::new(1_786_312_345_678).unwrap());
+    let mut nth = 1;
+    loop {
+        let store = FailingStore::new(0, Fails::Before);
+        let open = async || {
+            let store = Arc::clone(&store) as Arc<dyn Store<u64>>;
+            Log::open_with("node".parse().unwrap(), store, clock()).await.unwrap()
+        };
+        // Two logs on one store, which their documentation forbids: the ids of one are taken.
+        let (one, other) = (open().await, open().await);
+        one.add_batch(100..103).await.unwrap();
+        store.left.store(nth, Ordering::Relaxed);
+        let result = other.add_batch(0..6).await;
+        let held = other.entries_after(Added::new(3).unwrap(), 10).await.unwrap();
+        let held: Vec<_> = held.iter().map(|entry| entry.event).collect();
+        if result.is_ok() {
+            assert_eq!(held, [0, 1, 2, 3, 4, 5]);
+            break;
+        }
+        assert!(held.is_empty(), "{held:?} are left of a batch whose write {nth} failed");
+        nth += 1;
+    }
+    assert!(nth > 2, "no id was taken");
 }

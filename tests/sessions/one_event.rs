@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Access, AddError, Added, BaseSync, ClientSync, Draft, Entry, EventLimits, Limits, Log,
-    LogOptions, MemoryStore, Notice, Reconnect, Refused, Role, Server, Session, SessionHandle,
-    State, Store, SyncOptions, Unfit, Unreadable, Value,
+    Access, AddError, Added, BaseSync, ClientSync, Draft, Entry, Error, EventId, EventLimits, Json,
+    Limits, Log, LogOptions, Memory, MemoryStore, Notice, Reconnect, Refused, Role, Server,
+    Session, SessionHandle, State, Store, SyncOptions, Unfit, Unreadable, Value,
 };
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -925,4 +925,138 @@ async fn many_refusals_are_told<C: Cell>() {
         assert!(some.len() >= usize::try_from(count.min(12)).unwrap(), "{count}: {}", some.len());
         assert!(!told(&server, refused).await.is_empty());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_tab_had_set_aside_is_taken_up_with_another() {
+    let store = Arc::new(MemoryStore::new());
+    // A browser gives each page that it loads a tab of its own.
+    for (version, tab, number) in [(1, "10:client:a", 100), (2, "10:client:b", 1)] {
+        VERSION.set(version);
+        let (server, client) = (open(&store).await, log(tab).await);
+        client.add(event(number)).await.unwrap();
+        let (near, far) = Memory::pair();
+        let options = SyncOptions::new().in_filter(async |_: Arc<Entry<Versioned>>, _| Ok(true));
+        let there = BaseSync::new(&server, Json, Role::Acceptor, far).options(options).start();
+        let here = BaseSync::new(&client, Json, Role::Opener, near).start();
+        here.wait_for(State::Synchronized).await.unwrap();
+        here.close().await.unwrap();
+        let _ = there.ended().await;
+    }
+    let server = open(&store).await;
+    assert_eq!(server.set_aside().await.unwrap(), []);
+    let mut numbers: Vec<_> = server
+        .entries_after(Added::ZERO, 9)
+        .await
+        .unwrap()
+        .iter()
+        .map(|entry| entry.event.0)
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 100]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_has_no_more_set_aside_with_many_clients_and_tabs_than_with_one() {
+    let server = open(&Arc::new(MemoryStore::new())).await;
+    for tab in 0..12 {
+        let client = log(&format!("66:evil{}:{tab}", tab % 2)).await;
+        client.add_batch((0..100).map(|n| event(100 + n))).await.unwrap();
+        let (near, far) = Memory::pair();
+        let _there = BaseSync::new(&server, Json, Role::Acceptor, far).start();
+        let here = BaseSync::new(&client, Json, Role::Opener, near).start();
+        here.wait_for(State::Synchronized).await.unwrap();
+    }
+    assert_eq!(server.set_aside().await.unwrap().len(), 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_list_of_what_is_held_back_ends_the_connection_and_loses_nothing() {
+    let store: Arc<dyn Store<Value>> = Arc::new(MemoryStore::new());
+    let server = log("server").await;
+    let client =
+        Log::open_with("10:client".parse().unwrap(), Arc::clone(&store), LogOptions::new())
+            .await
+            .unwrap();
+    let name = |n: u64| {
+        EventId::new(logux_sync::Timestamp::new(n + 1).unwrap(), "99:else".parse().unwrap())
+    };
+    let drafts = (0..10_050).map(|n| Draft::new(event(n)).id(name(n)));
+    client.add_batch(drafts).await.unwrap();
+    let (near, far) = Memory::pair();
+    let _there = BaseSync::new(&server, Json, Role::Acceptor, far).start();
+    let here = BaseSync::new(&client, Json, Role::Opener, near).start();
+    let ended = here.ended().await.unwrap_err();
+    let Error::Store(failed) = &*ended else { panic!("{ended}") };
+    let shown = std::error::Error::source(failed).unwrap().to_string();
+    assert!(shown.contains("refuses more than 10000 events"), "{shown}");
+    let held_back = client.held_back(server.node_id()).await.unwrap().len();
+    assert!((9_000..=10_000).contains(&held_back), "{held_back}");
+    let sent = client.cursors(server.node_id()).await.unwrap().sent.value();
+    assert_eq!(sent, held_back as u64, "the cursor passed what is not listed");
+    // Once the server takes them, all of them arrive.
+    let (near, far) = Memory::pair();
+    let options = SyncOptions::new().auth(async |_| Access::relay());
+    let _there = BaseSync::new(&server, Json, Role::Acceptor, far).options(options).start();
+    let here = BaseSync::new(&client, Json, Role::Opener, near).start();
+    here.offer_again().await;
+    here.wait_for(State::Synchronized).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(server.last_added().value(), 10_050);
+    assert!(client.held_back(server.node_id()).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_in_map_makes_is_measured_as_what_arrives() {
+    let (client, server) = (log("10:client").await, log("server").await);
+    let added = client.add_batch([event(1), event(2), event(3)]).await.unwrap();
+    let options = SyncOptions::new().in_map(async |mut entry: Entry<Value>, _| {
+        if entry.event["n"] == 2 {
+            entry.event["text"] = "x".repeat(300 << 10).into();
+        }
+        Ok(entry)
+    });
+    let (near, far) = Memory::pair();
+    let there = BaseSync::new(&server, Json, Role::Acceptor, far).options(options).start();
+    let mut notices = there.notices();
+    let here = BaseSync::new(&client, Json, Role::Opener, near).start();
+    here.wait_for(State::Synchronized).await.unwrap();
+    let entries = server.entries_after(Added::ZERO, 9).await.unwrap();
+    assert_eq!(entries.iter().map(|entry| &entry.event["n"]).collect::<Vec<_>>(), [1, 3]);
+    let held_back = client.held_back(server.node_id()).await.unwrap();
+    let [refused] = &held_back[..] else { panic!("{held_back:?}") };
+    assert_eq!(refused.id, added[1].meta.id);
+    assert!(refused.reason.contains("in_map"), "{}", refused.reason);
+    let Some(Notice::Refused(told)) = notices.next().await else { panic!("it is not told") };
+    assert_eq!(told[0].id, added[1].meta.id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_in_map_makes_unfit_of_an_event_that_was_set_aside_stays_there() {
+    let store = Arc::new(MemoryStore::new());
+    for version in [1, 2] {
+        VERSION.set(version);
+        let (server, client) = (open(&store).await, log("10:client").await);
+        if version == 1 {
+            client.add_batch([event(100), event(200)]).await.unwrap();
+        }
+        let (near, far) = Memory::pair();
+        let options = SyncOptions::new().in_map(async |mut entry: Entry<Versioned>, _| {
+            if entry.event.0 == 100 {
+                entry.meta.extra.insert("text".into(), "x".repeat(300 << 10).into());
+            }
+            Ok(entry)
+        });
+        let there = BaseSync::new(&server, Json, Role::Acceptor, far).options(options).start();
+        let here = BaseSync::new(&client, Json, Role::Opener, near).start();
+        here.wait_for(State::Synchronized).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        here.close().await.unwrap();
+        let _ = there.ended().await;
+    }
+    let server = open(&store).await;
+    let kept = server.set_aside().await.unwrap();
+    assert_eq!(kept.iter().map(|one| &one.event).collect::<Vec<_>>(), [&event(100)]);
+    let entries = server.entries_after(Added::ZERO, 9).await.unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.event.0).collect::<Vec<_>>(), [200]);
 }

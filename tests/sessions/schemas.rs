@@ -173,3 +173,22 @@ async fn filters_see_both_the_event_and_its_view<C: Cell>() {
         [json!({ "type": "add", "text": "public" }), json!({ "type": "star", "list": "mine" })];
     assert_eq!(kept, expected);
 }
+
+#[derive(Serialize, Deserialize, Clone, Debug)]
+struct Small {
+    small: f32,
+}
+
+#[test]
+fn what_came_equals_what_was_made_if_a_peer_reads_the_same() {
+    let made = Open::new(Small { small: 0.1 });
+    let came: Open<Small> = serde_json::from_str(&serde_json::to_string(&made).unwrap()).unwrap();
+    assert_eq!(made, came);
+    assert_eq!(came, made);
+    assert_ne!(made, Open::new(Small { small: 0.2 }));
+    assert_ne!(came, Open::new(Small { small: 0.2 }));
+    // What cannot be written equals nothing.
+    let never = || Open::new(std::collections::BTreeMap::from([(vec![1], 1)]));
+    assert!(serde_json::to_value(never()).is_err());
+    assert_ne!(never(), never());
+}

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Access, Added, BaseSync, ClientSync, Clock, Draft, EventId, Log, Login, MemoryStore, NodeId,
-    Notice, Reconnect, Role, Server, Session, SessionHandle, State, Store, SyncOptions, Timestamp,
-    Value,
+    Access, Added, BaseSync, ClientSync, Clock, Draft, EventId, Json, Log, Login, Memory,
+    MemoryStore, NodeId, Notice, Reconnect, Role, Server, Session, SessionHandle, State, Store,
+    SyncOptions, Timestamp, Value,
 };
 use serde_json::json;
 use tokio::time::timeout;
@@ -317,4 +317,51 @@ async fn a_draft_without_an_id_never_meets_an_event_that_is_there() {
     assert_eq!(ids.len(), 60);
     let expected = (0..20).chain(100..120).chain(200..220).collect();
     assert_eq!(numbers(&one).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_ran_ahead_of_the_clock_and_come_back_are_no_alarm() {
+    let (server, time) = (log("server").await, Arc::new(AtomicU64::new(NOW)));
+    let open = async || {
+        let time = Arc::clone(&time);
+        let clock = Clock::new(move || Timestamp::new(time.load(Ordering::Relaxed)).unwrap());
+        let store: Arc<dyn Store<Value>> = Arc::new(MemoryStore::new());
+        Log::open_with("10:phone".parse().unwrap(), store, clock).await.unwrap()
+    };
+    let twins = async |phone: &Log<Value>, later: Option<u64>| {
+        let (near, far) = Memory::pair();
+        let session = BaseSync::new(&server, Json, Role::Acceptor, far).start();
+        let client = BaseSync::new(phone, Json, Role::Opener, near).start();
+        client.wait_for(State::Synchronized).await.unwrap();
+        for n in later.into_iter().flat_map(|later| later..later + 3) {
+            let id = EventId::new(Timestamp::new(n).unwrap(), "10:phone".parse().unwrap());
+            server.add(Draft::new(event(n)).id(id)).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let mut notices = client.notices();
+        let mut twins = 0;
+        while let Ok(Some(notice)) = timeout(Duration::from_secs(1), notices.next()).await {
+            twins += usize::from(matches!(notice, Notice::Twin));
+        }
+        client.close().await.unwrap();
+        let _ = session.ended().await;
+        twins
+    };
+    let phone = open().await;
+    phone.add_batch((0..5_000).map(event)).await.unwrap();
+    assert_eq!(twins(&phone, None).await, 0);
+    // Its log is lost, and it starts again while its ids are ahead of the clock.
+    time.store(NOW + 1_000, Ordering::Relaxed);
+    let phone = open().await;
+    assert_eq!(twins(&phone, None).await, 0);
+    assert_eq!(phone.last_added().value(), 5_000);
+    // At the start, its clock stood at the beginning of time.
+    time.store(5, Ordering::Relaxed);
+    let phone = open().await;
+    time.store(NOW + 60_000, Ordering::Relaxed);
+    assert_eq!(twins(&phone, None).await, 0);
+    assert_eq!(phone.last_added().value(), 5_000);
+    // What was made since is another matter; it is told once for each connection.
+    assert_eq!(twins(&phone, Some(NOW + 90_000)).await, 1);
+    assert_eq!(twins(&phone, Some(NOW + 95_000)).await, 1);
 }

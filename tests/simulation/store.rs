@@ -8,8 +8,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use logux_sync::codecs::Counter;
 use logux_sync::{
-    Added, Created, Cursors, Entry, Epoch, EventId, MemoryStore, NodeId, Refused, SetAside, Store,
-    StoreError, Stored, Timestamp,
+    Added, Created, Cursors, Entry, Epoch, EventId, IfKnown, MemoryStore, NodeId, Refused,
+    SetAside, Store, StoreError, Stored, Timestamp,
 };
 
 use crate::event::Number;
@@ -148,6 +148,7 @@ impl Store<Number> for SlowStore {
         &self,
         mut entries: Vec<Entry<Number>>,
         received: Option<(&NodeId, Added)>,
+        if_known: IfKnown,
     ) -> Result<Stored<Number>, StoreError> {
         self.delay().await;
         let loses = self.broken == Some(Broken::LosesTheLast) && entries.len() > 3;
@@ -161,7 +162,7 @@ impl Store<Number> for SlowStore {
                 }
             }
         }
-        let mut stored = self.disk.memory.add(entries, received).await?;
+        let mut stored = self.disk.memory.add(entries, received, if_known).await?;
         if let Some((peer, up_to)) = received {
             if self.broken == Some(Broken::CursorsFall) {
                 let mut cursors = Store::<Number>::cursors(&self.disk.memory, peer).await?;

@@ -8,7 +8,7 @@ use logux_codecs::{Added, Event, EventId, NodeId, shown};
 
 use crate::apart::Refused;
 use crate::cursors::Cursors;
-use crate::entry::Incoming;
+use crate::entry::{Entry, Incoming};
 use crate::log::{Log, Received};
 use crate::store::StoreError;
 use crate::sync::callbacks::Inward;
@@ -33,9 +33,11 @@ pub(crate) struct Intake<'a, E> {
     peer: Option<Arc<Peer>>,
     /// Waits for the user's answer.
     unjudged: Vec<Incoming<E>>,
-    judging: Lane<Result<Vec<Incoming<E>>, Error>>,
+    judging: Lane<Result<Judged<E>, Error>>,
     /// Waits for the store.
     waiting: Vec<Incoming<E>>,
+    /// What the messages that wait had beside, and is refused.
+    refused: Vec<Refused>,
     /// Answers how many messages were stored, and what became of them.
     storing: Lane<Result<(usize, Received), StoreError>>,
     /// Of all that arrived since the last time that all was taken.
@@ -49,6 +51,13 @@ pub(crate) struct Intake<'a, E> {
     released: Vec<EventId>,
     /// Who the peer says that it is: the cursors are kept under this name.
     node_id: Option<NodeId>,
+}
+
+/// What the user said to what arrived.
+struct Judged<E> {
+    taken: Vec<Incoming<E>>,
+    /// What `in_map` made unfit.
+    refused: Vec<Refused>,
 }
 
 /// What to do with how far the peer has received this log.
@@ -68,6 +77,7 @@ impl<'a, E: Event> Intake<'a, E> {
             unjudged: Vec::new(),
             judging: Lane::default(),
             waiting: Vec::new(),
+            refused: Vec::new(),
             storing: Lane::default(),
             bytes: 0,
             judged_bytes: 0,
@@ -157,7 +167,9 @@ impl<'a, E: Event> Intake<'a, E> {
             }
             judged = self.judging.result() => {
                 self.judged_bytes = 0;
-                self.waiting.extend(judged?);
+                let Judged { taken, refused } = judged?;
+                self.waiting.extend(taken);
+                self.refused.extend(refused);
                 Ok(None)
             }
         }
@@ -175,19 +187,22 @@ impl<'a, E: Event> Intake<'a, E> {
     }
 
     /// Asks the user's filter and map about all that arrived.
-    fn judgement(&mut self) -> Option<BoxFuture<'static, Result<Vec<Incoming<E>>, Error>>> {
+    fn judgement(&mut self) -> Option<BoxFuture<'static, Result<Judged<E>, Error>>> {
         if self.unjudged.is_empty() {
             return None;
         }
         let (inward, peer) = (self.inward.clone(), Arc::clone(self.peer.as_ref()?));
         self.judged_bytes = std::mem::take(&mut self.bytes);
         let unjudged = std::mem::take(&mut self.unjudged);
+        let log = self.log.clone();
         let judgement = async move {
-            let mut judged = Vec::with_capacity(unjudged.len());
+            let (mut taken, mut refused) = (Vec::with_capacity(unjudged.len()), Vec::new());
             for received in unjudged {
-                judged.push(inward.apply(received, &peer).await?);
+                let mut received = inward.apply(received, &peer).await?;
+                refused.extend(take_out_unfit(&log, &inward, &mut received.entries));
+                taken.push(received);
             }
-            Ok(judged)
+            Ok(Judged { taken, refused })
         };
         Some(judgement.boxed())
     }
@@ -206,6 +221,7 @@ impl<'a, E: Event> Intake<'a, E> {
         let held_back = std::mem::take(&mut self.held_back);
         let released = std::mem::take(&mut self.released);
         let waiting = std::mem::take(&mut self.waiting);
+        let refused = std::mem::take(&mut self.refused);
         let count = waiting.len();
         let all = waiting.into_iter().reduce(|mut all, next| {
             all.entries.extend(next.entries);
@@ -215,10 +231,11 @@ impl<'a, E: Event> Intake<'a, E> {
         });
         let log = self.log.clone();
         let transaction = async move {
-            let received = match all {
+            let mut received = match all {
                 Some(all) => log.receive(all).await?,
                 None => Received::default(),
             };
+            received.refused.extend(refused);
             if let Some(peer) = notes {
                 if !held_back.is_empty() {
                     log.hold_back(&peer, held_back).await?;
@@ -238,8 +255,26 @@ impl<'a, E: Event> Intake<'a, E> {
     }
 }
 
+/// Takes out what no peer could be sent any more, after what `in_map` made of it.
+fn take_out_unfit<E: Event>(
+    log: &Log<E>,
+    inward: &Inward<E>,
+    entries: &mut Vec<Entry<E>>,
+) -> Vec<Refused> {
+    let mut refused = Vec::new();
+    if inward.map.is_some() {
+        entries.retain(|Entry { event, meta, .. }| {
+            let Err(unfit) = log.event_limits().check(event, &meta.extra) else { return true };
+            let reason = format!("what in_map made of it cannot be sent to every peer: {unfit}");
+            refused.push(Refused::new(meta.id.clone(), reason));
+            false
+        });
+    }
+    refused
+}
+
 /// Asks the user about what was set aside of a peer's and can be read now, and adds it. Answers those for
-/// which a callback failed: they stay set aside until the peer connects again.
+/// which a callback failed, or which `in_map` made unfit: they stay set aside until the peer connects again.
 pub(crate) async fn take_up<E: Event>(
     log: Log<E>,
     inward: Inward<E>,
@@ -252,9 +287,13 @@ pub(crate) async fn take_up<E: Event>(
         let incoming = Incoming { peer: peer.node_id.clone(), entries, set_aside, up_to };
         // The peer has its confirmation long since, so no failure may end the connection.
         match inward.apply(incoming, &peer).await {
-            Ok(incoming) => {
+            Ok(mut incoming) => {
+                let unfit = take_out_unfit(&log, &inward, &mut incoming.entries);
+                if unfit.is_empty() {
+                    judged.push(id);
+                }
                 passed.extend(incoming.entries);
-                judged.push(id);
+                failed.extend(unfit);
             }
             Err(error) => failed.push(Refused::new(id, shown(&with_causes(&error)))),
         }
