@@ -53,6 +53,7 @@ mod shown;
 #[cfg(feature = "json")]
 mod surrogates;
 mod wire;
+mod words;
 #[cfg(feature = "xml")]
 mod xml;
 

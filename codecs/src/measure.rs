@@ -17,6 +17,7 @@ use crate::precise::{self, Number};
 use crate::reserved::reserved;
 use crate::short::Short;
 use crate::shown::shown;
+use crate::words;
 
 /// What has been counted of an event so far.
 pub(crate) struct Measure {
@@ -35,6 +36,10 @@ pub(crate) struct Measure {
     /// All keys, each with the number of its object, where there is a second look for that.
     keys: Option<HashSet<(usize, String)>>,
 }
+
+/// The key `type`, as a word.
+const TYPE: u64 =
+    (b't' as u64) << 56 | (b'y' as u64) << 48 | (b'p' as u64) << 40 | (b'e' as u64) << 32;
 
 /// What a value is written as, as far as what lies around it has to know.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,6 +108,9 @@ impl Measure {
     #[inline]
     fn members(&mut self, extra: &Extra) -> Measured {
         self.count("{}".len())?;
+        if extra.is_empty() {
+            return Ok(());
+        }
         for (index, (key, value)) in extra.iter().enumerate() {
             self.count(usize::from(index > 0) + ":".len())?;
             self.field(key)?;
@@ -129,10 +137,8 @@ impl Measure {
         if text.len() > self.left {
             return self.count(text.len());
         }
-        let is_escaped = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
-        let escaped = text.bytes().fold(0, |count, byte| count + usize::from(is_escaped(&byte)));
         self.count(text.len())?;
-        if escaped == 0 { Ok(()) } else { self.escapes(text) }
+        if words::escapes_some(text) { self.escapes(text) } else { Ok(()) }
     }
 
     /// What the escapes of a text take beyond its own bytes.
@@ -256,15 +262,23 @@ impl Measure {
     /// A key of an object, with its quotes.
     #[inline]
     fn field(&mut self, key: &str) -> Measured {
-        self.is_type = self.depth == 1 && key == "type";
-        if let Some(key) = reserved(key) {
+        self.field_from(key, words::start(key))
+    }
+
+    /// The same; the first bytes of the key say already what most keys are not.
+    #[inline]
+    fn field_from(&mut self, key: &str, start: u64) -> Measured {
+        self.is_type = start == TYPE && key.len() == 4 && self.depth == 1;
+        if start >> 56 == u64::from(b'$')
+            && let Some(key) = reserved(key)
+        {
             return Err(Unfit::ReservedKey(key).into());
         }
         if self.limits.javascript && key == "__proto__" {
             return Err(Unfit::Prototype.into());
         }
-        self.count(2)?;
-        self.text(key)
+        self.count(2 + key.len())?;
+        if words::escapes_some_from(key, start) { self.escapes(key) } else { Ok(()) }
     }
 
     /// The value of the key that was measured last.
@@ -348,8 +362,10 @@ impl<'m> Serializer for &'m mut Measure {
 
     #[inline]
     fn serialize_str(self, text: &str) -> Measured<Written> {
-        self.count(2)?;
-        self.text(text)?;
+        self.count(2 + text.len())?;
+        if words::escapes_some(text) {
+            self.escapes(text)?;
+        }
         Ok(Written::Text)
     }
 
@@ -491,27 +507,21 @@ pub(crate) struct Parts<'m> {
     count: usize,
     /// The object's number: how many more there may be.
     object: usize,
-    /// How the first key begins, and how the last one does; of a struct, the second.
+    /// Of a map: how the first key begins, and how the last one does.
     first: Prefix,
     last: Prefix,
+    /// Of a struct: the first two names, and how they begin.
+    names: [(&'static str, u64); 2],
 }
 
-/// The first bytes of a key, in an order that is the keys' own, as far as they go.
-type Prefix = u128;
-
-#[inline]
-fn prefix(key: &str) -> Prefix {
-    let mut bytes = [0; size_of::<Prefix>()];
-    let length = key.len().min(bytes.len());
-    bytes[..length].copy_from_slice(&key.as_bytes()[..length]);
-    Prefix::from_be_bytes(bytes)
-}
+/// The first sixteen bytes of a key, in an order that is the keys' own, as far as they go.
+type Prefix = (u64, u64);
 
 impl<'m> Parts<'m> {
     #[inline]
     fn new(measure: &'m mut Measure, levels: usize) -> Self {
         let object = measure.objects_left;
-        Self { measure, levels, count: 0, object, first: 0, last: 0 }
+        Self { measure, levels, count: 0, object, first: (0, 0), last: (0, 0), names: [("", 0); 2] }
     }
 }
 
@@ -537,20 +547,22 @@ impl Parts<'_> {
             return precise::write_number(value, |text| self.measure.number_in(text));
         }
         self.comma(":".len())?;
-        self.look_at_field(prefix(key));
+        let start = words::start(key);
+        self.look_at_field(key, start);
         self.measure.distinct_key(self.object, key)?;
-        self.measure.field(key)?;
+        self.measure.field_from(key, start)?;
         self.measure.value(value)
     }
 
     /// The names of a struct are distinct, but for what serde puts before them: the tag of the enum
     /// around it, and that of an enum around that.
     #[inline]
-    fn look_at_field(&mut self, prefix: Prefix) {
+    fn look_at_field(&mut self, name: &'static str, start: u64) {
+        let is = |other: (&str, u64)| other.1 == start && other.0 == name;
         match self.count {
-            1 => (self.first, self.last) = (prefix, prefix),
-            _ if prefix == self.first || prefix == self.last => self.measure.is_unsure = true,
-            2 => self.last = prefix,
+            1 => self.names = [(name, start); 2],
+            _ if is(self.names[0]) || is(self.names[1]) => self.measure.is_unsure = true,
+            2 => self.names[1] = (name, start),
             _ => {}
         }
     }
@@ -558,16 +570,18 @@ impl Parts<'_> {
     /// A key of a map. Keys that ascend are distinct; what comes first may be a tag.
     #[inline]
     fn key(&mut self, key: &str) -> Measured {
-        let prefix = prefix(key);
-        match self.count {
-            1 => self.first = prefix,
-            count => {
-                self.measure.is_unsure |=
-                    prefix == self.first || (count > 2 && prefix <= self.last);
-                self.last = prefix;
-            }
+        let start = words::start(key);
+        let rest = key.as_bytes().get(8..).map_or(0, words::first_of);
+        let prefix = (start, rest);
+        if self.count == 1 {
+            self.first = prefix;
+        } else {
+            let ascends = self.count == 2 || prefix > self.last;
+            self.measure.is_unsure |= prefix == self.first || !ascends;
+            self.last = prefix;
         }
-        self.measure.distinct_key(self.object, key)
+        self.measure.distinct_key(self.object, key)?;
+        self.measure.field_from(key, start)
     }
 
     #[inline]
@@ -639,8 +653,7 @@ impl KeySink for Key<'_, '_> {
 
     #[inline]
     fn text(self, text: &str) -> Measured {
-        self.0.key(text)?;
-        self.0.measure.field(text)
+        self.0.key(text)
     }
 
     fn displayed<T: fmt::Display + ?Sized>(self, text: &T) -> Measured {

@@ -15,5 +15,8 @@ pub(crate) const RAW_VALUE: &str = "$serde_json::private::RawValue";
 /// The key, if it is one of these.
 #[inline]
 pub(crate) fn reserved(key: &str) -> Option<&'static str> {
+    if !key.starts_with('$') {
+        return None;
+    }
     [NUMBER, RAW_VALUE].into_iter().find(|name| *name == key)
 }

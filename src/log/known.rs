@@ -112,6 +112,16 @@ impl Known {
         state.suspected_up_to = state.suspected_up_to.max(up_to);
     }
 
+    /// Whether the peer has refused nothing of late, so that what it takes says nothing new.
+    pub(crate) fn is_calm(&self) -> bool {
+        let state = self.state();
+        state.suspected_up_to == Added::ZERO
+            && state.failing_since.is_none()
+            && state.accused_in_a_row == 0
+            && state.doubtful.is_empty()
+            && !self.0.withheld.offers_some()
+    }
+
     /// The peer has all up to here, or that is not for it.
     pub(crate) fn passed(&self, up_to: Added) {
         let mut state = self.state();

@@ -75,10 +75,13 @@ struct Last {
 #[derive(Debug)]
 struct Batch<E> {
     entries: Vec<Entry<E>>,
+    /// How many drafts the call has.
+    count: usize,
     /// For each entry: its place in the call, and whether its draft brought its id, which may be known.
+    /// Empty where no draft of the call brought one: then each entry is in its place.
     places: Vec<(usize, bool)>,
-    /// For each place of the call.
-    answers: Vec<Option<Arc<Entry<E>>>>,
+    /// What is known already, with its place in the call.
+    there: Vec<(usize, Arc<Entry<E>>)>,
     /// The places of drafts with an id that an earlier draft of the call brought, and its place.
     repeated: Vec<(usize, usize)>,
     /// How many ids are passed over next, if one is taken.
@@ -200,17 +203,18 @@ impl<E: Event> Log<E> {
         &self,
         events: impl IntoIterator<Item = D>,
     ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
+        let events = events.into_iter();
         let mut last = self.shared.last.lock().await;
         let now = self.now();
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(events.size_hint().0);
         // The ids that drafts brought, and the place of the first with each.
         let mut brought = HashMap::new();
         for event in events {
             let mut draft = event.into();
-            let place = batch.answers.len();
+            let place = batch.count;
             let checked = self.shared.event_limits.check(&draft.event, &draft.extra);
             checked.map_err(|reason| AddError::Unfit { place: place + 1, reason })?;
-            batch.answers.push(None);
+            batch.count += 1;
             let Some(id) = draft.id.take() else {
                 let id = self.next_id(&mut last, now)?;
                 batch.push(draft.into_entry(id, last.next_time(now)), place, false);
@@ -230,13 +234,12 @@ impl<E: Event> Log<E> {
         }
         for _ in 0..MAX_ATTEMPTS {
             if batch.entries.is_empty() {
-                return Ok(batch.answers()?);
+                return Ok(batch.answers(Vec::new())?);
             }
             let entries = std::mem::take(&mut batch.entries);
             let stored = self.store_all(&mut last, entries, None, IfKnown::AddNone).await?;
             if stored.known.is_empty() {
-                batch.added(stored.entries);
-                return Ok(batch.answers()?);
+                return Ok(batch.answers(stored.entries)?);
             }
             batch.entries = stored.known;
             self.pass_over_what_is_known(&mut last, &mut batch).await?;
@@ -250,14 +253,17 @@ impl<E: Event> Log<E> {
         last: &mut Last,
         batch: &mut Batch<E>,
     ) -> Result<(), StoreError> {
-        let entries = std::mem::take(&mut batch.entries);
-        let places = std::mem::take(&mut batch.places);
-        let before = entries.len();
-        for (entry, (place, is_brought)) in entries.into_iter().zip(places) {
-            if is_brought && let Some(there) = self.by_id(&entry.meta.id).await? {
-                batch.answers[place] = Some(there);
-            } else {
-                batch.push(entry, place, is_brought);
+        let before = batch.entries.len();
+        if !batch.places.is_empty() {
+            let entries = std::mem::take(&mut batch.entries);
+            let places = std::mem::take(&mut batch.places);
+            for (entry, (place, is_brought)) in entries.into_iter().zip(places) {
+                if is_brought && let Some(there) = self.by_id(&entry.meta.id).await? {
+                    batch.there.push((place, there));
+                } else {
+                    batch.entries.push(entry);
+                    batch.places.push((place, is_brought));
+                }
             }
         }
         if batch.entries.len() == before {
@@ -265,8 +271,8 @@ impl<E: Event> Log<E> {
             last.id = last.id.shifted(batch.step).unwrap_or(last.id);
             batch.step = batch.step.saturating_mul(2).saturating_add(1);
             let now = self.now();
-            for (entry, (_, is_brought)) in batch.entries.iter_mut().zip(&batch.places) {
-                if !is_brought {
+            for (index, entry) in batch.entries.iter_mut().enumerate() {
+                if !batch.places.get(index).is_some_and(|(_, is_brought)| *is_brought) {
                     entry.meta.id = self.next_id(last, now)?;
                 }
             }
@@ -547,37 +553,37 @@ impl<E: Event> Log<E> {
 }
 
 impl<E> Batch<E> {
+    fn new(count: usize) -> Self {
+        let (places, there, repeated) = (Vec::new(), Vec::new(), Vec::new());
+        Self { entries: Vec::with_capacity(count), count: 0, places, there, repeated, step: 0 }
+    }
+
     fn push(&mut self, entry: Entry<E>, place: usize, is_brought: bool) {
+        if is_brought || !self.places.is_empty() || place != self.entries.len() {
+            let before = self.places.len()..self.entries.len();
+            self.places.extend(before.map(|place| (place, false)));
+            self.places.push((place, is_brought));
+        }
         self.entries.push(entry);
-        self.places.push((place, is_brought));
     }
 
-    fn added(&mut self, entries: Vec<Option<Arc<Entry<E>>>>) {
-        for (entry, (place, _)) in entries.into_iter().zip(&self.places) {
-            self.answers[*place] = entry;
+    /// One entry for each draft, once these were added.
+    fn answers(self, added: Vec<Option<Arc<Entry<E>>>>) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
+        let mut answers = added;
+        if answers.len() != self.count || !self.places.is_empty() {
+            let added = std::mem::replace(&mut answers, vec![None; self.count]);
+            for ((place, _), entry) in self.places.into_iter().zip(added) {
+                answers[place] = entry;
+            }
+            for (place, entry) in self.there {
+                answers[place] = Some(entry);
+            }
+            for (place, first) in self.repeated {
+                answers[place] = answers[first].clone();
+            }
         }
-    }
-
-    /// One entry for each draft.
-    fn answers(mut self) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
-        for (place, first) in self.repeated {
-            let answer = self.answers[first].clone();
-            self.answers[place] = answer;
-        }
-        let all: Option<Vec<_>> = self.answers.into_iter().collect();
+        let all: Option<Vec<_>> = answers.into_iter().collect();
         all.ok_or_else(|| StoreError::new("the store neither added nor gave back an event"))
-    }
-}
-
-impl<E> Default for Batch<E> {
-    fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-            places: Vec::new(),
-            answers: Vec::new(),
-            repeated: Vec::new(),
-            step: 0,
-        }
     }
 }
 

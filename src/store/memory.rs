@@ -230,13 +230,15 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
         if_known: IfKnown,
     ) -> Result<Stored<E>, StoreError> {
         let mut state = self.state();
-        if if_known == IfKnown::AddNone && !state.ids.lacks(&entries) {
+        // One alone is added or not.
+        if if_known == IfKnown::AddNone && entries.len() > 1 && !state.ids.lacks(&entries) {
             let none = entries.iter().map(|_| None).collect();
             return Ok(Stored { entries: none, known: entries });
         }
         let mut known = Vec::new();
         let added = entries.into_iter().map(|entry| state.add(entry, &mut known)).collect();
-        if let Some((peer, received)) = received {
+        let is_refused = if_known == IfKnown::AddNone && !known.is_empty();
+        if let Some((peer, received)) = received.filter(|_| !is_refused) {
             let cursors = state.cursors.entry(peer.clone()).or_default();
             cursors.received = cursors.received.max(received);
         }

@@ -50,6 +50,11 @@ impl<T> Errands<T> {
         }
     }
 
+    /// Whether something is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.lane.is_free()
+    }
+
     /// The next result. Cancel-safe.
     pub(crate) async fn result(&mut self) -> T {
         let result = self.lane.result().await;

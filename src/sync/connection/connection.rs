@@ -78,6 +78,8 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     presence: Option<Presence>,
     /// What is known of the peer, once it is let in.
     known: Option<Known>,
+    /// When to offer what is held back and doubtful.
+    offer_at: Option<Instant>,
     closed_here: bool,
 }
 
@@ -116,6 +118,7 @@ where
             errands: Errands::default(),
             presence: None,
             known: None,
+            offer_at: None,
             closed_here: false,
         }
     }
@@ -264,12 +267,13 @@ where
                     Some(message) => Some(message),
                     None => return Ok(()),
                 },
-                answer = self.errands.result() => answer?,
+                answer = self.errands.result(), if self.errands.is_busy() => answer?,
                 stored = self.intake.next() => stored?,
                 sent = self.outgoing.next() => sent?,
                 end = end.beyond(self.rules.log_end()) => Some(Input::Grown(end)),
-                () = until(self.known.as_ref().and_then(Known::offer_at)) => {
+                () = until(self.offer_at), if self.offer_at.is_some() => {
                     let offers = self.known.as_ref().map(Known::offers);
+                    self.offer_at = self.known.as_ref().and_then(Known::offer_at);
                     self.try_again(offers.unwrap_or_default());
                     None
                 }
@@ -288,7 +292,7 @@ where
     /// The peer is done with a part of the log.
     fn confirmed(&mut self, covered: Covered) {
         self.outgoing.confirmed(&covered);
-        let Some(known) = &self.known else { return };
+        let Some(known) = self.known.as_ref().filter(|known| !known.is_calm()) else { return };
         known.passed(covered.up_to);
         let Covered { mut sent, withheld, .. } = covered;
         if !withheld.is_empty() {
@@ -335,6 +339,7 @@ where
         let presence = known.enter(self.rules.peer_epoch(), self.commands.alarm());
         let has_twin = presence.has_twin;
         self.presence = Some(presence);
+        self.offer_at = known.offer_at();
         self.known = Some(known.clone());
         let withheld = known.withheld().clone();
         if self.options.outward.filter.is_some() {
