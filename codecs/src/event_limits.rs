@@ -1,8 +1,12 @@
 //! What every peer can be sent: checked when an event enters a log, so that no event is found to be
 //! too large, too deep or unreadable when it is on its way to a peer.
 
-use serde::Serialize;
+use std::any::Any;
 
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::codec::Event;
 use crate::measure::Measure;
 use crate::message::Extra;
 
@@ -174,8 +178,25 @@ impl EventLimits {
     /// [`META`](Self::META). Allocates nothing for an event that fits, and stops at the limit of
     /// bytes: an event far above it costs no more than one that reaches it.
     pub fn check<E: Serialize + ?Sized>(&self, event: &E, extra: &Extra) -> Result<usize, Unfit> {
+        self.measured(extra, |measure| measure.event(event))
+    }
+
+    /// The same of an event in a log, which is looked through in less time where it is a [`Value`].
+    pub fn check_event<E: Event>(&self, event: &E, extra: &Extra) -> Result<usize, Unfit> {
+        match (event as &dyn Any).downcast_ref::<Value>() {
+            Some(value) => self.measured(extra, |measure| measure.value_event(value)),
+            None => self.check(event, extra),
+        }
+    }
+
+    #[inline]
+    fn measured(
+        &self,
+        extra: &Extra,
+        event: impl FnOnce(&mut Measure) -> Result<(), Unfit>,
+    ) -> Result<usize, Unfit> {
         let mut measure = Measure::new(*self);
-        measure.event(event)?;
+        event(&mut measure)?;
         measure.extra(extra)?;
         measure.skip(Self::META)?;
         Ok(measure.size())

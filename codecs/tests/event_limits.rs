@@ -570,3 +570,52 @@ fn a_frame_is_the_event_and_what_lies_around_it() {
     assert_eq!(limits.frame(9), 9 * limits.frame(1));
     assert_eq!(limits.bytes(usize::MAX).frame(3), usize::MAX);
 }
+
+/// One of many, with all that a limit is about.
+fn any_value(random: &mut fastrand::Rng, depth: usize) -> Value {
+    let text = |random: &mut fastrand::Rng| {
+        let texts =
+            ["", "type", "__proto__", "a\"b", "\u{1}", "é😀", "a longer text, of two words", "b"];
+        random.choice(texts).unwrap_or_default().to_owned()
+    };
+    match random.u8(..if depth == 0 { 6 } else { 9 }) {
+        0 => Value::Null,
+        1 => random.bool().into(),
+        2 => random.u64(..).into(),
+        3 => random.i64(-9..9).into(),
+        4 => random.choice([0.5, -0.0, 1e300]).into(),
+        5 => text(random).into(),
+        6 => (0..random.usize(..4)).map(|_| any_value(random, depth - 1)).collect(),
+        _ => {
+            let members = (0..random.usize(..5)).map(|_| {
+                let key = match random.u8(..20) {
+                    0 => "$serde_json::private::Number".to_owned(),
+                    _ => text(random),
+                };
+                (key, any_value(random, depth - 1))
+            });
+            Value::Object(members.collect())
+        }
+    }
+}
+
+#[test]
+fn a_value_is_measured_like_any_other_event() {
+    let (mut fit, mut unfit) = (0, 0);
+    for seed in 0..20_000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut limits =
+            EventLimits::default().depth(random.usize(1..5)).objects(random.usize(1..9));
+        limits.javascript = random.bool();
+        let limits = limits.bytes(EventLimits::META + random.usize(2..300));
+        let (event, extra) = (any_value(&mut random, 4), any_value(&mut random, 2));
+        let extra = match extra {
+            Value::Object(members) => members.into_iter().collect(),
+            _ => Extra::new(),
+        };
+        let as_any = limits.check(&event, &extra);
+        assert_eq!(limits.check_event(&event, &extra), as_any, "seed {seed}: {event}");
+        if as_any.is_ok() { fit += 1 } else { unfit += 1 }
+    }
+    assert!(fit > 1_000 && unfit > 1_000, "{fit} fit, {unfit} do not");
+}

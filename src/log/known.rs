@@ -9,6 +9,7 @@ use logux_codecs::{Added, EventId};
 use logux_transports::rt::Instant;
 
 use super::Withheld;
+use crate::apart::Refused;
 use crate::cursors::Epoch;
 
 /// Shared by all connections with the peer.
@@ -196,6 +197,13 @@ impl Known {
     pub(crate) fn settle(&self, id: &EventId) {
         self.0.withheld.withdraw(id);
         self.state().doubtful.remove(id);
+    }
+
+    /// The same of each of these.
+    pub(crate) fn settle_all(&self, events: &[Refused]) {
+        for Refused { id, .. } in events {
+            self.settle(id);
+        }
     }
 
     /// When to offer what is held back and doubtful, if nothing else happens.

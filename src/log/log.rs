@@ -212,7 +212,7 @@ impl<E: Event> Log<E> {
         for event in events {
             let mut draft = event.into();
             let place = batch.count;
-            let checked = self.shared.event_limits.check(&draft.event, &draft.extra);
+            let checked = self.shared.event_limits.check_event(&draft.event, &draft.extra);
             checked.map_err(|reason| AddError::Unfit { place: place + 1, reason })?;
             batch.count += 1;
             let Some(id) = draft.id.take() else {
@@ -500,7 +500,7 @@ impl<E: Event> Log<E> {
     ) -> (Vec<EventId>, Vec<Entry<E>>) {
         let read = |SetAside { event, meta, .. }: SetAside| {
             let event = E::deserialize(&event).ok()?;
-            self.shared.event_limits.check(&event, &meta.extra).ok()?;
+            self.shared.event_limits.check_event(&event, &meta.extra).ok()?;
             Some((meta.id.clone(), Entry::new(event, meta)))
         };
         events.into_iter().filter(is_wanted).filter_map(read).unzip()
@@ -579,7 +579,8 @@ impl<E> Batch<E> {
                 answers[place] = Some(entry);
             }
             for (place, first) in self.repeated {
-                answers[place] = answers[first].clone();
+                let answer = answers[first].clone();
+                answers[place] = answer;
             }
         }
         let all: Option<Vec<_>> = answers.into_iter().collect();

@@ -84,20 +84,19 @@ impl<E: Event, C: Codec> Batcher<E, C> {
             entries.iter().map(|entry| (entry.meta.added, entry.meta.id.clone())).collect();
         let answers = self.outward.apply(entries, &self.peer).await?;
         for ((added, id), answer) in places.into_iter().zip(answers) {
-            match answer {
-                Some(entry) => match self.check_map(&entry) {
-                    Ok(()) => visible.push(Visible { added, id, entry }),
-                    Err(unfit) => {
-                        withheld.push(added);
-                        unsendable.push((added, Refused::new(id, unfit.to_string())));
-                    }
-                },
-                None => {
-                    // An offer is over where the filter says no.
-                    if self.withheld.is_offered(added) {
-                        self.withheld.withdraw(&id);
-                    }
+            let Some(entry) = answer else {
+                // An offer is over where the filter says no.
+                if self.withheld.is_offered(added) {
+                    self.withheld.withdraw(&id);
+                }
+                withheld.push(added);
+                continue;
+            };
+            match self.check_map(&entry) {
+                Ok(()) => visible.push(Visible { added, id, entry }),
+                Err(unfit) => {
                     withheld.push(added);
+                    unsendable.push((added, Refused::new(id, unfit.to_string())));
                 }
             }
         }
@@ -161,7 +160,7 @@ impl<E: Event, C: Codec> Batcher<E, C> {
     /// Whether an event can still be sent to every peer, after what the user made of it.
     fn check_map(&self, entry: &Entry<E>) -> Result<(), Unfit> {
         if self.outward.map.is_some() {
-            self.log.event_limits().check(&entry.event, &entry.meta.extra)?;
+            self.log.event_limits().check_event(&entry.event, &entry.meta.extra)?;
         }
         Ok(())
     }
@@ -188,14 +187,13 @@ impl<E: Event, C: Codec> Batcher<E, C> {
     /// Answers where the event is.
     async fn offer(&self, id: EventId) -> Result<Option<Added>, Error> {
         let added = self.log.by_id(&id).await?.map(|entry| entry.meta.added);
-        match added {
-            Some(added) => self.withheld.offer(added, id),
+        if let Some(added) = added {
+            self.withheld.offer(added, id);
+        } else {
             // It is not in the log any more.
-            None => {
-                let peer = &self.peer.node_id;
-                self.log.known(peer).settle(&id);
-                self.log.release(peer, &[id]).await?;
-            }
+            let peer = &self.peer.node_id;
+            self.log.known(peer).settle(&id);
+            self.log.release(peer, &[id]).await?;
         }
         Ok(added)
     }

@@ -225,9 +225,9 @@ where
                         Output::HoldBack(events) => {
                             self.outgoing.hold_back(&events);
                             // It is named, so there is no doubt.
-                            self.known.iter().for_each(|known| {
-                                events.iter().for_each(|one| known.settle(&one.id));
-                            });
+                            if let Some(known) = &self.known {
+                                known.settle_all(&events);
+                            }
                             self.intake.hold_back(events);
                         }
                         Output::Confirmed(covered) => self.confirmed(covered),

@@ -264,7 +264,9 @@ fn take_out_unfit<E: Event>(
     let mut refused = Vec::new();
     if inward.map.is_some() {
         entries.retain(|Entry { event, meta, .. }| {
-            let Err(unfit) = log.event_limits().check(event, &meta.extra) else { return true };
+            let Err(unfit) = log.event_limits().check_event(event, &meta.extra) else {
+                return true;
+            };
             let reason = format!("what in_map made of it cannot be sent to every peer: {unfit}");
             refused.push(Refused::new(meta.id.clone(), reason));
             false

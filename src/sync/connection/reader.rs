@@ -116,8 +116,10 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
         if let Message::Sync(sync) = &mut message {
             for (arrival, meta) in &mut sync.entries {
                 let checked = match &*arrival {
-                    Arrival::Event(event) => self.event_limits.check(event, &meta.extra),
-                    Arrival::Unread(unread) => self.event_limits.check(&unread.event, &meta.extra),
+                    Arrival::Event(event) => self.event_limits.check_event(event, &meta.extra),
+                    Arrival::Unread(unread) => {
+                        self.event_limits.check_event(&unread.event, &meta.extra)
+                    }
                     Arrival::Unfit(_) => continue,
                 };
                 if let Err(unfit) = checked {

@@ -30,6 +30,7 @@ const EARLY_MESSAGES: usize = 16;
 /// ```
 ///
 /// Outputs wait in a queue, so one that is fetched late is late and nothing worse.
+#[expect(clippy::struct_excessive_bools, reason = "each is about something else")]
 #[derive(Debug)]
 pub(crate) struct Rules<E> {
     pub(super) config: Config,
