@@ -438,7 +438,9 @@ impl<E: Event> Log<E> {
     /// the peer has them not. At most 10,000: a peer that refuses more ends the connection, and what is not
     /// listed is sent again in the next.
     ///
-    /// [`SessionHandle::offer_again`](crate::SessionHandle::offer_again) sends them again.
+    /// [`SessionHandle::offer_again`](crate::SessionHandle::offer_again) sends them again. What is
+    /// [doubtful](Refused::is_doubtful) is offered by itself, once the peer has taken something else, or
+    /// after a minute, and then less and less often, at least each ten minutes.
     pub async fn held_back(&self, peer: &NodeId) -> Result<Vec<Refused>, StoreError> {
         self.shared.store.held_back(peer).await
     }
