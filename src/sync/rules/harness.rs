@@ -43,6 +43,8 @@ pub(crate) struct Node {
     pub(crate) refuses: bool,
     /// Whose events are taken from peers.
     pub(crate) authors: Authors,
+    /// Up to here one event is sent at a time.
+    pub(crate) suspected_up_to: Added,
     /// What peers did not take.
     pub(crate) held_back: Vec<Refused>,
     /// What cannot be read.
@@ -62,6 +64,7 @@ impl Node {
             withheld: BTreeSet::new(),
             refuses: false,
             authors: Authors::Any,
+            suspected_up_to: Added::ZERO,
             held_back: Vec::new(),
             set_aside: Vec::new(),
         }
@@ -297,7 +300,7 @@ impl Side {
                     let admitted = Admitted {
                         cursors,
                         authors: node.authors,
-                        suspected_up_to: Added::ZERO,
+                        suspected_up_to: node.suspected_up_to,
                         held_back: HashSet::new(),
                     };
                     let checked = refusal.map_or(Ok(Box::new(admitted)), Err);
@@ -324,7 +327,7 @@ impl Side {
                     let before = first.map(|first| Added::ZERO.plus(first.value() - 1));
                     self.answers.push_back(Answer::Now(Input::FirstWithheld {
                         after: before,
-                        suspected_up_to: Added::ZERO,
+                        suspected_up_to: node.suspected_up_to,
                     }));
                 }
                 Output::HoldBack(events) => node.held_back.extend(events),

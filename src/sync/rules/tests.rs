@@ -60,10 +60,17 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let nodes = [Node::new("10:client", 1), Node::new("server", 100)];
+        let mut nodes = [Node::new("10:client", 1), Node::new("server", 100)];
+        let mut random = Rng::with_seed(seed);
+        for node in &mut nodes {
+            // The peer has refused something before.
+            if random.u8(..4) == 0 {
+                node.suspected_up_to = Added::ZERO.plus(random.u64(..12));
+            }
+        }
         Self {
             clock: Clock::default(),
-            random: Rng::with_seed(seed),
+            random,
             nodes,
             went_wrong: false,
             is_lost: false,
