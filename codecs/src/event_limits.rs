@@ -85,8 +85,8 @@ pub enum Unfit {
     #[error("a key of a map is not a text: make the keys texts")]
     Key,
     /// An object has the key more than once, which no reader takes: a map that serde flattens into
-    /// its struct, or puts behind a `tag`, has the name of another field. Of a
-    /// [`Serialize`] written by hand, a key that is repeated in a struct may not be found.
+    /// its struct, or puts behind a `tag`, has the name of another field. Behind three tags of enums within
+    /// each other, and in a struct whose [`Serialize`] is written by hand, it may not be found.
     #[error("an object has the key {0:?} more than once: rename one of them")]
     DuplicateKey(String),
     /// A key is one that `serde_json` keeps for itself: an object of that key, or a type of its own

@@ -1,7 +1,8 @@
 //! What a log knows of one peer for as long as the process runs, whatever becomes of its connections.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ struct Inner {
     /// some are listed.
     listed: tokio::sync::Mutex<Option<usize>>,
     state: Mutex<State>,
+    /// Whether something was ever doubtful: what is asked most often is then not locked.
+    has_doubts: AtomicBool,
 }
 
 #[derive(Default)]
@@ -34,10 +37,12 @@ struct State {
     /// How many events were held back since the peer took one.
     accused_in_a_row: u32,
     /// What is held back though it may not be to blame: a peer may fail for a while whatever it is sent.
-    /// So it is offered again once the peer has taken something else; what is refused even then is to blame.
+    /// So it is offered again once the peer has taken something else. What is refused even then is to blame,
+    /// unless the peer may take it at another time: then it is offered now and then.
     doubtful: HashMap<EventId, Doubt>,
-    /// When to offer that again if nothing else happens, and how often that was done.
+    /// See [`Known::offer_at`].
     offer_at: Option<Instant>,
+    /// How often that was done since the peer took something.
     offers: u32,
     /// The connections that are let in.
     present: Vec<Present>,
@@ -56,15 +61,17 @@ const MAX_IN_A_ROW: u32 = 32;
 /// What is held back and not proven to be to blame is offered after so long if there is nothing else to
 /// send; then after twice as long, and so on.
 const FIRST_OFFER: Duration = Duration::from_secs(60);
-const LAST_OFFER: Duration = Duration::from_secs(600);
+const LAST_OFFER: Duration = Duration::from_secs(60 * 60);
 
 /// What speaks against an event that may not be to blame.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Doubt {
     /// The peer has taken something since, and this was offered again.
     is_tried: bool,
-    /// So often was it refused right after something else was taken.
-    proofs: u8,
+    /// It was refused right after something else was taken.
+    is_proven: bool,
+    /// How often it was refused.
+    refusals: u32,
 }
 
 /// What becomes of an event that was refused alone.
@@ -126,7 +133,8 @@ impl Known {
     /// The peer has all up to here, or that is not for it.
     pub(crate) fn passed(&self, up_to: Added) {
         let mut state = self.state();
-        if state.suspected_up_to <= up_to {
+        // What is offered lies before, and is sent alone, too.
+        if state.suspected_up_to <= up_to && !self.0.withheld.offers_some() {
             state.suspected_up_to = Added::ZERO;
         }
     }
@@ -150,7 +158,8 @@ impl Known {
             self.0.withheld.take_offer(*added) || was_doubtful
         });
         let released = released.map(|(_, id)| id).collect();
-        let untried = state.doubtful.iter_mut().filter(|(_, doubt)| !doubt.is_tried);
+        let is_untried = |doubt: &Doubt| !doubt.is_tried && !doubt.is_proven;
+        let untried = state.doubtful.iter_mut().filter(|(_, doubt)| is_untried(doubt));
         let untried = untried.map(|(id, doubt)| {
             doubt.is_tried = true;
             id.clone()
@@ -173,12 +182,18 @@ impl Known {
         let mut state = self.state();
         state.accused_in_a_row += 1;
         let leads_somewhere = state.accused_in_a_row <= MAX_IN_A_ROW;
-        let Doubt { is_tried, mut proofs } = state.doubtful.remove(id).unwrap_or_default();
-        proofs += u8::from(is_tried && took_some);
-        // What may pass may fail just then, but hardly twice.
-        let is_doubtful = proofs < if may_pass { 2 } else { 1 };
+        let mut doubt = state.doubtful.remove(id).unwrap_or_default();
+        doubt.is_proven |= doubt.is_tried && took_some;
+        let is_doubtful = may_pass || !doubt.is_proven;
+        // Of the others, this connection will not show whether they are to blame.
+        self.0.withheld.withdraw_if(|other| state.doubtful.contains_key(other));
+        for doubt in state.doubtful.values_mut() {
+            doubt.is_tried = false;
+        }
         if is_doubtful {
-            state.doubt(id.clone(), proofs);
+            self.0.has_doubts.store(true, Ordering::Relaxed);
+            doubt.refusals = doubt.refusals.saturating_add(1);
+            state.doubt(id.clone(), doubt);
         }
         Verdict { is_doubtful, leads_somewhere }
     }
@@ -188,7 +203,8 @@ impl Known {
         let mut state = self.state();
         for id in ids {
             if !state.doubtful.contains_key(&id) {
-                state.doubt(id, 0);
+                self.0.has_doubts.store(true, Ordering::Relaxed);
+                state.doubt(id, Doubt::default());
             }
         }
     }
@@ -201,23 +217,33 @@ impl Known {
 
     /// The same of each of these.
     pub(crate) fn settle_all(&self, events: &[Refused]) {
-        for Refused { id, .. } in events {
-            self.settle(id);
-        }
+        let ids: HashSet<&EventId> = events.iter().map(|one| &one.id).collect();
+        self.0.withheld.withdraw_if(|id| ids.contains(id));
+        let mut state = self.state();
+        state.doubtful.retain(|id, _| !ids.contains(id));
     }
 
     /// When to offer what is held back and doubtful, if nothing else happens.
     pub(crate) fn offer_at(&self) -> Option<Instant> {
+        if !self.0.has_doubts.load(Ordering::Relaxed) {
+            return None;
+        }
         let state = self.state();
         state.offer_at.filter(|_| !state.doubtful.is_empty())
     }
 
-    /// All that is held back and doubtful, now that it is time to offer it.
+    /// What of that is offered now that it is time: what was refused least often. Nothing, if another
+    /// connection was first.
     pub(crate) fn offers(&self) -> Vec<EventId> {
         let mut state = self.state();
+        if state.offer_at.is_none_or(|time| time > Instant::now()) {
+            return Vec::new();
+        }
         state.offers = state.offers.saturating_add(1);
         state.wait();
-        state.doubtful.keys().cloned().collect()
+        let least = state.doubtful.values().map(|doubt| doubt.refusals).min();
+        let offered = state.doubtful.iter().filter(|(_, doubt)| Some(doubt.refusals) == least);
+        offered.map(|(id, _)| id.clone()).collect()
     }
 
     /// A connection is let in, with this log of the peer's, as far as it has said. Two logs of one name
@@ -254,14 +280,16 @@ impl Known {
 }
 
 impl State {
-    fn doubt(&mut self, id: EventId, proofs: u8) {
-        self.doubtful.insert(id, Doubt { is_tried: false, proofs });
+    fn doubt(&mut self, id: EventId, doubt: Doubt) {
+        self.doubtful.insert(id, Doubt { is_tried: false, ..doubt });
         self.wait();
     }
 
     /// Until the next offer, which comes whatever becomes of the connection that made the last one.
     fn wait(&mut self) {
-        let delay = FIRST_OFFER.saturating_mul(2_u32.saturating_pow(self.offers.min(16)));
+        let least = self.doubtful.values().map(|doubt| doubt.refusals).min().unwrap_or_default();
+        let often = self.offers.max(least.saturating_sub(1)).min(16);
+        let delay = FIRST_OFFER.saturating_mul(2_u32.saturating_pow(often));
         self.offer_at = Instant::now().checked_add(delay.min(LAST_OFFER));
     }
 }

@@ -440,7 +440,7 @@ impl<E: Event> Log<E> {
     ///
     /// [`SessionHandle::offer_again`](crate::SessionHandle::offer_again) sends them again. What is
     /// [doubtful](Refused::is_doubtful) is offered by itself, once the peer has taken something else, or
-    /// after a minute, and then less and less often, at least each ten minutes.
+    /// after a minute, and then less and less often, at least each hour.
     pub async fn held_back(&self, peer: &NodeId) -> Result<Vec<Refused>, StoreError> {
         self.shared.store.held_back(peer).await
     }
@@ -450,24 +450,23 @@ impl<E: Event> Log<E> {
     pub(crate) async fn hold_back(
         &self,
         peer: &NodeId,
-        mut events: Vec<Refused>,
+        events: Vec<Refused>,
     ) -> Result<(), HoldBackError> {
         let known = self.known(peer);
         let mut listed = known.listed().lock().await;
         let count = match *listed {
-            Some(count) if count + events.len() <= MAX_HELD_BACK => count,
+            Some(count) if count + events.len() <= MAX_HELD_BACK => count + events.len(),
             // Counted for the first time, or anew: some may have been listed twice, or taken since.
             _ => {
                 let there = self.held_back(peer).await?;
                 let ids: HashSet<_> = there.iter().map(|event| &event.id).collect();
-                events.retain(|event| !ids.contains(&event.id));
-                there.len()
+                there.len() + events.iter().filter(|event| !ids.contains(&event.id)).count()
             }
         };
-        if count + events.len() > MAX_HELD_BACK {
+        if count > MAX_HELD_BACK {
             return Err(HoldBackError::Full);
         }
-        *listed = Some(count + events.len());
+        *listed = Some(count);
         Ok(self.shared.store.hold_back(peer, events).await?)
     }
 

@@ -89,7 +89,12 @@ impl Withheld {
 
     /// The offer of this one is over: the peer did not take it, or it is not for the peer.
     pub(crate) fn withdraw(&self, id: &EventId) {
-        self.positions().offered.retain(|_, offered| offered != id);
+        self.withdraw_if(|offered| offered == id);
+    }
+
+    /// The same of all these.
+    pub(crate) fn withdraw_if(&self, is_over: impl Fn(&EventId) -> bool) {
+        self.positions().offered.retain(|_, offered| !is_over(offered));
     }
 
     /// Wants all looked at again.
@@ -129,13 +134,13 @@ impl Withheld {
         Some(Added::ZERO.plus((next - 1).max(after)))
     }
 
-    /// Whether a second look is about the event at this position.
-    pub(crate) fn is_looked_at_again(&self, added: Added) -> bool {
+    /// Whether a second look, at all or at what is offered only, is about the event at this position.
+    pub(crate) fn is_looked_at_again(&self, added: Added, looks_at_all: bool) -> bool {
         let positions = self.positions();
         let added = added.value();
         let range = positions.ranges.get(positions.place(added));
         let is_withheld = range.is_some_and(|range| range.contains(&added));
-        positions.reevaluating && is_withheld || positions.offered.contains_key(&added)
+        looks_at_all && is_withheld || positions.offered.contains_key(&added)
     }
 
     /// No method panics half-way, so a poisoned lock still guards whole positions.

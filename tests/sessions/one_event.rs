@@ -4,7 +4,7 @@
 use std::cell::Cell as Switch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -33,6 +33,9 @@ on_every_codec! {
     the_reason_of_a_refusal_is_short,
     what_was_set_aside_and_fails_in_a_filter_ends_no_connection,
     many_events_that_a_peer_refuses_cost_no_hours,
+    doubts_about_many_events_end,
+    what_a_peer_takes_now_and_then_all_arrives_in_the_end,
+    that_an_event_is_to_blame_is_known_to_the_next_process,
     offers_and_second_looks_go_together,
     what_is_offered_is_sent_and_nothing_else,
     many_refusals_are_told,
@@ -815,6 +818,79 @@ async fn many_events_that_a_peer_refuses_cost_no_hours<C: Cell>() {
     }
     client.close().await.unwrap();
     server.abort();
+}
+
+async fn doubts_about_many_events_end<C: Cell>() {
+    let log = log("10:client").await;
+    log.add_batch((0..20).map(event)).await.unwrap();
+    let (transport, listener) = C::listen();
+    let refuses = |numbers: &[u64]| numbers.iter().any(|n| *n < 20);
+    let server = tokio::spawn(picky::<C>(listener, refuses, usize::MAX));
+    let client = ClientSync::new(&log, C::CODEC, Reconnect::new(transport).seed(1)).start();
+    for n in 20..60 {
+        sleep(Duration::from_secs(600)).await;
+        log.add(event(n)).await.unwrap();
+    }
+    let held_back = log.held_back(&"server".parse().unwrap()).await.unwrap();
+    assert_eq!(held_back.len(), 20);
+    assert!(held_back.iter().all(|one| !one.is_doubtful), "{held_back:?}");
+    let connections = client.diagnostics().connections;
+    assert!(connections < 150, "{connections}");
+    client.close().await.unwrap();
+    server.abort();
+}
+
+/// A database that answers one question a second, for five minutes.
+async fn what_a_peer_takes_now_and_then_all_arrives_in_the_end<C: Cell>() {
+    let (client_log, server_log) = (log("10:client").await, log("server").await);
+    client_log.add_batch((0..100).map(event)).await.unwrap();
+    let (transport, listener) = C::listen();
+    let start = tokio::time::Instant::now();
+    let last = Arc::new(AtomicU64::new(0));
+    let options = SyncOptions::new().in_filter(move |_, _| {
+        let second = start.elapsed().as_secs();
+        let is_busy = last.swap(second, Ordering::Relaxed) == second && second < 300;
+        async move { if is_busy { Err("too many questions".into()) } else { Ok(true) } }
+    });
+    let _server = Server::new(&server_log, C::CODEC, listener).options(options).start();
+    let transport = Reconnect::new(transport).seed(1);
+    let client = ClientSync::new(&client_log, C::CODEC, transport).start();
+    for n in 100..120 {
+        sleep(Duration::from_secs(600)).await;
+        client_log.add(event(n)).await.unwrap();
+    }
+    sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(client_log.held_back(server_log.node_id()).await.unwrap(), []);
+    let mut numbers = numbers(&server_log).await;
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..120).collect::<Vec<_>>());
+    assert!(client.diagnostics().connections < 300, "{}", client.diagnostics().connections);
+}
+
+async fn that_an_event_is_to_blame_is_known_to_the_next_process<C: Cell>() {
+    let store: Arc<dyn Store<Value>> = Arc::new(MemoryStore::new());
+    let server_id = "server".parse().unwrap();
+    for process in 0..3 {
+        let options = LogOptions::new();
+        let log = Log::open_with("10:client".parse().unwrap(), Arc::clone(&store), options);
+        let log = log.await.unwrap();
+        // In the first process, nothing else is there to be taken.
+        let number = if process == 0 { 13 } else { 20 + process };
+        log.add(event(number)).await.unwrap();
+        let (transport, listener) = C::listen();
+        let refuses = |numbers: &[u64]| numbers.contains(&13);
+        let server = tokio::spawn(picky::<C>(listener, refuses, usize::MAX));
+        let client = ClientSync::new(&log, C::CODEC, quick(transport)).start();
+        sleep(Duration::from_secs(30)).await;
+        let held_back = log.held_back(&server_id).await.unwrap();
+        assert_eq!(held_back.len(), 1);
+        assert_eq!(held_back[0].is_doubtful, process == 0, "process {process}");
+        let connections = client.diagnostics().connections;
+        assert!(process < 2 || connections == 1, "process {process}: {connections}");
+        client.close().await.unwrap();
+        server.abort();
+        let _ = server.await;
+    }
 }
 
 /// Six events, of which every other is another client's.

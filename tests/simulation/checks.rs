@@ -342,6 +342,12 @@ impl Checks {
     /// Nothing is held back from an honest node but what it may refuse; or while there are outages, after
     /// which it is offered again.
     pub(crate) fn only_what_a_rule_refuses_is_held_back(&mut self) {
+        for what in self.wrongly_held_back() {
+            self.violate(what);
+        }
+    }
+
+    pub(crate) fn wrongly_held_back(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         for (node, store) in &self.stores {
             let mirror = store.mirror.lock().unwrap();
@@ -357,9 +363,7 @@ impl Checks {
                 }
             }
         }
-        for what in wrong {
-            self.violate(what);
-        }
+        wrong
     }
 
     /// Only events of the hostile peer are set aside, and no more of them than one peer may have.

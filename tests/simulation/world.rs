@@ -121,7 +121,8 @@ pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
     if let Some(outage) = &features.outage {
         outage.store(false, Ordering::Relaxed);
     }
-    let settled = timeout(Duration::from_secs(60 * 60), async {
+    // What was refused in an outage is offered again within an hour.
+    let settled = timeout(Duration::from_secs(3 * 60 * 60), async {
         for half_seconds in 0.. {
             if are_settled(&nodes, &checks) {
                 break;
@@ -255,7 +256,10 @@ fn are_settled(nodes: &[Node], checks: &Mutex<Checks>) -> bool {
         let client = node.running.as_ref().and_then(|running| running.client.as_ref());
         client.is_none_or(|session| session.state() == State::Synchronized)
     };
-    nodes.iter().all(is_synchronized) && checks.lock().unwrap().are_in_step()
+    let checks = checks.lock().unwrap();
+    nodes.iter().all(is_synchronized)
+        && checks.are_in_step()
+        && checks.wrongly_held_back().is_empty()
 }
 
 /// All logs have one order of creation. With fixed times each has its own.

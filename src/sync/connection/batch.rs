@@ -67,7 +67,7 @@ impl<E: Event, C: Codec> Batcher<E, C> {
     ) -> Result<Batch, Error> {
         let limit = if wanted.one_only { 1 } else { limits.batch.min(limits.fits).max(1) };
         let after = self.skip(wanted);
-        let is_offer = wanted.after < wanted.reevaluate_up_to && !self.withheld.is_reevaluating();
+        let looked_at_all = self.withheld.is_reevaluating();
         let entries = self.log.entries_after(after, limit).await?;
         let end = match entries.last() {
             Some(last) if entries.len() == limit => last.meta.added,
@@ -75,10 +75,13 @@ impl<E: Event, C: Codec> Batcher<E, C> {
             Some(last) => last.meta.added.max(wanted.up_to),
             None => wanted.up_to,
         };
+        // Another connection may have begun or ended that meanwhile; then nothing is clear.
+        let looks_at_all = self.withheld.is_reevaluating();
+        let is_offer = wanted.after < wanted.reevaluate_up_to && !(looked_at_all && looks_at_all);
         let mut entries = entries;
         let (mut visible, mut withheld) = (Vec::new(), Vec::new());
         let mut unsendable = Vec::new();
-        entries.retain(|entry| self.is_for_peer(entry, wanted));
+        entries.retain(|entry| self.is_for_peer(entry, wanted, looks_at_all));
         self.keep_what_is_held_back(&mut entries, &mut withheld);
         let places: Vec<_> =
             entries.iter().map(|entry| (entry.meta.added, entry.meta.id.clone())).collect();
@@ -200,11 +203,8 @@ impl<E: Event, C: Codec> Batcher<E, C> {
 
     /// The peer did not take these: they are not sent to it again, unless they are offered.
     pub(crate) fn hold_back(&self, events: &[Refused]) {
-        let mut held_back = self.held_back();
-        for Refused { id, .. } in events {
-            self.withheld.withdraw(id);
-            held_back.insert(id.clone());
-        }
+        // Their offers are over: see `Known::settle_all`.
+        self.held_back().extend(events.iter().map(|refused| refused.id.clone()));
     }
 
     /// The peer took these after all.
@@ -232,12 +232,12 @@ impl<E: Event, C: Codec> Batcher<E, C> {
 
     /// What came from the peer is there already; so is, where this looks a second time, all that it does
     /// not look at.
-    fn is_for_peer(&self, entry: &Entry<E>, wanted: Wanted) -> bool {
+    fn is_for_peer(&self, entry: &Entry<E>, wanted: Wanted, looks_at_all: bool) -> bool {
         let added = entry.meta.added;
         let returned =
             entry.meta.source.as_ref() == Some(&self.relative.peer) && added > wanted.return_up_to;
-        let delivered =
-            added <= wanted.reevaluate_up_to && !self.withheld.is_looked_at_again(added);
+        let delivered = added <= wanted.reevaluate_up_to
+            && !self.withheld.is_looked_at_again(added, looks_at_all);
         !returned && !delivered
     }
 

@@ -78,8 +78,8 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     presence: Option<Presence>,
     /// What is known of the peer, once it is let in.
     known: Option<Known>,
-    /// When to offer what is held back and doubtful.
-    offer_at: Option<Instant>,
+    /// The second look is at all that is withheld, not only at what is offered.
+    looks_at_all: bool,
     closed_here: bool,
 }
 
@@ -118,7 +118,7 @@ where
             errands: Errands::default(),
             presence: None,
             known: None,
-            offer_at: None,
+            looks_at_all: false,
             closed_here: false,
         }
     }
@@ -153,7 +153,8 @@ where
             if let Some(refusal) = result.as_ref().err().and_then(Error::refusal) {
                 match self.narrow_down(refusal).await {
                     Ok(is_found) => found = is_found,
-                    Err(error) => result = result.and(Err(error.into())),
+                    // That is what the user has to know.
+                    Err(error) => result = Err(error.into()),
                 }
             }
             if !matches!(result, Err(Error::Link(_))) {
@@ -195,8 +196,8 @@ where
         let Verdict { is_doubtful, leads_somewhere } =
             known.accuse(&id, took_some, refusal.may_pass);
         let refused = vec![Refused { is_doubtful, ..Refused::new(id, refusal.reason) }];
-        self.reporter.tell(Notice::HeldBack(refused.clone()));
-        self.log.hold_back(&peer.node_id, refused).await?;
+        self.log.hold_back(&peer.node_id, refused.clone()).await?;
+        self.reporter.tell(Notice::HeldBack(refused));
         Ok(leads_somewhere && (!refusal.may_pass || took_some))
     }
 
@@ -232,7 +233,9 @@ where
                         }
                         Output::Confirmed(covered) => self.confirmed(covered),
                         Output::FindWithheld => {
-                            let after = self.outgoing.withheld().and_then(Withheld::first);
+                            let withheld = self.outgoing.withheld();
+                            let after = withheld.and_then(Withheld::first);
+                            self.looks_at_all = withheld.is_some_and(Withheld::is_reevaluating);
                             let known = self.known.as_ref();
                             let suspected_up_to = known.map(Known::suspected_up_to);
                             let suspected_up_to = suspected_up_to.unwrap_or_default();
@@ -240,9 +243,9 @@ where
                             self.rules.handle(self.now(), first);
                         }
                         Output::Reevaluated => {
-                            self.outgoing
-                                .withheld()
-                                .inspect(|withheld| withheld.finish_reevaluation());
+                            // Another connection of the peer's may look at all while this one offers.
+                            let withheld = self.outgoing.withheld().filter(|_| self.looks_at_all);
+                            withheld.inspect(|withheld| withheld.finish_reevaluation());
                         }
                         Output::Tell(notice) => self.reporter.tell(notice),
                         Output::HangUp(None) => return Ok(()),
@@ -259,6 +262,7 @@ where
                 && self.intake.has_room()
                 && self.reader.has_turn();
             let (max_frame, deadline) = (self.max_frame(), self.deadline());
+            let offer_at = self.known.as_ref().and_then(Known::offer_at);
             consume_budget().await;
             input = tokio::select! {
                 biased;
@@ -271,9 +275,8 @@ where
                 stored = self.intake.next() => stored?,
                 sent = self.outgoing.next() => sent?,
                 end = end.beyond(self.rules.log_end()) => Some(Input::Grown(end)),
-                () = until(self.offer_at), if self.offer_at.is_some() => {
+                () = until(offer_at), if offer_at.is_some() => {
                     let offers = self.known.as_ref().map(Known::offers);
-                    self.offer_at = self.known.as_ref().and_then(Known::offer_at);
                     self.try_again(offers.unwrap_or_default());
                     None
                 }
@@ -339,7 +342,6 @@ where
         let presence = known.enter(self.rules.peer_epoch(), self.commands.alarm());
         let has_twin = presence.has_twin;
         self.presence = Some(presence);
-        self.offer_at = known.offer_at();
         self.known = Some(known.clone());
         let withheld = known.withheld().clone();
         if self.options.outward.filter.is_some() {
