@@ -34,6 +34,8 @@ on_every_cell! {
     a_refused_client_gives_up_but_a_blocked_one_dials_again,
     a_blocked_client_gets_in_once_the_block_is_over,
     guesses_at_the_same_time_are_counted_too,
+    tabs_that_connect_at_once_are_no_guesses,
+    who_leaves_or_meets_a_panic_was_not_refused,
 }
 
 async fn log(node: &str) -> Log<Value> {
@@ -509,4 +511,43 @@ async fn guesses_at_the_same_time_are_counted_too<C: Cell>() {
     let answers = futures_util::future::join_all(guesses).await;
     let blocked = answers.iter().flatten().filter(|answer| *answer == BRUTEFORCE).count();
     assert_eq!((asked.load(Ordering::Relaxed), blocked), (3, 97));
+}
+
+/// Answers after a while, and panics where the token says so.
+fn slow() -> SyncOptions<Value> {
+    ok().auth(async |login| {
+        sleep(Duration::from_millis(100)).await;
+        assert!(!login.token_is("panic"), "a bug of the user's");
+        login.token_is("right")
+    })
+}
+
+async fn tabs_that_connect_at_once_are_no_guesses<C: Cell>() {
+    let log = log("server").await;
+    let options = slow();
+    let tabs =
+        (0..20).map(|tab| {
+            let (log, options) = (&log, &options);
+            async move {
+                answer::<C>(log, options, &connect(&format!("10:client:{tab}"), "right")).await
+            }
+        });
+    let answers = futures_util::future::join_all(tabs).await;
+    assert!(answers.iter().all(|answer| is_connected(answer.as_deref())), "{answers:?}");
+}
+
+async fn who_leaves_or_meets_a_panic_was_not_refused<C: Cell>() {
+    let log = log("server").await;
+    let options = slow();
+    for _ in 0..5 {
+        answer::<C>(&log, &options, &connect("10:client", "panic")).await;
+        let (near, far) = C::pair().await;
+        let session = ServerSync::new(&log, C::CODEC, near).options(options.clone()).start();
+        let mut client = Peer::new::<C>(far);
+        client.send(&connect("10:client", "right")).await;
+        sleep(Duration::from_millis(10)).await;
+        drop(session);
+    }
+    let answered = answer::<C>(&log, &options, &connect("10:client", "right")).await;
+    assert!(is_connected(answered.as_deref()), "{answered:?}");
 }

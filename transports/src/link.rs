@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -65,6 +65,14 @@ pub struct Link<S, R> {
     pub info: LinkInfo,
 }
 
+/// See [`LinkInfo::network`].
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
+        ip @ IpAddr::V4(_) => ip,
+    }
+}
+
 /// What a transport knows of the other side of a link. Nothing of it is proven.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -79,6 +87,26 @@ pub struct LinkInfo {
 }
 
 impl LinkInfo {
+    /// The network that the connection comes from or goes to: what whatever counts by address counts by.
+    ///
+    /// An address of IPv4, also where it is written as one of IPv6 (`::ffff:192.0.2.1`), as sockets for
+    /// both do. Of IPv6, where one customer has a whole network of addresses, the first 64 bits.
+    ///
+    /// ```
+    /// # use logux_transports::LinkInfo;
+    /// let network = |address: &str| {
+    ///     let mut info = LinkInfo::default();
+    ///     info.address = Some(address.parse().unwrap());
+    ///     info.network().unwrap().to_string()
+    /// };
+    /// assert_eq!(network("192.0.2.1:80"), "192.0.2.1");
+    /// assert_eq!(network("[::ffff:192.0.2.1]:80"), "192.0.2.1");
+    /// assert_eq!(network("[2001:db8::1:2:3:4]:80"), "2001:db8::");
+    /// ```
+    pub fn network(&self) -> Option<IpAddr> {
+        self.address.map(|address| network(address.ip()))
+    }
+
     /// The value of a cookie, as the request brought it; the first one of that name.
     ///
     /// ```

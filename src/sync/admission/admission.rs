@@ -90,14 +90,17 @@ impl Policy {
         let Some(auth) = &self.auth else {
             return Ok(Access::usual().authors(role).ok_or(refusal));
         };
-        let refusals = self.refusals.as_ref();
-        if refusals.is_some_and(|refusals| !refusals.attempt(&login)) {
-            return Ok(Err(ProtocolError::Bruteforce));
-        }
-        let asked = async { Ok(auth(login.clone()).await) };
-        let authors = answer("auth", || asked).await?.authors(role);
-        if let Some(refusals) = refusals {
-            if authors.is_some() { refusals.forgive(&login) } else { refusals.refuse(&login) }
+        let attempt = match &self.refusals {
+            None => None,
+            Some(refusals) => match refusals.attempt(&login).await {
+                Some(attempt) => Some(attempt),
+                None => return Ok(Err(ProtocolError::Bruteforce)),
+            },
+        };
+        // A panic and a peer that leaves are no refusals.
+        let authors = answer("auth", || async { Ok(auth(login).await) }).await?.authors(role);
+        if let (None, Some(attempt)) = (&authors, attempt) {
+            attempt.refuse();
         }
         Ok(authors.ok_or(refusal))
     }

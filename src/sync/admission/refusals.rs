@@ -1,18 +1,20 @@
 //! A peer that was refused too often is not asked for its credentials for a while.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use logux_transports::rt::Instant;
+use tokio::sync::Notify;
 
 use super::login::Login;
 
 /// How many addresses and users are remembered; above that, nobody new is until some are forgotten.
 const MAX_KNOWN: usize = 10_000;
 
-/// All users behind one address, such as a proxy's, share this multiple of one user's allowance.
+/// All users of one network, such as a proxy's address, share this multiple of one user's allowance.
 const USERS: u32 = 10;
 
 /// How often a peer may be refused before it is refused without being asked for its credentials:
@@ -39,11 +41,13 @@ impl Default for RefusalLimit {
     }
 }
 
-/// Counts refusals: of each user at each address, and of each address.
+/// Counts refusals: of each user at each network, and of each network.
 #[derive(Debug)]
 pub(super) struct Refusals {
     limit: RefusalLimit,
     refused: Mutex<HashMap<Key, Refused>>,
+    /// Tells that an attempt is over.
+    over: Notify,
 }
 
 type Key = (Option<IpAddr>, Option<String>);
@@ -52,39 +56,55 @@ type Key = (Option<IpAddr>, Option<String>);
 struct Refused {
     count: u32,
     since: Instant,
+    /// Attempts whose answer is not there yet.
+    under_way: u32,
+}
+
+/// An attempt that is under way. It counts for nothing if it is dropped without an answer.
+#[derive(Debug)]
+pub(super) struct Attempt<'a> {
+    refusals: &'a Refusals,
+    user: Key,
+    network: Option<Key>,
 }
 
 impl Refusals {
     pub(super) fn new(limit: RefusalLimit) -> Self {
-        Self { limit, refused: Mutex::default() }
+        Self { limit, refused: Mutex::default(), over: Notify::new() }
     }
 
-    /// Whether to ask about a peer. Counts the attempt of its user as a refusal until it is
-    /// [taken back](Self::forgive), so that guesses made at once are counted, too.
-    pub(super) fn attempt(&self, login: &Login) -> bool {
-        let (user, address) = keys(login);
+    /// Whether to ask about a peer: `None` if its user was refused too often. No more attempts of a user
+    /// are under way than may be refused, so that guesses made at once are counted, too; one above that
+    /// waits for another to be over.
+    pub(super) async fn attempt(&self, login: &Login) -> Option<Attempt<'_>> {
+        let (user, network) = keys(login);
+        loop {
+            let mut over = pin!(self.over.notified());
+            over.as_mut().enable();
+            match self.begin(&user, network.as_ref()) {
+                Begin::Blocked => return None,
+                Begin::Asked => return Some(Attempt { refusals: self, user, network }),
+                Begin::Full => over.await,
+            }
+        }
+    }
+
+    fn begin(&self, user: &Key, network: Option<&Key>) -> Begin {
         let mut refused = self.refused();
         let limit = self.limit.refusals.saturating_mul(USERS);
-        let blocked = address.is_some_and(|address| self.count(&refused, &address) >= limit)
-            || self.count(&refused, &user) >= self.limit.refusals;
-        if !blocked {
-            self.note(&mut refused, user);
+        let count = self.count(&refused, user);
+        let of_network = network.map_or(0, |network| self.count(&refused, network));
+        if of_network >= limit || count >= self.limit.refusals {
+            return Begin::Blocked;
         }
-        !blocked
-    }
-
-    /// The peer was refused: its address counts, too.
-    pub(super) fn refuse(&self, login: &Login) {
-        if let (_, Some(address)) = keys(login) {
-            self.note(&mut self.refused(), address);
+        let under_way = refused.get(user).map_or(0, |refused| refused.under_way);
+        if count + under_way >= self.limit.refusals {
+            return Begin::Full;
         }
-    }
-
-    /// The peer was let in.
-    pub(super) fn forgive(&self, login: &Login) {
-        if let Some(refused) = self.refused().get_mut(&keys(login).0) {
-            refused.count = refused.count.saturating_sub(1);
+        if let Some(entry) = self.entry(&mut refused, user) {
+            entry.under_way += 1;
         }
+        Begin::Asked
     }
 
     fn count(&self, refused: &HashMap<Key, Refused>, key: &Key) -> u32 {
@@ -92,19 +112,31 @@ impl Refusals {
         recent.map_or(0, |refused| refused.count)
     }
 
-    fn note(&self, refused: &mut HashMap<Key, Refused>, key: Key) {
+    fn note(&self, refused: &mut HashMap<Key, Refused>, key: &Key) {
+        if let Some(entry) = self.entry(refused, key) {
+            if entry.count == 0 || entry.since.elapsed() >= self.limit.within {
+                (entry.count, entry.since) = (0, Instant::now());
+            }
+            entry.count += 1;
+        }
+    }
+
+    /// `None` where too many are remembered.
+    fn entry<'m>(
+        &self,
+        refused: &'m mut HashMap<Key, Refused>,
+        key: &Key,
+    ) -> Option<&'m mut Refused> {
         if refused.len() >= MAX_KNOWN {
-            refused.retain(|_, refused| refused.since.elapsed() < self.limit.within);
+            refused.retain(|_, refused| {
+                refused.under_way > 0 || refused.since.elapsed() < self.limit.within
+            });
         }
-        if refused.len() >= MAX_KNOWN && !refused.contains_key(&key) {
-            return;
+        if refused.len() >= MAX_KNOWN && !refused.contains_key(key) {
+            return None;
         }
-        let new = || Refused { count: 0, since: Instant::now() };
-        let entry = refused.entry(key).or_insert_with(new);
-        if entry.count == 0 || entry.since.elapsed() >= self.limit.within {
-            *entry = new();
-        }
-        entry.count += 1;
+        let new = || Refused { count: 0, since: Instant::now(), under_way: 0 };
+        Some(refused.entry(key.clone()).or_insert_with(new))
     }
 
     /// No method panics half-way, so a poisoned lock still guards a whole map.
@@ -113,13 +145,41 @@ impl Refusals {
     }
 }
 
-/// The user at the address, and the address, if the transport knows one.
+enum Begin {
+    Asked,
+    /// As many are under way as may be.
+    Full,
+    Blocked,
+}
+
+impl Attempt<'_> {
+    /// The peer was refused: its network counts, too.
+    pub(super) fn refuse(self) {
+        let mut refused = self.refusals.refused();
+        self.refusals.note(&mut refused, &self.user);
+        if let Some(network) = &self.network {
+            self.refusals.note(&mut refused, network);
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut refused = self.refusals.refused();
+        if let Some(entry) = refused.get_mut(&self.user) {
+            entry.under_way = entry.under_way.saturating_sub(1);
+            if entry.under_way == 0 && entry.count == 0 {
+                refused.remove(&self.user);
+            }
+        }
+        drop(refused);
+        self.refusals.over.notify_waiters();
+    }
+}
+
+/// The user at the network, and the network, if the transport knows an address.
 fn keys(login: &Login) -> (Key, Option<Key>) {
-    let address = login.link.address.map(|address| match address.ip() {
-        // One customer has all addresses of a network.
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
-        ip @ IpAddr::V4(_) => ip,
-    });
+    let network = login.link.network();
     let user = login.node_id.user_id().unwrap_or(login.node_id.as_str()).to_owned();
-    ((address, Some(user)), address.map(|address| (Some(address), None)))
+    ((network, Some(user)), network.map(|network| (Some(network), None)))
 }

@@ -1,10 +1,12 @@
-//! How many links there are, and how many of them each address has.
+//! How many links there are, and how many of them each network has.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+
+use crate::link::network;
 
 /// All places. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -40,13 +42,14 @@ struct Held {
 pub(super) struct TooMany;
 
 impl Places {
-    /// A place for a link from an address, which may have so many; links whose address is not known
-    /// are not limited.
+    /// A place for a link from an address, whose network may have so many; links whose address is not
+    /// known are not limited.
     pub(super) fn take(
         &self,
         address: Option<IpAddr>,
         max_per_address: usize,
     ) -> Result<Place, TooMany> {
+        let address = address.map(network);
         let mut taken = self.lock();
         if let Some(address) = address {
             let links = taken.addresses.entry(address).or_default();
