@@ -503,13 +503,4 @@ pub(crate) const FAULTS: &[Fault] = &[
             becomes: "self.time = if PLANTED { self.id.max(now) } else { now };",
         }],
     },
-    Fault {
-        hazard: "G5",
-        name: "an event whose id is taken is lost",
-        edits: &[Edit {
-            file: "src/log/log.rs",
-            is: "if is_brought && let Some(there)",
-            becomes: "if (is_brought || PLANTED) && let Some(there)",
-        }],
-    },
 ];
