@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use logux_codecs::{Codec, Event};
+use logux_transports::strangers::Stranger;
 use logux_transports::{FrameReceiver, FrameSender, Link};
 
 use super::connection::{Connection, Context, Lasting};
@@ -39,17 +40,25 @@ pub struct BaseSync<E, C, S, R> {
     role: Role,
     link: Link<S, R>,
     options: SyncOptions<E>,
+    stranger: Option<Stranger>,
 }
 
 impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> {
     /// Prepares to synchronize a log.
     pub fn new(log: &Log<E>, codec: C, role: Role, link: Link<S, R>) -> Self {
-        Self { log: log.clone(), codec, role, link, options: SyncOptions::new() }
+        let (log, options) = (log.clone(), SyncOptions::new());
+        Self { log, codec, role, link, options, stranger: None }
     }
 
     /// Sets how to behave.
     pub fn options(mut self, options: SyncOptions<E>) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Gives up this place once the peer is let in.
+    pub(crate) fn stranger(mut self, stranger: Stranger) -> Self {
+        self.stranger = Some(stranger);
         self
     }
 
@@ -66,7 +75,7 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
         mut commands: Commands,
         reporter: Reporter,
     ) -> impl Future<Output = Result<(), Arc<Error>>> + Send {
-        let Self { log, codec, role, link, options } = self;
+        let Self { log, codec, role, link, options, stranger } = self;
         async move {
             reporter.state(State::Connecting);
             let config = match prepare(&log, role, &options).await {
@@ -83,6 +92,7 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
                 reporter: &reporter,
                 commands: &mut commands,
                 lasting: &mut lasting,
+                stranger,
             };
             let ended = Connection::new(context, &codec, config, link).run().await;
             reporter.state(State::Disconnected);

@@ -92,7 +92,8 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                     }
                     let Self { log, codec, options, .. } = &*self;
                     let lasting = &mut lasting;
-                    let context = Context { log, options, reporter, commands, lasting };
+                    let context =
+                        Context { log, options, reporter, commands, lasting, stranger: None };
                     let ended = Connection::new(context, codec, config, link).run().await;
                     if lasting.was_let_in {
                         // Later connections go on from where this one came to.

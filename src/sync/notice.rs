@@ -12,8 +12,8 @@ use crate::apart::Refused;
 pub enum Notice {
     /// A connection ended with an error. The session goes on if the transport dials again.
     Error(Arc<Error>),
-    /// The peer's headers, all of them.
-    Headers(Headers),
+    /// The peer's headers, all of them: once it is let in, and whenever it sends others.
+    Headers(Arc<Headers>),
     /// A text for this node's developer.
     Debug(String),
     /// The peer had seen another log in this one's place, or has another log itself than before:

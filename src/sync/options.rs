@@ -45,6 +45,7 @@ pub struct SyncOptions<E> {
     limits: Option<Limits>,
     unreadable: Unreadable,
     pub(crate) max_frame_before_auth: usize,
+    admission_timeout: Duration,
     subprotocol: Option<Subprotocol>,
     fix_time: bool,
     pub(crate) headers: Headers,
@@ -66,7 +67,8 @@ impl<E> Default for SyncOptions<E> {
             outward: Outward::default(),
             limits: None,
             unreadable: Unreadable::default(),
-            max_frame_before_auth: 64 << 10,
+            max_frame_before_auth: 16 << 10,
+            admission_timeout: Duration::from_secs(10),
             subprotocol: None,
             fix_time: false,
             headers: Headers::new(),
@@ -132,6 +134,7 @@ impl<E> SyncOptions<E> {
     /// ```
     ///
     /// Nothing that the peer sends is read while it runs, and it has to finish within the
+    /// [`admission_timeout`](Self::admission_timeout), or where this node connected to the peer, the
     /// [`timeout`](Self::timeout); it is dropped then, as it is when the session ends.
     pub fn auth<F, A>(mut self, auth: F) -> Self
     where
@@ -325,10 +328,17 @@ impl<E> SyncOptions<E> {
         self
     }
 
-    /// How many bytes are taken from a peer that has not been let in, in one frame and in all: 64
-    /// KiB. Its headers and credentials have to fit.
+    /// How many bytes are taken from a peer that has not been let in, in one frame and in all: 16
+    /// KiB. Its headers and credentials have to fit. A message of such a peer may have 500 objects.
     pub fn max_frame_before_auth(mut self, bytes: usize) -> Self {
         self.max_frame_before_auth = bytes;
+        self
+    }
+
+    /// How long a peer that connected to this node may take until it is let in: 10 seconds, the time that
+    /// [`auth`](Self::auth) takes included. It is never longer than the [`timeout`](Self::timeout).
+    pub fn admission_timeout(mut self, limit: Duration) -> Self {
+        self.admission_timeout = limit;
         self
     }
 
@@ -389,6 +399,10 @@ impl<E> SyncOptions<E> {
             time_fix: None,
             synced_override: self.admission.synced,
             timeout: self.timeout,
+            admission_timeout: match role {
+                Role::Opener => self.timeout,
+                Role::Acceptor => self.admission_timeout.min(self.timeout),
+            },
             ping: match role {
                 Role::Opener => opener,
                 Role::Acceptor => acceptor,

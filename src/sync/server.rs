@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use logux_codecs::choice::CodecVisitor;
 use logux_codecs::{Codec, Codecs, Event};
-use logux_transports::rt::{self, Id, JoinError, JoinHandle, JoinSet, timeout};
+use logux_transports::rt::{self, AbortHandle, Id, JoinError, JoinHandle, JoinSet, timeout};
+use logux_transports::strangers::{Stranger, Strangers};
 use logux_transports::{Format, FrameReceiver, FrameSender, Link, Listener};
 use tokio::sync::{mpsc, oneshot};
 
@@ -50,6 +51,7 @@ pub struct Server<E, C, L> {
     listener: L,
     options: SyncOptions<E>,
     max_connections: usize,
+    max_strangers: usize,
 }
 
 /// A running [`Server`]. Dropping it closes its connections in the background.
@@ -92,6 +94,7 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
             listener,
             options: SyncOptions::new(),
             max_connections: 10_000,
+            max_strangers: 1_000,
         }
     }
 
@@ -101,9 +104,19 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
         self
     }
 
-    /// How many connections are served at once: 10,000. Further ones wait to be accepted.
+    /// How many connections are served at once: 10,000. Further ones wait to be accepted, unless there are
+    /// some whose peer was not let in yet.
     pub fn max_connections(mut self, count: usize) -> Self {
         self.max_connections = count.max(1);
+        self
+    }
+
+    /// How many of the connections may have a peer that was not let in yet: 1,000. Where there are so many,
+    /// or no more connections may be served, a new one takes the place of one of the network that holds
+    /// most of these places, which is cut. A peer that `auth` is being asked about keeps its place, unless
+    /// its network holds more of them than that of the new one, which is cut then.
+    pub fn max_strangers(mut self, count: usize) -> Self {
+        self.max_strangers = count.max(1);
         self
     }
 
@@ -122,11 +135,46 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
         connections: Connections,
     ) -> io::Result<Shutdown> {
         let mut tasks = JoinSet::new();
+        let strangers = Strangers::default();
         let mut formats = Formats { formats: Vec::new(), expansion: 0 };
         self.codecs.find(&mut formats);
         let Formats { formats, expansion } = formats;
         let max_frame = self.options.limits_of(self.log.event_limits(), expansion).frame;
+        let mut accepted: Option<Link<L::Sender, L::Receiver>> = None;
         let ended = loop {
+            let let_in = tasks.len().saturating_sub(strangers.count());
+            let room = self.max_connections.saturating_sub(let_in).min(self.max_strangers);
+            if room > 0
+                && let Some(link) = accepted.take()
+            {
+                let Some((stranger, eviction)) = strangers.enter(link.info.network(), room) else {
+                    tracing::debug!(
+                        "a connection was cut: peers that `auth` is asked about have all places"
+                    );
+                    continue;
+                };
+                let (handle, stop, commands, reporter) =
+                    SessionHandle::new(Arc::clone(self.log.end()));
+                let format = link.info.format;
+                let format = format.or(Format::unnamed(&formats).map(|format| format.name));
+                let mut serve = Serve {
+                    log: &self.log,
+                    options: &self.options,
+                    format,
+                    parts: Some((link, commands, reporter, stranger)),
+                    tasks: &mut tasks,
+                };
+                let Some(task) = self.codecs.find(&mut serve) else {
+                    tracing::error!(
+                        ?format,
+                        "the listener opened a link in a format that there is not"
+                    );
+                    continue;
+                };
+                let connection = Served { handle, stop: Some(stop) };
+                lock(&connections).insert(task.id(), connection);
+                eviction.aborts(task);
+            }
             tokio::select! {
                 biased;
                 // The handle was dropped: nobody waits, so there is time.
@@ -134,29 +182,12 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
                 Some(done) = tasks.join_next_with_id() => {
                     lock(&connections).remove(&report(&done));
                 }
-                accepted = self.listener.accept(&formats, max_frame),
-                    if tasks.len() < self.max_connections => match accepted {
-                    Ok(link) => {
-                        let (handle, stop, commands, reporter) =
-                            SessionHandle::new(Arc::clone(self.log.end()));
-                        let format = link.info.format;
-                        let format = format.or(Format::unnamed(&formats).map(|format| format.name));
-                        let mut serve = Serve {
-                            log: &self.log,
-                            options: &self.options,
-                            format,
-                            parts: Some((link, commands, reporter)),
-                            tasks: &mut tasks,
-                        };
-                        let Some(task) = self.codecs.find(&mut serve) else {
-                            tracing::error!(?format, "the listener opened a link in a format that there is not");
-                            continue;
-                        };
-                        let connection = Served { handle, stop: Some(stop) };
-                        lock(&connections).insert(task, connection);
+                link = self.listener.accept(&formats, max_frame), if accepted.is_none() && room > 0 => {
+                    match link {
+                        Ok(link) => accepted = Some(link),
+                        Err(error) => break Err(error),
                     }
-                    Err(error) => break Err(error),
-                },
+                }
             }
         };
         // No new connections while the present ones end.
@@ -203,23 +234,23 @@ struct Serve<'a, E, S, R> {
     options: &'a SyncOptions<E>,
     format: Option<&'static str>,
     /// Taken by the codec that fits.
-    parts: Option<(Link<S, R>, Commands, Reporter)>,
+    parts: Option<(Link<S, R>, Commands, Reporter, Stranger)>,
     tasks: &'a mut JoinSet<()>,
 }
 
 impl<E: Event, S: FrameSender, R: FrameReceiver> CodecVisitor for Serve<'_, E, S, R> {
-    type Output = Id;
+    type Output = AbortHandle;
 
-    fn visit<C: Codec>(&mut self, codec: &C) -> Option<Id> {
+    fn visit<C: Codec>(&mut self, codec: &C) -> Option<AbortHandle> {
         if self.format != Some(C::NAME) {
             return None;
         }
-        let (link, commands, reporter) = self.parts.take()?;
+        let (link, commands, reporter, stranger) = self.parts.take()?;
         let sync = BaseSync::new(self.log, codec.clone(), Role::Acceptor, link)
-            .options(self.options.clone());
+            .options(self.options.clone())
+            .stranger(stranger);
         // The error is in the program's log; the connection's end is all that the server has to know.
-        let task = self.tasks.spawn(sync.run(commands, reporter).map(drop));
-        Some(task.id())
+        Some(self.tasks.spawn(sync.run(commands, reporter).map(drop)))
     }
 }
 

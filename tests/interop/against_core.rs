@@ -373,13 +373,13 @@ async fn headers_and_debug_texts_arrive(theirs: Theirs) {
     };
     let mut notices = session.notices();
     let Some(Notice::Headers(got)) = notices.next().await else { panic!() };
-    assert_eq!(got, headers("js"));
+    assert_eq!(*got, headers("js"));
     assert_eq!(next_env(&mut pair.js).await, "rust");
     session.wait_for(State::Synchronized).await.unwrap();
 
     pair.js.ask("headers", json!({ "headers": headers("new js") })).await;
     let Some(Notice::Headers(got)) = notices.next().await else { panic!() };
-    assert_eq!(got, headers("new js"));
+    assert_eq!(*got, headers("new js"));
     session.set_headers(headers("new rust")).await;
     assert_eq!(next_env(&mut pair.js).await, "new rust");
 

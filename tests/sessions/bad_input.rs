@@ -21,6 +21,7 @@ on_every_cell! {
     the_limits_of_a_session_are_its_options,
     what_a_peer_sends_is_safe_to_show,
     who_says_nothing_is_cut_off,
+    a_stranger_s_values_are_few,
 }
 
 /// Where a connection stands when the message comes.
@@ -249,13 +250,33 @@ async fn before_authentication_little_is_taken<C: Cell>() {
     assert!(matches!(*error, Error::Peer(Misbehaviour::TooMuchTooEarly)), "{error}");
 
     let (session, mut peer) = in_phase::<C>(&log, Acceptor, Opening).await;
-    peer.send(&format!(r#"["debug","error","{}"]"#, "a".repeat(64 << 10))).await;
+    peer.send(&format!(r#"["debug","error","{}"]"#, "a".repeat(16 << 10))).await;
     let answer = peer.next().await.unwrap();
     assert!(answer.starts_with(r#"["error","wrong-format","#), "{answer}");
     assert!(answer.len() < 300, "the whole text is sent back");
     peer.hang_up().await;
     let error = session.ended().await.unwrap_err();
     assert!(matches!(*error, Error::Frame { .. }), "{error}");
+}
+
+async fn a_stranger_s_values_are_few<C: Cell>() {
+    let log = log("node").await;
+    // The headers, and the options, are an object themselves.
+    for (objects, is_taken) in [(499, true), (500, false)] {
+        for message in [r#"["headers",{"a":$}]"#, r#"["connect",7,"peer",0,{"token":$}]"#] {
+            let values = format!("[{}]", vec!["{}"; objects].join(","));
+            let (session, mut peer) = in_phase::<C>(&log, Acceptor, Opening).await;
+            peer.send(&message.replace('$', &values)).await;
+            if is_taken && message.contains("headers") {
+                peer.introduce(Acceptor).await;
+            }
+            let answer = peer.next().await.unwrap();
+            let expected = if is_taken { r#"["connected""# } else { r#"["error","wrong-format""# };
+            assert!(answer.starts_with(expected), "{objects} in {message}: {answer}");
+            peer.hang_up().await;
+            let _ = session.ended().await;
+        }
+    }
 }
 
 async fn a_frame_over_the_limit_is_refused<C: Cell>() {
@@ -330,6 +351,8 @@ async fn who_says_nothing_is_cut_off<C: Cell>() {
         let error = session.ended().await.unwrap_err();
         assert!(matches!(*error, Error::Silent(_)), "{error}");
         let waited = start.elapsed().as_secs();
-        assert_eq!(waited, 70, "{role:?}");
+        // A stranger has less time than the server that was dialled.
+        let expected = if role == Acceptor { 10 } else { 70 };
+        assert_eq!(waited, expected, "{role:?}");
     }
 }

@@ -394,7 +394,7 @@ impl Case {
         if phase == Rejected {
             return Ends(Some("wrong-credentials"));
         }
-        let too_much = phase == Opening && self.bytes > 64 << 10;
+        let too_much = phase == Opening && self.bytes > 16 << 10;
         if !self.is_message() || too_much {
             return Ends(Some("wrong-format"));
         }

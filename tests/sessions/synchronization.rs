@@ -14,7 +14,7 @@ use logux_sync::{
 };
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::cells::{AnyListener, Cell};
 use crate::scripted::Peer;
@@ -58,6 +58,8 @@ on_every_cell! {
     dropping_the_handle_ends_the_session,
     a_client_without_reconnect_tells_why_it_ended,
     a_server_takes_no_more_connections_than_it_may,
+    a_newcomer_takes_the_place_of_a_peer_that_says_nothing,
+    a_peer_that_auth_is_asked_about_keeps_its_place,
     what_came_from_the_server_does_not_wait_for_it,
 }
 
@@ -393,12 +395,12 @@ async fn headers_and_debug_texts_arrive<C: Cell>() {
         .start();
     let mut at_client = client.notices();
     let Some(Notice::Headers(got)) = at_server.next().await else { panic!() };
-    assert_eq!(got, headers("client"));
+    assert_eq!(*got, headers("client"));
     let Some(Notice::Headers(got)) = at_client.next().await else { panic!() };
-    assert_eq!(got, headers("server"));
+    assert_eq!(*got, headers("server"));
     client.set_headers(headers("new")).await;
     let Some(Notice::Headers(got)) = at_server.next().await else { panic!() };
-    assert_eq!(got, headers("new"));
+    assert_eq!(*got, headers("new"));
     server.debug("look at this").await;
     let Some(Notice::Debug(text)) = at_client.next().await else { panic!() };
     assert_eq!(text, "look at this");
@@ -926,6 +928,66 @@ async fn a_server_takes_no_more_connections_than_it_may<C: Cell>() {
     assert_eq!(server.connections(), 2);
     first.hang_up().await;
     assert!(third.await.is_some());
+}
+
+async fn a_newcomer_takes_the_place_of_a_peer_that_says_nothing<C: Cell>() {
+    let server_log = log("server").await;
+    // The first bounds the strangers, the second all connections.
+    for limits in [[2, 10_000], [1_000, 3]] {
+        let (transport, listener) = C::listen();
+        let server = Server::new(&server_log, C::CODEC, listener)
+            .max_strangers(limits[0])
+            .max_connections(limits[1])
+            .start();
+        let mut known = Peer::dial::<C>(&transport).await;
+        known.send(CONNECT).await;
+        assert!(known.next().await.is_some());
+
+        let mut first = Peer::dial::<C>(&transport).await;
+        first.send(r#"["headers",{"a":1}]"#).await;
+        let mut second = Peer::dial::<C>(&transport).await;
+        second.send(r#"["headers",{"a":1}]"#).await;
+        let mut third = Peer::dial::<C>(&transport).await;
+        third.send(CONNECT).await;
+        assert!(third.next().await.is_some());
+        assert_eq!(first.next().await, None, "{limits:?}");
+        // Who was let in has none of these places, and who has one can use it.
+        if limits[0] == 2 {
+            second.send(CONNECT).await;
+            assert!(second.next().await.is_some());
+        }
+        known.send(r#"["ping",0]"#).await;
+        while known.next().await.is_some_and(|frame| !frame.starts_with(r#"["pong""#)) {}
+        for peer in [known, first, second, third] {
+            peer.hang_up().await;
+        }
+        assert_eq!(server.shutdown(Duration::from_secs(10)).await.cut, 0);
+    }
+}
+
+async fn a_peer_that_auth_is_asked_about_keeps_its_place<C: Cell>() {
+    let server_log = log("server").await;
+    let (transport, listener) = C::listen();
+    let options = SyncOptions::new().auth(async |_| {
+        sleep(Duration::from_secs(1)).await;
+        true
+    });
+    let server =
+        Server::new(&server_log, C::CODEC, listener).options(options).max_strangers(1).start();
+    let mut first = Peer::dial::<C>(&transport).await;
+    first.send(CONNECT).await;
+    sleep(Duration::from_millis(100)).await;
+    // Over some transports dialling itself takes a server that accepts.
+    let second = async {
+        let mut second = Peer::dial::<C>(&transport).await;
+        second.send(CONNECT).await;
+        second.next().await
+    };
+    let second = timeout(Duration::from_millis(500), second);
+    assert!(!matches!(second.await, Ok(Some(_))), "it was let in");
+    assert!(first.next().await.is_some());
+    first.hang_up().await;
+    assert_eq!(server.shutdown(Duration::from_secs(10)).await.cut, 0);
 }
 
 #[tokio::test(start_paused = true)]

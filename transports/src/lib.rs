@@ -49,6 +49,8 @@ mod reconnect;
 mod request;
 #[doc(hidden)]
 pub mod rt;
+#[doc(hidden)]
+pub mod strangers;
 #[cfg(feature = "websocket")]
 mod stream;
 #[cfg(feature = "websocket")]

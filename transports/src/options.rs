@@ -108,11 +108,11 @@ impl ListenerOptions {
         self
     }
 
-    /// How many handshakes a `WebSocketListener` has going on at once: 1,024 by default, 1 at least.
-    /// Further connections wait in the system's queue.
+    /// How many connections may be open on which the client has not said what it wants: 1,024 by default, 1
+    /// at least. Where there are so many, a new one takes the place of the oldest of the network that holds
+    /// most of them, which is cut.
     ///
-    /// Has no effect on an `HttpListener`, where a handshake is a request of a connection like
-    /// others: see its `max_connections`.
+    /// It has no effect on a mounted `HttpListener`: the program that serves the requests sets this limit.
     pub fn max_handshakes(mut self, count: usize) -> Self {
         self.max_handshakes = count.max(1);
         self
@@ -172,7 +172,8 @@ impl ListenerOptions {
     }
 
     /// How many HTTP connections there are at once, not counting those that a WebSocket has taken
-    /// over: 20,000 by default, 1 at least. Further ones wait in the system's queue.
+    /// over: 20,000 by default, 1 at least. Where there are so many, a new one takes the place of the
+    /// oldest of the network that holds most of them, which is cut.
     ///
     /// On a port of its own only: a program that serves the requests itself sets its own limit.
     pub fn max_connections(mut self, count: usize) -> Self {

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use logux_codecs::{Headers, NodeId, Subprotocol, Value};
 use logux_transports::LinkInfo;
 use subtle::{Choice, ConstantTimeEq};
@@ -13,7 +15,7 @@ pub struct Login {
     /// The version of its application.
     pub subprotocol: Option<Subprotocol>,
     /// Its headers so far.
-    pub headers: Headers,
+    pub headers: Arc<Headers>,
     /// What the transport knows: the address, and the HTTP headers and cookies of the upgrade.
     pub link: LinkInfo,
 }

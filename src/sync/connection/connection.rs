@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, TryFutureExt};
 use logux_codecs::{Codec, Event, EventId, Limits, Message, NodeId};
 use logux_transports::rt::{Instant, consume_budget, sleep_until, timeout};
+use logux_transports::strangers::Stranger;
 use logux_transports::{FrameReceiver, FrameSender, Link};
 use tracing::Instrument;
 
@@ -26,6 +27,9 @@ use crate::sync::session::{Command, Commands, Reporter};
 
 /// How long the last frames may take to go out, and the peer to close in its turn.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How many objects a message may have before the peer is let in.
+const MAX_EARLY_OBJECTS: usize = 500;
 
 /// How a connection ended.
 pub(crate) struct Ended {
@@ -56,6 +60,8 @@ pub(crate) struct Context<'a, E> {
     pub(crate) reporter: &'a Reporter,
     pub(crate) commands: &'a mut Commands,
     pub(crate) lasting: &'a mut Lasting,
+    /// The connection's place among those whose peer was not let in, where there are such places.
+    pub(crate) stranger: Option<Stranger>,
 }
 
 /// One connection: the rules, and the lanes that do what they say.
@@ -74,6 +80,8 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     outgoing: Outgoing<'a, E, C, S>,
     /// What the user or the store is asked now and then.
     errands: Errands<Result<Option<Input<E>>, Error>>,
+    /// Until the peer is let in.
+    stranger: Option<Stranger>,
     /// Once the peer is let in.
     presence: Option<Presence>,
     /// What is known of the peer, once it is let in.
@@ -96,7 +104,7 @@ where
         config: Config,
         link: Link<S, R>,
     ) -> Self {
-        let Context { log, options, reporter, commands, lasting } = context;
+        let Context { log, options, reporter, commands, lasting, stranger } = context;
         let Link { sender, receiver, info } = link;
         let codec = codec.for_connection();
         let event_limits = log.event_limits();
@@ -105,7 +113,7 @@ where
         Self {
             limits,
             admission: Admission::new(log, &options.admission, config.role, info),
-            reader: Reader::new(receiver, codec.clone(), limits, event_limits, reporter),
+            reader: Reader::new(receiver, codec.clone(), event_limits, reporter),
             intake: Intake::new(log, &options.inward),
             outgoing: Outgoing::new(sender, codec, batch_limits, reporter),
             rules: Rules::new(config, log.last_added()),
@@ -116,6 +124,7 @@ where
             commands,
             lasting,
             errands: Errands::default(),
+            stranger,
             presence: None,
             known: None,
             looks_at_all: false,
@@ -139,6 +148,9 @@ where
             let connections = self.lasting.connections;
             self.reporter.update(|diagnostics| diagnostics.connections = connections);
             let mut result = self.converse().await;
+            if let Some(stranger) = &self.stranger {
+                stranger.set_asked_about(false);
+            }
             let mut found = false;
             // What arrived whole is kept, whatever became of the connection.
             if !matches!(result, Err(Error::Store(_))) {
@@ -216,6 +228,9 @@ where
                             tracing::Span::current()
                                 .record("peer", tracing::field::display(&node_id));
                             self.intake.introduced(node_id);
+                            if let Some(stranger) = &self.stranger {
+                                stranger.set_asked_about(true);
+                            }
                             self.errands.ask(self.admission.check(introduction));
                         }
                         Output::LetIn(let_in) => self.let_in(*let_in),
@@ -261,13 +276,13 @@ where
                 && self.outgoing.has_room()
                 && self.intake.has_room()
                 && self.reader.has_turn();
-            let (max_frame, deadline) = (self.max_frame(), self.deadline());
+            let (limits, deadline) = (self.limits_now(), self.deadline());
             let offer_at = self.known.as_ref().and_then(Known::offer_at);
             consume_budget().await;
             input = tokio::select! {
                 biased;
                 command = self.commands.next() => self.command(command),
-                message = self.reader.next(max_frame), if reads => match message? {
+                message = self.reader.next(limits), if reads => match message? {
                     Some(message) => Some(message),
                     None => return Ok(()),
                 },
@@ -326,6 +341,7 @@ where
             protocol: relative.protocol,
         });
         let time_fix = relative.time_fix;
+        self.stranger = None;
         self.lasting.was_let_in = true;
         self.lasting.time_fix = Some((peer.node_id.clone(), time_fix));
         self.reporter.update(|diagnostics| {
@@ -423,10 +439,14 @@ where
         }
     }
 
-    /// The longest frame that is taken now. A peer that was not let in has little to say.
-    fn max_frame(&self) -> usize {
-        let limit = self.limits.frame;
-        if self.rules.is_live() { limit } else { limit.min(self.options.max_frame_before_auth) }
+    /// How much a message may ask now. A peer that was not let in has little to say.
+    fn limits_now(&self) -> Limits {
+        let limits = self.limits;
+        if self.rules.is_live() {
+            return limits;
+        }
+        let frame = limits.frame.min(self.options.max_frame_before_auth);
+        limits.frame(frame).objects(limits.objects.min(MAX_EARLY_OBJECTS))
     }
 
     fn now(&self) -> Now {

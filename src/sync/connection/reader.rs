@@ -18,7 +18,6 @@ const MAX_IN_A_ROW: usize = 32;
 pub(crate) struct Reader<'a, C, R> {
     receiver: R,
     codec: C,
-    limits: Limits,
     event_limits: EventLimits,
     reporter: &'a Reporter,
     in_a_row: usize,
@@ -32,12 +31,11 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
     pub(crate) fn new(
         receiver: R,
         codec: C,
-        limits: Limits,
         event_limits: EventLimits,
         reporter: &'a Reporter,
     ) -> Self {
         let (in_a_row, speaks, ended) = (0, false, false);
-        Self { receiver, codec, limits, event_limits, reporter, in_a_row, speaks, ended }
+        Self { receiver, codec, event_limits, reporter, in_a_row, speaks, ended }
     }
 
     /// Whether it is this reader's turn.
@@ -50,17 +48,17 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
         self.in_a_row = 0;
     }
 
-    /// The next frame of at most `max_frame` bytes, as a message or as what is wrong with it; `None`
-    /// once the peer has closed. Cancel-safe.
+    /// The next frame within limits, as a message or as what is wrong with it; `None` once the peer has
+    /// closed. Cancel-safe.
     pub(crate) async fn next<E: Event>(
         &mut self,
-        max_frame: usize,
+        limits: Limits,
     ) -> Result<Option<Input<E>>, Error> {
-        let received = self.receiver.receive(max_frame).await;
+        let received = self.receiver.receive(limits.frame).await;
         self.in_a_row += 1;
         self.ended = !matches!(received, Ok(Some(_)));
         match received {
-            Ok(Some(frame)) => Ok(Some(self.decode(frame, max_frame))),
+            Ok(Some(frame)) => Ok(Some(self.decode(frame, limits))),
             Ok(None) => Ok(None),
             // A frame that is not one is the peer's fault, everything else is the link's.
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -72,8 +70,8 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
         }
     }
 
-    fn decode<E: Event>(&mut self, frame: Bytes, max_frame: usize) -> Input<E> {
-        let decoded = self.read::<E>(&frame, self.limits.frame(max_frame)).map_err(bounded);
+    fn decode<E: Event>(&mut self, frame: Bytes, limits: Limits) -> Input<E> {
+        let decoded = self.read::<E>(&frame, limits).map_err(bounded);
         let events = match &decoded {
             Ok(Message::Sync(sync)) => sync.entries.len() as u64,
             _ => 0,

@@ -2,6 +2,7 @@
 //! that it had, and where both sides begin.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use logux_codecs::{Added, Connect, Connected, Headers, Message, Protocol, ProtocolError, Value};
 
@@ -22,7 +23,7 @@ const MAX_TIME_FIX: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
 
 impl<E> Rules<E> {
     pub(super) fn open(&mut self, now: Now) {
-        self.answer_by = now.elapsed.checked_add(self.config.timeout);
+        self.answer_by = now.elapsed.checked_add(self.config.admission_timeout);
         if self.config.role == Role::Opener {
             self.asked = Some(now);
             self.send_headers();
@@ -50,6 +51,7 @@ impl<E> Rules<E> {
             protocol,
             node_id: connect.node_id,
             subprotocol: connect.subprotocol,
+            headers: self.take_headers(),
             synced: connect.synced,
             start: now.clock,
             base_time: now.clock,
@@ -71,6 +73,7 @@ impl<E> Rules<E> {
             protocol,
             node_id: connected.node_id,
             subprotocol: connected.subprotocol,
+            headers: self.take_headers(),
             synced: Added::ZERO,
             start: connected.start,
             base_time: connected.end,
@@ -127,7 +130,7 @@ impl<E> Rules<E> {
             node_id: candidate.node_id.clone(),
             credentials,
             subprotocol: candidate.subprotocol,
-            headers: std::mem::take(&mut self.peer_headers),
+            headers: Arc::clone(&candidate.headers),
             epoch: self.peer_epoch,
         }));
         self.phase = Phase::Checking(candidate);
@@ -200,6 +203,9 @@ impl<E> Rules<E> {
         });
         self.answer_by = None;
         self.ask_at = self.next_ping(now);
+        if !candidate.headers.is_empty() {
+            self.tell(Notice::Headers(candidate.headers));
+        }
         if start_over {
             self.tell(Notice::StartedOver);
         }
@@ -231,19 +237,32 @@ impl<E> Rules<E> {
     }
 
     /// The peer's headers, all of them; the one that is between the nodes is not for the user.
-    pub(super) fn headers(&mut self, mut headers: Headers) {
+    pub(super) fn headers(&mut self, mut headers: Headers) -> Result<(), Misbehaviour> {
         let epoch = headers.remove(EPOCH);
         if let Some(epoch) = epoch.as_ref().and_then(Value::as_str).and_then(Epoch::parse) {
             self.peer_epoch = self.peer_epoch.or(Some(epoch));
             if headers.is_empty() && !self.told_headers {
-                return;
+                return Ok(());
             }
         }
         self.told_headers = true;
-        if matches!(self.phase, Phase::Opening) {
-            self.peer_headers.clone_from(&headers);
+        if !matches!(self.phase, Phase::Opening) {
+            self.tell(Notice::Headers(Arc::new(headers)));
+            return Ok(());
         }
-        self.tell(Notice::Headers(headers));
+        // A map of values with keys that are texts can be written.
+        self.early_headers = serde_json::to_vec(&headers).unwrap_or_default();
+        if self.early_headers.len() > self.config.max_early_bytes {
+            return Err(Misbehaviour::TooMuchTooEarly);
+        }
+        Ok(())
+    }
+
+    /// The headers that the peer has sent before it introduced itself.
+    fn take_headers(&mut self) -> Arc<Headers> {
+        let headers = std::mem::take(&mut self.early_headers);
+        // What was written here can be read; nothing was, where there were none.
+        Arc::new(serde_json::from_slice(&headers).unwrap_or_default())
     }
 
     pub(super) fn send_headers(&mut self) {

@@ -201,6 +201,7 @@ impl Side {
             timeout: std::time::Duration::from_secs(5),
             ping: Some(std::time::Duration::from_secs(10)),
             max_early_bytes: 1 << 16,
+            admission_timeout: std::time::Duration::from_secs(5),
             window: 2,
             far_future: FarFuture::default(),
             unreadable: Unreadable::default(),

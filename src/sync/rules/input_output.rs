@@ -1,6 +1,7 @@
 //! What goes into the rules, and what comes out.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,8 +53,10 @@ pub(crate) struct Config {
     pub(crate) credentials: Option<Value>,
     pub(crate) subprotocol: Option<Subprotocol>,
     pub(crate) headers: Headers,
-    /// How long the handshake, or the answer to a ping, may take.
+    /// How long the answer to a ping may take.
     pub(crate) timeout: Duration,
+    /// How long it may take until the peer is let in.
+    pub(crate) admission_timeout: Duration,
     /// How long to hear nothing before asking; `None` never asks.
     pub(crate) ping: Option<Duration>,
     /// How many bytes are taken from a peer before it is let in.
@@ -156,7 +159,7 @@ pub(crate) struct Introduction {
     pub(crate) credentials: Option<Value>,
     pub(crate) subprotocol: Option<Subprotocol>,
     /// Its headers so far.
-    pub(crate) headers: Headers,
+    pub(crate) headers: Arc<Headers>,
     /// Which log it has, as far as it has said.
     pub(crate) epoch: Option<Epoch>,
 }

@@ -1,6 +1,8 @@
 //! How far a connection has come.
 
-use logux_codecs::{Added, NodeId, Protocol, Subprotocol, Timestamp};
+use std::sync::Arc;
+
+use logux_codecs::{Added, Headers, NodeId, Protocol, Subprotocol, Timestamp};
 
 use super::live::Live;
 
@@ -21,6 +23,8 @@ pub(super) struct Candidate {
     pub(super) protocol: Protocol,
     pub(super) node_id: NodeId,
     pub(super) subprotocol: Option<Subprotocol>,
+    /// What it says of its environment.
+    pub(super) headers: Arc<Headers>,
     /// How far the peer has received this log; an opener does not learn it.
     pub(super) synced: Added,
     /// When `connect` came.

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use logux_codecs::{Added, EventId, Headers, Message, ProtocolError, shown};
+use logux_codecs::{Added, EventId, Message, ProtocolError, shown};
 
 use super::arrival::Arrival;
 use super::input_output::{Config, Input, Now, Output, Role};
@@ -55,8 +55,9 @@ pub(crate) struct Rules<E> {
     pub(super) round_trip: Option<Duration>,
     /// Which log the peer says that it has.
     pub(super) peer_epoch: Option<Epoch>,
-    /// The headers that the peer has sent before it was let in.
-    pub(super) peer_headers: Headers,
+    /// The headers that the peer has sent before it introduced itself, as JSON: a stranger's values can
+    /// take many times the memory of their text.
+    pub(super) early_headers: Vec<u8>,
     pub(super) told_headers: bool,
 }
 
@@ -89,7 +90,7 @@ impl<E> Rules<E> {
             asked: None,
             round_trip: None,
             peer_epoch: None,
-            peer_headers: Headers::new(),
+            early_headers: Vec::new(),
             told_headers: false,
         }
     }
@@ -229,7 +230,7 @@ impl<E> Rules<E> {
             }
         }
         match (&mut self.phase, self.config.role, message) {
-            (_, _, Message::Headers(headers)) => self.headers(headers),
+            (_, _, Message::Headers(headers)) => return self.headers(headers),
             (_, _, Message::Debug(text)) => {
                 if !Report::parse(&text).is_some_and(|report| self.reported(&report)) {
                     self.tell(Notice::Debug(text));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use logux_codecs::Message;
 
-use super::input_output::Now;
+use super::input_output::{Config, Now};
 use super::phase::Phase;
 use super::rules::Rules;
 use crate::sync::error::Error;
@@ -25,7 +25,9 @@ impl<E> Rules<E> {
 
     pub(super) fn tick(&mut self, now: Now) {
         if self.answer_by.is_some_and(|by| by <= now.elapsed) {
-            self.hang_up(Some(Error::Silent(self.config.timeout)));
+            let Config { timeout, admission_timeout, .. } = self.config;
+            let waited = if self.is_live() { timeout } else { admission_timeout };
+            self.hang_up(Some(Error::Silent(waited)));
             return;
         }
         if self.ask_at.is_some_and(|at| at <= now.elapsed) {

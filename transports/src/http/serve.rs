@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -16,7 +16,9 @@ use super::patient::Patient;
 use super::registry::Registry;
 use super::service::HttpService;
 use super::upgrade::Connection;
+use crate::link::network;
 use crate::rt::{JoinSet, sleep, timeout};
+use crate::strangers::{Stranger, Strangers};
 use crate::tcp;
 
 /// How much of a head is read, in bytes and in headers.
@@ -29,6 +31,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Serves until nobody accepts links any more and the last one has ended.
 pub(super) async fn serve(tcp: TcpListener, registry: Arc<Registry>) {
     let mut connections = JoinSet::new();
+    // All connections; and those on which nothing was asked yet.
+    let (all, silent) = (Strangers::default(), Strangers::default());
     let mut idle = pin!(registry.idle());
     loop {
         tokio::select! {
@@ -38,15 +42,27 @@ pub(super) async fn serve(tcp: TcpListener, registry: Arc<Registry>) {
                     tracing::error!(%error, "a connection panicked; the others go on");
                 }
             }
-            accepted = tcp.accept(), if connections.len() < registry.options().max_connections => {
+            accepted = tcp.accept() => {
                 match accepted {
                     Ok((tcp, address)) => {
+                        let options = registry.options();
+                        let network = Some(network(address.ip()));
+                        let Some((place, end)) = all.enter(network, options.max_connections) else {
+                            continue;
+                        };
+                        let Some((stranger, cut)) = silent.enter(network, options.max_handshakes)
+                        else {
+                            continue;
+                        };
                         let registry = Arc::clone(&registry);
-                        connections.spawn(async move {
-                            if let Err(error) = connection(tcp, address, registry).await {
+                        let task = connections.spawn(async move {
+                            let _place = place;
+                            if let Err(error) = connection(tcp, address, registry, stranger).await {
                                 tracing::debug!(%error, "an HTTP connection failed");
                             }
                         });
+                        end.aborts(task.clone());
+                        cut.aborts(task);
                     }
                     // The connection was gone at once, or no file descriptor is free: both pass.
                     Err(error) => {
@@ -66,13 +82,16 @@ async fn connection(
     tcp: TcpStream,
     address: SocketAddr,
     registry: Arc<Registry>,
+    stranger: Stranger,
 ) -> io::Result<()> {
     let options = registry.options();
     let accepting = tcp::accept(tcp, options.tls.as_ref());
     let stream = timeout(options.handshake_timeout, accepting).await??;
     let stream: Connection = TokioIo::new(Patient::new(stream, options.write_timeout));
     let service = HttpService::new(Arc::clone(&registry));
+    let stranger = Mutex::new(Some(stranger));
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        drop(stranger.lock().unwrap_or_else(PoisonError::into_inner).take());
         request.extensions_mut().insert(address);
         service.clone().call(request)
     });

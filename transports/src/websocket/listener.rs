@@ -7,9 +7,10 @@ use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 
 use super::handshake;
 use super::link::{ByteStream, WebSocketLink, WebSocketReceiver, WebSocketSender};
-use crate::link::{Format, LinkInfo, Listener};
+use crate::link::{Format, LinkInfo, Listener, network};
 use crate::options::ListenerOptions;
 use crate::rt::{JoinSet, sleep, timeout};
+use crate::strangers::Strangers;
 use crate::tcp;
 
 /// Accepts WebSocket connections on a TCP port.
@@ -21,6 +22,7 @@ pub struct WebSocketListener {
     tcp: TcpListener,
     options: Arc<ListenerOptions>,
     handshakes: JoinSet<io::Result<WebSocketLink>>,
+    strangers: Strangers,
 }
 
 impl WebSocketListener {
@@ -31,7 +33,8 @@ impl WebSocketListener {
 
     /// Listens on a socket that is already bound.
     pub fn from_tcp(tcp: TcpListener) -> Self {
-        Self { tcp, options: Arc::default(), handshakes: JoinSet::new() }
+        let (handshakes, strangers) = (JoinSet::new(), Strangers::default());
+        Self { tcp, options: Arc::default(), handshakes, strangers }
     }
 
     /// Treats clients that connect from now on as these options say. Without this, the defaults hold.
@@ -68,17 +71,25 @@ impl Listener for WebSocketListener {
                 Some(done) = self.handshakes.join_next() => match done {
                     Ok(Ok(link)) => return Ok(link),
                     Ok(Err(error)) => tracing::debug!(%error, "a WebSocket handshake failed"),
-                    Err(error) => tracing::error!(%error, "a WebSocket handshake panicked"),
+                    Err(error) if error.is_panic() => {
+                        tracing::error!(%error, "a WebSocket handshake panicked");
+                    }
+                    // Another client has its place.
+                    Err(_) => {}
                 },
-                accepted = self.tcp.accept(), if self.handshakes.len() < self.options.max_handshakes => {
+                accepted = self.tcp.accept() => {
                     match accepted {
                         Ok((tcp, address)) => {
                             let options = Arc::clone(&self.options);
                             let limit = options.handshake_timeout;
+                            let network = Some(network(address.ip()));
+                            let place = self.strangers.enter(network, options.max_handshakes);
+                            let Some((stranger, eviction)) = place else { continue };
                             let opening = open(tcp, address, formats.into(), max_frame, options);
-                            self.handshakes.spawn(async move {
+                            eviction.aborts(self.handshakes.spawn(async move {
+                                let _stranger = stranger;
                                 timeout(limit, opening).await.map_err(|_| too_slow())?
-                            });
+                            }));
                         }
                         // The connection was gone at once, or no file descriptor is free: neither
                         // is the listener's end, and both pass.
