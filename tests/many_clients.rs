@@ -1,4 +1,5 @@
-//! A thousand clients of each kind at once on one port, and the memory of a server per idle client.
+//! A thousand clients of each kind at once on one port, and the memory of a server per idle client, and per
+//! peer that is not let in.
 //!
 //! The server is a process of its own, so that its memory is its own. `CLIENTS=200` takes 200 clients
 //! of each kind instead; `--nocapture` shows the memory.
@@ -12,15 +13,24 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, ready};
+use futures_util::{SinkExt, StreamExt, stream};
 use logux_sync::{
     Added, ClientSync, HttpListener, Json, ListenerOptions, Log, LongPoll, MemoryStore, NodeId,
     Server, Session, State, SyncOptions, WebSocket,
 };
+use peak_alloc::PeakAlloc;
 use tokio::io::AsyncBufReadExt;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+
+/// Counts what the server's process has allocated.
+#[global_allocator]
+static ALLOCATED: PeakAlloc = PeakAlloc;
 
 /// How many events each client sends, and receives.
 const EVENTS: u32 = 100;
@@ -30,6 +40,13 @@ const LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// Far above what an idle session takes, for that differs from system to system.
 const MAX_BYTES_PER_SESSION: usize = 64 << 10;
+
+/// How much memory a peer that is not let in may take, and many times that.
+const GOAL_PER_STRANGER: usize = 64 << 10;
+const MAX_BYTES_PER_STRANGER: usize = 8 * GOAL_PER_STRANGER;
+
+/// A node that `auth` refuses in the end.
+const ASKED_ABOUT: &str = "asked";
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -80,6 +97,76 @@ async fn an_idle_session_takes_little_memory() {
         println!("{kind:?}: {bytes} bytes of the server's memory per idle session");
         assert!(bytes < MAX_BYTES_PER_SESSION);
         drop(first);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_is_not_let_in_takes_little_memory_and_gives_it_back() {
+    if runs_elsewhere("a_peer_that_is_not_let_in_takes_little_memory_and_gives_it_back") {
+        return;
+    }
+    let headers = |value: &str, count: usize| {
+        let values = vec![value; count].join(",");
+        format!(r#"["headers",{{"a":[{values}]}}]"#)
+    };
+    let connect = format!(r#"["connect",7,"{ASKED_ABOUT}",0]"#);
+    let objects = headers(r#"{"":0}"#, 499);
+    for (what, says) in [
+        ("nothing over TCP", None),
+        ("nothing over WebSocket", Some(vec![])),
+        ("headers of many objects", Some(vec![objects.clone()])),
+        ("headers of many lists", Some(vec![headers("[]", 5_400)])),
+        ("headers of one long text", Some(vec![headers(&format!("{:?}", "a".repeat(16_000)), 1)])),
+        ("headers and its name", Some(vec![headers("0", 10), connect.clone()])),
+        ("headers of many objects, and its name", Some(vec![objects, connect])),
+    ] {
+        let mut server = ServerProcess::start();
+        let url = server.url.clone();
+        let says = says.as_deref();
+        // What the first ones make the server load is no stranger's.
+        drop(Stranger::connect_all(10, &url, says).await);
+        let before = server.allocated_when_quiet().await;
+        let strangers = Stranger::connect_all(2 * clients(), &url, says);
+        let strangers = timeout(LIMIT, strangers).await.unwrap();
+        let after = server.allocated_when_quiet().await;
+        let each = |bytes: usize| bytes.saturating_sub(before) / strangers.len();
+        let (held, count) = (each(after), strangers.len());
+        drop(strangers);
+        server.tell("refuse");
+        let rest = server.allocated_when_quiet().await.saturating_sub(before) / count;
+        println!(
+            "{what}: {held} bytes for each of {count} peers that are not let in (goal: at most \
+             {GOAL_PER_STRANGER}), {rest} once they are gone"
+        );
+        assert!(held < MAX_BYTES_PER_STRANGER);
+        // Maps keep the room that they had.
+        assert!(rest < 500, "{rest} bytes are left of each");
+    }
+}
+
+/// A peer that is not let in.
+enum Stranger {
+    Tcp { _stream: TcpStream },
+    WebSocket { _stream: Box<dyn Send> },
+}
+
+impl Stranger {
+    async fn connect_all(count: usize, server: &str, says: Option<&[String]>) -> Vec<Self> {
+        // A server that is slow, as on a busy machine, refuses some of too many at once.
+        let connecting = (0..count).map(|_| Self::connect(server, says));
+        stream::iter(connecting).buffered(100).collect().await
+    }
+
+    /// Says these messages over a WebSocket, or nothing over TCP.
+    async fn connect(server: &str, says: Option<&[String]>) -> Self {
+        let Some(says) = says else {
+            return Self::Tcp { _stream: TcpStream::connect(server).await.unwrap() };
+        };
+        let (mut stream, _) = connect_async(format!("ws://{server}/")).await.unwrap();
+        for frame in says {
+            stream.send(Message::text(frame)).await.unwrap();
+        }
+        Self::WebSocket { _stream: Box::new(stream) }
     }
 }
 
@@ -198,26 +285,39 @@ impl ServerProcess {
         self.said.next().expect("the server answers")
     }
 
-    /// How much memory it has, once it does nothing.
+    /// How much memory it has of the system, once it does nothing.
     async fn memory_when_quiet(&self) -> usize {
-        let read =
-            |file| fs::read_to_string(format!("/proc/{}/{file}", self.process.id())).unwrap();
+        self.quiet().await;
+        let status = self.read("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    /// How many bytes it has allocated, once it does nothing.
+    async fn allocated_when_quiet(&mut self) -> usize {
+        self.quiet().await;
+        self.ask("allocated").parse().unwrap()
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{file}", self.process.id())).unwrap()
+    }
+
+    /// Waits until it does nothing.
+    async fn quiet(&self) {
         // What it has computed so far, in the system's and its own time.
         let time =
-            || read("stat").split(' ').skip(13).take(2).map(str::to_owned).collect::<Vec<_>>();
+            || self.read("stat").split(' ').skip(13).take(2).map(str::to_owned).collect::<Vec<_>>();
         let mut last = time();
         loop {
             // Another process does not tell when it has done its work.
             sleep(Duration::from_millis(500)).await;
             let now = time();
             if now == last {
-                break;
+                return;
             }
             last = now;
         }
-        let status = read("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
     }
 }
 
@@ -233,7 +333,11 @@ impl Drop for ServerProcess {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server() {
     let log = Log::open(node("server"), MemoryStore::new()).await.unwrap();
-    let http = ListenerOptions::new().max_links_per_address(usize::MAX);
+    // All of them at once, from one address, and as slow as they like.
+    let http = ListenerOptions::new()
+        .max_links_per_address(usize::MAX)
+        .max_handshakes(usize::MAX)
+        .handshake_timeout(LIMIT);
     let listener = HttpListener::bind("127.0.0.1:0").await.unwrap().options(http);
     let address = listener.local_addr().unwrap();
     // What clients send is counted and not kept, or it would all go to all of them.
@@ -244,9 +348,23 @@ async fn server() {
         let next = counts.entry(peer.node_id.clone()).or_default();
         assert_eq!(entry.event, *next, "an event is missing or comes twice");
         *next += 1;
-        std::future::ready(Ok(false))
+        ready(Ok(false))
     });
-    let _server = Server::new(&log, Json, listener).options(options).start();
+    let options = options.timeout(LIMIT).admission_timeout(LIMIT).bruteforce(None);
+    let refusal = Arc::new(Notify::new());
+    let refused = Arc::clone(&refusal);
+    let options = options.auth(move |login| {
+        let refused = Arc::clone(&refused);
+        async move {
+            let is_let_in = login.node_id.as_str() != ASKED_ABOUT;
+            if !is_let_in {
+                refused.notified().await;
+            }
+            is_let_in
+        }
+    });
+    let server = Server::new(&log, Json, listener).options(options);
+    let _server = server.max_strangers(usize::MAX).start();
     println!("SERVER: {address}");
     let mut commands = tokio::io::BufReader::new(tokio::io::stdin()).lines();
     while let Some(command) = commands.next_line().await.unwrap() {
@@ -255,6 +373,10 @@ async fn server() {
                 log.add(event).await.unwrap();
                 yield_now().await;
             }
+        } else if command == "refuse" {
+            refusal.notify_waiters();
+        } else if command == "allocated" {
+            println!("SERVER: {}", ALLOCATED.current_usage());
         } else {
             println!("SERVER: {} events", counted.lock().unwrap().values().sum::<u32>());
         }

@@ -251,7 +251,7 @@ impl<E> Rules<E> {
             return Ok(());
         }
         // A map of values with keys that are texts can be written.
-        self.early_headers = serde_json::to_vec(&headers).unwrap_or_default();
+        self.early_headers = serde_json::to_vec(&headers).unwrap_or_default().into();
         if self.early_headers.len() > self.config.max_early_bytes {
             return Err(Misbehaviour::TooMuchTooEarly);
         }

@@ -57,7 +57,7 @@ pub(crate) struct Rules<E> {
     pub(super) peer_epoch: Option<Epoch>,
     /// The headers that the peer has sent before it introduced itself, as JSON: a stranger's values can
     /// take many times the memory of their text.
-    pub(super) early_headers: Vec<u8>,
+    pub(super) early_headers: Box<[u8]>,
     pub(super) told_headers: bool,
 }
 
@@ -90,7 +90,7 @@ impl<E> Rules<E> {
             asked: None,
             round_trip: None,
             peer_epoch: None,
-            early_headers: Vec::new(),
+            early_headers: Box::default(),
             told_headers: false,
         }
     }
