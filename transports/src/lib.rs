@@ -61,6 +61,8 @@ mod tls;
 #[path = "no_tls.rs"]
 mod tls;
 #[cfg(feature = "websocket")]
+mod url;
+#[cfg(feature = "websocket")]
 mod websocket;
 
 pub use boxed::{BoxedLink, BoxedReceiver, BoxedSender};

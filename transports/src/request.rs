@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 
 use crate::link::{Format, invalid};
+use crate::url::Url;
 
 /// How much of a server's text an error quotes, in characters.
 const SHOWN: usize = 200;
@@ -45,14 +46,27 @@ pub(crate) fn passing(error: io::Error) -> io::Error {
     }
 }
 
-/// A header of the user's.
-pub(crate) fn header(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
+/// The headers of every request to an address, before the user adds others.
+pub(crate) fn headers(url: &Url) -> HeaderMap {
+    let credentials = url.authorization().map(|value| (header::AUTHORIZATION, value.clone()));
+    credentials.into_iter().collect()
+}
+
+/// Adds a header of the user's. Credentials take the place of those that the address has.
+pub(crate) fn add_header(headers: &mut HeaderMap, name: &str, value: &str) -> io::Result<()> {
     let name: HeaderName =
         name.parse().map_err(|_| invalid(format!("{name:?} is no name of a header")))?;
-    let value: HeaderValue = value.parse().map_err(|_| {
+    let mut value: HeaderValue = value.parse().map_err(|_| {
         invalid(format!("the value of the header {name} has a character that HTTP does not allow"))
     })?;
-    Ok((name, value))
+    // It may be a cookie or a token: debug texts do not show it.
+    value.set_sensitive(true);
+    if name == header::AUTHORIZATION || name == header::HOST {
+        headers.insert(name, value);
+    } else {
+        headers.append(name, value);
+    }
+    Ok(())
 }
 
 /// The error of a first request that did not open a link. Statuses that pass by themselves, and those
@@ -67,7 +81,7 @@ pub(crate) fn not_opened(
     let location = headers.get(header::LOCATION).filter(|_| status.is_redirection());
     let is_redirected = location.is_some();
     let answer = match location {
-        Some(location) => format!("the server answers {status} to {}", quoted(place(location))),
+        Some(location) => format!("the server answers {status} to {}", quoted(&place(location))),
         None => answered(status, body),
     };
     let advice = match status {
@@ -142,7 +156,7 @@ fn quoted(text: &[u8]) -> String {
     format!("{:?}", text.trim_end())
 }
 
-/// What to do where something else answers. A query or a user's name may be a secret.
+/// What to do where something else answers. A query may be a secret.
 fn check(uri: &Uri) -> String {
     let scheme = uri.scheme_str().unwrap_or_default();
     let host = uri.host().unwrap_or_default();
@@ -150,9 +164,19 @@ fn check(uri: &Uri) -> String {
     format!("check the scheme, host, port and path of {scheme}://{host}{port}{}", uri.path())
 }
 
-/// An address without its query, which servers copy from the one that was asked for.
-fn place(location: &HeaderValue) -> &[u8] {
-    location.as_bytes().split(|byte| *byte == b'?').next().unwrap_or_default()
+/// An address without its query, fragment and user, which servers copy from the one that was asked for,
+/// or add as the key to what they send the client to.
+fn place(location: &HeaderValue) -> Vec<u8> {
+    let location = location.as_bytes();
+    let end = location.iter().position(|byte| b"?#".contains(byte)).unwrap_or(location.len());
+    let location = &location[..end];
+    let Some(slashes) = location.windows(2).position(|pair| pair == b"//") else {
+        return location.to_vec();
+    };
+    let (scheme, rest) = location.split_at(slashes + 2);
+    let host_end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+    let user_end = rest[..host_end].iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
+    [scheme, &rest[user_end..]].concat()
 }
 
 fn is_websocket(scheme: &str) -> bool {

@@ -3,19 +3,17 @@
 use std::io;
 use std::net::SocketAddr;
 
-use http::Uri;
 use tokio::net::TcpStream;
 
 use crate::link::invalid;
 use crate::stream::NetworkStream;
 use crate::tls::{TlsClient, TlsServer};
+use crate::url::Url;
 
 /// Where a server is.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
-    uri: Uri,
-    host: String,
-    port: u16,
+    url: Url,
     /// Where the scheme asks for it.
     tls: Option<TlsClient>,
 }
@@ -23,31 +21,19 @@ pub(crate) struct Address {
 impl Address {
     /// An address with one of two schemes, the second of which asks for TLS.
     pub(crate) fn parse(url: &str, plain: &str, secure: &str) -> io::Result<Self> {
-        let uri: Uri =
-            url.parse().map_err(|error| invalid(format!("{url:?} is no URL: {error}")))?;
-        let (tls, default_port) = match uri.scheme_str() {
-            Some(scheme) if scheme == plain => (None, 80),
-            #[cfg(feature = "tls")]
-            Some(scheme) if scheme == secure => (Some(TlsClient::new()), 443),
-            #[cfg(not(feature = "tls"))]
-            Some(scheme) if scheme == secure => {
-                return Err(invalid(format!("{url:?} asks for TLS: enable the feature `tls`")));
-            }
-            _ => {
-                let message = format!("{url:?} does not start with {plain}:// or {secure}://");
-                return Err(invalid(message));
-            }
-        };
-        let host = match uri.host() {
-            None | Some("") => return Err(invalid(format!("{url:?} names no host"))),
-            Some(host) => host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-        };
-        let port = uri.port_u16().unwrap_or(default_port);
-        Ok(Self { uri, host, port, tls })
+        let url = Url::parse(url, plain, secure)?;
+        #[cfg(feature = "tls")]
+        let tls = url.is_secure().then(TlsClient::new);
+        #[cfg(not(feature = "tls"))]
+        let tls = None;
+        if url.is_secure() && tls.is_none() {
+            return Err(invalid(format!("{secure}:// asks for TLS: enable the feature `tls`")));
+        }
+        Ok(Self { url, tls })
     }
 
-    pub(crate) fn uri(&self) -> &Uri {
-        &self.uri
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
     }
 
     /// Has no effect where the scheme does not ask for TLS.
@@ -64,12 +50,12 @@ impl Address {
     }
 
     async fn connect(&self) -> io::Result<(NetworkStream, SocketAddr)> {
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        let tcp = TcpStream::connect((self.url.host(), self.url.port())).await?;
         set_no_delay(&tcp);
         let peer = tcp.peer_addr()?;
         let stream = match &self.tls {
             // Boxed, as in `accept`.
-            Some(tls) => Box::pin(tls.connect(tcp, &self.host)).await?,
+            Some(tls) => Box::pin(tls.connect(tcp, self.url.server_name())).await?,
             None => tcp.into(),
         };
         Ok((stream, peer))

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::body::{self, MAX_BATCH};
 use super::head::{self, State};
@@ -23,6 +23,7 @@ use crate::rt::{self, Instant, sleep, sleep_until, timeout};
 use crate::tcp::Address;
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;
+use crate::url::Url;
 
 /// Dials a server by HTTP long-poll, where WebSocket is blocked.
 ///
@@ -41,7 +42,7 @@ use crate::tls::TlsClient;
 #[derive(Clone, Debug)]
 #[must_use = "a transport does nothing until a link is opened by it"]
 pub struct LongPoll<H = HttpConnection> {
-    uri: Uri,
+    url: Url,
     headers: HeaderMap,
     client: H,
     open_timeout: Duration,
@@ -78,7 +79,7 @@ pub struct LongPollReceiver<H = HttpConnection> {
 /// What the two halves have in common.
 #[derive(Debug)]
 struct Session {
-    uri: Uri,
+    url: Url,
     headers: HeaderMap,
     id: HeaderValue,
     media_type: HeaderValue,
@@ -121,12 +122,17 @@ struct Trouble {
 }
 
 impl LongPoll {
-    /// A transport to an `http://` address, or by TLS (feature `tls`) to an `https://` one. An address
-    /// that is none, or of another scheme, is an error of the kind
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput).
+    /// A transport to an `http://` address, or by TLS (feature `tls`) to an `https://` one.
+    ///
+    /// A user and password in it (`https://user:p%40ss@host/`, percent-encoded) are sent as
+    /// `Authorization: Basic` with every request, and are in no error and no log; over `http://`
+    /// everybody on the way can read them. A fragment (`#x`) is not sent. A host that is not ASCII is
+    /// written as DNS knows it (`xn--`), and an IPv6 address in brackets. An address that cannot be
+    /// used, or of another scheme, is an error of the kind
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) that says why.
     pub fn new(url: &str) -> io::Result<Self> {
         let address = Address::parse(url, "http", "https")?;
-        Ok(Self::with(address.uri().clone(), HttpConnection::new(address)))
+        Ok(Self::with(address.url().clone(), HttpConnection::new(address)))
     }
 
     /// Speaks TLS to an `https://` address otherwise than [`TlsClient::new`] does. An `http://`
@@ -140,22 +146,22 @@ impl LongPoll {
 
 impl<H: HttpClient> LongPoll<H> {
     /// A transport that sends its requests by an HTTP client of one's own, which decides what the
-    /// address is good for.
+    /// address is good for. It is one that [`new`](LongPoll::new) takes, `https://` also without the
+    /// feature `tls`, and the client is given it without user, password and fragment.
     pub fn over(url: &str, client: H) -> io::Result<Self> {
-        let uri = url.parse().map_err(|error| invalid(format!("{url:?} is no URL: {error}")))?;
-        Ok(Self::with(uri, client))
+        Ok(Self::with(Url::parse(url, "http", "https")?, client))
     }
 
-    fn with(uri: Uri, client: H) -> Self {
+    fn with(url: Url, client: H) -> Self {
         let open_timeout = Duration::from_secs(10);
-        let (headers, proven) = (HeaderMap::new(), Proven::default());
-        Self { uri, headers, client, open_timeout, proven }
+        let (headers, proven) = (request::headers(&url), Proven::default());
+        Self { url, headers, client, open_timeout, proven }
     }
 
-    /// Sends a header, such as a cookie, with every request.
+    /// Sends a header, such as a cookie, with every request. The header `authorization` takes the
+    /// place of the user and password in the address, and `host` that of its host.
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
-        let (name, value) = request::header(name, value)?;
-        self.headers.append(name, value);
+        request::add_header(&mut self.headers, name, value)?;
         Ok(self)
     }
 
@@ -174,7 +180,7 @@ impl<H: HttpClient> LongPoll<H> {
         let response = loop {
             let mut request = Request::new(Bytes::new());
             *request.method_mut() = Method::POST;
-            *request.uri_mut() = self.uri.clone();
+            *request.uri_mut() = self.url.uri().clone();
             request.headers_mut().extend(self.headers.clone());
             request.headers_mut().insert(header::CONTENT_TYPE, media_type.clone());
             request.headers_mut().insert(head::NONCE, nonce.clone());
@@ -184,14 +190,15 @@ impl<H: HttpClient> LongPoll<H> {
                     sleep(Trouble::FIRST_DELAY).await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    return Err(request::another_server(&self.uri, error));
+                    return Err(request::another_server(self.url.uri(), error));
                 }
                 other => break other?,
             }
         };
         let (status, headers) = (response.status(), response.headers());
         if status != StatusCode::OK {
-            return Err(request::not_opened(&self.uri, format, status, headers, response.body()));
+            let (uri, body) = (self.url.uri(), response.body());
+            return Err(request::not_opened(uri, format, status, headers, body));
         }
         let milliseconds = |name| head::number(headers, &name).map(Duration::from_millis);
         let (Some(id), Some(wait), Some(inactivity), Some(max_body)) = (
@@ -200,12 +207,15 @@ impl<H: HttpClient> LongPoll<H> {
             milliseconds(head::INACTIVITY),
             head::number(headers, &head::MAX_BODY),
         ) else {
-            return Err(request::another_server(&self.uri, "it gives no session"));
+            return Err(request::another_server(self.url.uri(), "it gives no session"));
         };
+        let mut id = id.clone();
+        // As good as a password: debug texts do not show it.
+        id.set_sensitive(true);
         let session = Arc::new(Session {
-            uri: self.uri.clone(),
+            url: self.url.clone(),
             headers: self.headers.clone(),
-            id: id.clone(),
+            id,
             media_type,
             wait,
             inactivity,
@@ -251,7 +261,7 @@ impl Session {
     fn request(&self, body: Bytes) -> Request<Bytes> {
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri.clone();
+        *request.uri_mut() = self.url.uri().clone();
         let headers = request.headers_mut();
         headers.extend(self.headers.clone());
         headers.insert(header::CONTENT_TYPE, self.media_type.clone());

@@ -27,8 +27,8 @@ use crate::tls::TlsClient;
 pub trait HttpClient: Clone + Send + Sync + 'static {
     /// Sends a request and gives the answer, whatever its status. One at a time.
     ///
-    /// The request's URI is whole, and it has all headers but `Host`. Dropping the future does not
-    /// want the answer any more.
+    /// The request's URI is whole, and it has all headers but `Host`, unless the user gave that one.
+    /// Dropping the future does not want the answer any more.
     fn request(
         &mut self,
         request: Request<Bytes>,
@@ -99,7 +99,7 @@ impl HttpClient for HttpConnection {
         let (mut head, body) = request.into_parts();
         if let Some(host) = head.uri.authority() {
             let host = HeaderValue::from_str(host.as_str()).map_err(io::Error::other)?;
-            head.headers.insert(header::HOST, host);
+            head.headers.entry(header::HOST).or_insert(host);
         }
         if let Some(path) = head.uri.path_and_query() {
             head.uri = path.clone().into();

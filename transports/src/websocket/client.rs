@@ -34,23 +34,29 @@ pub struct WebSocket {
 }
 
 impl WebSocket {
-    /// A transport to a `ws://` address, or by TLS (feature `tls`) to a `wss://` one. An address that
-    /// is none, or of another scheme, is an error of the kind
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput).
+    /// A transport to a `ws://` address, or by TLS (feature `tls`) to a `wss://` one.
+    ///
+    /// A user and password in it (`wss://user:p%40ss@host/`, percent-encoded) are sent as
+    /// `Authorization: Basic`, and are in no error and no log; over `ws://` everybody on the way can
+    /// read them. A fragment (`#x`) is not sent. A host that is not ASCII is written as DNS knows it
+    /// (`xn--`), and an IPv6 address in brackets. An address that cannot be used, or of another scheme,
+    /// is an error of the kind [`InvalidInput`](io::ErrorKind::InvalidInput) that says why.
     pub fn new(url: &str) -> io::Result<Self> {
+        let address = Address::parse(url, "ws", "wss")?;
         Ok(Self {
-            address: Address::parse(url, "ws", "wss")?,
-            headers: HeaderMap::new(),
+            headers: request::headers(address.url()),
+            address,
             open_timeout: Duration::from_secs(10),
             sizes: Sizes::default(),
             proven: Proven::default(),
         })
     }
 
-    /// Sends a header, such as a cookie, with the request that opens the connection.
+    /// Sends a header, such as a cookie, with the request that opens the connection. The header
+    /// `authorization` takes the place of the user and password in the address, and `host` that of
+    /// its host.
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
-        let (name, value) = request::header(name, value)?;
-        self.headers.append(name, value);
+        request::add_header(&mut self.headers, name, value)?;
         Ok(self)
     }
 
@@ -99,7 +105,7 @@ impl WebSocket {
         info: LinkInfo,
     ) -> io::Result<WebSocketLink<S>> {
         let Self { address, headers, sizes, .. } = self;
-        handshake::dial(stream, address.uri(), headers, format, max_frame, info, *sizes).await
+        handshake::dial(stream, address.url().uri(), headers, format, max_frame, info, *sizes).await
     }
 
     /// What comes of opening a link, within its time.
