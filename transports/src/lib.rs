@@ -44,6 +44,8 @@ mod long_poll;
 mod memory;
 #[cfg(feature = "websocket")]
 mod options;
+#[cfg(feature = "websocket")]
+mod race;
 mod reconnect;
 #[cfg(feature = "websocket")]
 mod request;

@@ -192,9 +192,10 @@ pub trait Transport: Send + 'static {
     /// asked for, an address where nothing of Logux is (404, 405, 410, 426, 301 and the like), or
     /// a format that the server does not take. Once they have opened a link, the same answers come
     /// from a server that restarts, or from a network that asks to log in, and are tried again.
-    /// Always tried again: a name that is not found (there may be no network), nobody who listens, a
-    /// certificate that has expired, is not valid yet or was revoked (it is renewed on the server, or this
-    /// machine's clock is set), refused credentials (401 and 403), and redirects for the time being.
+    /// Always tried again: a name that is not found (there may be no network), nobody who listens at
+    /// any address of the host, a certificate that has expired, is not valid yet or was revoked (it is
+    /// renewed on the server, or this machine's clock is set), refused credentials (401 and 403), and
+    /// redirects for the time being.
     fn open(
         &mut self,
         format: Format,

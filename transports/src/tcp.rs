@@ -3,9 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 
 use crate::link::invalid;
+use crate::race::race;
 use crate::stream::NetworkStream;
 use crate::tls::{TlsClient, TlsServer};
 use crate::url::Url;
@@ -50,7 +51,8 @@ impl Address {
     }
 
     async fn connect(&self) -> io::Result<(NetworkStream, SocketAddr)> {
-        let tcp = TcpStream::connect((self.url.host(), self.url.port())).await?;
+        let addresses = lookup_host((self.url.host(), self.url.port())).await?;
+        let tcp = connect_to_one(addresses).await?;
         set_no_delay(&tcp);
         let peer = tcp.peer_addr()?;
         let stream = match &self.tls {
@@ -60,6 +62,12 @@ impl Address {
         };
         Ok((stream, peer))
     }
+}
+
+/// The first connection that is made to one of a host's addresses.
+async fn connect_to_one(addresses: impl IntoIterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    // Judged one by one: the error of all does not tell that one of them was the system's.
+    race(addresses, async |address| TcpStream::connect(address).await.map_err(not_final)).await
 }
 
 /// The bytes of a connection that was accepted, within TLS where the server speaks it.
@@ -90,7 +98,12 @@ fn not_final(error: io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::rt::timeout;
 
     #[test]
     fn an_error_of_the_system_s_is_not_final() {
@@ -108,11 +121,44 @@ mod tests {
         assert_eq!(other.kind(), io::ErrorKind::ConnectionRefused);
     }
 
+    /// An address that swallows all that asks for a connection: its queue is full.
+    #[cfg(target_os = "linux")]
+    async fn dead() -> (SocketAddr, impl Sized) {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queue = Vec::new();
+        // Time is paused: this waits only where there is nothing to wait for.
+        let connect = || timeout(Duration::from_secs(1), TcpStream::connect(address));
+        while let Ok(connected) = connect().await {
+            queue.push(connected.unwrap());
+            assert!(queue.len() < 100, "the queue has no end");
+        }
+        (address, (listener, queue))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test(start_paused = true)]
+    async fn a_host_is_reached_by_the_address_that_answers() {
+        let (dead, _queue) = dead().await;
+        let free = async || TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let live = listener.local_addr().unwrap();
+        let refuses = free().await;
+        for addresses in [vec![dead, live], vec![refuses, live], vec![dead, refuses, live]] {
+            let tcp = connect_to_one(addresses.clone()).await.unwrap();
+            assert_eq!(tcp.peer_addr().unwrap(), live, "{addresses:?}");
+        }
+        let error = connect_to_one([refuses, free().await]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
+    }
+
     /// To an address that is good for one link only, of which it does not say the name.
     #[tokio::test]
     async fn an_address_without_its_interface_is_dialled_again() {
         let address = Address::parse("ws://[fe80::1]:8080/", "ws", "wss").unwrap();
-        let dialling = tokio::time::timeout(std::time::Duration::from_secs(1), address.dial());
+        let dialling = timeout(Duration::from_secs(1), address.dial());
         if let Ok(Err(error)) = dialling.await {
             assert_ne!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
         }

@@ -166,6 +166,9 @@ impl<H: HttpClient> LongPoll<H> {
     }
 
     /// How long it may take until the server has answered the first request: 10 seconds.
+    ///
+    /// Of a host with several addresses the one that answers first is taken (RFC 8305): the next one,
+    /// up to the sixteenth, is tried when one fails, or has not answered for 250 milliseconds.
     pub fn open_timeout(mut self, limit: Duration) -> Self {
         self.open_timeout = limit;
         self

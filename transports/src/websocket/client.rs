@@ -60,7 +60,11 @@ impl WebSocket {
         Ok(self)
     }
 
-    /// How long connecting and the handshakes, of TLS and WebSocket, may take together: 10 seconds.
+    /// How long looking up the host, connecting and the handshakes, of TLS and WebSocket, may take
+    /// together: 10 seconds.
+    ///
+    /// Of a host with several addresses the one that answers first is taken (RFC 8305): the next one,
+    /// up to the sixteenth, is tried when one fails, or has not answered for 250 milliseconds.
     pub fn open_timeout(mut self, limit: Duration) -> Self {
         self.open_timeout = limit;
         self
