@@ -448,8 +448,31 @@ mod section_5_to_send {
         let answer = session.send("1", &[&long]).await;
         assert_eq!(answer.status, 413);
         assert_eq!(start.elapsed(), Duration::ZERO);
-        assert_eq!(session.send("1", &[&long[1..]]).await.ack(), "1");
-        assert_eq!(received(&mut link.receiver).await[0].len(), MAX_FRAME);
+        let frames = [&long[1..]];
+        let (answer, frame) =
+            tokio::join!(session.send("1", &frames), link.receiver.receive(MAX_FRAME));
+        assert_eq!((answer.ack(), frame.unwrap().unwrap().len()), ("1", MAX_FRAME));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_than_64_kib_is_taken_only_by_a_user_that_receives_as_much() {
+        let mut server = Server::new();
+        let (session, mut link) = server.session().await;
+        let short = "x".repeat((64 << 10) - 4);
+        let long = "x".repeat(64 << 10);
+        let start = Instant::now();
+        assert_eq!(session.send("1", &[&long]).await.status, 413, "nobody has received yet");
+        assert_eq!(start.elapsed(), WAIT);
+        // So many bytes may a peer send before it is let in.
+        let receive = async |link: &mut ServerLink, limit| {
+            timeout(Duration::from_secs(1), link.receiver.receive(limit)).await
+        };
+        assert!(receive(&mut link, 1000).await.is_err());
+        assert_eq!(session.send("1", &[&long]).await.status, 413);
+        assert_eq!(session.send("1", &[&short]).await.ack(), "1");
+        assert_eq!(received(&mut link.receiver).await, [short]);
+        assert_eq!(session.send("2", &[&long]).await.ack(), "2");
+        assert_eq!(received(&mut link.receiver).await, [long]);
     }
 }
 

@@ -248,6 +248,8 @@ impl<E: Event, C: Codec> Batcher<E, C> {
             .collect();
         let mut frame = Vec::with_capacity(128 * entries.len());
         self.codec.encode(&Message::Sync(Sync { added, entries: wire }), &mut frame)?;
+        // A transport keeps it until the peer has it, and counts its length.
+        frame.shrink_to_fit();
         Ok(frame.into())
     }
 }

@@ -26,6 +26,16 @@ use crate::rt;
 ///
 /// When it is dropped, no new links are made, and those that there are go on. Once the last one has
 /// ended, its port is free.
+///
+/// # Memory
+/// Whatever a long-poll client sends, and however little it fetches, its session holds at most:
+/// - 1 MiB of frames that are to be fetched, or one that is longer;
+/// - two answers that are on their way, each of 256 KiB of frames, or one that is longer;
+/// - of what the client sends and nobody has received yet, as much as the longest frame that is
+///   received now, or 64 KiB: that is all of a client that was not let in;
+/// - lists of these frames, some 100 KiB where they are many and empty.
+///
+/// Beside it each connection has buffers of 16 KiB, and those of TLS.
 #[derive(Debug)]
 #[must_use = "a listener that is dropped accepts no links"]
 pub struct HttpListener {

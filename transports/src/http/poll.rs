@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
@@ -215,7 +215,7 @@ where
     Ok(response)
 }
 
-/// A whole body. What its head promises is not made room for.
+/// A whole body. Room is made for what came, and at most for as much as its head promises.
 async fn read<B>(mut body: Pin<&mut B>, length: usize, pause: Duration) -> Result<Bytes, Refusal>
 where
     B: Body<Data: Buf, Error: fmt::Display>,
@@ -223,7 +223,9 @@ where
     const BYTES_PER_SECOND: usize = 1 << 10;
 
     let start = Instant::now();
-    let mut whole = BytesMut::new();
+    let wrong_length =
+        || Refusal::new(StatusCode::BAD_REQUEST, "the body is not as long as its head says");
+    let mut whole = Vec::new();
     while whole.len() < length {
         let earned = Duration::from_secs((whole.len() / BYTES_PER_SECOND) as u64);
         let due = (start + pause + earned).min(Instant::now() + pause);
@@ -233,6 +235,14 @@ where
         match next {
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
+                    let needed = whole.len() + data.remaining();
+                    if needed > length {
+                        return Err(wrong_length());
+                    }
+                    if needed > whole.capacity() {
+                        let room = needed.max(2 * whole.capacity()).min(length);
+                        whole.reserve_exact(room - whole.len());
+                    }
                     whole.put(data);
                 }
             }
@@ -243,11 +253,7 @@ where
             None => break,
         }
     }
-    if whole.len() == length {
-        Ok(whole.freeze())
-    } else {
-        Err(Refusal::new(StatusCode::BAD_REQUEST, "the body is not as long as its head says"))
-    }
+    if whole.len() == length { Ok(whole.into()) } else { Err(wrong_length()) }
 }
 
 async fn drain<B: Body<Data: Buf>>(mut body: Pin<&mut B>) {

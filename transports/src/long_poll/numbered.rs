@@ -105,6 +105,7 @@ impl Outbox {
             self.acknowledged += 1;
             progress = true;
         }
+        free_if_empty(&mut self.frames);
         Ok(progress)
     }
 
@@ -157,6 +158,15 @@ impl Inbox {
 
     /// The next frame for the reader.
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
-        self.frames.pop_front()
+        let frame = self.frames.pop_front();
+        free_if_empty(&mut self.frames);
+        frame
+    }
+}
+
+/// A thousand frames leave room for as many behind, which a link that is idle does not need.
+fn free_if_empty(frames: &mut VecDeque<Bytes>) {
+    if frames.is_empty() {
+        *frames = VecDeque::new();
     }
 }

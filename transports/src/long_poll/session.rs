@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,14 +15,14 @@ use super::numbered::{Batch, Inbox, Outbox};
 use crate::link::{FrameReceiver, FrameSender, check_length, too_long};
 use crate::rt::{self, Instant, sleep_until, timeout, timeout_at};
 
-/// How much waits for the client to fetch it before `send` waits.
+/// How much waits for the client to fetch it before `send` waits, unless one frame is longer.
 const MAX_OUTBOX_BYTES: usize = 1 << 20;
 const MAX_OUTBOX_FRAMES: usize = 1024;
 
 /// How much that waits to be fetched is told at once, without a flush.
 const TOLD_AT_ONCE: usize = 64 << 10;
 
-/// What a body may have in any case, however short the frames must be.
+/// What a body may have in any case, however short the frames must be, and before any is received.
 const MIN_BODY: usize = 64 << 10;
 
 /// How often in a row the client may fetch the same frames, none of them acknowledged.
@@ -33,6 +33,10 @@ const LINGER: Duration = Duration::from_secs(10);
 
 /// How many requests that send may go on at once: one, and one that repeats it.
 const MAX_SENDS: usize = 2;
+
+/// How many answers with frames may be on their way at once: one, and one that repeats it on another
+/// connection.
+const MAX_UNREAD: usize = 2;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +71,10 @@ struct State {
     /// How many requests are being answered.
     held: usize,
     sends: usize,
+    /// How long the bodies are together that are being collected.
+    collecting: usize,
+    /// How many answers with frames are on their way.
+    unread: usize,
     /// How many answers gave frames since the last one was acknowledged.
     repeats: u32,
     last_seen: Instant,
@@ -146,9 +154,12 @@ impl Session {
             polls: 0,
             held: 0,
             sends: 0,
+            collecting: 0,
+            unread: 0,
             repeats: 0,
             last_seen: Instant::now(),
-            max_frame,
+            // Until somebody receives: the client may be any.
+            max_frame: 0,
             failed: None,
             dropped: false,
         };
@@ -173,7 +184,7 @@ impl Session {
 
     /// Answers a poll: with what is there, or as soon as there is something.
     pub(crate) async fn poll(
-        &self,
+        self: &Arc<Self>,
         number: u64,
         ack: u64,
         wait: Option<Duration>,
@@ -188,8 +199,9 @@ impl Session {
         let deadline = Instant::now() + wait;
         loop {
             let woken = self.requests.notified();
-            if let Some(answer) = self.lock().answer(poll) {
-                return answer;
+            let answer = self.lock().answer(poll);
+            if let Some(answer) = answer {
+                return answer.map(|answer| self.counted(answer));
             }
             if timeout_at(deadline, woken).await.is_err() {
                 return Ok(self.lock().told(Told::Open));
@@ -197,21 +209,33 @@ impl Session {
         }
     }
 
+    /// Takes count of an answer's frames until they are on the network, or nobody wants them.
+    fn counted(self: &Arc<Self>, answer: Answer) -> Answer {
+        if answer.body.is_empty() {
+            return answer;
+        }
+        let unread = Unread { body: answer.body, session: Arc::downgrade(self) };
+        Answer { body: Bytes::from_owner(unread), ..answer }
+    }
+
     /// Waits until there is room for the body of a request that sends, and it may be as long as it
-    /// says.
+    /// says: all bodies that are being collected together.
     pub(crate) async fn room(&self, length: usize) -> Result<Room<'_>, Refused> {
         if length > self.max_body {
             return Err(Refused::TooLong);
         }
-        let sending = Sending::new(self)?;
+        let mut sending = Sending::new(self)?;
         let deadline = Instant::now() + self.times.wait;
         loop {
             let woken = self.requests.notified();
             let is_too_long = {
-                let state = self.lock();
+                let mut state = self.lock();
                 state.check()?;
                 let max_body = max_body(state.max_frame);
-                if length == 0 || state.inbox.is_empty() && length <= max_body {
+                let has_room = state.inbox.is_empty() && state.collecting + length <= max_body;
+                if length == 0 || has_room {
+                    state.collecting += length;
+                    sending.length = length;
                     return Ok(Room::Now(sending));
                 }
                 length > max_body
@@ -312,7 +336,8 @@ impl State {
         if poll != Some(self.polls) {
             return Some(Ok(self.told(Told::Superseded)));
         }
-        if self.outbox.len() == 0 && !self.outbox.is_ending() {
+        let has_frames = self.outbox.len() > 0;
+        if !has_frames && !self.outbox.is_ending() || has_frames && self.unread == MAX_UNREAD {
             return self.check().err().map(Err);
         }
         if self.repeats == MAX_REPEATS {
@@ -320,6 +345,7 @@ impl State {
             return Some(Err(Refused::Gone));
         }
         self.repeats += 1;
+        self.unread += usize::from(has_frames);
         let Batch { body, ends, .. } = self.outbox.batch(MAX_BATCH);
         let told = self.told(if ends { Told::Closed } else { Told::Open });
         Some(Ok(Answer { first: Some(self.outbox.first()), body, ..told }))
@@ -373,10 +399,16 @@ impl FrameSender for SessionSender {
             return Err(too_long(u32::MAX as usize));
         }
         let session = &self.link.session;
+        let length = body::length(&frame);
         session
             .until(|state| {
-                let has_room = state.outbox.bytes() < MAX_OUTBOX_BYTES
-                    && state.outbox.len() < MAX_OUTBOX_FRAMES;
+                let (waiting, frames) = (state.outbox.bytes(), state.outbox.len());
+                let has_room = frames == 0
+                    || waiting + length <= MAX_OUTBOX_BYTES && frames < MAX_OUTBOX_FRAMES;
+                if !has_room {
+                    // What waits makes room once it is fetched, also where it was not told yet.
+                    session.requests.notify_waiters();
+                }
                 (has_room && state.failed.is_none()).then_some(())
             })
             .await?;
@@ -446,10 +478,32 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Counts a request that sends.
+/// The frames of an answer that is on its way. It does not keep the session.
+struct Unread {
+    body: Bytes,
+    session: Weak<Session>,
+}
+
+impl AsRef<[u8]> for Unread {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.upgrade() {
+            session.lock().unread -= 1;
+            session.requests.notify_waiters();
+        }
+    }
+}
+
+/// Counts a request that sends, and what it may send.
 #[derive(Debug)]
 pub(crate) struct Sending<'s> {
     held: Held<'s>,
+    length: usize,
 }
 
 impl<'s> Sending<'s> {
@@ -461,13 +515,18 @@ impl<'s> Sending<'s> {
         }
         state.sends += 1;
         drop(state);
-        Ok(Self { held })
+        Ok(Self { held, length: 0 })
     }
 }
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        self.held.session.lock().sends -= 1;
+        let Self { held: Held { session }, length } = self;
+        let mut state = session.lock();
+        state.sends -= 1;
+        state.collecting -= *length;
+        drop(state);
+        session.requests.notify_waiters();
     }
 }
 
