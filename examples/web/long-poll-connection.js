@@ -30,7 +30,7 @@ const MAX_DELAY = 5_000
 const MIN_WAIT = 5_000
 
 /** What a server, or a proxy, answers that asks to try again (8). */
-const PASSING = [408, 429, 502, 503, 504]
+const PASSING = [408, 421, 425, 429, 502, 503, 504]
 
 /** After the last frame comes the end, which is numbered like one (1.1). */
 const END = Symbol('end')

@@ -71,6 +71,11 @@ pub(crate) fn add_header(headers: &mut HeaderMap, name: &str, value: &str) -> io
 
 /// The error of a first request that did not open a link. Statuses that pass by themselves, and those
 /// of credentials, which may be given anew, are not `InvalidInput`.
+///
+/// Where it is not certain that the server itself answers, and that it will again, the status passes: a
+/// client that tries in vain says so each time, and one that has ended for good syncs no more. So 413
+/// passes, for the request has no body, and something on the way is out of order; 421 asks for another
+/// connection; and all of 5xx say that a server is at fault, not what is asked of it.
 pub(crate) fn not_opened(
     uri: &Uri,
     format: Format,
@@ -92,9 +97,7 @@ pub(crate) fn not_opened(
             format!("{}, the headers, and that the server takes {}", check(uri), format.name)
         }
         StatusCode::NOT_ACCEPTABLE | StatusCode::UNSUPPORTED_MEDIA_TYPE => not_taken(format),
-        StatusCode::PAYLOAD_TOO_LARGE
-        | StatusCode::URI_TOO_LONG
-        | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+        StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             "make the address and the headers shorter".into()
         }
         StatusCode::UPGRADE_REQUIRED if uri.scheme_str().is_some_and(is_websocket) => {
@@ -106,10 +109,7 @@ pub(crate) fn not_opened(
         | StatusCode::METHOD_NOT_ALLOWED
         | StatusCode::GONE
         | StatusCode::LENGTH_REQUIRED
-        | StatusCode::MISDIRECTED_REQUEST
-        | StatusCode::UPGRADE_REQUIRED
-        | StatusCode::NOT_IMPLEMENTED
-        | StatusCode::HTTP_VERSION_NOT_SUPPORTED => check(uri),
+        | StatusCode::UPGRADE_REQUIRED => check(uri),
         status if status.is_success() => check(uri),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             return io::Error::new(io::ErrorKind::PermissionDenied, answer);

@@ -124,7 +124,6 @@ async fn a_refusal_that_will_not_pass_ends_the_link_with_its_reason() {
         (401, io::ErrorKind::PermissionDenied),
         (403, io::ErrorKind::PermissionDenied),
         (404, io::ErrorKind::ConnectionReset),
-        (413, io::ErrorKind::Other),
         (415, io::ErrorKind::Unsupported),
         (500, io::ErrorKind::Other),
     ];
@@ -141,7 +140,8 @@ async fn a_refusal_that_will_not_pass_ends_the_link_with_its_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_may_pass_is_tried_again_until_the_session_is_forgotten() {
-    for code in [408, 429, 502, 503, 504] {
+    // 413 to a poll, which has no body, is of something on the way.
+    for code in [408, 413, 421, 425, 429, 502, 503, 504] {
         let server = scripted(MOMENT, move |_| Ok(status(code, "")));
         let start = Instant::now();
         let error = open(&server).await.receiver.receive(MAX_FRAME).await.unwrap_err();
@@ -152,6 +152,36 @@ async fn a_refusal_that_may_pass_is_tried_again_until_the_session_is_forgotten()
         let requests = server.requests.lock().unwrap();
         assert!((8..16).contains(&requests.len()), "{code}: {} requests", requests.len());
     }
+}
+
+/// As by a proxy that takes no long bodies.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_too_long_is_sent_in_parts() {
+    let server = scripted(MOMENT, |request| {
+        Ok(if request.body().len() > 100 { status(413, "") } else { taking(request) })
+    });
+    let mut sender = open(&server).await.sender;
+    for _ in 0..100 {
+        sender.send(Bytes::from_static(b"0123456789")).await.unwrap();
+    }
+    sender.flush().await.unwrap();
+    let requests = server.requests.lock().unwrap();
+    let taken = requests.iter().filter(|request| request.body().len() <= 100);
+    assert_eq!(taken.flat_map(frames).count(), 100, "each frame is taken once");
+    let refused = requests.len() - requests.iter().filter(|all| all.body().len() <= 100).count();
+    assert!(refused < 8, "{refused} bodies were refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_refused_for_its_length_is_sent_again_for_it_has_none() {
+    let start = Instant::now();
+    let server = scripted(MOMENT, move |request| {
+        assert!(request.body().is_empty(), "the end has a body");
+        let passes = start.elapsed() > Duration::from_secs(5);
+        Ok(if passes { answer(&[("logux-ack", "1")], b"") } else { status(413, "") })
+    });
+    open(&server).await.sender.close().await.unwrap();
+    assert!(server.requests.lock().unwrap().len() > 2);
 }
 
 #[tokio::test(start_paused = true)]
