@@ -274,6 +274,66 @@ async fn endless(status: &'static str) -> (String, tokio::task::JoinHandle<usize
     (url, server)
 }
 
+/// As proxies on the way may write it.
+#[tokio::test]
+async fn a_session_is_opened_however_the_answer_is_written() {
+    const SESSION: &str = "logux-session: id\r\nlogux-wait: 25000\r\nlogux-inactivity: 30000\r\n\
+        logux-max-body: 65536\r\n";
+    for (before, after) in [
+        ("HTTP/1.1 200 OK\r\n", "content-length: 0\r\n\r\n"),
+        ("HTTP/1.1 200\r\nServer: a\r\nServer: b\r\n", "Content-Length: 0\r\n\r\n"),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n", "content-length: 0\r\n\r\n"),
+        (
+            "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n\
+             HTTP/1.1 200 OK\r\n",
+            "content-length: 0\r\n\r\n",
+        ),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n", "\r\n0\r\nx: y\r\n\r\n"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n", "\r\n0;a=b\r\n\r\n"),
+        ("HTTP/1.1 200 OK\r\nconnection: close\r\n", "\r\n"),
+        ("HTTP/1.1 200 OK\r\nconnection: x\r\nconnection: y, close\r\n", "\r\n"),
+        ("HTTP/1.0 200 OK\r\n", "\r\n"),
+        ("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\n", "content-length: 0\r\n\r\n"),
+    ] {
+        let answer = format!("{before}{SESSION}{after}");
+        let url = saying(answer.clone(), true).await;
+        let opened = LongPoll::new(&url).unwrap().open(FORMAT, MAX_FRAME).await;
+        assert!(opened.is_ok(), "{answer}: {opened:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_of_a_refusal_counts_though_its_body_is_cut_or_never_comes() {
+    for ends in [true, false] {
+        for (body, shown) in
+            [("content-length: 100\r\n\r\n", ""), ("content-length: 9\r\n\r\nwhy", "why")]
+        {
+            let url = saying(format!("HTTP/1.1 403 Forbidden\r\n{body}"), ends).await;
+            let error = LongPoll::new(&url).unwrap().open(FORMAT, MAX_FRAME).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{ends}: {error}");
+            assert!(error.to_string().contains(shown), "{error}");
+        }
+    }
+}
+
+/// The address of a server that says this, whatever it is asked, and then maybe that it ends.
+async fn saying(answer: String, ends: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head).await.unwrap();
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        if ends {
+            stream.shutdown().await.unwrap();
+        }
+        // A connection that is closed with something unread is reset, and the answer with it.
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    });
+    url
+}
+
 /// How many frames are in a request.
 fn frames(request: &Request<Bytes>) -> Vec<usize> {
     let mut body = request.body().clone();

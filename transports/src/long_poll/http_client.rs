@@ -1,5 +1,6 @@
 use std::error::Error as _;
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -8,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
-use crate::rt::{self, JoinHandle};
+use crate::rt::{self, Instant, JoinHandle, timeout_at};
 use crate::tcp::Address;
 use crate::tls;
 #[cfg(feature = "tls")]
@@ -110,7 +111,7 @@ impl HttpClient for HttpConnection {
         let (body, is_whole) = if head.status == StatusCode::OK {
             (collect(body, max_body).await?, true)
         } else {
-            beginning(body).await?
+            beginning(body).await
         };
         // The answer may have said that the connection closes.
         if is_whole && open.requests.ready().await.is_ok() {
@@ -131,20 +132,25 @@ async fn collect(body: Incoming, max_body: usize) -> io::Result<Bytes> {
     }
 }
 
-/// What is read of a refusal, for people, and whether that is all.
-async fn beginning(mut body: Incoming) -> io::Result<(Bytes, bool)> {
+/// What is read of a refusal, for people, and whether that is all. It may be cut, or never come: the
+/// status counts.
+async fn beginning(mut body: Incoming) -> (Bytes, bool) {
     const ENOUGH: usize = 4 << 10;
+    const PATIENCE: Duration = Duration::from_secs(1);
 
+    let deadline = Instant::now() + PATIENCE;
     let mut text = BytesMut::new();
     while text.len() < ENOUGH {
-        match body.frame().await {
-            Some(Ok(frame)) => text.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
-            Some(Err(error)) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)),
-            None => return Ok((text.freeze(), true)),
+        match timeout_at(deadline, body.frame()).await {
+            Ok(Some(Ok(frame))) => {
+                text.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            }
+            Ok(None) => return (text.freeze(), true),
+            Ok(Some(Err(_))) | Err(_) => break,
         }
     }
     text.truncate(ENOUGH);
-    Ok((text.freeze(), false))
+    (text.freeze(), false)
 }
 
 fn io_error(error: hyper::Error) -> io::Error {
