@@ -48,6 +48,8 @@ mod options;
 mod race;
 mod reconnect;
 #[cfg(feature = "websocket")]
+mod refusal;
+#[cfg(feature = "websocket")]
 mod request;
 #[doc(hidden)]
 pub mod rt;

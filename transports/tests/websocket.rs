@@ -274,7 +274,7 @@ async fn ask(
             accepting.abort();
             assert_eq!(answer.status(), 400);
             let text = answer.body().clone().unwrap_or_default();
-            (None, Err(String::from_utf8(text).unwrap()))
+            (None, Err(String::from_utf8(text).unwrap().trim_end().to_owned()))
         }
         Err(error) => panic!("{error}"),
     }

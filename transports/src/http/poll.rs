@@ -12,13 +12,14 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 
 use super::link;
-use super::refusal::{HttpBody, Refusal};
+use super::refusal::HttpBody;
 use super::registry::{Asked, Entry, Registry};
 use super::request::{address, origin};
 use crate::link::{Format, LinkInfo};
 use crate::long_poll::body;
 use crate::long_poll::head;
 use crate::long_poll::session::{Answer, Refused, Room, Session, Times, max_body};
+use crate::refusal::Refusal;
 use crate::rt::{Instant, timeout, timeout_at};
 
 /// How much of a body that is refused is read, and for how long, so that the client reads the

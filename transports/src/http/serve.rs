@@ -20,10 +20,7 @@ use crate::link::network;
 use crate::rt::{JoinSet, sleep, timeout};
 use crate::strangers::{Stranger, Strangers};
 use crate::tcp;
-
-/// How much of a head is read, in bytes and in headers.
-const MAX_HEAD: usize = 16 << 10;
-const MAX_HEADERS: usize = 64;
+use crate::websocket::{MAX_HEAD, MAX_HEADERS};
 
 /// How long the last answers may take once the last link has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);

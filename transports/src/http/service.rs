@@ -9,10 +9,12 @@ use bytes::Buf;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 
-use super::refusal::{HttpBody, Refusal};
+use super::refusal::{HttpBody, respond};
 use super::registry::Registry;
 use super::request::origin;
 use super::{cors, poll, upgrade};
+use crate::refusal::Refusal;
+use crate::websocket::{NOT_CHUNKED, NOT_HERE};
 
 /// Answers the requests of WebSocket and long-poll clients: a `tower` service, to be mounted in a
 /// program's own router or served by hyper. [`HttpListener::mounted`](crate::HttpListener::mounted)
@@ -50,10 +52,9 @@ impl HttpService {
         let has_origins = options.origins.is_some();
         let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
         let mut response = if !options.allows(request.headers()) {
-            Err(Refusal::new(StatusCode::FORBIDDEN, "this origin may not connect"))
+            Err(NOT_HERE.into())
         } else if is_chunked {
-            let message = "a request tells its length, and no transfer encoding";
-            Err(Refusal::new(StatusCode::LENGTH_REQUIRED, message))
+            Err(NOT_CHUNKED.into())
         } else if method == Method::POST {
             poll::answer(&self.registry, request).await
         } else if method == Method::GET {
@@ -66,9 +67,9 @@ impl HttpService {
             }
             Ok(response)
         } else {
-            Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "GET a WebSocket, or POST"))
+            Err(Refusal::of_method("GET, POST, OPTIONS", "GET a WebSocket, or POST"))
         }
-        .unwrap_or_else(Refusal::into_response);
+        .unwrap_or_else(respond);
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -5,7 +5,7 @@ use http::HeaderMap;
 
 use super::handshake;
 use super::link::{ByteStream, Sizes, WebSocketLink, WebSocketReceiver, WebSocketSender};
-use crate::link::{Format, LinkInfo, Transport};
+use crate::link::{Format, LinkInfo, Transport, invalid};
 use crate::request::{self, Proven};
 use crate::rt::timeout;
 use crate::tcp::Address;
@@ -54,8 +54,13 @@ impl WebSocket {
 
     /// Sends a header, such as a cookie, with the request that opens the connection. The header
     /// `authorization` takes the place of the user and password in the address, and `host` that of
-    /// its host.
+    /// its host. Those by which a WebSocket is asked for (`Connection`, `Upgrade`, `Sec-WebSocket-Key`
+    /// and `Sec-WebSocket-Version`) are an error of the kind
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput).
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
+        if name.parse().is_ok_and(|name| handshake::is_own(&name)) {
+            return Err(invalid(format!("the header {name} is the handshake's own")));
+        }
         request::add_header(&mut self.headers, name, value)?;
         Ok(self)
     }

@@ -7,10 +7,8 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
-#[cfg(feature = "long-poll")]
-use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::meter::{Meter, Metered, is_exceeded};
@@ -37,10 +35,7 @@ impl Default for Sizes {
 }
 
 impl Sizes {
-    /// What the head of an HTTP request or answer may have, and what may follow it at once.
-    pub(super) const HANDSHAKE: usize = 128 << 10;
-
-    pub(super) fn config(self, max_frame: usize) -> WebSocketConfig {
+    fn config(self, max_frame: usize) -> WebSocketConfig {
         // What is written stays in the buffer up to this size or until the flush, so that frames
         // sent in a row share a system call; above it, `send` waits for the socket.
         WebSocketConfig::default()
@@ -82,33 +77,24 @@ pub struct WebSocketReceiver<S = NetworkStream> {
 /// A WebSocket link over a byte stream.
 pub type WebSocketLink<S = NetworkStream> = Link<WebSocketSender<S>, WebSocketReceiver<S>>;
 
-/// The server's end of a link whose handshake was answered; `read` came after it already.
-#[cfg(feature = "long-poll")]
-pub(crate) async fn accepted<S: ByteStream>(
+/// One end of a link whose handshake is over; `read` came after it already.
+pub(crate) async fn open<S: ByteStream>(
     stream: S,
-    read: Bytes,
+    read: Vec<u8>,
+    role: Role,
     format: Format,
     max_frame: usize,
-    info: LinkInfo,
-    sizes: Sizes,
-) -> WebSocketLink<S> {
-    let meter = Meter::new(Sizes::HANDSHAKE);
-    let metered = Metered::new(stream, meter.clone());
-    let config = Some(sizes.config(max_frame));
-    // Nothing may be an empty buffer, which would be kept.
-    let read = if read.is_empty() { Vec::new() } else { read.into() };
-    let stream = WebSocketStream::from_partially_read(metered, read, Role::Server, config).await;
-    link(stream, format, info, meter, sizes)
-}
-
-pub(super) fn link<S: ByteStream>(
-    stream: WebSocketStream<Metered<S>>,
-    format: Format,
     mut info: LinkInfo,
-    meter: Meter,
     sizes: Sizes,
 ) -> WebSocketLink<S> {
     info.format = Some(format.name);
+    // The first call of `receive` allows more.
+    let meter = Meter::new(0);
+    let metered = Metered::new(stream, meter.clone());
+    let config = Some(sizes.config(max_frame));
+    // Nothing may be an empty buffer, which would be kept.
+    let read = if read.is_empty() { Vec::new() } else { read };
+    let stream = WebSocketStream::from_partially_read(metered, read, role, config).await;
     let (sink, stream) = stream.split();
     Link {
         sender: WebSocketSender { sink, is_text: format.is_text, meter: meter.clone() },

@@ -12,8 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use super::link::ByteStream;
 use crate::rt::{self, timeout};
 
-/// How much of a frame that was refused is read before the connection is closed, in bytes, and for how
-/// long.
+/// How much of what was refused is read before the connection is closed, in bytes, and for how long.
 const LINGER_BYTES: usize = 16 << 20;
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -157,9 +156,14 @@ impl<S> Drop for Metered<S> {
     }
 }
 
-/// Closes a connection on which a frame was refused. One that is closed with something unread is reset,
-/// and the reason that the peer was told last is lost with it: the rest of the frame is read.
-fn linger<S: ByteStream>(mut stream: S) {
+/// Closes a connection on which a frame was refused, in a task of its own.
+fn linger<S: ByteStream>(stream: S) {
+    rt::spawn(end(stream));
+}
+
+/// Closes a connection on which something was refused. One that is closed with something unread is
+/// reset, and the reason that the peer was told last is lost with it: the rest is read, within limits.
+pub(super) async fn end<S: ByteStream>(mut stream: S) {
     let draining = async move {
         stream.shutdown().await?;
         let mut buffer = vec![0; 16 << 10];
@@ -172,9 +176,7 @@ fn linger<S: ByteStream>(mut stream: S) {
         }
         Ok::<_, io::Error>(())
     };
-    rt::spawn(async move {
-        let _ = timeout(LINGER, draining).await;
-    });
+    let _ = timeout(LINGER, draining).await;
 }
 
 impl fmt::Display for Exceeded {

@@ -11,8 +11,8 @@ mod meter;
 
 pub use client::WebSocket;
 #[cfg(feature = "long-poll")]
-pub(crate) use handshake::{Choice, choose};
+pub(crate) use handshake::{Granted, MAX_HEAD, MAX_HEADERS, NOT_CHUNKED, NOT_HERE, Wanted};
 pub use link::{ByteStream, WebSocketLink, WebSocketReceiver, WebSocketSender};
 #[cfg(feature = "long-poll")]
-pub(crate) use link::{Sizes, accepted};
+pub(crate) use link::{Sizes, open};
 pub use listener::WebSocketListener;
