@@ -36,11 +36,11 @@ pub use logux_codecs::{
     Added, Codec, Event, EventId, EventLimits, Extra, Headers, Limits, NodeId, ProtocolError,
     Subprotocol, Timestamp, Unfit, Value,
 };
+#[cfg(feature = "websocket")]
+pub use logux_transports::{Forwarding, ListenerOptions, WebSocket, WebSocketListener};
 #[cfg(feature = "long-poll")]
 pub use logux_transports::{HttpListener, HttpService, LongPoll};
 pub use logux_transports::{Listener, Memory, Reconnect, Transport, framed};
-#[cfg(feature = "websocket")]
-pub use logux_transports::{ListenerOptions, WebSocket, WebSocketListener};
 #[cfg(feature = "tls")]
 pub use logux_transports::{TlsClient, TlsServer};
 

@@ -45,6 +45,8 @@ mod memory;
 #[cfg(feature = "websocket")]
 mod options;
 #[cfg(feature = "websocket")]
+mod proxies;
+#[cfg(feature = "websocket")]
 mod race;
 mod reconnect;
 #[cfg(feature = "websocket")]
@@ -83,6 +85,8 @@ pub use long_poll::{
 pub use memory::{Memory, MemoryLink, MemoryListener, MemoryReceiver, MemorySender};
 #[cfg(feature = "websocket")]
 pub use options::ListenerOptions;
+#[cfg(feature = "websocket")]
+pub use proxies::Forwarding;
 pub use reconnect::Reconnect;
 #[cfg(feature = "websocket")]
 pub use stream::NetworkStream;

@@ -1,8 +1,10 @@
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, header};
 
+use crate::proxies::{Forwarding, Proxies};
 use crate::tls::TlsServer;
 
 /// The size of the buffer that a WebSocket is read into, in bytes, unless it is set.
@@ -28,6 +30,7 @@ pub(crate) const READ_BUFFER: usize = 4 << 10;
 pub struct ListenerOptions {
     pub(crate) tls: Option<TlsServer>,
     pub(crate) origins: Option<Arc<[String]>>,
+    pub(crate) proxies: Proxies,
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_handshakes: usize,
     pub(crate) read_buffer: usize,
@@ -58,6 +61,7 @@ impl ListenerOptions {
         Self {
             tls: None,
             origins: None,
+            proxies: Proxies::default(),
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 1024,
             read_buffer: READ_BUFFER,
@@ -95,6 +99,43 @@ impl ListenerOptions {
     pub fn origins<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
         self.origins = Some(origins.into_iter().map(Into::into).collect());
         self
+    }
+
+    /// Believes proxies of these networks when they tell the addresses of their clients. A network is an
+    /// address (`127.0.0.1`) or a network in CIDR notation (`10.0.0.0/8`, `fd00::/8`); another text is an
+    /// error of the kind [`InvalidInput`](io::ErrorKind::InvalidInput). Nobody is believed by default.
+    ///
+    /// Without this, all clients behind a proxy have its address, and share whatever is limited by
+    /// address: links, refusals of `auth`. With it, [`LinkInfo::address`](crate::LinkInfo::address) is that
+    /// of the client, with the port 0 where that is not told. May be called more than once, for proxies
+    /// that do so in different ways.
+    ///
+    /// Where several proxies follow one another, list all of them: of the addresses in a header, the last
+    /// one that is not a trusted proxy's is the client's. What stands before it, a client may have made up.
+    /// An address that is missing or not readable leaves that of the proxy that should have told it.
+    ///
+    /// List only networks from which nobody but the proxies can connect, and have the proxy add to the
+    /// header or replace it, as `proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for` does in
+    /// nginx. A header that a proxy passes on as the client wrote it says what the client wants.
+    ///
+    /// A mounted `HttpListener` takes the address that the program tells for that of the proxy, and has no
+    /// use for [`Forwarding::ProxyProtocol`].
+    ///
+    /// ```
+    /// # use logux_transports::{Forwarding, ListenerOptions};
+    /// let options = ListenerOptions::new()
+    ///     .trusted_proxies(["10.0.0.0/8", "::1"], Forwarding::XForwardedFor)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn trusted_proxies<N: AsRef<str>>(
+        mut self,
+        networks: impl IntoIterator<Item = N>,
+        forwarding: Forwarding,
+    ) -> io::Result<Self> {
+        for network in networks {
+            self.proxies.trust(network.as_ref(), forwarding)?;
+        }
+        Ok(self)
     }
 
     /// How long a client may take to say what it wants: 10 seconds by default.
@@ -182,8 +223,9 @@ impl ListenerOptions {
     }
 
     /// How many links one address may have, WebSocket and long-poll together: 1,000 by default; more
-    /// are refused with 429. Behind a proxy all clients have the proxy's address, unless the program
-    /// tells theirs: see [`HttpService`](crate::HttpService).
+    /// are refused with 429. Behind a proxy all clients have the proxy's address, unless it is
+    /// [trusted](Self::trusted_proxies) or the program tells theirs: see
+    /// [`HttpService`](crate::HttpService).
     pub fn max_links_per_address(mut self, count: usize) -> Self {
         self.max_links_per_address = count;
         self

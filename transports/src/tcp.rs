@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use tokio::net::{TcpStream, lookup_host};
 
 use crate::link::invalid;
+use crate::options::ListenerOptions;
 use crate::race::race;
 use crate::stream::NetworkStream;
-use crate::tls::{TlsClient, TlsServer};
+use crate::tls::TlsClient;
 use crate::url::Url;
 
 /// Where a server is.
@@ -70,15 +71,22 @@ async fn connect_to_one(addresses: impl IntoIterator<Item = SocketAddr>) -> io::
     race(addresses, async |address| TcpStream::connect(address).await.map_err(not_final)).await
 }
 
-/// The bytes of a connection that was accepted, within TLS where the server speaks it.
-pub(crate) async fn accept(tcp: TcpStream, tls: Option<&TlsServer>) -> io::Result<NetworkStream> {
+/// The bytes of a connection that was accepted from an address, within TLS where the server speaks it,
+/// and the address that it comes from behind a proxy.
+pub(crate) async fn accept(
+    mut tcp: TcpStream,
+    peer: SocketAddr,
+    options: &ListenerOptions,
+) -> io::Result<(NetworkStream, SocketAddr)> {
     set_no_delay(&tcp);
-    match tls {
+    let client = options.proxies.begin(&mut tcp, peer).await?;
+    let stream = match &options.tls {
         // Boxed: the handshake future is large but short-lived; inline it would enlarge every
         // connection's task.
-        Some(tls) => Box::pin(tls.accept(tcp)).await,
-        None => Ok(tcp.into()),
-    }
+        Some(tls) => Box::pin(tls.accept(tcp)).await?,
+        None => tcp.into(),
+    };
+    Ok((stream, client))
 }
 
 /// A batch is written at once, and its last packet must not wait for an acknowledgement. Where that

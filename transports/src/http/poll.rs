@@ -36,7 +36,7 @@ pub(super) async fn answer<B>(registry: &Arc<Registry>, request: Request<B>) -> 
 where
     B: Body<Data: Buf, Error: fmt::Display>,
 {
-    let address = address(&request);
+    let address = address(&request, &registry.options());
     let (parts, body) = request.into_parts();
     let mut body = pin!(body);
     let headers = parts.headers;

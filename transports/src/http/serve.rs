@@ -82,8 +82,8 @@ async fn connection(
     stranger: Stranger,
 ) -> io::Result<()> {
     let options = registry.options();
-    let accepting = tcp::accept(tcp, options.tls.as_ref());
-    let stream = timeout(options.handshake_timeout, accepting).await??;
+    let accepting = tcp::accept(tcp, address, &options);
+    let (stream, address) = timeout(options.handshake_timeout, accepting).await??;
     let stream: Connection = TokioIo::new(Patient::new(stream, options.write_timeout));
     let service = HttpService::new(Arc::clone(&registry));
     let stranger = Mutex::new(Some(stranger));

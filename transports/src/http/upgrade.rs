@@ -31,7 +31,7 @@ pub(super) async fn answer<B>(
     mut request: Request<B>,
 ) -> Result<Response<HttpBody>, Refusal> {
     let wanted = Wanted::read(request.version(), request.headers())?;
-    let peer = address(&request);
+    let peer = address(&request, &registry.options());
     let upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or_else(|| {
         Refusal::new(StatusCode::UPGRADE_REQUIRED, "this server upgrades no connections")
     })?;

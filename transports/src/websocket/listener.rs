@@ -111,7 +111,7 @@ async fn open(
     max_frame: usize,
     options: Arc<ListenerOptions>,
 ) -> io::Result<WebSocketLink> {
-    let stream = tcp::accept(tcp, options.tls.as_ref()).await?;
+    let (stream, address) = tcp::accept(tcp, address, &options).await?;
     let info = LinkInfo { address: Some(address), ..LinkInfo::default() };
     handshake::accept(stream, &formats, max_frame, info, &options).await
 }

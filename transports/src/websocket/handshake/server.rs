@@ -117,7 +117,9 @@ pub(in crate::websocket) async fn accept<S: ByteStream>(
         Ok(request) => match judge(&request, formats, options) {
             Ok(Granted { format, response }) => {
                 write(&mut stream, response.map(|()| String::new())).await?;
-                let info = LinkInfo { headers: request.headers, ..info };
+                let told = |peer| options.proxies.client(peer, &request.headers);
+                let address = info.address.map(told);
+                let info = LinkInfo { address, headers: request.headers, ..info };
                 let sizes = Sizes { read_buffer: options.read_buffer };
                 return Ok(open(stream, bytes, Role::Server, format, max_frame, info, sizes).await);
             }
