@@ -6,19 +6,25 @@ mod nginx;
 use std::collections::HashSet;
 use std::env;
 use std::error::Error as _;
+use std::future::ready;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use futures_util::{StreamExt, TryStreamExt};
-use logux_sync::transports::{Format, FrameReceiver, FrameSender};
+use logux_sync::transports::{
+    Format, FrameReceiver, FrameSender, WebSocketLink, WebSocketReceiver, WebSocketSender,
+};
 use logux_sync::{
-    Added, ClientSync, Codec, Entry, Error, EventId, HttpListener, Json, Listener, Log, LongPoll,
-    MemoryStore, MessagePack, NodeId, Reconnect, RunningServer, Server, Session, State, Transport,
-    Value, WebSocket,
+    Added, ClientSync, Codec, Entry, Error, EventId, Forwarding, HttpListener, Json, Listener,
+    ListenerOptions, Log, Login, LongPoll, MemoryStore, MessagePack, NodeId, Reconnect,
+    RefusalLimit, RunningServer, Server, Session, State, SyncOptions, Transport, Value, WebSocket,
+    WebSocketListener,
 };
 use serde_json::json;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -137,6 +143,96 @@ async fn long_events_arrive<T: Transport>(
     assert!(!nginx.log().contains("too large body"), "{name}: {}", nginx.log());
     session.close().await.unwrap();
     server.shutdown(LIMIT).await;
+}
+
+/// nginx tells the address of each client in a header.
+#[tokio::test]
+#[ignore = "needs nginx: run tests/proxy/run"]
+async fn clients_behind_a_header_have_limits_of_their_own() {
+    let options = ListenerOptions::new();
+    let options = options.trusted_proxies(["127.0.0.1"], Forwarding::XForwardedFor).unwrap();
+    let listener = HttpListener::bind("127.0.0.1:0").await.unwrap().options(options);
+    let upstream = listener.local_addr().unwrap();
+    let nginx = Nginx::start("header", "", upstream).await;
+    strangers_lock_out_nobody_else(listener, nginx.address(), &nginx).await;
+}
+
+/// nginx tells the address of each client before all that it passes on.
+#[tokio::test]
+#[ignore = "needs nginx: run tests/proxy/run"]
+async fn clients_behind_the_proxy_protocol_have_limits_of_their_own() {
+    let options = ListenerOptions::new();
+    let options = options.trusted_proxies(["127.0.0.1"], Forwarding::ProxyProtocol).unwrap();
+    let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap().options(options);
+    let (address, upstream) = (nginx::free_address(), listener.local_addr().unwrap());
+    let nginx = Nginx::start("stream", &nginx::stream(address, upstream), upstream).await;
+    strangers_lock_out_nobody_else(listener, address, &nginx).await;
+}
+
+/// Guesses tokens from one address until it is not asked any more, and comes in from another.
+async fn strangers_lock_out_nobody_else(listener: impl Listener, proxy: SocketAddr, nginx: &Nginx) {
+    const STRANGER: [u8; 4] = [127, 0, 0, 2];
+    const HONEST: [u8; 4] = [127, 0, 0, 3];
+    // All users of one address may be refused ten times as often as one.
+    const REFUSALS: u32 = 3;
+    const GUESSES: u32 = 40;
+
+    let asked = Arc::<Mutex<Vec<IpAddr>>>::default();
+    let noted = Arc::clone(&asked);
+    let options = SyncOptions::new()
+        .bruteforce(RefusalLimit::new(REFUSALS, Duration::from_secs(60 * 60)))
+        .auth(move |login: Login| {
+            noted.lock().unwrap().push(login.link.address.unwrap().ip());
+            ready(login.token_is("right"))
+        });
+    let server = Server::new(&open("server").await, Json, listener).options(options).start();
+    let dial = async |name: String, source: [u8; 4], token: &str| {
+        let transport = From { source: source.into(), proxy };
+        let options = SyncOptions::new().credentials(token);
+        let session = ClientSync::new(&open(&name).await, Json, transport).options(options).start();
+        let synchronized = timeout(LIMIT, session.wait_for(State::Synchronized)).await;
+        let synchronized = synchronized.unwrap_or_else(|_| panic!("{name}: {}", nginx.log()));
+        let _ = session.close().await;
+        synchronized.is_ok()
+    };
+    for number in 0..GUESSES {
+        assert!(!dial(format!("{number}:guess"), STRANGER, "wrong").await);
+    }
+    assert!(!dial("99:late".to_owned(), STRANGER, "right").await, "it may guess on");
+    for number in 100..103 {
+        assert!(dial(format!("{number}:honest"), HONEST, "right").await, "it is locked out");
+    }
+    server.shutdown(LIMIT).await;
+    let asked = asked.lock().unwrap();
+    let of = |source: [u8; 4]| asked.iter().filter(|ip| **ip == IpAddr::from(source)).count();
+    assert_eq!((of(STRANGER), of(HONEST)), (30, 3), "{asked:?}");
+    assert_eq!(asked.len(), 33, "{asked:?}");
+    println!("{GUESSES} guesses from one address behind the proxy: 3 of 3 from another came in");
+}
+
+/// Dials the proxy from an address. It says that it comes from elsewhere, which nobody is to believe.
+struct From {
+    source: IpAddr,
+    proxy: SocketAddr,
+}
+
+impl Transport for From {
+    type Sender = WebSocketSender<TcpStream>;
+    type Receiver = WebSocketReceiver<TcpStream>;
+
+    async fn open(
+        &mut self,
+        format: Format,
+        max_frame: usize,
+    ) -> io::Result<WebSocketLink<TcpStream>> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((self.source, 0).into())?;
+        let tcp = socket.connect(self.proxy).await?;
+        WebSocket::new(&format!("ws://{}/forwarded", self.proxy))?
+            .header("x-forwarded-for", "192.0.2.1, 127.0.0.3")?
+            .open_over(tcp, format, max_frame)
+            .await
+    }
 }
 
 /// A frame that is longer than nginx lets through is told apart from a link that was lost.

@@ -50,6 +50,10 @@ impl Nginx {
         format!("{scheme}://{}{path}", self.address)
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Has it read its settings again, and waits until new connections get to a new worker.
     pub(crate) async fn reload(&self) {
         let before = self.worker().await.expect("a worker answers");
@@ -105,12 +109,27 @@ fn nginx(folder: &Path) -> Command {
     command
 }
 
-fn free_address() -> SocketAddr {
+/// Settings that pass bytes on from an address, after a PROXY protocol header.
+pub(crate) fn stream(address: SocketAddr, upstream: SocketAddr) -> String {
+    let output = Command::new("nginx").arg("-V").output().expect("tests/proxy/run installs nginx");
+    let built = String::from_utf8(output.stderr).unwrap();
+    let module = match built.split_once("--modules-path=") {
+        Some((_, path)) if built.contains("--with-stream=dynamic") => {
+            let path = path.split_whitespace().next().unwrap();
+            format!("load_module {path}/ngx_stream_module.so;")
+        }
+        _ => String::new(),
+    };
+    let server = format!("listen {address}; proxy_pass {upstream}; proxy_protocol on;");
+    format!("{module} stream {{ server {{ {server} }} }}")
+}
+
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap()
 }
 
-/// Three ways to pass requests on, by path. Besides them there is only what keeps nginx within its
+/// Several ways to pass requests on, by path. Besides them there is only what keeps nginx within its
 /// folder.
 fn configuration(
     folder: &Path,
@@ -152,6 +171,14 @@ fn configuration(
                     proxy_http_version 1.1;
                     proxy_set_header Upgrade $http_upgrade;
                     proxy_set_header Connection "upgrade";
+                }}
+                # The server is told who asks.
+                location /forwarded {{
+                    proxy_pass http://{upstream};
+                    proxy_http_version 1.1;
+                    proxy_set_header Upgrade $http_upgrade;
+                    proxy_set_header Connection $connection_upgrade;
+                    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
                 }}
                 # Nobody thought of WebSocket.
                 location /plain {{
