@@ -114,7 +114,8 @@ impl<E> SyncOptions<E> {
         self
     }
 
-    /// Checks the peer, and says who it is. Without it, everybody is let in.
+    /// Checks the peer, and says who it is. Without it, everybody is let in but pages of other hosts whose
+    /// origin is not listed: [`LinkInfo::is_foreign_page`](crate::transports::LinkInfo::is_foreign_page).
     ///
     /// **Bind the name to the credentials**: check that this token may use this node id, not only that
     /// the token is a good one. Whoever can take another client's name can add events as that client.

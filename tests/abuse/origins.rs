@@ -1,8 +1,12 @@
 //! Pages of other origins.
 
-use logux_sync::ListenerOptions;
+use logux_sync::{
+    ClientSync, Error, Json, ListenerOptions, Log, LongPoll, MemoryStore, ProtocolError, State,
+    Transport, WebSocket,
+};
+use tokio::time::timeout;
 
-use crate::arena::{short, under_attack};
+use crate::arena::{LIMIT, short, under_attack};
 use crate::raw::{Answer, Headers, MEDIA_TYPE, Raw, UPGRADE, create, head, post};
 
 const ALLOWED: [&str; 2] = ["https://example.com", "https://other.example:8443"];
@@ -115,4 +119,38 @@ fn programs_that_are_no_browsers_are_taken() {
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, None));
         assert_eq!(raw.ask(&head("GET", &UPGRADE)).await.status, 101);
     });
+}
+
+/// A server that checks nobody may be meant for this machine, or for those in this network.
+#[test]
+fn pages_of_other_hosts_do_not_come_in_where_nobody_is_checked() {
+    under_attack(short(), async |arena| {
+        let own = format!("http://{}", arena.address);
+        let names = ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:8080", &own];
+        for origin in FOREIGN.iter().chain(&names) {
+            let websocket = WebSocket::new(&format!("ws://{}", arena.address)).unwrap();
+            let long_poll = LongPoll::new(&format!("http://{}", arena.address)).unwrap();
+            let came_in = [
+                comes_in(websocket.header("origin", origin).unwrap()).await,
+                comes_in(long_poll.header("origin", origin).unwrap()).await,
+            ];
+            assert_eq!(came_in, [names.contains(origin); 2], "{origin}");
+        }
+    });
+}
+
+async fn comes_in(transport: impl Transport) -> bool {
+    let log: Log<String> = Log::open("66:page".parse().unwrap(), MemoryStore::new()).await.unwrap();
+    let session = ClientSync::new(&log, Json, transport).start();
+    match timeout(LIMIT, session.wait_for(State::Synchronized)).await.unwrap() {
+        Ok(()) => {
+            session.close().await.unwrap();
+            true
+        }
+        Err(_) => {
+            let error = session.ended().await.unwrap_err();
+            assert!(matches!(*error, Error::Received(ProtocolError::WrongCredentials)), "{error}");
+            false
+        }
+    }
 }

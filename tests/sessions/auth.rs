@@ -36,6 +36,7 @@ on_every_cell! {
     guesses_at_the_same_time_are_counted_too,
     tabs_that_connect_at_once_are_no_guesses,
     who_leaves_or_meets_a_panic_was_not_refused,
+    a_page_of_another_host_is_let_in_by_auth_only,
 }
 
 async fn log(node: &str) -> Log<Value> {
@@ -56,7 +57,18 @@ async fn answer<C: Cell>(
     options: &SyncOptions<Value>,
     connect: &str,
 ) -> Option<String> {
-    let (near, far) = C::pair().await;
+    answer_page::<C>(log, options, connect, false).await
+}
+
+/// The same, if the link is one of a page of another host.
+async fn answer_page<C: Cell>(
+    log: &Log<Value>,
+    options: &SyncOptions<Value>,
+    connect: &str,
+    is_foreign_page: bool,
+) -> Option<String> {
+    let (mut near, far) = C::pair().await;
+    near.info.is_foreign_page = is_foreign_page;
     let session = ServerSync::new(log, C::CODEC, near).options(options.clone()).start();
     let mut client = Peer::new::<C>(far);
     client.send(connect).await;
@@ -550,4 +562,56 @@ async fn who_leaves_or_meets_a_panic_was_not_refused<C: Cell>() {
     }
     let answered = answer::<C>(&log, &options, &connect("10:client", "right")).await;
     assert!(is_connected(answered.as_deref()), "{answered:?}");
+}
+
+/// Without a check of its peers, a server would let in whatever page a browser on its network visits.
+async fn a_page_of_another_host_is_let_in_by_auth_only<C: Cell>() {
+    let log = log("server").await;
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    let page = async |options: &SyncOptions<Value>, token: &str| {
+        answer_page::<C>(&log, options, &connect("10:page", token), true).await
+    };
+    let unchecked = ok();
+    for _ in 0..20 {
+        assert_eq!(page(&unchecked, "any").await.unwrap(), WRONG);
+    }
+    let told: Vec<_> = std::mem::take(&mut warnings.0.lock().unwrap());
+    let told: Vec<_> = told.iter().filter(|text| text.contains("page")).collect();
+    assert_eq!(told.len(), 1, "the operator is told once: {told:?}");
+    assert!(told[0].contains("origins") && told[0].contains("auth"), "{told:?}");
+    // Programs, and pages of the server's own, are not meant; nor are any where there is a check.
+    assert!(is_connected(answer::<C>(&log, &unchecked, &connect("10:own", "")).await.as_deref()));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let checked = counted(&asked);
+    assert!(is_connected(page(&checked, "right").await.as_deref()));
+    assert_eq!(page(&checked, "wrong").await.unwrap(), WRONG);
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
+/// The texts that a program's log has, of what it is warned of.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            text += &format!("{field}={value:?} ");
+        });
+        self.0.lock().unwrap().push(text);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
 }

@@ -45,6 +45,8 @@ mod memory;
 #[cfg(feature = "websocket")]
 mod options;
 #[cfg(feature = "websocket")]
+mod page;
+#[cfg(feature = "websocket")]
 mod proxies;
 #[cfg(feature = "websocket")]
 mod race;

@@ -79,8 +79,19 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 pub struct LinkInfo {
     /// The address that the connection comes from or goes to.
     pub address: Option<SocketAddr>,
-    /// The HTTP headers of the request that opened the connection, cookies among them.
+    /// The HTTP headers of the request that opened the connection.
+    ///
+    /// Cookies, and `Authorization` in a request of a page, are among them only where the listener was told
+    /// of the pages that may connect (`ListenerOptions::origins`). A browser sends these by itself,
+    /// whichever page asks, so that otherwise any page could come in as the user who visits it.
     pub headers: http::HeaderMap,
+    /// Whether a page of another host asks, by the `Origin` of the request: one that is not listed
+    /// (`ListenerOptions::origins`), and neither of the host that the request is for nor of this machine
+    /// (`localhost`, 127.0.0.0/8 and `[::1]`, on any port). Not so for programs that are not browsers, and
+    /// where a transport knows nothing of pages.
+    ///
+    /// A node without `auth` does not let such a page in.
+    pub is_foreign_page: bool,
     /// The name of the [`Format`] that both sides agreed on; `None` where nothing was said of it,
     /// and it is [`Format::unnamed`].
     pub format: Option<&'static str>,
@@ -107,7 +118,8 @@ impl LinkInfo {
         self.address.map(|address| network(address.ip()))
     }
 
-    /// The value of a cookie, as the request brought it; the first one of that name.
+    /// The value of a cookie, as the request brought it; the first one of that name. `None` also where
+    /// cookies are not shown: see [`headers`](Self::headers).
     ///
     /// ```
     /// # use logux_transports::LinkInfo;

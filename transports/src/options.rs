@@ -1,9 +1,12 @@
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Uri, header};
 
+use crate::link::LinkInfo;
+use crate::page;
 use crate::proxies::{Forwarding, Proxies};
 use crate::tls::TlsServer;
 
@@ -91,11 +94,17 @@ impl ListenerOptions {
     }
 
     /// Takes browsers only from pages of these origins (`https://example.com`), compared whole;
-    /// others are refused with 403. From all pages by default. Programs that send no `Origin` are not
-    /// browsers, and are always taken.
+    /// others are refused with 403, those of one's own host and of this machine among them. Programs that
+    /// send no `Origin` are not browsers, and are always taken; where the list is empty, only they are.
     ///
-    /// Needed where a cookie authenticates: a browser sends it along from any page. Needed also for
-    /// long-poll from another host than the page's own, which no browser allows otherwise (CORS).
+    /// By default all pages are taken, without what a browser sends along by itself from any page
+    /// (see [`LinkInfo::headers`](crate::LinkInfo::headers)); and a node that does not check its peers by
+    /// `auth` lets in those of its own host and of this machine only
+    /// (see [`LinkInfo::is_foreign_page`](crate::LinkInfo::is_foreign_page)).
+    ///
+    /// So this is needed where a cookie authenticates. It is needed also for long-poll from another host
+    /// than the page's own, which no browser allows otherwise (CORS); and where a proxy passes on a
+    /// `Host` of its own, by which pages of the server's host are not recognized.
     pub fn origins<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
         self.origins = Some(origins.into_iter().map(Into::into).collect());
         self
@@ -164,6 +173,22 @@ impl ListenerOptions {
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.read_buffer = bytes;
         self
+    }
+
+    /// What is known of the client of a request, over a connection from an address.
+    pub(crate) fn describe(
+        &self,
+        peer: Option<SocketAddr>,
+        uri: &Uri,
+        mut headers: HeaderMap,
+    ) -> LinkInfo {
+        let address = peer.map(|peer| self.proxies.client(peer, &headers));
+        // Pages that are not listed are refused before.
+        let is_foreign_page = self.origins.is_none() && page::is_foreign(uri, &headers);
+        if self.origins.is_none() {
+            page::hide_ambient_authority(&mut headers);
+        }
+        LinkInfo { address, headers, is_foreign_page, ..LinkInfo::default() }
     }
 
     /// Whether a request comes from where it may come from. One with two origins, or with one that

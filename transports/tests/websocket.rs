@@ -94,7 +94,9 @@ async fn a_server_that_speaks_no_websocket_is_an_error() {
 
 #[tokio::test]
 async fn the_listener_tells_who_connects() {
-    let (mut listener, url) = listen().await;
+    let (listener, url) = listen().await;
+    let nobody: [&str; 0] = [];
+    let mut listener = listener.options(ListenerOptions::new().origins(nobody));
     let mut transport = WebSocket::new(&url)
         .unwrap()
         .header("cookie", "session=1")

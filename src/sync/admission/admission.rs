@@ -1,7 +1,7 @@
 use std::fmt;
 use std::future::ready;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
@@ -32,6 +32,8 @@ pub(crate) struct Policy {
     /// Overrides how far the peer's log is received, for the first connection.
     pub(crate) other_synced: Option<Added>,
     refusals: Option<Arc<Refusals>>,
+    /// The operator was told why a page was refused.
+    told_of_page: Arc<Once>,
 }
 
 impl Default for Policy {
@@ -42,6 +44,7 @@ impl Default for Policy {
             synced: None,
             other_synced: None,
             refusals: None,
+            told_of_page: Arc::new(Once::new()),
         };
         policy.limit_refusals(Some(RefusalLimit::default()));
         policy
@@ -88,6 +91,10 @@ impl Policy {
         }
         let refusal = ProtocolError::WrongCredentials;
         let Some(auth) = &self.auth else {
+            if login.link.is_foreign_page {
+                self.told_of_page.call_once(|| tell_of_page(&login));
+                return Ok(Err(refusal));
+            }
             return Ok(Access::usual().authors(role).ok_or(refusal));
         };
         let attempt = match &self.refusals {
@@ -148,6 +155,17 @@ impl Policy {
         let held_back = held_back.into_iter().map(|refused| refused.id).collect();
         Ok(Ok(Admitted { cursors, authors, suspected_up_to, held_back }))
     }
+}
+
+/// Whoever can open a page in a browser on this network could otherwise reach a node that is for this
+/// network only.
+fn tell_of_page(login: &Login) {
+    let origin = login.link.headers.get("origin");
+    tracing::warn!(
+        ?origin,
+        "a page of another host is refused, as all of them are without auth: list the origins that \
+         may connect by ListenerOptions::origins, or check peers by SyncOptions::auth; this is told once"
+    );
 }
 
 impl fmt::Debug for Policy {

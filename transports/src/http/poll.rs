@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use data_encoding::BASE64URL_NOPAD;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
@@ -14,7 +15,7 @@ use http_body_util::{BodyExt, Full};
 use super::link;
 use super::refusal::HttpBody;
 use super::registry::{Asked, Entry, Registry};
-use super::request::{address, origin};
+use super::request::{origin, peer};
 use crate::link::{Format, LinkInfo};
 use crate::long_poll::body;
 use crate::long_poll::head;
@@ -36,24 +37,24 @@ pub(super) async fn answer<B>(registry: &Arc<Registry>, request: Request<B>) -> 
 where
     B: Body<Data: Buf, Error: fmt::Display>,
 {
-    let address = address(&request, &registry.options());
-    let (parts, body) = request.into_parts();
+    let (head, body) = request.into_parts();
     let mut body = pin!(body);
-    let headers = parts.headers;
+    let Parts { headers, uri, extensions, .. } = head;
     let answered = match format_name(&headers) {
         Err(refusal) => Err(refusal),
         Ok(name) if headers.contains_key(head::SESSION) => {
             match Asking::read(registry, name, &headers) {
                 Ok(asking) => {
-                    // A poll is held for long, and headers keep all that was read with them.
-                    drop(headers);
+                    // A poll is held for long, and these keep all that was read with them.
+                    drop((headers, uri, extensions));
                     in_session(asking, registry, body.as_mut()).await
                 }
                 Err(refusal) => Err(refusal),
             }
         }
         Ok(name) => {
-            let info = LinkInfo { address, headers: headers.clone(), format: None };
+            let options = registry.options();
+            let info = options.describe(peer(&extensions), &uri, headers.clone());
             create(registry, name, &headers, info).await
         }
     };

@@ -2,9 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderMap, HeaderValue, Request, header};
-
-use crate::options::ListenerOptions;
+use http::{Extensions, HeaderMap, HeaderValue, header};
 
 /// The page that a request comes from. A copy: a slice would keep all that was read with it, for as
 /// long as a poll is held or a session lasts.
@@ -12,8 +10,7 @@ pub(super) fn origin(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_bytes(headers.get(header::ORIGIN)?.as_bytes()).ok()
 }
 
-/// The client's address, as the server of the request tells it, and proxies that are trusted.
-pub(super) fn address<B>(request: &Request<B>, options: &ListenerOptions) -> Option<SocketAddr> {
-    let peer = request.extensions().get::<SocketAddr>()?;
-    Some(options.proxies.client(*peer, request.headers()))
+/// The address that a request's connection comes from, as its server tells it.
+pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
+    extensions.get().copied()
 }

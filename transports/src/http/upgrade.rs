@@ -13,8 +13,7 @@ use super::link;
 use super::patient::Patient;
 use super::refusal::HttpBody;
 use super::registry::Registry;
-use super::request::address;
-use crate::link::LinkInfo;
+use super::request::peer;
 use crate::refusal::Refusal;
 use crate::rt::{self, timeout};
 use crate::stream::NetworkStream;
@@ -31,21 +30,17 @@ pub(super) async fn answer<B>(
     mut request: Request<B>,
 ) -> Result<Response<HttpBody>, Refusal> {
     let wanted = Wanted::read(request.version(), request.headers())?;
-    let peer = address(&request, &registry.options());
     let upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or_else(|| {
         Refusal::new(StatusCode::UPGRADE_REQUIRED, "this server upgrades no connections")
     })?;
     let accepting = registry.accepting().await?;
     let Granted { format, response } = wanted.grant(&accepting.formats, request.headers())?;
     let options = registry.options();
-    let address = peer.map(|address| address.ip());
+    let (head, _) = request.into_parts();
+    let info = options.describe(peer(&head.extensions), &head.uri, head.headers);
+    let address = info.address.map(|address| address.ip());
     let place = registry.places.take(address, options.max_links_per_address)?;
     let permit = registry.reserve().await?;
-    let info = LinkInfo {
-        address: peer,
-        headers: std::mem::take(request.headers_mut()),
-        format: Some(format.name),
-    };
     let sizes = Sizes { read_buffer: options.read_buffer };
     rt::spawn(async move {
         let upgraded = match timeout(MAX_WAIT, upgrade).await {

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 
 use super::handshake;
 use super::link::{ByteStream, WebSocketLink, WebSocketReceiver, WebSocketSender};
-use crate::link::{Format, LinkInfo, Listener, network};
+use crate::link::{Format, Listener, network};
 use crate::options::ListenerOptions;
 use crate::rt::{JoinSet, sleep, timeout};
 use crate::strangers::Strangers;
@@ -51,8 +51,18 @@ impl WebSocketListener {
         formats: &[Format],
         max_frame: usize,
     ) -> io::Result<WebSocketLink<S>> {
-        let options = ListenerOptions::default();
-        handshake::accept(stream, formats, max_frame, LinkInfo::default(), &options).await
+        Self::accept_over_with(stream, formats, max_frame, &ListenerOptions::default()).await
+    }
+
+    /// The same, by options: those of [origins](ListenerOptions::origins) and of the
+    /// [buffer](ListenerOptions::read_buffer) hold.
+    pub async fn accept_over_with<S: ByteStream>(
+        stream: S,
+        formats: &[Format],
+        max_frame: usize,
+        options: &ListenerOptions,
+    ) -> io::Result<WebSocketLink<S>> {
+        handshake::accept(stream, formats, max_frame, None, options).await
     }
 
     /// The address that it listens on.
@@ -112,8 +122,7 @@ async fn open(
     options: Arc<ListenerOptions>,
 ) -> io::Result<WebSocketLink> {
     let (stream, address) = tcp::accept(tcp, address, &options).await?;
-    let info = LinkInfo { address: Some(address), ..LinkInfo::default() };
-    handshake::accept(stream, &formats, max_frame, info, &options).await
+    handshake::accept(stream, &formats, max_frame, Some(address), &options).await
 }
 
 fn too_slow() -> io::Error {

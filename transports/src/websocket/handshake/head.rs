@@ -2,7 +2,7 @@
 
 use std::io;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use httparse::{EMPTY_HEADER, Header, Status};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -40,6 +40,7 @@ pub(super) trait Head: Sized {
 
 pub(super) struct RequestHead {
     pub(super) method: Method,
+    pub(super) uri: Uri,
     pub(super) version: Version,
     pub(super) headers: HeaderMap,
 }
@@ -90,6 +91,7 @@ impl Head for RequestHead {
         let method = request.method.unwrap_or_default().as_bytes();
         let head = Self {
             method: Method::from_bytes(method).map_err(wrong)?,
+            uri: request.path.unwrap_or_default().parse().map_err(wrong)?,
             version: version(request.version),
             headers: map(request.headers)?,
         };

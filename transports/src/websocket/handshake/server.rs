@@ -1,6 +1,7 @@
 //! What servers say: the rules for a request, and the listener that has no other HTTP server before it.
 
 use std::io;
+use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -9,7 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::head::{self, HeadError, HeadLimit, RequestHead};
 use super::{PREFIX, has, items};
-use crate::link::{Format, LinkInfo};
+use crate::link::Format;
 use crate::options::ListenerOptions;
 use crate::refusal::{Refusal, WEBSOCKET_VERSION};
 use crate::websocket::link::{ByteStream, Sizes, WebSocketLink, open};
@@ -102,12 +103,12 @@ impl Wanted {
     }
 }
 
-/// Answers a client that asks for a WebSocket, and for nothing else.
+/// Answers a client that asks for a WebSocket, and for nothing else, over a connection from an address.
 pub(in crate::websocket) async fn accept<S: ByteStream>(
     mut stream: S,
     formats: &[Format],
     max_frame: usize,
-    info: LinkInfo,
+    peer: Option<SocketAddr>,
     options: &ListenerOptions,
 ) -> io::Result<WebSocketLink<S>> {
     const LIMIT: HeadLimit = HeadLimit { bytes: MAX_HEAD, headers: MAX_HEADERS };
@@ -117,9 +118,7 @@ pub(in crate::websocket) async fn accept<S: ByteStream>(
         Ok(request) => match judge(&request, formats, options) {
             Ok(Granted { format, response }) => {
                 write(&mut stream, response.map(|()| String::new())).await?;
-                let told = |peer| options.proxies.client(peer, &request.headers);
-                let address = info.address.map(told);
-                let info = LinkInfo { address, headers: request.headers, ..info };
+                let info = options.describe(peer, &request.uri, request.headers);
                 let sizes = Sizes { read_buffer: options.read_buffer };
                 return Ok(open(stream, bytes, Role::Server, format, max_frame, info, sizes).await);
             }
