@@ -5,6 +5,7 @@
 mod arena;
 mod raw;
 
+mod forwarded;
 mod origins;
 mod refused;
 mod sessions;
