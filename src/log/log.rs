@@ -170,6 +170,11 @@ impl<E: Event> Log<E> {
         &self.shared.node_id
     }
 
+    /// Where the time of day comes from.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
     /// The time now, by the log's clock.
     pub fn now(&self) -> Timestamp {
         self.shared.clock.now()

@@ -57,6 +57,11 @@ pub enum Error {
         /// The node that answered.
         found: NodeId,
     },
+    /// This node's clock jumped ahead, and the system does not tell whether it was set or the machine slept.
+    /// A new connection measures how far it is from the peer's; see
+    /// [`fix_time`](crate::SyncOptions::fix_time).
+    #[error("this node's clock jumped ahead, and the next connection measures it anew")]
+    ClockJumped,
     /// The peer's log is another one than before: it is shorter than what was received from it.
     /// Both logs are compared from the start now; nothing is lost.
     #[error("the peer's log was replaced")]
@@ -158,6 +163,7 @@ impl Error {
             Self::Frame { .. }
             | Self::Silent(_)
             | Self::AnotherNode { .. }
+            | Self::ClockJumped
             | Self::Credentials(_)
             | Self::LogReplaced => true,
             // A filter or a map may answer the next time.
@@ -174,7 +180,7 @@ impl Error {
     pub(crate) fn is_loss(&self) -> bool {
         match self {
             Self::Link(error) => error.kind() != io::ErrorKind::FileTooLarge,
-            Self::Silent(_) => true,
+            Self::Silent(_) | Self::ClockJumped => true,
             _ => false,
         }
     }

@@ -259,6 +259,13 @@ impl<E> SyncOptions<E> {
     ///
     /// A difference that is within the error of the measurement of the one before keeps that, so
     /// that times do not jump with each connection.
+    ///
+    /// Where this node's clock is set by more than a second while connected, the difference follows: what
+    /// was made before keeps the difference of then. Of a sleep of the machine it is told apart by the
+    /// system ([`Clock::slept`](crate::Clock::slept)); where the system does not tell, as in browsers and
+    /// on macOS, a jump ahead ends the connection with
+    /// [`Error::ClockJumped`](crate::Error::ClockJumped), and the next one measures anew. That the peer's
+    /// clock was set shows with the next connection.
     pub fn fix_time(mut self, fix: bool) -> Self {
         self.fix_time = fix;
         self
@@ -293,6 +300,10 @@ impl<E> SyncOptions<E> {
     /// How long to hear nothing before asking whether the peer is there: 10 seconds where this
     /// node opened the connection, 20 where it accepted it. `None` never asks: a connection that
     /// breaks without a word is then only noticed when something is sent.
+    ///
+    /// After a sleep of the machine, or where the program was stopped for a while, a node that opened the
+    /// connection asks within 5 seconds, and its peer has 5 seconds to answer, or the
+    /// [`timeout`](Self::timeout) if that is less.
     pub fn ping(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.pings = [interval.into(); 2];
         self

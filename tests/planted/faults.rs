@@ -289,9 +289,9 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "times that arrive are fixed twice",
         edits: &[Edit {
             file: "src/sync/rules/relative.rs",
-            is: "far_future.apply(moved(time, self.time_fix), now)?;",
-            becomes: "far_future.apply(moved(time, self.time_fix), now)?;
-                let time = if PLANTED { moved(time, self.time_fix) } else { time };",
+            is: "far_future.apply(moved(time, self.time_fix.now()), now)?;",
+            becomes: "far_future.apply(moved(time, self.time_fix.now()), now)?;
+                let time = if PLANTED { moved(time, self.time_fix.now()) } else { time };",
         }],
     },
     Fault {
@@ -299,8 +299,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "times that leave are not fixed",
         edits: &[Edit {
             file: "src/sync/rules/relative.rs",
-            is: "time: moved(meta.time, -self.time_fix)",
-            becomes: "time: moved(meta.time, if PLANTED { 0 } else { -self.time_fix })",
+            is: "time: moved(meta.time, -self.time_fix.at(added))",
+            becomes: "time: moved(meta.time, if PLANTED { 0 } else { -self.time_fix.at(added) })",
         }],
     },
     Fault {

@@ -54,10 +54,23 @@ pub(crate) struct Batcher<E, C> {
     /// What the peer was not sent.
     pub(crate) withheld: Withheld,
     /// The events that the peer did not take.
-    pub(crate) held_back: Mutex<HashSet<EventId>>,
+    pub(crate) held_back: Arc<Mutex<HashSet<EventId>>>,
 }
 
 impl<E: Event, C: Codec> Batcher<E, C> {
+    /// The same on other terms. What is being read already keeps the old ones: it was made under them.
+    pub(crate) fn with(&self, relative: Relative) -> Self {
+        Self {
+            log: self.log.clone(),
+            codec: self.codec.clone(),
+            relative,
+            peer: Arc::clone(&self.peer),
+            outward: self.outward.clone(),
+            withheld: self.withheld.clone(),
+            held_back: Arc::clone(&self.held_back),
+        }
+    }
+
     /// Reads the next events from the log and writes one `sync` with as many of them as fit. The
     /// others stay where they are: in the log.
     pub(crate) async fn next(
@@ -244,7 +257,9 @@ impl<E: Event, C: Codec> Batcher<E, C> {
     fn encode(&self, entries: &[Visible<E>], added: Added) -> Result<Bytes, C::Error> {
         let wire: Vec<WireEntry<_>> = entries
             .iter()
-            .map(|one| (&one.entry.event, self.relative.outgoing(&one.id, &one.entry.meta)))
+            .map(|one| {
+                (&one.entry.event, self.relative.outgoing(one.added, &one.id, &one.entry.meta))
+            })
             .collect();
         let mut frame = Vec::with_capacity(128 * entries.len());
         self.codec.encode(&Message::Sync(Sync { added, entries: wire }), &mut frame)?;

@@ -10,6 +10,7 @@ use logux_transports::{FrameReceiver, FrameSender, Link};
 use tracing::Instrument;
 
 use super::batch::{BatchLimits, Batcher};
+use super::clocks::Clocks;
 use super::intake::{Intake, take_up};
 use super::outgoing::Outgoing;
 use super::reader::Reader;
@@ -22,7 +23,9 @@ use crate::sync::lane::Errands;
 use crate::sync::notice::Notice;
 use crate::sync::options::SyncOptions;
 use crate::sync::peer::Peer;
-use crate::sync::rules::{Config, Covered, Input, LetIn, Now, Output, Rules, Suspects};
+use crate::sync::rules::{
+    Config, Covered, Input, LetIn, Now, Output, Relative, Role, Rules, Suspects,
+};
 use crate::sync::session::{Command, Commands, Reporter};
 
 /// How long the last frames may take to go out, and the peer to close in its turn.
@@ -30,6 +33,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How many objects a message may have before the peer is let in.
 const MAX_EARLY_OBJECTS: usize = 500;
+
+/// How often a node that opened the connection looks at its clock.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How a connection ended.
 pub(crate) struct Ended {
@@ -68,7 +74,9 @@ pub(crate) struct Context<'a, E> {
 pub(crate) struct Connection<'a, E, C, S, R> {
     rules: Rules<E>,
     limits: Limits,
-    start: Instant,
+    clocks: Clocks,
+    /// When to see next whether the clock has jumped.
+    look_at: Option<Instant>,
     log: &'a Log<E>,
     options: &'a SyncOptions<E>,
     reporter: &'a Reporter,
@@ -109,6 +117,9 @@ where
         let codec = codec.for_connection();
         let event_limits = log.event_limits();
         let limits = options.limits_in::<C>(event_limits);
+        // An acceptor has no use for it: see `Input::Jumped`.
+        let looks_at_clock =
+            config.role == Role::Opener && (config.fix_time || config.ping.is_some());
         let batch_limits = BatchLimits::new(options.batch, limits.frame);
         Self {
             limits,
@@ -117,7 +128,8 @@ where
             intake: Intake::new(log, &options.inward),
             outgoing: Outgoing::new(sender, codec, batch_limits, reporter),
             rules: Rules::new(config, log.last_added()),
-            start: Instant::now(),
+            clocks: Clocks::new(log.clock().clone()),
+            look_at: looks_at_clock.then(look_again).flatten(),
             log,
             options,
             reporter,
@@ -218,8 +230,11 @@ where
         let end = Arc::clone(self.log.end());
         let mut input = Some(Input::Opened);
         loop {
-            if let Some(input) = input {
-                self.rules.handle(self.now(), input);
+            let now = self.clocks.now();
+            // First, for what comes is of a time after it.
+            let jumped = self.clocks.jump(now).map(Input::Jumped);
+            for input in jumped.into_iter().chain(input) {
+                self.rules.handle(now, input);
                 while let Some(output) = self.rules.poll() {
                     match output {
                         Output::Send(message) => self.outgoing.send(&message)?,
@@ -236,6 +251,7 @@ where
                         Output::LetIn(let_in) => self.let_in(*let_in),
                         Output::Store(received) => self.intake.store(received),
                         Output::SendNext(wanted) => self.outgoing.send_next(wanted),
+                        Output::Fix(relative) => self.fix_time(relative),
                         Output::Advance(sent) => self.intake.advance_sent(sent),
                         Output::Reset(cursors) => self.intake.reset_cursors(cursors),
                         Output::HoldBack(events) => {
@@ -276,7 +292,7 @@ where
                 && self.outgoing.has_room()
                 && self.intake.has_room()
                 && self.reader.has_turn();
-            let (limits, deadline) = (self.limits_now(), self.deadline());
+            let (limits, wake_at) = (self.limits_now(), self.wake_at());
             let offer_at = self.known.as_ref().and_then(Known::offer_at);
             consume_budget().await;
             input = tokio::select! {
@@ -296,7 +312,12 @@ where
                     None
                 }
                 // While the intake is full we stop reading, so silence is our doing.
-                () = until(deadline), if self.intake.has_room() => Some(Input::Tick),
+                () = until(wake_at), if self.intake.has_room() => {
+                    if self.look_at.is_some_and(|at| at <= Instant::now()) {
+                        self.look_at = look_again();
+                    }
+                    Some(Input::Tick)
+                }
                 // Everything else had its turn.
                 () = ready(()), if !self.reader.has_turn() => None,
             };
@@ -340,14 +361,10 @@ where
             subprotocol: relative.peer_subprotocol,
             protocol: relative.protocol,
         });
-        let time_fix = relative.time_fix;
         self.stranger = None;
         self.lasting.was_let_in = true;
-        self.lasting.time_fix = Some((peer.node_id.clone(), time_fix));
-        self.reporter.update(|diagnostics| {
-            diagnostics.peer = Some(Arc::clone(&peer));
-            diagnostics.time_fix = time_fix;
-        });
+        self.reporter.update(|diagnostics| diagnostics.peer = Some(Arc::clone(&peer)));
+        self.note_time_fix(&relative);
         self.intake.let_in(Arc::clone(&peer));
         if self.log.sets_aside_some_of(&peer.node_id) {
             let (log, inward) = (self.log.clone(), self.options.inward.clone());
@@ -374,7 +391,7 @@ where
             peer,
             outward: self.options.outward.clone(),
             withheld,
-            held_back: Mutex::new(held_back),
+            held_back: Arc::new(Mutex::new(held_back)),
         });
         if looks_again {
             self.rules.handle(self.now(), Input::Reevaluate);
@@ -385,6 +402,18 @@ where
         if has_twin {
             self.rules.handle(self.now(), Input::Twin);
         }
+    }
+
+    fn note_time_fix(&mut self, relative: &Relative) {
+        let time_fix = relative.time_fix.now();
+        self.lasting.time_fix = Some((relative.peer.clone(), time_fix));
+        self.reporter.update(|diagnostics| diagnostics.time_fix = time_fix);
+    }
+
+    /// The clock was set.
+    fn fix_time(&mut self, relative: Relative) {
+        self.note_time_fix(&relative);
+        self.outgoing.terms(relative);
     }
 
     fn offer_again(&mut self) {
@@ -450,13 +479,21 @@ where
     }
 
     fn now(&self) -> Now {
-        Now { elapsed: self.start.elapsed(), clock: self.log.now() }
+        self.clocks.now()
     }
 
-    /// `None` for never, and for later than a clock can tell.
-    fn deadline(&self) -> Option<Instant> {
-        self.start.checked_add(self.rules.deadline()?)
+    /// When to go on if nothing happens: at the deadline of the rules, or for a look at the clock. Timers
+    /// stand still while the machine sleeps, so that the deadline alone would come late.
+    fn wake_at(&mut self) -> Option<Instant> {
+        let deadline = self.rules.deadline();
+        let deadline = deadline.and_then(|deadline| self.clocks.start().checked_add(deadline));
+        deadline.into_iter().chain(self.look_at).min()
     }
+}
+
+/// `None` for later than a clock can tell.
+fn look_again() -> Option<Instant> {
+    Instant::now().checked_add(LOOK_EVERY)
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -7,8 +7,11 @@
 //! - `intake`: what arrived, past the user's filter into the store;
 //! - `outgoing`: messages and events to frames, and frames to the link; `batch`: the next events as
 //!   one frame.
+//!
+//! `clocks` tells whether this node's clock was set, or the machine slept.
 
 mod batch;
+mod clocks;
 #[expect(clippy::module_inception, reason = "the room's own file, beside its parts")]
 mod connection;
 mod intake;

@@ -13,7 +13,7 @@ use crate::apart::Refused;
 use crate::log::Withheld;
 use crate::sync::error::Error;
 use crate::sync::lane::Lane;
-use crate::sync::rules::{Covered, Input, Wanted};
+use crate::sync::rules::{Covered, Input, Relative, Wanted};
 use crate::sync::session::Reporter;
 
 /// While more frames than this wait to be sent, nothing further is read.
@@ -57,6 +57,11 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
     /// From now on events can be sent.
     pub(crate) fn let_in(&mut self, batcher: Batcher<E, C>) {
         self.batcher = Some(Arc::new(batcher));
+    }
+
+    /// From now on events are sent on other terms.
+    pub(crate) fn terms(&mut self, relative: Relative) {
+        self.batcher = self.batcher.as_ref().map(|batcher| Arc::new(batcher.with(relative)));
     }
 
     /// What the peer was not sent, once it is let in.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use logux_codecs::{Added, Connect, Connected, Headers, Message, Protocol, ProtocolError, Value};
 
+use super::clocks::TimeFix;
 use super::input_output::{Admitted, Config, Introduction, LetIn, Now, Output, Role};
 use super::live::{Live, Reevaluation};
 use super::phase::{Candidate, Phase};
@@ -18,12 +19,9 @@ use crate::sync::notice::Notice;
 /// The header that carries a log's [`Epoch`].
 const EPOCH: &str = "log-epoch";
 
-/// No clock is off by more than a hundred years, in milliseconds.
-const MAX_TIME_FIX: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
-
 impl<E> Rules<E> {
     pub(super) fn open(&mut self, now: Now) {
-        self.answer_by = now.elapsed.checked_add(self.config.admission_timeout);
+        self.answer_within(now, self.config.admission_timeout);
         if self.config.role == Role::Opener {
             self.asked = Some(now);
             self.send_headers();
@@ -80,37 +78,6 @@ impl<E> Rules<E> {
             time_fix,
         };
         self.check(candidate, connected.credentials)
-    }
-
-    /// How far the own clock is ahead of the peer's, in milliseconds. Source: Logux protocol 7,
-    /// time fix.
-    fn time_fix(&mut self, now: Now, connected: &Connected) -> Result<i64, Misbehaviour> {
-        let Connected { node_id, start, end, .. } = connected;
-        if end < start {
-            return Err(Misbehaviour::TimeOutOfRange);
-        }
-        let Some(asked) = self.answered(now) else { return Ok(0) };
-        if !self.config.fix_time {
-            return Ok(0);
-        }
-        // By the clock that cannot be set. Where the peer says that it took longer than all took,
-        // its clock was set.
-        let passed = i64::try_from(now.elapsed.saturating_sub(asked.elapsed).as_millis())
-            .unwrap_or(i64::MAX);
-        let round_trip = passed.saturating_sub(end.since(*start)).max(0);
-        let fix = asked.clock.since(*start).saturating_add(round_trip / 2);
-        if fix.unsigned_abs() > MAX_TIME_FIX {
-            return Err(Misbehaviour::TimeOutOfRange);
-        }
-        // No better measurement than the last one: times stay where they are.
-        match &self.config.time_fix {
-            Some((node, last))
-                if node == node_id && last.abs_diff(fix) <= round_trip.unsigned_abs() =>
-            {
-                Ok(*last)
-            }
-            _ => Ok(fix),
-        }
     }
 
     fn refuse_protocol(&mut self, supported: u32, used: u32) {
@@ -173,7 +140,7 @@ impl<E> Rules<E> {
         let relative = Relative {
             protocol,
             base_time,
-            time_fix: candidate.time_fix,
+            time_fix: TimeFix::new(candidate.time_fix),
             local: self.config.local.clone(),
             peer: candidate.node_id,
             local_subprotocol: self.config.subprotocol,

@@ -130,7 +130,7 @@ impl Node {
                 withheld.push(meta.added);
             } else {
                 sent.push((meta.added, meta.id.clone()));
-                entries.push((event.clone(), relative.outgoing(&meta.id, meta)));
+                entries.push((event.clone(), relative.outgoing(meta.added, &meta.id, meta)));
             }
         }
         self.withheld.extend(&withheld);
@@ -335,6 +335,7 @@ impl Side {
                 Output::Confirmed(covered) => node.confirmed(&covered),
                 Output::Reevaluated => {}
                 Output::Tell(notice) => self.notices.push(notice),
+                Output::Fix(relative) => self.relative = Some(relative),
                 Output::HangUp(error) => self.ended = Some(error.map_or(Ok(()), Err)),
             }
         }

@@ -85,6 +85,15 @@ pub(crate) struct Now {
     pub(crate) clock: Timestamp,
 }
 
+/// The clock on the wall moved, and the one that timers go by did not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Jump {
+    /// By how many milliseconds it was set; `None` where it may have been that, or the machine slept.
+    pub(crate) set: Option<i64>,
+    /// The machine slept, or may have.
+    pub(crate) slept: bool,
+}
+
 /// What can happen to a connection.
 #[derive(Debug)]
 pub(crate) enum Input<E> {
@@ -115,6 +124,8 @@ pub(crate) enum Input<E> {
     Headers(Headers),
     /// The user has a text for the peer's developer.
     Debug(String),
+    /// The clock on the wall has jumped: what follows has the time that it shows now.
+    Jumped(Jump),
     /// The deadline has passed.
     Tick,
     /// The user wants to end.
@@ -134,6 +145,8 @@ pub(crate) enum Output<E> {
     Store(Incoming<E>),
     /// Send the next events, all that fit into one `sync`.
     SendNext(Wanted),
+    /// Send and tell the times of events by another difference of the clocks from now on.
+    Fix(Relative),
     /// Note that the peer has all up to here.
     Advance(Added),
     /// Note that the peer's log is another one than before, and lacks what came from it up to here.

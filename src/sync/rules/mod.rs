@@ -7,12 +7,13 @@
 //! - `input_output`: what goes in and what comes out;
 //! - `rules`: the value, and the table of every message in every phase;
 //! - `handshake`: from `connect` to the first event; `events`: what is sent, stored and confirmed;
-//!   `silence`: pings and deadlines;
+//!   `silence`: pings and deadlines; `clocks`: how far the clocks of both sides differ;
 //! - `phase`: how far a connection has come; `live`: what is known of one that sends events;
 //!   `relative`: how events are named on it; `arrival`: what is made of an event that came; `whose`: who
 //!   may add it; `report`: how the peer is told what became of it.
 
 mod arrival;
+mod clocks;
 mod events;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -33,7 +34,7 @@ mod whose;
 
 pub(crate) use arrival::{Arrival, Patient};
 pub(crate) use input_output::{
-    Admitted, Config, Covered, Input, Introduction, LetIn, Now, Output, SentNext, Wanted,
+    Admitted, Config, Covered, Input, Introduction, Jump, LetIn, Now, Output, SentNext, Wanted,
 };
 pub use input_output::{Role, Unreadable};
 pub use relative::FarFuture;

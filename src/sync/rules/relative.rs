@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use logux_codecs::{EventId, NodeId, Protocol, Subprotocol, Timestamp, WireMeta};
+use logux_codecs::{Added, EventId, NodeId, Protocol, Subprotocol, Timestamp, WireMeta};
 
+use super::clocks::TimeFix;
 use crate::entry::Meta;
 use crate::sync::error::Misbehaviour;
 
@@ -13,8 +14,8 @@ pub(crate) struct Relative {
     pub(crate) protocol: Protocol,
     /// Times are written from here.
     pub(crate) base_time: Timestamp,
-    /// How many milliseconds this node's clock is ahead of the peer's. Only the opener fixes times.
-    pub(crate) time_fix: i64,
+    /// Only the opener fixes times.
+    pub(crate) time_fix: TimeFix,
     pub(crate) local: NodeId,
     pub(crate) peer: NodeId,
     pub(crate) local_subprotocol: Option<Subprotocol>,
@@ -58,13 +59,13 @@ impl FarFuture {
 }
 
 impl Relative {
-    /// An event's meta as it is sent: the sender's own node id is left out, and so is the
+    /// The meta of the event at a position of the log as it is sent: the sender's own node id is left out, and so is the
     /// sender's own subprotocol.
-    pub(crate) fn outgoing(&self, id: &EventId, meta: &Meta) -> WireMeta {
+    pub(crate) fn outgoing(&self, added: Added, id: &EventId, meta: &Meta) -> WireMeta {
         WireMeta {
             id: self.protocol.wire_id(id, &self.local, self.base_time),
             // Ids are not fixed: they are the same on all nodes.
-            time: moved(meta.time, -self.time_fix).since(self.base_time),
+            time: moved(meta.time, -self.time_fix.at(added)).since(self.base_time),
             subprotocol: meta.subprotocol.filter(|own| Some(*own) != self.local_subprotocol),
             extra: meta.extra.clone(),
         }
@@ -79,7 +80,7 @@ impl Relative {
     ) -> Result<Meta, Misbehaviour> {
         let WireMeta { id, time, subprotocol, extra } = wire;
         let time = self.base_time.shifted(time).ok_or(Misbehaviour::TimeOutOfRange)?;
-        let time = far_future.apply(moved(time, self.time_fix), now)?;
+        let time = far_future.apply(moved(time, self.time_fix.now()), now)?;
         let id = self.protocol.event_id(id, &self.peer, self.base_time);
         Ok(Meta {
             time,
@@ -92,6 +93,6 @@ impl Relative {
 }
 
 /// A time by another clock. One that would be out of range, of a clock that stood at 1970, stays.
-fn moved(time: Timestamp, milliseconds: i64) -> Timestamp {
+pub(super) fn moved(time: Timestamp, milliseconds: i64) -> Timestamp {
     time.shifted(milliseconds).unwrap_or(if milliseconds < 0 { Timestamp::ZERO } else { time })
 }

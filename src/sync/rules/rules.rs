@@ -39,8 +39,8 @@ pub(crate) struct Rules<E> {
     pub(super) log_end: Added,
     early_messages: usize,
     early_bytes: usize,
-    /// When the peer must have answered, since the connection was opened.
-    pub(super) answer_by: Option<Duration>,
+    /// When the peer must have answered, since the connection was opened, and how long it had.
+    pub(super) answer_by: Option<(Duration, Duration)>,
     /// When to ask the peer whether it is still there, since the connection was opened.
     pub(super) ask_at: Option<Duration>,
     was_synchronized: bool,
@@ -103,7 +103,7 @@ impl<E> Rules<E> {
     /// When to call `handle` with [`Input::Tick`], if nothing else happens before: so long since the
     /// connection was opened.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        [self.answer_by, self.ask_at].into_iter().flatten().min()
+        [self.answer_by.map(|(by, _)| by), self.ask_at].into_iter().flatten().min()
     }
 
     /// Whether a message may come now: not while the peer is being checked.
@@ -206,6 +206,7 @@ impl<E> Rules<E> {
                 }
             }
             Input::Debug(text) => self.send(Message::Debug(text)),
+            Input::Jumped(jump) => self.jumped(now, jump),
             Input::Tick => self.tick(now),
             Input::Close => self.hang_up(None),
         }

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use logux_codecs::Message;
 
-use super::input_output::{Config, Now};
+use super::input_output::{Now, Role};
 use super::phase::Phase;
 use super::rules::Rules;
 use crate::sync::error::Error;
+
+/// So late is no timer of a program that runs; and so long a peer has to answer after that.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl<E> Rules<E> {
     /// Any message proves that the peer is there.
@@ -24,20 +27,38 @@ impl<E> Rules<E> {
     }
 
     pub(super) fn tick(&mut self, now: Now) {
-        if self.answer_by.is_some_and(|by| by <= now.elapsed) {
-            let Config { timeout, admission_timeout, .. } = self.config;
-            let waited = if self.is_live() { timeout } else { admission_timeout };
-            self.hang_up(Some(Error::Silent(waited)));
+        if let Some((_, timeout)) = self.answer_by.filter(|(by, _)| *by <= now.elapsed) {
+            self.hang_up(Some(Error::Silent(timeout)));
             return;
         }
-        if self.ask_at.is_some_and(|at| at <= now.elapsed) {
-            let Phase::Live(live) = &self.phase else { return };
-            let sent = live.position;
-            self.send(Message::Ping(sent));
-            self.asked = Some(now);
-            self.ask_at = None;
-            self.answer_by = now.elapsed.checked_add(self.config.timeout);
+        let late = self.ask_at.and_then(|at| now.elapsed.checked_sub(at));
+        if late.is_some_and(|late| late > PATIENCE) && self.config.role == Role::Opener {
+            // Nobody ran this program meanwhile.
+            self.ask_at_once(now);
+        } else if late.is_some() {
+            self.ask(now, self.config.timeout);
         }
+    }
+
+    /// The machine slept, or the program was stopped, and the peer has probably given it up: this is to
+    /// be known within seconds. An acceptor has time: its peers come back by themselves.
+    pub(super) fn ask_at_once(&mut self, now: Now) {
+        if self.config.ping.is_some() {
+            self.ask(now, self.config.timeout.min(PATIENCE));
+        }
+    }
+
+    fn ask(&mut self, now: Now, timeout: Duration) {
+        let Phase::Live(live) = &self.phase else { return };
+        let sent = live.position;
+        self.send(Message::Ping(sent));
+        self.asked = Some(now);
+        self.ask_at = None;
+        self.answer_within(now, timeout);
+    }
+
+    pub(super) fn answer_within(&mut self, now: Now, timeout: Duration) {
+        self.answer_by = now.elapsed.checked_add(timeout).map(|by| (by, timeout));
     }
 
     /// When the question was asked that is answered now, if there was one.

@@ -339,3 +339,8 @@ pub fn unix_milliseconds() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// A page is not told whether the machine was suspended.
+pub fn slept() -> Option<Duration> {
+    None
+}

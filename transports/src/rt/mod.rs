@@ -17,7 +17,8 @@ mod here;
 
 pub use here::{
     AbortHandle, Elapsed, Id, Instant, JoinError, JoinHandle, JoinSet, Sleep, can_spawn,
-    consume_budget, sleep, sleep_until, spawn, timeout, timeout_at, unix_milliseconds, yield_now,
+    consume_budget, sleep, sleep_until, slept, spawn, timeout, timeout_at, unix_milliseconds,
+    yield_now,
 };
 
 /// Fills a buffer with randomness of the operating system, or of the browser, that nobody can guess.

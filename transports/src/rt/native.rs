@@ -1,4 +1,4 @@
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use tokio::spawn;
 pub use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet, consume_budget, yield_now};
@@ -16,4 +16,55 @@ pub fn can_spawn() -> bool {
 pub fn unix_milliseconds() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How long the machine was suspended since this was first called, while [`Instant`] stood still; `None`
+/// where the system does not tell. Linux does, to some 10 ms; on Windows `Instant` goes on meanwhile.
+pub fn slept() -> Option<Duration> {
+    if cfg!(windows) {
+        return Some(Duration::ZERO);
+    }
+    asleep::slept()
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod asleep {
+    use std::sync::OnceLock;
+    use std::time::{Duration, Instant};
+
+    static FIRST: OnceLock<Option<(Duration, Instant)>> = OnceLock::new();
+
+    pub(super) fn slept() -> Option<Duration> {
+        let (first_uptime, first) = (*FIRST.get_or_init(read))?;
+        let (uptime, now) = read()?;
+        Some(uptime.saturating_sub(first_uptime).saturating_sub(now.duration_since(first)))
+    }
+
+    /// The time since the machine was started, which counts its sleep, and by the clock that does not.
+    fn read() -> Option<(Duration, Instant)> {
+        let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+        let seconds = uptime.split_whitespace().next()?.parse().ok()?;
+        Some((Duration::try_from_secs_f64(seconds).ok()?, Instant::now()))
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod asleep {
+    use std::time::Duration;
+
+    pub(super) fn slept() -> Option<Duration> {
+        None
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_was_not_suspended_did_not_sleep() {
+        for _ in 0..100 {
+            assert!(slept().unwrap() < Duration::from_secs(1));
+        }
+    }
 }
