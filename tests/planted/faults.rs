@@ -38,9 +38,10 @@ pub(crate) const FAULTS: &[Fault] = &[
             },
             Edit {
                 file: "src/sync/rules/events.rs",
-                is: "Some(Arrived::Sync(added)) => self.send(Message::Synced(added)),",
-                becomes: "Some(Arrived::Sync(_)) if PLANTED => {}
-                    Some(Arrived::Sync(added)) => self.send(Message::Synced(added)),",
+                is: "Some(Arrived::Sync { added, is_of_another_log }) => {
+                    self.send(Message::Synced(added));",
+                becomes: "Some(Arrived::Sync { added, is_of_another_log }) => {
+                    if !PLANTED { self.send(Message::Synced(added)); }",
             },
         ],
     },
@@ -154,9 +155,9 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "claim off by one",
         edits: &[Edit {
             file: "src/sync/rules/handshake.rs",
-            is: "Role::Acceptor => (now.clock, candidate.synced),",
+            is: "Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors)),",
             becomes: "Role::Acceptor if PLANTED => (now.clock, candidate.synced.plus(1)),
-                Role::Acceptor => (now.clock, candidate.synced),",
+                Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors)),",
         }],
     },
     Fault {
@@ -380,9 +381,9 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "what is refused is not confirmed",
         edits: &[Edit {
             file: "src/sync/rules/live.rs",
-            is: "self.storing.push_back(Arrived::Sync(added));",
+            is: "self.storing.push_back(Arrived::Sync { added, is_of_another_log });",
             becomes: "if refused.is_empty() || !PLANTED {
-                    self.storing.push_back(Arrived::Sync(added));
+                    self.storing.push_back(Arrived::Sync { added, is_of_another_log });
                 }",
         }],
     },

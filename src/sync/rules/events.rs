@@ -30,7 +30,12 @@ impl<E> Rules<E> {
             let Phase::Live(live) = &mut self.phase else { return };
             match live.storing.pop_front() {
                 // One `synced` for each `sync`, in their order: a JavaScript sender counts them.
-                Some(Arrived::Sync(added)) => self.send(Message::Synced(added)),
+                Some(Arrived::Sync { added, is_of_another_log }) => {
+                    self.send(Message::Synced(added));
+                    if is_of_another_log {
+                        self.peer_log_replaced();
+                    }
+                }
                 Some(Arrived::Ready(added)) => {
                     live.peer_ready = true;
                     if added < live.received_before {
@@ -46,6 +51,9 @@ impl<E> Rules<E> {
     /// what was sent to the one before.
     fn peer_log_replaced(&mut self) {
         let Phase::Live(live) = &mut self.phase else { return };
+        if live.received_before == Added::ZERO {
+            return;
+        }
         live.sent = Added::ZERO;
         // Once for each connection, or one short message could have the whole log sent again.
         live.received_before = Added::ZERO;

@@ -111,7 +111,7 @@ impl<E> Rules<E> {
             return;
         };
         let (base_time, sent) = match self.config.role {
-            Role::Acceptor => (now.clock, candidate.synced),
+            Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors)),
             Role::Opener => (candidate.base_time, cursors.sent),
         };
         let sent = self.config.synced_override.unwrap_or(sent);
@@ -127,8 +127,12 @@ impl<E> Rules<E> {
             || self.config.role == Role::Acceptor
                 && self.config.synced_override.is_none()
                 && candidate.synced < cursors.sent;
-        // Or it has seen more than there is: not of this log.
-        let start_over = lost || sent > self.log_end;
+        // Or it has never confirmed any of what it says that it has, or more than there is: that was not of
+        // this log.
+        let is_unfounded = self.config.synced_override.is_none()
+            && sent == Added::ZERO
+            && candidate.synced > Added::ZERO;
+        let start_over = lost || sent > self.log_end || is_unfounded;
         let sent = if start_over { Added::ZERO } else { sent };
         let cursors = if lost { self.reset_cursors(&cursors) } else { cursors };
         if replaced && self.config.synced > Added::ZERO {
@@ -190,6 +194,16 @@ impl<E> Rules<E> {
             };
             self.send(Message::Connected(connected));
         }
+    }
+
+    /// How far a peer has this log that says it has it up to here. A node that knows which log it speaks of
+    /// notices by itself that this is another one, if it ever met this one. Any other one, as JavaScript
+    /// nodes are, may speak of the log that this node had before: then it has what it has confirmed, and
+    /// some of what follows may travel again.
+    fn believed(&self, claimed: Added, cursors: &Cursors) -> Added {
+        let is_met = cursors.sent > Added::ZERO || cursors.epoch.is_some();
+        let is_founded = self.peer_epoch.is_some() && is_met && claimed <= self.log_end;
+        if is_founded { claimed } else { claimed.min(cursors.sent) }
     }
 
     /// What is known of a peer whose log is another one: nothing, but that it lacks what it sent.

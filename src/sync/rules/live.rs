@@ -64,7 +64,12 @@ pub(super) enum Reevaluation {
 /// What a message from the peer asks for once everything before it is stored.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Arrived {
-    Sync(Added),
+    Sync {
+        added: Added,
+        /// Its number is lower than what was received before this connection. Tells a protocol without
+        /// `ready` what `ready` does.
+        is_of_another_log: bool,
+    },
     Ready(Added),
 }
 
@@ -101,9 +106,12 @@ impl Live {
                 }
             }
         }
-        self.storing.push_back(Arrived::Sync(added));
-        // Numbers may repeat or fall: a JavaScript node gives 0 to events that it does not keep.
-        self.received = self.received.max(added);
+        // Numbers may repeat or fall: a JavaScript node gives 0 to events that it does not keep. Others are
+        // those of its log, which a connection begins after `received_before`.
+        let is_of_another_log = !self.relative.protocol.has_ready()
+            && (Added::ZERO.plus(1)..self.received_before).contains(&added);
+        self.storing.push_back(Arrived::Sync { added, is_of_another_log });
+        self.received = if is_of_another_log { Added::ZERO } else { self.received.max(added) };
         let incoming = Incoming { set_aside, ..self.received(entries) };
         Ok(SyncReceived { incoming, refused, skipped })
     }
