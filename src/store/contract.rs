@@ -14,6 +14,9 @@ use crate::entry::{Created, Entry};
 /// Object safe: a log holds an `Arc<dyn Store<E>>`. The log calls `add` one at a time; everything
 /// else may be called at any time from any task.
 ///
+/// A store that cannot do something now, and probably can soon, fails with [`StoreError::busy`]; all else
+/// with [`StoreError::new`].
+///
 /// # Contract
 /// Each line is a check of [`conformance::store`](crate::conformance::store) (feature
 /// `conformance`) under the name given.
@@ -144,12 +147,28 @@ pub struct Stored<E> {
 
 /// A store could not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
-#[error("the store failed")]
-pub struct StoreError(#[source] Box<dyn std::error::Error + Send + Sync>);
+#[error("the store {}", if *.is_busy { "is busy" } else { "failed" })]
+pub struct StoreError {
+    is_busy: bool,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
 
 impl StoreError {
-    /// Wraps the store's own error.
+    /// Wraps the store's own error. A client ends with it: it is for what another attempt would not mend,
+    /// such as a full disk.
     pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self(error.into())
+        Self { is_busy: false, source: error.into() }
+    }
+
+    /// The same, where the store can probably do it soon: another process holds a lock, or a database is
+    /// away for a moment. The connection ends, nothing that was not kept is confirmed, and a client whose
+    /// transport dials again connects later.
+    pub fn busy(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { is_busy: true, source: error.into() }
+    }
+
+    /// Whether the store can probably do it soon: see [`busy`](Self::busy).
+    pub const fn is_busy(&self) -> bool {
+        self.is_busy
     }
 }

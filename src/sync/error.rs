@@ -66,7 +66,8 @@ pub enum Error {
     /// Both logs are compared from the start now; nothing is lost.
     #[error("the peer's log was replaced")]
     LogReplaced,
-    /// This node's own store failed. Nothing that it did not keep was confirmed.
+    /// This node's own store failed, or is [busy](StoreError::busy). Nothing that it did not keep was
+    /// confirmed.
     #[error("this node's log failed")]
     Store(#[from] StoreError),
     /// A message other than `sync` cannot be written in the format of the connection.
@@ -169,10 +170,8 @@ impl Error {
             // A filter or a map may answer the next time.
             Self::Callback { name, .. } => [IN_FILTER, IN_MAP, OUT_FILTER, OUT_MAP].contains(name),
             Self::Refused(error) | Self::Received(error) => !error.is_fatal(),
-            Self::NotAccepted(_)
-            | Self::OtherFormat { .. }
-            | Self::Store(_)
-            | Self::Message { .. } => false,
+            Self::Store(error) => error.is_busy(),
+            Self::NotAccepted(_) | Self::OtherFormat { .. } | Self::Message { .. } => false,
         }
     }
 
