@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use logux_codecs::{Added, EventId};
+use logux_codecs::{Added, EventId, NodeId};
 use logux_transports::rt::Instant;
 
 use super::Withheld;
@@ -46,6 +46,8 @@ struct State {
     offers: u32,
     /// The connections that are let in.
     present: Vec<Present>,
+    /// When the last one left.
+    left: Option<Instant>,
     /// Since the last connection was let in, the peer has brought an event of a twin of this node's.
     saw_twin: bool,
     /// The number of the next connection.
@@ -279,6 +281,78 @@ impl Known {
     }
 }
 
+/// What is known of all peers. Of those that are gone it is only what spares some traffic, but for a look at
+/// withheld events that was asked for; so it is bounded.
+#[derive(Debug)]
+pub(super) struct Peers {
+    known: HashMap<NodeId, Known>,
+    /// At so many, those that are gone are looked at.
+    look_at: usize,
+}
+
+/// Of so many peers that are gone something is known, at most,
+const MAX_GONE: usize = 1_000;
+
+/// and of those that left first nothing, above so many ranges of withheld events of all of them: 1.5 MiB.
+const MAX_RANGES_GONE: usize = 1 << 16;
+
+/// Fewer peers than this are not worth a look.
+const FEW: usize = 64;
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self { known: HashMap::new(), look_at: FEW }
+    }
+}
+
+impl Peers {
+    /// What is known of a peer.
+    pub(super) fn get(&mut self, peer: &NodeId) -> Known {
+        if let Some(known) = self.known.get(peer) {
+            return known.clone();
+        }
+        if self.known.len() >= self.look_at {
+            self.forget();
+            self.look_at = FEW.max(2 * self.known.len());
+        }
+        self.known.entry(peer.clone()).or_default().clone()
+    }
+
+    /// Forgets peers that are gone.
+    fn forget(&mut self) {
+        self.known.retain(|_, known| known.is_used() || known.tells_something());
+        let gone = self.known.iter().filter(|(_, known)| known.may_go());
+        let mut gone: Vec<_> = gone
+            .map(|(name, known)| (known.state().left, known.withheld().ranges(), name.clone()))
+            .collect();
+        gone.sort_unstable_by(|(one, ..), (other, ..)| other.cmp(one));
+        let mut ranges = 0;
+        for (place, (_, of_peer, name)) in gone.into_iter().enumerate() {
+            ranges += of_peer;
+            if place >= MAX_GONE || ranges > MAX_RANGES_GONE {
+                self.known.remove(&name);
+            }
+        }
+    }
+}
+
+impl Known {
+    /// Whether somebody has to do with the peer now.
+    fn is_used(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// Whether it says more of a peer that is gone than that it is.
+    fn tells_something(&self) -> bool {
+        !self.is_calm() || self.withheld().waits() || self.withheld().ranges() > 0
+    }
+
+    /// Whether the peer is gone, and all that is lost is that some events may travel again.
+    fn may_go(&self) -> bool {
+        !self.is_used() && !self.withheld().waits()
+    }
+}
+
 impl State {
     fn doubt(&mut self, id: EventId, doubt: Doubt) {
         self.doubtful.insert(id, Doubt { is_tried: false, ..doubt });
@@ -296,7 +370,9 @@ impl State {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.known.state().present.retain(|present| present.number != self.number);
+        let mut state = self.known.state();
+        state.present.retain(|present| present.number != self.number);
+        state.left = Some(Instant::now());
     }
 }
 
@@ -311,6 +387,59 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    fn name(number: usize) -> NodeId {
+        format!("{number}:client").parse().unwrap()
+    }
+
+    #[test]
+    fn names_that_connect_once_and_go_leave_next_to_nothing() {
+        let mut peers = Peers::default();
+        let present = peers.get(&name(0));
+        let _presence = present.enter(None, Box::new(|| ()));
+        for number in 1..=2_000 {
+            let known = peers.get(&name(number));
+            known.withheld().start(Added::ZERO);
+            drop(known.enter(None, Box::new(|| ())));
+        }
+        assert!(peers.known.len() <= FEW, "{}", peers.known.len());
+        assert!(Arc::ptr_eq(&peers.get(&name(0)).0, &present.0));
+    }
+
+    #[test]
+    fn what_was_withheld_from_peers_that_are_gone_is_bounded() {
+        let every_other = |from: u64| (0..10_000).map(move |n| Added::ZERO.plus(from + 2 * n));
+        let mut peers = Peers::default();
+        for number in 0..40 {
+            let known = peers.get(&name(number));
+            let presence = known.enter(None, Box::new(|| ()));
+            let withheld: Vec<_> = every_other(1).collect();
+            for some in withheld.chunks(100) {
+                known.withheld().withhold(*some.last().unwrap(), some);
+            }
+            assert!(known.withheld().ranges() <= 1 << 12);
+            // Nothing is lost by that: where it begins, and which is the last.
+            let is_looked_at = |added| known.withheld().is_looked_at_again(added, true);
+            assert!(withheld.iter().all(|added| is_looked_at(*added)));
+            drop(presence);
+        }
+        // One asked for a second look, which is not forgotten.
+        let waits = peers.get(&name(0));
+        waits.withheld().withhold(Added::ZERO.plus(1), &[Added::ZERO.plus(1)]);
+        waits.withheld().reevaluate();
+        drop(waits);
+        peers.forget();
+        let ranges: usize = peers.known.values().map(|known| known.withheld().ranges()).sum();
+        assert!(ranges <= MAX_RANGES_GONE + (1 << 12), "{ranges}");
+        assert!(peers.known.contains_key(&name(39)) && !peers.known.contains_key(&name(1)));
+        for number in 1_000..5_000 {
+            let known = peers.get(&name(number));
+            known.withheld().withhold(Added::ZERO.plus(1), &[Added::ZERO.plus(1)]);
+        }
+        peers.forget();
+        assert!(peers.known.len() <= MAX_GONE + 1, "{}", peers.known.len());
+        assert!(peers.get(&name(0)).withheld().waits());
+    }
 
     #[test]
     fn each_connection_is_told_once_that_it_is_not_alone() {

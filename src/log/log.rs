@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use super::earlier::Earlier;
 use super::end::End;
-use super::known::Known;
+use super::known::{Known, Peers};
 use super::quota::Quota;
 use super::{AddError, Clock, Follow, HoldBackError, LogOptions};
 use crate::apart::{Refused, SetAside};
@@ -57,7 +57,7 @@ struct Shared<E> {
     epoch: Epoch,
     quota: std::sync::Mutex<Quota>,
     /// By peer.
-    known: std::sync::Mutex<HashMap<NodeId, Known>>,
+    known: std::sync::Mutex<Peers>,
 }
 
 /// What this node gave to its own events last.
@@ -365,8 +365,7 @@ impl<E: Event> Log<E> {
     /// What is known of a peer.
     pub(crate) fn known(&self, peer: &NodeId) -> Known {
         // Nothing panics while the lock is held.
-        let mut known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(peer.clone()).or_default().clone()
+        self.shared.known.lock().unwrap_or_else(PoisonError::into_inner).get(peer)
     }
 
     /// Where the log ends, now and later.

@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use logux_codecs::{Added, EventId};
 
-/// So many ranges are told apart. Above that the oldest are joined: what lies between two of them
-/// may then travel twice, and is added once.
-const MAX_RANGES: usize = 1 << 16;
+/// So many ranges are told apart, which take 96 KiB. Above that the oldest are joined: what lies between two
+/// of them may then travel twice, and is added once.
+const MAX_RANGES: usize = 1 << 12;
+
+/// So many are joined at once, so that this is rare.
+const JOINED: usize = MAX_RANGES / 16;
 
 /// What is known of one peer for as long as the process runs. Shared by all connections with it.
 #[derive(Clone, Debug, Default)]
@@ -108,6 +111,11 @@ impl Withheld {
         self.positions().reevaluating
     }
 
+    /// How many ranges of events the peer does not have, as far as is known.
+    pub(crate) fn ranges(&self) -> usize {
+        self.positions().ranges.len()
+    }
+
     /// Whether a second look was wanted and not finished, maybe by an earlier connection.
     pub(crate) fn waits(&self) -> bool {
         let positions = self.positions();
@@ -169,8 +177,10 @@ impl Positions {
         };
         self.ranges.splice(from..to.max(from), [joined]);
         if self.ranges.len() > MAX_RANGES {
-            let second = self.ranges.remove(1);
-            self.ranges[0] = *self.ranges[0].start()..=*second.end();
+            let end = *self.ranges[JOINED].end();
+            self.ranges[0] = *self.ranges[0].start()..=end;
+            self.ranges.drain(1..=JOINED);
+            self.ranges.shrink_to(MAX_RANGES);
         }
     }
 
