@@ -29,6 +29,8 @@ type OutMap<E> = Arc<dyn Fn(Arc<Entry<E>>, Arc<Peer>) -> Answer<Arc<Entry<E>>> +
 pub(crate) struct Inward<E> {
     pub(crate) filter: Option<Filter<E>>,
     pub(crate) map: Option<InMap<E>>,
+    /// Each event is stored before the next one is asked about.
+    pub(crate) in_order: bool,
 }
 
 /// What is asked about events that go out: first whether to send them, then what to make of them.
@@ -149,7 +151,7 @@ where
 
 impl<E> Clone for Inward<E> {
     fn clone(&self) -> Self {
-        Self { filter: self.filter.clone(), map: self.map.clone() }
+        Self { filter: self.filter.clone(), map: self.map.clone(), in_order: self.in_order }
     }
 }
 
@@ -161,7 +163,7 @@ impl<E> Clone for Outward<E> {
 
 impl<E> Default for Inward<E> {
     fn default() -> Self {
-        Self { filter: None, map: None }
+        Self { filter: None, map: None, in_order: false }
     }
 }
 

@@ -202,6 +202,11 @@ impl<E> SyncOptions<E> {
     ///
     /// The closure must not hold on to the entry when it answers.
     ///
+    /// Up to 16 events of a message are asked about at once, before any of them is stored: a filter that looks
+    /// into the log may not see there what came just before. One whose answers depend on that, as where an
+    /// edit is taken only of what exists, needs [`in_order`](Self::in_order), or refuses now and then what
+    /// it would take if it came alone.
+    ///
     /// ```
     /// # use logux_sync::SyncOptions;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Todo { list: String }
@@ -216,6 +221,17 @@ impl<E> SyncOptions<E> {
         A: Future<Output = Result<bool, CallbackError>> + Send + 'static,
     {
         self.inward.filter = Some(Arc::new(move |entry, peer| Box::pin(filter(entry, peer))));
+        self
+    }
+
+    /// Whether [`in_filter`](Self::in_filter) and [`in_map`](Self::in_map) are asked about each of the peer's
+    /// events once all those before it are in the log, whatever came in one message: `false`. Then each
+    /// event is stored alone, which takes a store on a disk longer.
+    ///
+    /// A message is still confirmed as a whole. If a connection ends in the middle of it, the events that
+    /// were stored stay, and are ignored when the message comes again.
+    pub fn in_order(mut self, in_order: bool) -> Self {
+        self.inward.in_order = in_order;
         self
     }
 
@@ -272,14 +288,15 @@ impl<E> SyncOptions<E> {
     }
 
     /// Starts to send after this position of the own log, whatever the store or the peer says the
-    /// peer has. Holds for the first connection; later ones go on from there.
+    /// peer has. Holds for the first connection; later ones go on from there. A
+    /// [`Server`](crate::Server), which has many peers, ignores it.
     pub fn synced(mut self, position: Added) -> Self {
         self.admission.synced = Some(position);
         self
     }
 
     /// Tells the peer that its log is received up to this position, whatever the store says. Holds
-    /// for the first connection.
+    /// for the first connection. A [`Server`](crate::Server), which has many peers, ignores it.
     pub fn other_synced(mut self, position: Added) -> Self {
         self.admission.other_synced = Some(position);
         self
@@ -369,6 +386,15 @@ impl<E> SyncOptions<E> {
 }
 
 impl<E> SyncOptions<E> {
+    /// Without what is about one peer.
+    pub(crate) fn for_many_peers(mut self) -> Self {
+        let Policy { synced, other_synced, .. } = &mut self.admission;
+        if synced.take().is_some() | other_synced.take().is_some() {
+            tracing::warn!("a server has many peers: it ignores `synced` and `other_synced`");
+        }
+        self
+    }
+
     /// The credentials for one connection, if there are to be any.
     pub(crate) async fn produce_credentials(&self) -> Result<Option<Value>, Error> {
         match &self.credentials {

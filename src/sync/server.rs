@@ -98,9 +98,11 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
         }
     }
 
-    /// Sets how each connection behaves.
+    /// Sets how each connection behaves. [`SyncOptions::synced`] and
+    /// [`other_synced`](SyncOptions::other_synced) are about one peer, and ignored: each of a server's peers
+    /// has cursors of its own.
     pub fn options(mut self, options: SyncOptions<E>) -> Self {
-        self.options = options;
+        self.options = options.for_many_peers();
         self
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use logux_codecs::{Added, Event, EventId, NodeId, shown};
+use logux_transports::rt;
 
 use crate::apart::Refused;
 use crate::cursors::Cursors;
@@ -58,6 +59,8 @@ struct Judged<E> {
     taken: Vec<Incoming<E>>,
     /// What `in_map` made unfit.
     refused: Vec<Refused>,
+    /// Among what is stored already was an event of a twin of this node's.
+    has_twin: bool,
 }
 
 /// What to do with how far the peer has received this log.
@@ -167,10 +170,10 @@ impl<'a, E: Event> Intake<'a, E> {
             }
             judged = self.judging.result() => {
                 self.judged_bytes = 0;
-                let Judged { taken, refused } = judged?;
+                let Judged { taken, refused, has_twin } = judged?;
                 self.waiting.extend(taken);
                 self.refused.extend(refused);
-                Ok(None)
+                Ok(has_twin.then_some(Input::Twin))
             }
         }
     }
@@ -197,12 +200,23 @@ impl<'a, E: Event> Intake<'a, E> {
         let log = self.log.clone();
         let judgement = async move {
             let (mut taken, mut refused) = (Vec::with_capacity(unjudged.len()), Vec::new());
-            for received in unjudged {
+            let mut has_twin = false;
+            for mut received in unjudged {
+                if inward.in_order {
+                    for entry in std::mem::take(&mut received.entries) {
+                        let alone = alone(&peer, entry);
+                        let mut alone = inward.apply(alone, &peer).await?;
+                        refused.extend(take_out_unfit(&log, &inward, &mut alone.entries));
+                        has_twin |= store(&log, alone).await?;
+                    }
+                    taken.push(received);
+                    continue;
+                }
                 let mut received = inward.apply(received, &peer).await?;
                 refused.extend(take_out_unfit(&log, &inward, &mut received.entries));
                 taken.push(received);
             }
-            Ok(Judged { taken, refused })
+            Ok(Judged { taken, refused, has_twin })
         };
         Some(judgement.boxed())
     }
@@ -255,6 +269,23 @@ impl<'a, E: Event> Intake<'a, E> {
     }
 }
 
+/// An event apart from its message, which moves no cursor.
+fn alone<E>(peer: &Peer, entry: Entry<E>) -> Incoming<E> {
+    let (entries, set_aside, up_to) = (vec![entry], Vec::new(), Added::ZERO);
+    Incoming { peer: peer.node_id.clone(), entries, set_aside, up_to }
+}
+
+/// Stores what is left of an event, also if the connection ends meanwhile. Answers whether it is of a twin.
+async fn store<E: Event>(log: &Log<E>, alone: Incoming<E>) -> Result<bool, Error> {
+    if alone.entries.is_empty() {
+        return Ok(false);
+    }
+    let log = log.clone();
+    let stored = rt::spawn(async move { log.receive(alone).await }).await;
+    let cut = |error| StoreError::new(Box::<dyn std::error::Error + Send + Sync>::from(error));
+    Ok(stored.map_err(cut)??.has_twin)
+}
+
 /// Takes out what no peer could be sent any more, after what `in_map` made of it.
 fn take_out_unfit<E: Event>(
     log: &Log<E>,
@@ -285,8 +316,7 @@ pub(crate) async fn take_up<E: Event>(
     let (ids, entries) = log.unjudged(&peer.node_id).await?;
     let (mut judged, mut passed, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for (id, entry) in ids.into_iter().zip(entries) {
-        let (entries, set_aside, up_to) = (vec![entry], Vec::new(), Added::ZERO);
-        let incoming = Incoming { peer: peer.node_id.clone(), entries, set_aside, up_to };
+        let incoming = alone(&peer, entry);
         // The peer has its confirmation long since, so no failure may end the connection.
         match inward.apply(incoming, &peer).await {
             Ok(mut incoming) => {
