@@ -69,6 +69,8 @@ struct Last {
     time: Timestamp,
     /// What it gave before the log was opened.
     earlier: Earlier,
+    /// The store may hold more than is known: it did not answer what it was asked last.
+    is_unclear: bool,
 }
 
 /// Events that are added in one transaction of the store.
@@ -148,6 +150,7 @@ impl<E: Event> Log<E> {
                     id: last_id,
                     time: Timestamp::ZERO,
                     earlier: Earlier::new(opened.max(last_id)),
+                    is_unclear: false,
                 }),
                 end: Arc::new(End::new(last_added)),
                 epoch,
@@ -533,15 +536,20 @@ impl<E: Event> Log<E> {
     /// Must be called with the lock of what was given last, which makes it the only call.
     async fn store_all(
         &self,
-        _writing: &mut Last,
+        last: &mut Last,
         entries: Vec<Entry<E>>,
         received: Option<(&NodeId, Added)>,
         if_known: IfKnown,
     ) -> Result<Stored<E>, StoreError> {
+        // Until there is an answer, also if nobody waits for it any more.
+        let was_unclear = std::mem::replace(&mut last.is_unclear, true);
         let stored = self.shared.store.add(entries, received, if_known).await?;
-        if let Some(last) = stored.entries.iter().flatten().last() {
-            self.shared.end.advance(last.meta.added);
+        if was_unclear {
+            self.shared.end.advance(self.shared.store.last_added().await?);
+        } else if let Some(entry) = stored.entries.iter().flatten().last() {
+            self.shared.end.advance(entry.meta.added);
         }
+        last.is_unclear = false;
         Ok(stored)
     }
 
