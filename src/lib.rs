@@ -18,10 +18,10 @@ pub use store::{IfKnown, MemoryStore, Store, StoreError, Stored};
 #[doc(hidden)]
 pub use sync::format;
 pub use sync::{
-    Access, BaseSync, CallbackError, ClientSync, Diagnostics, Error, FarFuture, Login,
-    Misbehaviour, Notice, Notices, Peer, RefusalLimit, Role, RunningServer, Server, ServerSync,
-    Session, SessionEnded, SessionHandle, Shutdown, State, States, SyncOptions, Unreadable,
-    filters,
+    Access, BaseSync, CallbackError, CallbackTimeout, ClientSync, Diagnostics, Error, FarFuture,
+    Login, Misbehaviour, Notice, Notices, Peer, RefusalLimit, Role, RunningServer, Server,
+    ServerSync, Session, SessionEnded, SessionHandle, Shutdown, State, States, SyncOptions,
+    Unreadable, filters,
 };
 
 #[cfg(feature = "json")]

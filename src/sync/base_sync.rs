@@ -8,7 +8,7 @@ use super::connection::{Connection, Context, Lasting};
 use super::error::Error;
 use super::options::SyncOptions;
 use super::rules::{Config, Role};
-use super::session::{Commands, Reporter, Session};
+use super::session::{Commands, Reporter, Session, Wish};
 use super::state::State;
 use crate::log::Log;
 
@@ -72,31 +72,38 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
     /// Not an `async fn`, which would hold what it is given twice, for as long as the connection lasts.
     pub(crate) fn run(
         self,
-        mut commands: Commands,
+        commands: Commands,
         reporter: Reporter,
     ) -> impl Future<Output = Result<(), Arc<Error>>> + Send {
         let Self { log, codec, role, link, options, stranger } = self;
         async move {
-            reporter.state(State::Connecting);
-            let config = match prepare(&log, role, &options).await {
-                Ok(config) => config,
-                Err(error) => {
-                    let error = reporter.error(error);
-                    return reporter.finish(Err(error));
-                }
+            let working = async {
+                reporter.state(State::Connecting);
+                let config = loop {
+                    tokio::select! {
+                        biased;
+                        wish = commands.wish() => match wish {
+                            Wish::Close => return Ok(()),
+                            // There is one link only.
+                            Wish::Reconnect => {}
+                        },
+                        config = prepare(&log, role, &options) => break config?,
+                    }
+                };
+                let (reporter, commands) = (&reporter, &commands);
+                let lasting = &mut Lasting::default();
+                let (log, options) = (&log, &options);
+                let context =
+                    Context { log, options, reporter, commands, lasting, stranger, dials: false };
+                Connection::new(context, &codec, config, link).run().await.result
             };
-            let mut lasting = Lasting::default();
-            let context = Context {
-                log: &log,
-                options: &options,
-                reporter: &reporter,
-                commands: &mut commands,
-                lasting: &mut lasting,
-                stranger,
+            let result = tokio::select! {
+                biased;
+                result = working => result,
+                () = commands.overdue(options.farewell) => Ok(()),
             };
-            let ended = Connection::new(context, &codec, config, link).run().await;
             reporter.state(State::Disconnected);
-            let result = ended.result.map_err(|error| reporter.error(error));
+            let result = result.map_err(|error| reporter.error(error));
             reporter.finish(result)
         }
     }

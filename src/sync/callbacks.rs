@@ -2,14 +2,19 @@
 //! neither an error nor a panic in it goes unseen.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use logux_codecs::Value;
+use logux_transports::rt::timeout;
 
-use super::error::{Error, IN_FILTER, IN_MAP, OUT_FILTER, OUT_MAP};
+use super::error::{CallbackTimeout, Error, IN_FILTER, IN_MAP, OUT_FILTER, OUT_MAP};
 use super::peer::Peer;
 use crate::entry::{Entry, Incoming};
 
@@ -18,6 +23,9 @@ pub type CallbackError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How many events a filter or a map is asked about at once.
 const AT_ONCE: usize = 16;
+
+/// How long an answer of the user's may take, if the user does not say.
+pub(crate) const CALLBACK_LIMIT: Duration = Duration::from_secs(60);
 
 type Answer<T> = BoxFuture<'static, Result<T, CallbackError>>;
 
@@ -31,12 +39,16 @@ pub(crate) struct Inward<E> {
     pub(crate) map: Option<InMap<E>>,
     /// Each event is stored before the next one is asked about.
     pub(crate) in_order: bool,
+    /// How long each answer may take.
+    pub(crate) limit: Option<Duration>,
 }
 
 /// What is asked about events that go out: first whether to send them, then what to make of them.
 pub(crate) struct Outward<E> {
     pub(crate) filter: Option<Filter<E>>,
     pub(crate) map: Option<OutMap<E>>,
+    /// How long each answer may take.
+    pub(crate) limit: Option<Duration>,
 }
 
 /// Where credentials come from.
@@ -71,7 +83,8 @@ impl<E: Send + Sync + 'static> Inward<E> {
     ) -> Result<Option<Entry<E>>, Error> {
         if let Some(filter) = &self.filter {
             let shared = Arc::new(entry);
-            let asked = answer(IN_FILTER, || filter(Arc::clone(&shared), Arc::clone(&peer)));
+            let ask = || filter(Arc::clone(&shared), Arc::clone(&peer));
+            let asked = answer(IN_FILTER, self.limit, ask);
             if !asked.await? {
                 return Ok(None);
             }
@@ -81,7 +94,7 @@ impl<E: Send + Sync + 'static> Inward<E> {
         if let Some(map) = &self.map {
             // The map does not change an event's id, nor where it came from.
             let (id, source) = (entry.meta.id.clone(), entry.meta.source.clone());
-            entry = answer(IN_MAP, || map(entry, peer)).await?;
+            entry = answer(IN_MAP, self.limit, || map(entry, peer)).await?;
             entry.meta.id = id;
             entry.meta.source = source;
         }
@@ -111,13 +124,14 @@ impl<E: Send + Sync + 'static> Outward<E> {
         entry: Arc<Entry<E>>,
         peer: Arc<Peer>,
     ) -> Result<Option<Arc<Entry<E>>>, Error> {
-        if let Some(filter) = &self.filter
-            && !answer(OUT_FILTER, || filter(Arc::clone(&entry), Arc::clone(&peer))).await?
-        {
-            return Ok(None);
+        if let Some(filter) = &self.filter {
+            let ask = || filter(Arc::clone(&entry), Arc::clone(&peer));
+            if !answer(OUT_FILTER, self.limit, ask).await? {
+                return Ok(None);
+            }
         }
         match &self.map {
-            Some(map) => Ok(Some(answer(OUT_MAP, || map(entry, peer)).await?)),
+            Some(map) => Ok(Some(answer(OUT_MAP, self.limit, || map(entry, peer)).await?)),
             None => Ok(Some(entry)),
         }
     }
@@ -125,10 +139,10 @@ impl<E: Send + Sync + 'static> Outward<E> {
 
 impl Credentials {
     /// The credentials for one connection.
-    pub(crate) async fn produce(&self) -> Result<Value, Error> {
+    pub(crate) async fn produce(&self, limit: Option<Duration>) -> Result<Value, Error> {
         match self {
             Self::Fixed(value) => Ok(value.clone()),
-            Self::Made(make) => match answer("credentials", || make()).await {
+            Self::Made(make) => match answer("credentials_with", limit, || make()).await {
                 Ok(value) => Ok(value),
                 Err(Error::Callback { source, .. }) => Err(Error::Credentials(source)),
                 Err(error) => Err(error),
@@ -137,39 +151,53 @@ impl Credentials {
     }
 }
 
-/// Asks, and takes a panic for an error.
-pub(crate) async fn answer<T, A>(name: &'static str, ask: impl FnOnce() -> A) -> Result<T, Error>
+/// Asks, for no longer than that, and takes a panic for an error.
+pub(crate) async fn answer<T, A>(
+    name: &'static str,
+    limit: Option<Duration>,
+    ask: impl FnOnce() -> A,
+) -> Result<T, Error>
 where
     A: Future<Output = Result<T, CallbackError>>,
 {
-    match AssertUnwindSafe(async { ask().await }).catch_unwind().await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(source)) => Err(Error::Callback { name, source }),
-        Err(_) => Err(Error::callback(name, "it panicked")),
+    let mut asked = pin!(AssertUnwindSafe(async { ask().await }).catch_unwind());
+    // Most answer at once, and need no timer.
+    let answered = match (poll_fn(|context| Poll::Ready(asked.as_mut().poll(context))).await, limit)
+    {
+        (Poll::Ready(answered), _) => Ok(answered),
+        (Poll::Pending, None) => Ok(asked.await),
+        (Poll::Pending, Some(limit)) => timeout(limit, asked).await.map_err(|_| limit),
+    };
+    match answered {
+        Ok(Ok(Ok(answer))) => Ok(answer),
+        Ok(Ok(Err(source))) => Err(Error::Callback { name, source }),
+        Ok(Err(_)) => Err(Error::callback(name, "it panicked")),
+        Err(limit) => Err(Error::Callback { name, source: CallbackTimeout(limit).into() }),
     }
 }
 
 impl<E> Clone for Inward<E> {
     fn clone(&self) -> Self {
-        Self { filter: self.filter.clone(), map: self.map.clone(), in_order: self.in_order }
+        let (filter, map) = (self.filter.clone(), self.map.clone());
+        Self { filter, map, in_order: self.in_order, limit: self.limit }
     }
 }
 
 impl<E> Clone for Outward<E> {
     fn clone(&self) -> Self {
-        Self { filter: self.filter.clone(), map: self.map.clone() }
+        Self { filter: self.filter.clone(), map: self.map.clone(), limit: self.limit }
     }
 }
 
 impl<E> Default for Inward<E> {
     fn default() -> Self {
-        Self { filter: None, map: None, in_order: false }
+        Self { filter: None, map: None, in_order: false, limit: Some(CALLBACK_LIMIT) }
     }
 }
 
 impl<E> Default for Outward<E> {
     fn default() -> Self {
-        Self { filter: None, map: None }
+        Self { filter: None, map: None, limit: Some(CALLBACK_LIMIT) }
     }
 }
 

@@ -1,6 +1,8 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use logux_codecs::{Codec, Event, NodeId};
+use logux_transports::rt::timeout;
 use logux_transports::{Link, Transport};
 
 use super::connection::{Connection, Context, Ended, Lasting};
@@ -61,27 +63,39 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
         })
     }
 
-    async fn run(mut self, mut commands: Commands, reporter: Reporter) -> Result<(), Arc<Error>> {
-        let result = self.keep_connecting(&mut commands, &reporter).await;
+    async fn run(mut self, commands: Commands, reporter: Reporter) -> Result<(), Arc<Error>> {
+        let (farewell, log) = (self.options.farewell, self.log.clone());
+        let result = tokio::select! {
+            biased;
+            result = self.keep_connecting(&commands, &reporter) => result,
+            () = commands.overdue(farewell) => {
+                show_roughly(&log, &reporter);
+                Ok(())
+            }
+        };
         reporter.finish(result)
     }
 
     /// Opens one connection after the other, until there is no sense in another one.
     async fn keep_connecting(
         &mut self,
-        commands: &mut Commands,
+        commands: &Commands,
         reporter: &Reporter,
     ) -> Result<(), Arc<Error>> {
         let mut lasting = Lasting::default();
         loop {
             reporter.state(State::Connecting);
-            if let Some(headers) = commands.take_headers() {
+            let told = commands.take_headers().or(lasting.headers.take());
+            if let Some(headers) = told {
                 self.options.headers = headers;
             }
             let time_fix = lasting.time_fix.clone();
             let opened = tokio::select! {
                 biased;
-                () = commands.closed() => break,
+                wish = commands.wish() => match wish {
+                    Wish::Close => break,
+                    Wish::Reconnect => continue,
+                },
                 opened = self.open(time_fix) => opened,
             };
             let ended = match opened {
@@ -92,8 +106,15 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                     }
                     let Self { log, codec, options, .. } = &*self;
                     let lasting = &mut lasting;
-                    let context =
-                        Context { log, options, reporter, commands, lasting, stranger: None };
+                    let context = Context {
+                        log,
+                        options,
+                        reporter,
+                        commands,
+                        lasting,
+                        stranger: None,
+                        dials: true,
+                    };
                     let ended = Connection::new(context, codec, config, link).run().await;
                     if lasting.was_let_in {
                         // Later connections go on from where this one came to.
@@ -102,29 +123,46 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                     }
                     ended
                 }
-                Err(error) => Ended { result: Err(error), closed_here: false, progressed: false },
+                Err(error) => Ended::not_opened(error),
             };
+            let dials_at_once =
+                ended.dials_anew || self.has_fresh_credentials(&ended, &mut lasting);
             let is_final = ended.result.as_ref().is_err_and(|error| !error.is_transient());
-            show_offline(&self.log, reporter).await;
+            let is_over = ended.closed_here || is_final;
+            show_roughly(&self.log, reporter);
             let result = ended.result.map_err(|error| reporter.error(error));
-            if ended.closed_here || is_final {
-                return result;
+            if dials_at_once {
+                continue;
             }
-            let again = tokio::select! {
-                biased;
-                wish = commands.wish() => match wish {
-                    Wish::Reconnect => true,
-                    Wish::Close => break,
-                },
-                again = self.transport.retry(ended.progressed) => again,
-                () = show_what_waits(&self.log, reporter) => false,
-            };
+            let again = !is_over
+                && tokio::select! {
+                    biased;
+                    wish = commands.wish() => match wish {
+                        Wish::Reconnect => true,
+                        Wish::Close => break,
+                    },
+                    again = self.transport.retry(ended.progressed) => again,
+                    () = show_what_waits(&self.log, reporter) => false,
+                };
             if !again {
+                show_end(&self.log, reporter, self.options.farewell).await;
                 return result;
             }
         }
-        show_offline(&self.log, reporter).await;
+        show_end(&self.log, reporter, self.options.farewell).await;
         Ok(())
+    }
+
+    /// Whether new credentials may help at once where those of the last connection did not.
+    fn has_fresh_credentials(&self, ended: &Ended, lasting: &mut Lasting) -> bool {
+        let Err(error) = &ended.result else { return false };
+        if !self.options.makes_credentials() || ended.closed_here {
+            return false;
+        }
+        if error.is_refusal_of_credentials() {
+            return !std::mem::replace(&mut lasting.was_refused, true);
+        }
+        error.is_expiry() && ended.lasted >= SHORT
     }
 
     /// Opens a link, and tells with what to start on it.
@@ -144,6 +182,33 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
         config.time_fix = time_fix;
         Ok((link, config))
     }
+}
+
+impl Ended {
+    fn not_opened(error: Error) -> Self {
+        Self {
+            result: Err(error),
+            closed_here: false,
+            progressed: false,
+            dials_anew: false,
+            lasted: Duration::ZERO,
+        }
+    }
+}
+
+/// Credentials that held for less are not made anew at once: a peer may give each so little time.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// Shows how the session ends. Not for ever: the store may be what is wrong.
+async fn show_end<E: Event>(log: &Log<E>, reporter: &Reporter, limit: Duration) {
+    show_roughly(log, reporter);
+    let _ = timeout(limit, show_offline(log, reporter)).await;
+}
+
+/// Shows that there is no connection, without a look at what is in the store.
+fn show_roughly<E: Event>(log: &Log<E>, reporter: &Reporter) {
+    let waits = log.last_added() > reporter.synced();
+    reporter.state(if waits { State::Wait } else { State::Disconnected });
 }
 
 /// Shows that there is no connection, and whether something waits for one: what came from the peer

@@ -79,8 +79,8 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A callback of the user's failed or panicked. What it was asked about is neither confirmed nor
-    /// passed over.
+    /// A callback of the user's failed, panicked, or did not answer in time: then its source is
+    /// [`CallbackTimeout`]. What it was asked about is neither confirmed nor passed over.
     #[error("the callback `{name}` failed")]
     Callback {
         /// The option that it was given to.
@@ -89,10 +89,21 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// There are no credentials for a connection: the callback that makes them failed.
+    /// There are no credentials for a connection: the callback that makes them failed, or did not answer
+    /// in time.
     #[error("the credentials could not be made")]
     Credentials(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What the peer brought to prove who it is does not hold any more, as [`auth`](crate::SyncOptions::auth)
+    /// had said when it let the peer in: see [`Access::expires_in`](crate::Access::expires_in). The peer was
+    /// told, by the error `credentials-expired`.
+    #[error("the peer's credentials have expired")]
+    Expired,
 }
+
+/// A callback did not answer within this time: [`SyncOptions::callback_timeout`](crate::SyncOptions::callback_timeout).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it did not answer within {} ms", .0.as_millis())]
+pub struct CallbackTimeout(pub Duration);
 
 /// Why a peer ended a connection because of an event.
 #[derive(Debug)]
@@ -113,6 +124,21 @@ pub(crate) const OUT_MAP: &str = "out_map";
 
 /// The error of a node whose callback failed, with the name of the callback. The protocol has none for it.
 const CALLBACK_FAILED: &str = "callback-failed";
+
+/// The error of a node to a peer whose credentials do not hold any more. Not the protocol's
+/// `wrong-credentials`, after which no node connects again: this one comes back with others.
+const CREDENTIALS_EXPIRED: &str = "credentials-expired";
+
+/// The error of a node that ends a session for a reason of its user's.
+const CLOSED: &str = "closed";
+
+pub(crate) fn credentials_expired() -> ProtocolError {
+    ProtocolError::Other { kind: CREDENTIALS_EXPIRED.to_owned(), options: Value::Null }
+}
+
+pub(crate) fn closed(reason: String) -> ProtocolError {
+    ProtocolError::Other { kind: CLOSED.to_owned(), options: reason.into() }
+}
 
 /// What a peer did that the protocol does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -166,9 +192,13 @@ impl Error {
             | Self::AnotherNode { .. }
             | Self::ClockJumped
             | Self::Credentials(_)
+            | Self::Expired
             | Self::LogReplaced => true,
-            // A filter or a map may answer the next time.
-            Self::Callback { name, .. } => [IN_FILTER, IN_MAP, OUT_FILTER, OUT_MAP].contains(name),
+            // A filter or a map may answer the next time, and so may what only took too long.
+            Self::Callback { name, source } => {
+                [IN_FILTER, IN_MAP, OUT_FILTER, OUT_MAP].contains(name)
+                    || source.is::<CallbackTimeout>()
+            }
             Self::Refused(error) | Self::Received(error) => !error.is_fatal(),
             Self::Store(error) => error.is_busy(),
             Self::NotAccepted(_) | Self::OtherFormat { .. } | Self::Message { .. } => false,
@@ -182,6 +212,16 @@ impl Error {
             Self::Silent(_) | Self::ClockJumped => true,
             _ => false,
         }
+    }
+
+    /// Whether the peer has refused this node's credentials.
+    pub(crate) fn is_refusal_of_credentials(&self) -> bool {
+        matches!(self, Self::Received(ProtocolError::WrongCredentials))
+    }
+
+    /// Whether the peer says that this node's credentials do not hold any more.
+    pub(crate) fn is_expiry(&self) -> bool {
+        matches!(self, Self::Received(ProtocolError::Other { kind, .. }) if kind == CREDENTIALS_EXPIRED)
     }
 
     /// Whether the peer ended the connection because of an event that was sent to it.

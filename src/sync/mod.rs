@@ -27,7 +27,7 @@ pub use admission::{Access, Login, RefusalLimit};
 pub use base_sync::{BaseSync, ServerSync};
 pub use callbacks::CallbackError;
 pub use client_sync::ClientSync;
-pub use error::{Error, Misbehaviour};
+pub use error::{CallbackTimeout, Error, Misbehaviour};
 #[doc(hidden)]
 pub use format::format;
 pub use notice::Notice;

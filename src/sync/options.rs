@@ -32,7 +32,8 @@ use crate::log::Log;
 /// soon, such as a database that is away; what is to be refused is `Ok(false)`.
 ///
 /// What a filter is asked about is asked again after a reconnect, as long as the peer has not
-/// confirmed it. A peer that sees an event fail again and again, and others pass, holds that event back:
+/// confirmed it. An answer has to come within the [`callback_timeout`](Self::callback_timeout).
+/// A peer that sees an event fail again and again, and others pass, holds that event back:
 /// see [`Log::held_back`](crate::Log::held_back). Events keep their order whatever a callback takes, and a slow one holds up only
 /// events of its own direction. Up to 16 events are asked about at once.
 #[must_use]
@@ -50,6 +51,7 @@ pub struct SyncOptions<E> {
     fix_time: bool,
     pub(crate) headers: Headers,
     timeout: Duration,
+    pub(crate) farewell: Duration,
     /// Where this node opened the connection, and where it accepted it.
     pings: [Option<Duration>; 2],
     pub(crate) batch: usize,
@@ -73,6 +75,7 @@ impl<E> Default for SyncOptions<E> {
             fix_time: false,
             headers: Headers::new(),
             timeout: Duration::from_secs(70),
+            farewell: Duration::from_secs(5),
             pings: [Some(Duration::from_secs(10)), Some(Duration::from_secs(20))],
             batch: 100,
             window: 8,
@@ -98,6 +101,11 @@ impl<E> SyncOptions<E> {
     ///
     /// An error ends the attempt to connect with
     /// [`Error::Credentials`](crate::Error::Credentials); a transport that dials again does so then.
+    ///
+    /// A peer that refuses them (`wrong-credentials`) or says that they do not hold any more
+    /// (`credentials-expired`) is answered at once by a [`ClientSync`](crate::ClientSync), whatever its
+    /// transport: it dials again with new ones. A second refusal in a row is final. So is the first for
+    /// credentials that are the same for each connection.
     ///
     /// ```
     /// # use logux_sync::{SyncOptions, Value};
@@ -314,6 +322,33 @@ impl<E> SyncOptions<E> {
         self
     }
 
+    /// How long the end of a session or of one of its connections may take: 5 seconds. In this time what
+    /// has arrived is stored, what is being sent goes out, and the peer closes in its turn. What is not done
+    /// by then is cut: it was not confirmed, and travels again.
+    ///
+    /// So this is the bound of [`Session::close`](crate::Session::close), whatever the peer, the store and
+    /// callbacks do, and of a session that was dropped. [`RunningServer::shutdown`](crate::RunningServer)
+    /// gives another time instead.
+    pub fn farewell(mut self, limit: Duration) -> Self {
+        self.farewell = limit;
+        self
+    }
+
+    /// How long a callback may take over one answer, for an event, a peer or credentials: 60 seconds.
+    /// `None` sets no limit. Of `auth`, the [`timeout`](Self::timeout) is a limit, too.
+    ///
+    /// The connection of a callback that does not answer in time ends with a transient
+    /// [`Error::Callback`](crate::Error), whose source is a [`CallbackTimeout`](crate::CallbackTimeout), or,
+    /// for credentials, with [`Error::Credentials`](crate::Error). The callback's future is dropped. One
+    /// that blocks its thread cannot be stopped.
+    pub fn callback_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        let limit = limit.into();
+        self.inward.limit = limit;
+        self.outward.limit = limit;
+        self.admission.limit = limit;
+        self
+    }
+
     /// How long to hear nothing before asking whether the peer is there: 10 seconds where this
     /// node opened the connection, 20 where it accepted it. `None` never asks: a connection that
     /// breaks without a word is then only noticed when something is sent.
@@ -398,9 +433,14 @@ impl<E> SyncOptions<E> {
     /// The credentials for one connection, if there are to be any.
     pub(crate) async fn produce_credentials(&self) -> Result<Option<Value>, Error> {
         match &self.credentials {
-            Some(credentials) => Ok(Some(credentials.produce().await?)),
+            Some(credentials) => Ok(Some(credentials.produce(self.admission.limit).await?)),
             None => Ok(None),
         }
+    }
+
+    /// Whether each connection has credentials of its own.
+    pub(crate) fn makes_credentials(&self) -> bool {
+        matches!(self.credentials, Some(Credentials::Made(_)))
     }
 
     /// How much one message may ask, in this codec.

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use logux_codecs::choice::CodecVisitor;
-use logux_codecs::{Codec, Codecs, Event};
+use logux_codecs::{Codec, Codecs, Event, NodeId};
 use logux_transports::rt::{self, AbortHandle, Id, JoinError, JoinHandle, JoinSet, timeout};
 use logux_transports::strangers::{Stranger, Strangers};
 use logux_transports::{Format, FrameReceiver, FrameSender, Link, Listener};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::base_sync::BaseSync;
 use super::format::format;
 use super::options::SyncOptions;
 use super::rules::Role;
-use super::session::{Command, Commands, Reporter, SessionHandle};
+use super::session::{Commands, Owner, Reporter, SessionHandle};
 use crate::log::Log;
 
 /// Serves every connection that a listener accepts, all with one log, in one codec or in one of
@@ -54,7 +54,7 @@ pub struct Server<E, C, L> {
     max_strangers: usize,
 }
 
-/// A running [`Server`]. Dropping it closes its connections in the background.
+/// A running [`Server`]. Dropping it closes its connections in the background, within 10 seconds.
 #[must_use = "a server ends when it is dropped"]
 pub struct RunningServer {
     stop: Option<oneshot::Sender<Duration>>,
@@ -78,7 +78,7 @@ type Connections = Arc<Mutex<HashMap<Id, Served>>>;
 struct Served {
     handle: SessionHandle,
     /// The connection ends in order when it is dropped.
-    stop: Option<mpsc::Sender<Command>>,
+    owner: Owner,
 }
 
 impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
@@ -155,7 +155,7 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
                     );
                     continue;
                 };
-                let (handle, stop, commands, reporter) =
+                let (handle, owner, commands, reporter) =
                     SessionHandle::new(Arc::clone(self.log.end()));
                 let format = link.info.format;
                 let format = format.or(Format::unnamed(&formats).map(|format| format.name));
@@ -173,7 +173,7 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
                     );
                     continue;
                 };
-                let connection = Served { handle, stop: Some(stop) };
+                let connection = Served { handle, owner };
                 lock(&connections).insert(task.id(), connection);
                 eviction.aborts(task);
             }
@@ -195,8 +195,9 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
         // No new connections while the present ones end.
         drop(self.listener);
         let grace = *ended.as_ref().unwrap_or(&Duration::ZERO);
-        for connection in lock(&connections).values_mut() {
-            connection.stop = None;
+        for connection in lock(&connections).values() {
+            // This task cuts what is not done in time, and counts that.
+            connection.owner.close_within(Duration::MAX);
         }
         let mut shutdown = Shutdown::default();
         let all = async {
@@ -285,9 +286,33 @@ impl RunningServer {
         lock(&self.connections).values().map(|connection| connection.handle.clone()).collect()
     }
 
-    /// Stops accepting, closes all connections in order and waits for that, at most for `grace`;
-    /// those that are not done by then are cut. Nothing is lost either way: what was not confirmed
-    /// travels again.
+    /// Ends the sessions with a node, those that are still being let in among them, and tells it why: see
+    /// [`SessionHandle::close_with`]. They end in the background, within
+    /// [`SyncOptions::farewell`](crate::SyncOptions::farewell). Answers how many they are.
+    ///
+    /// A node that is to stay away must be refused by [`auth`](crate::SyncOptions::auth) from before this
+    /// call on.
+    pub fn close_node(&self, node: &NodeId, reason: impl Into<String>) -> usize {
+        self.close_all(|claimed| claimed == node, &reason.into())
+    }
+
+    /// The same for all nodes of a user: those with this text before the first colon of their name.
+    pub fn close_user(&self, user: &str, reason: impl Into<String>) -> usize {
+        self.close_all(|claimed| claimed.user_id() == Some(user), &reason.into())
+    }
+
+    fn close_all(&self, is_meant: impl Fn(&NodeId) -> bool, reason: &str) -> usize {
+        let sessions = self.sessions();
+        let meant =
+            sessions.iter().filter(|session| session.claimed().is_some_and(|node| is_meant(&node)));
+        meant.map(|session| session.order_to_close(Some(reason.to_owned()))).count()
+    }
+
+    /// Stops accepting, closes all connections in order and waits for that, at most for `grace`,
+    /// whatever peers, the store and callbacks do; those that are not done by then are cut. Nothing is lost
+    /// either way: what was not confirmed travels again.
+    ///
+    /// Dropping the future before it is ready leaves the rest to the background, with the same bound.
     pub async fn shutdown(mut self, grace: Duration) -> Shutdown {
         if let Some(stop) = self.stop.take() {
             // Fails only when the server has ended by itself.

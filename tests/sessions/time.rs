@@ -758,8 +758,10 @@ async fn a_client_that_waits_can_be_told_to_dial_now<C: Cell>() {
         server.send(r#"["ready",0]"#).await;
         client.wait_for(State::Synchronized).await.unwrap();
 
-        // While there is a connection, it does nothing, neither now nor later.
+        // While there is a connection, it only asks whether the peer is there.
         client.reconnect_now().await;
+        assert_eq!(server.next().await.unwrap(), r#"["ping",0]"#);
+        server.send(r#"["pong",0]"#).await;
         assert!(timeout(Duration::from_secs(1), server.next()).await.is_err());
         assert_eq!(client.state(), State::Synchronized);
         assert_eq!(client.diagnostics().connections, n);

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::sync::rules::{Authors, Role};
 
 /// Who a peer is: what [`auth`](crate::SyncOptions::auth) answers. `true` and `false` are answers, too.
@@ -11,7 +13,10 @@ use crate::sync::rules::{Authors, Role};
 /// });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access(Kind);
+pub struct Access {
+    kind: Kind,
+    lasts: Option<Duration>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -27,29 +32,59 @@ impl Access {
     ///
     /// An event of another author is confirmed and not added, and the peer is told.
     pub const fn client() -> Self {
-        Self(Kind::Client)
+        Self::of(Kind::Client)
     }
 
     /// A relay, which passes on the events of others: a server, a node of a mesh or of a backbone. It may
     /// add events of any author, and bring back events of this node that this node has lost. This is what
     /// `true` means where this node connected to the peer.
     pub const fn relay() -> Self {
-        Self(Kind::Relay)
+        Self::of(Kind::Relay)
     }
 
     /// Nobody: the peer is answered `wrong-credentials`. This is what `false` means.
     pub const fn nobody() -> Self {
-        Self(Kind::Nobody)
+        Self::of(Kind::Nobody)
+    }
+
+    /// The same for so long from now on, as a token holds for a while only; then the session ends.
+    ///
+    /// The peer is told `credentials-expired`, and may come back: a client that has
+    /// [`credentials_with`](crate::SyncOptions::credentials_with) does so at once, with new ones. What is on
+    /// its way then travels again. For JavaScript nodes it is an error like any other: they connect again.
+    ///
+    /// ```
+    /// # use logux_sync::{Access, Login, SyncOptions, Value};
+    /// # use std::time::Duration;
+    /// # async fn valid_for(login: &Login) -> Option<Duration> { None }
+    /// let options = SyncOptions::<Value>::new().auth(async |login| match valid_for(&login).await {
+    ///     Some(rest) => Access::client().expires_in(rest),
+    ///     None => Access::nobody(),
+    /// });
+    /// ```
+    ///
+    /// Counted by a clock that is never set. Between two calls the last one holds.
+    pub const fn expires_in(self, time: Duration) -> Self {
+        Self { lasts: Some(time), ..self }
+    }
+
+    const fn of(kind: Kind) -> Self {
+        Self { kind, lasts: None }
+    }
+
+    /// How long it holds; `None` without limit.
+    pub(crate) const fn lasts(self) -> Option<Duration> {
+        self.lasts
     }
 
     /// A peer that is let in as is usual for the role of this node.
     pub(crate) const fn usual() -> Self {
-        Self(Kind::Usual)
+        Self::of(Kind::Usual)
     }
 
     /// Whose events are taken from the peer; `None` for nobody.
     pub(crate) const fn authors(self, role: Role) -> Option<Authors> {
-        match (self.0, role) {
+        match (self.kind, role) {
             (Kind::Nobody, _) => None,
             (Kind::Client, _) | (Kind::Usual, Role::Acceptor) => Some(Authors::OwnClient),
             (Kind::Relay, _) | (Kind::Usual, Role::Opener) => Some(Authors::Any),

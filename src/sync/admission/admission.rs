@@ -2,17 +2,19 @@ use std::fmt;
 use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use logux_codecs::{Added, Event, NodeId, ProtocolError, Subprotocol, Value};
 use logux_transports::LinkInfo;
+use logux_transports::rt::Instant;
 
 use super::access::Access;
 use super::login::Login;
 use super::refusals::{RefusalLimit, Refusals};
 use crate::log::Log;
-use crate::sync::callbacks::answer;
+use crate::sync::callbacks::{CALLBACK_LIMIT, answer};
 use crate::sync::error::Error;
 use crate::sync::rules::{Admitted, Authors, Input, Introduction, Role};
 
@@ -34,6 +36,14 @@ pub(crate) struct Policy {
     refusals: Option<Arc<Refusals>>,
     /// The operator was told why a page was refused.
     told_of_page: Arc<Once>,
+    /// How long an answer of the user's may take.
+    pub(crate) limit: Option<Duration>,
+}
+
+/// Whose events are taken from a peer, and until when.
+struct Pass {
+    authors: Authors,
+    expires: Option<(Instant, Duration)>,
 }
 
 impl Default for Policy {
@@ -45,6 +55,7 @@ impl Default for Policy {
             other_synced: None,
             refusals: None,
             told_of_page: Arc::new(Once::new()),
+            limit: Some(CALLBACK_LIMIT),
         };
         policy.limit_refusals(Some(RefusalLimit::default()));
         policy
@@ -72,15 +83,11 @@ impl Policy {
         }
     }
 
-    /// Whose events are taken from a peer, if it may come in; the refusal to tell it, if not.
-    async fn admit(
-        &self,
-        login: Login,
-        role: Role,
-    ) -> Result<Result<Authors, ProtocolError>, Error> {
+    /// How a peer may come in; the refusal to tell it, if it may not.
+    async fn admit(&self, login: Login, role: Role) -> Result<Result<Pass, ProtocolError>, Error> {
         if let Some(check) = &self.subprotocol_check {
             let used = login.subprotocol;
-            let asked = answer("subprotocol_check", || ready(Ok(check(used)))).await?;
+            let asked = answer("subprotocol_check", None, || ready(Ok(check(used)))).await?;
             if let Err(supported) = asked {
                 let used = used.map_or(Value::Null, |used| match used.minor {
                     0 => used.major.into(),
@@ -95,7 +102,7 @@ impl Policy {
                 self.told_of_page.call_once(|| tell_of_page(&login));
                 return Ok(Err(refusal));
             }
-            return Ok(Access::usual().authors(role).ok_or(refusal));
+            return Ok(Pass::of(Access::usual(), role).ok_or(refusal));
         };
         let attempt = match &self.refusals {
             None => None,
@@ -105,11 +112,12 @@ impl Policy {
             },
         };
         // A panic and a peer that leaves are no refusals.
-        let authors = answer("auth", || async { Ok(auth(login).await) }).await?.authors(role);
-        if let (None, Some(attempt)) = (&authors, attempt) {
+        let access = answer("auth", self.limit, || async { Ok(auth(login).await) }).await?;
+        let pass = Pass::of(access, role);
+        if let (None, Some(attempt)) = (&pass, attempt) {
             attempt.refuse();
         }
-        Ok(authors.ok_or(refusal))
+        Ok(pass.ok_or(refusal))
     }
 
     /// Asks the user about the peer, then the store for its cursors. The name of a node that answered
@@ -125,8 +133,8 @@ impl Policy {
         let login = Login { node_id: node_id.clone(), credentials, subprotocol, headers, link };
         // As of the introduction: while the user is asked, another connection of the peer may move on.
         let sent = log.cursors(&node_id).await?.sent;
-        let authors = match self.admit(login, role).await? {
-            Ok(authors) => authors,
+        let Pass { authors, expires } = match self.admit(login, role).await? {
+            Ok(pass) => pass,
             Err(refusal) => return Ok(Err(refusal)),
         };
         if role == Role::Opener {
@@ -153,7 +161,17 @@ impl Policy {
         known.doubt(doubtful.map(|refused| refused.id.clone()));
         let suspected_up_to = known.suspected_up_to();
         let held_back = held_back.into_iter().map(|refused| refused.id).collect();
-        Ok(Ok(Admitted { cursors, authors, suspected_up_to, held_back }))
+        // The store may have taken its time.
+        let lasts = expires.map(|(since, lasts)| lasts.saturating_sub(since.elapsed()));
+        Ok(Ok(Admitted { cursors, authors, lasts, suspected_up_to, held_back }))
+    }
+}
+
+impl Pass {
+    /// `None` for nobody.
+    fn of(access: Access, role: Role) -> Option<Self> {
+        let expires = access.lasts().map(|lasts| (Instant::now(), lasts));
+        Some(Self { authors: access.authors(role)?, expires })
     }
 }
 

@@ -2,8 +2,9 @@ use std::future::{pending, ready};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::join;
 use futures_util::{FutureExt, TryFutureExt};
-use logux_codecs::{Codec, Event, EventId, Limits, Message, NodeId};
+use logux_codecs::{Codec, Event, EventId, Headers, Limits, Message, NodeId};
 use logux_transports::rt::{Instant, consume_budget, sleep_until, timeout};
 use logux_transports::strangers::Stranger;
 use logux_transports::{FrameReceiver, FrameSender, Link};
@@ -28,8 +29,8 @@ use crate::sync::rules::{
 };
 use crate::sync::session::{Command, Commands, Reporter};
 
-/// How long the last frames may take to go out, and the peer to close in its turn.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How many bytes of a reason the peer is told.
+const MAX_REASON: usize = 512;
 
 /// How many objects a message may have before the peer is let in.
 const MAX_EARLY_OBJECTS: usize = 500;
@@ -46,6 +47,10 @@ pub(crate) struct Ended {
     /// Whether it got somewhere: both logs were once equal, and it did not end by a refusal or a fault
     /// of either side; or it was found which event the peer refuses.
     pub(crate) progressed: bool,
+    /// Whether the user wants another one now.
+    pub(crate) dials_anew: bool,
+    /// How long the connection lasted.
+    pub(crate) lasted: Duration,
 }
 
 /// What holds from one connection of a session to the next.
@@ -57,6 +62,10 @@ pub(crate) struct Lasting {
     pub(crate) connections: u64,
     /// Whether some peer was let in, and what the user said of cursors is in the store.
     pub(crate) was_let_in: bool,
+    /// The peer has refused fresh credentials since it last let this node in.
+    pub(crate) was_refused: bool,
+    /// What the user told one connection and holds for the next ones.
+    pub(crate) headers: Option<Headers>,
 }
 
 /// The session that a connection belongs to.
@@ -64,13 +73,16 @@ pub(crate) struct Context<'a, E> {
     pub(crate) log: &'a Log<E>,
     pub(crate) options: &'a SyncOptions<E>,
     pub(crate) reporter: &'a Reporter,
-    pub(crate) commands: &'a mut Commands,
+    pub(crate) commands: &'a Commands,
     pub(crate) lasting: &'a mut Lasting,
     /// The connection's place among those whose peer was not let in, where there are such places.
     pub(crate) stranger: Option<Stranger>,
+    /// Whether the session can dial when this connection is over.
+    pub(crate) dials: bool,
 }
 
 /// One connection: the rules, and the lanes that do what they say.
+#[expect(clippy::struct_excessive_bools, reason = "each is about something else")]
 pub(crate) struct Connection<'a, E, C, S, R> {
     rules: Rules<E>,
     limits: Limits,
@@ -80,8 +92,9 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     log: &'a Log<E>,
     options: &'a SyncOptions<E>,
     reporter: &'a Reporter,
-    commands: &'a mut Commands,
+    commands: &'a Commands,
     lasting: &'a mut Lasting,
+    dials: bool,
     admission: Admission<'a, E>,
     reader: Reader<'a, C, R>,
     intake: Intake<'a, E>,
@@ -97,6 +110,7 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     /// The second look is at all that is withheld, not only at what is offered.
     looks_at_all: bool,
     closed_here: bool,
+    dials_anew: bool,
 }
 
 impl<'a, E, C, S, R> Connection<'a, E, C, S, R>
@@ -112,7 +126,7 @@ where
         config: Config,
         link: Link<S, R>,
     ) -> Self {
-        let Context { log, options, reporter, commands, lasting, stranger } = context;
+        let Context { log, options, reporter, commands, lasting, stranger, dials } = context;
         let Link { sender, receiver, info } = link;
         let codec = codec.for_connection();
         let event_limits = log.event_limits();
@@ -135,12 +149,14 @@ where
             reporter,
             commands,
             lasting,
+            dials,
             errands: Errands::default(),
             stranger,
             presence: None,
             known: None,
             looks_at_all: false,
             closed_here: false,
+            dials_anew: false,
         }
     }
 
@@ -159,70 +175,85 @@ where
             self.lasting.connections += 1;
             let connections = self.lasting.connections;
             self.reporter.update(|diagnostics| diagnostics.connections = connections);
+            self.commands.connected(true);
             let mut result = self.converse().await;
+            self.commands.connected(false);
             if let Some(stranger) = &self.stranger {
                 stranger.set_asked_about(false);
             }
             let mut found = false;
-            // What arrived whole is kept, whatever became of the connection.
-            if !matches!(result, Err(Error::Store(_))) {
-                result = result.and(self.intake.finish().await.map_err(Error::from));
-            }
-            if let Err(error) = &result
-                && let Some(fault) = error.own_fault()
-            {
-                // Best effort: the connection ends, whatever becomes of it.
-                let _ = self.outgoing.send(&Message::Error(fault));
-            }
-            if let Some(refusal) = result.as_ref().err().and_then(Error::refusal) {
-                match self.narrow_down(refusal).await {
-                    Ok(is_found) => found = is_found,
-                    // That is what the user has to know.
-                    Err(error) => result = Err(error.into()),
-                }
-            }
-            if !matches!(result, Err(Error::Link(_))) {
-                // A socket that is dropped with unread bytes may take back what was sent last, so
-                // this waits for the peer to close.
-                let goodbye = async {
-                    if self.outgoing.close().await {
-                        self.reader.drain(self.limits.frame).await;
-                    }
+            if !self.dials_anew {
+                let limit = self.commands.within().unwrap_or(self.options.farewell);
+                let (commands, dials) = (self.commands, self.dials);
+                let anew = tokio::select! {
+                    biased;
+                    () = commands.wants_to_reconnect(), if dials => true,
+                    // What is not done by then is cut.
+                    _ = timeout(limit, self.end(&mut result, &mut found)) => false,
                 };
-                // A peer that does not take the last frames, or does not close, has had its time.
-                let _ = timeout(FAREWELL, goodbye).await;
+                self.dials_anew = anew;
             }
             let lost = result.as_ref().err().is_none_or(Error::is_loss);
             let progressed = found || self.rules.progressed() && lost;
-            Ended { result, closed_here: self.closed_here, progressed }
+            let Self { closed_here, dials_anew, .. } = self;
+            Ended {
+                result,
+                closed_here,
+                progressed,
+                dials_anew,
+                lasted: self.clocks.start().elapsed(),
+            }
         };
         running.instrument(span)
     }
 
-    /// The peer refused something of what was sent. The next connection sends what may be to blame one
-    /// by one; if that was so already, this is the event: it is held back, and all others go on. Answers
-    /// whether this got somewhere.
-    async fn narrow_down(&mut self, refusal: Refusal) -> Result<bool, StoreError> {
-        let (Some(peer), Some(suspects)) = (self.reporter.peer(), self.rules.suspects()) else {
-            return Ok(false);
+    /// Keeps what arrived, says goodbye, and waits until the peer has closed, too. The peer has its time also
+    /// where all of it may take longer. `found`: whether it was found out what the peer refuses.
+    async fn end(&mut self, result: &mut Result<(), Error>, found: &mut bool) {
+        // A peer that does not answer does not say goodbye, either.
+        let farewell = self.options.farewell;
+        let is_lost = matches!(result, Err(Error::Link(_) | Error::Silent(_)));
+        let keeping = async {
+            // What arrived whole is kept, whatever became of the connection.
+            if !matches!(result, Err(Error::Store(_))) {
+                let kept = self.intake.finish().await.map_err(Error::from);
+                if result.is_ok() {
+                    *result = kept;
+                }
+            }
+            if let Some(refusal) = result.as_ref().err().and_then(Error::refusal) {
+                match narrow_down(&self.rules, self.log, self.reporter, refusal).await {
+                    Ok(is_found) => *found = is_found,
+                    // That is what the user has to know.
+                    Err(error) => *result = Err(error.into()),
+                }
+            }
         };
-        let known = self.log.known(&peer.node_id);
-        let Suspects { up_to, only, before } = suspects;
-        let Some((_, id)) = only.filter(|(added, _)| *added <= before) else {
-            known.suspect(up_to);
-            return Ok(false);
+        // A store that is stuck does not keep the peer from what is to be said to it.
+        let saying = async {
+            if !is_lost {
+                let _ = timeout(farewell, self.outgoing.flush()).await;
+            }
         };
-        // What may pass is waited for, unless this peer takes other events.
-        let took_some = self.rules.has_confirmed();
-        if refusal.may_pass && !took_some && !known.fails_for_long() {
-            return Ok(false);
+        join(keeping, saying).await;
+        if let Err(error) = &*result
+            && let Some(fault) = error.own_fault()
+        {
+            // Best effort: the connection ends, whatever becomes of it.
+            let _ = self.outgoing.send(&Message::Error(fault));
         }
-        let Verdict { is_doubtful, leads_somewhere } =
-            known.accuse(&id, took_some, refusal.may_pass);
-        let refused = vec![Refused { is_doubtful, ..Refused::new(id, refusal.reason) }];
-        self.log.hold_back(&peer.node_id, refused.clone()).await?;
-        self.reporter.tell(Notice::HeldBack(refused));
-        Ok(leads_somewhere && (!refusal.may_pass || took_some))
+        if is_lost {
+            return;
+        }
+        let goodbye = async {
+            // A socket that is dropped with unread bytes may take back what was sent last, so this waits
+            // for the peer to close.
+            if self.outgoing.close().await {
+                self.reader.drain(self.limits.frame).await;
+            }
+        };
+        // A peer that does not take the last frames, or does not close, has had its time.
+        let _ = timeout(farewell, goodbye).await;
     }
 
     /// Hands the rules one input after the other, and does what they say.
@@ -242,6 +273,7 @@ where
                             let node_id = introduction.node_id.clone();
                             tracing::Span::current()
                                 .record("peer", tracing::field::display(&node_id));
+                            self.reporter.claimed(node_id.clone());
                             self.intake.introduced(node_id);
                             if let Some(stranger) = &self.stranger {
                                 stranger.set_asked_about(true);
@@ -294,10 +326,20 @@ where
                 && self.reader.has_turn();
             let (limits, wake_at) = (self.limits_now(), self.wake_at());
             let offer_at = self.known.as_ref().and_then(Known::offer_at);
+            let expiry = self.rules.expiry();
+            let expiry = expiry.and_then(|expiry| self.clocks.start().checked_add(expiry));
+            let (commands, is_live) = (self.commands, self.rules.is_live());
             consume_budget().await;
             input = tokio::select! {
                 biased;
-                command = self.commands.next() => self.command(command),
+                command = commands.next(is_live) => match command {
+                    // Nothing shows whether the peer is there, and another link may lead to it.
+                    Command::Reconnect if self.dials && !is_live => {
+                        self.dials_anew = true;
+                        return Ok(());
+                    }
+                    command => self.command(command),
+                },
                 message = self.reader.next(limits), if reads => match message? {
                     Some(message) => Some(message),
                     None => return Ok(()),
@@ -318,6 +360,7 @@ where
                     }
                     Some(Input::Tick)
                 }
+                () = until(expiry), if expiry.is_some() => Some(Input::Expired),
                 // Everything else had its turn.
                 () = ready(()), if !self.reader.has_turn() => None,
             };
@@ -363,6 +406,7 @@ where
         });
         self.stranger = None;
         self.lasting.was_let_in = true;
+        self.lasting.was_refused = false;
         self.reporter.update(|diagnostics| diagnostics.peer = Some(Arc::clone(&peer)));
         self.note_time_fix(&relative);
         self.intake.let_in(Arc::clone(&peer));
@@ -438,32 +482,23 @@ where
     fn command(&mut self, command: Command) -> Option<Input<E>> {
         match command {
             Command::Headers(headers) => {
-                self.commands.keep_headers(headers.clone());
+                self.lasting.headers = Some(headers.clone());
                 Some(Input::Headers(headers))
             }
             Command::Debug(text) => Some(Input::Debug(text)),
-            Command::Reevaluate if self.rules.is_live() => {
+            Command::Reevaluate => {
                 self.outgoing.withheld().inspect(|withheld| withheld.reevaluate());
                 Some(Input::Reevaluate)
             }
-            Command::Reevaluate => {
-                self.commands.keep_reevaluate();
-                None
-            }
-            Command::OfferAgain if self.rules.is_live() => {
+            Command::OfferAgain => {
                 self.offer_again();
                 None
             }
-            Command::OfferAgain => {
-                self.commands.keep_offer_again();
-                None
-            }
             Command::Twin => Some(Input::Twin),
-            // There is a connection.
-            Command::Reconnect => None,
-            Command::Close => {
+            Command::Reconnect => Some(Input::Ask),
+            Command::Close(reason) => {
                 self.closed_here = true;
-                Some(Input::Close)
+                Some(Input::Close(reason.map(|reason| start(&reason, MAX_REASON).to_owned())))
             }
         }
     }
@@ -501,4 +536,43 @@ async fn until(deadline: Option<Instant>) {
         Some(deadline) => sleep_until(deadline).await,
         None => pending().await,
     }
+}
+
+/// The peer refused something of what was sent. The next connection sends what may be to blame one
+/// by one; if that was so already, this is the event: it is held back, and all others go on. Answers
+/// whether this got somewhere.
+async fn narrow_down<E: Event>(
+    rules: &Rules<E>,
+    log: &Log<E>,
+    reporter: &Reporter,
+    refusal: Refusal,
+) -> Result<bool, StoreError> {
+    let (Some(peer), Some(suspects)) = (reporter.peer(), rules.suspects()) else {
+        return Ok(false);
+    };
+    let known = log.known(&peer.node_id);
+    let Suspects { up_to, only, before } = suspects;
+    let Some((_, id)) = only.filter(|(added, _)| *added <= before) else {
+        known.suspect(up_to);
+        return Ok(false);
+    };
+    // What may pass is waited for, unless this peer takes other events.
+    let took_some = rules.has_confirmed();
+    if refusal.may_pass && !took_some && !known.fails_for_long() {
+        return Ok(false);
+    }
+    let Verdict { is_doubtful, leads_somewhere } = known.accuse(&id, took_some, refusal.may_pass);
+    let refused = vec![Refused { is_doubtful, ..Refused::new(id, refusal.reason) }];
+    log.hold_back(&peer.node_id, refused.clone()).await?;
+    reporter.tell(Notice::HeldBack(refused));
+    Ok(leads_somewhere && (!refusal.may_pass || took_some))
+}
+
+/// At most so many bytes of the beginning of a text, in whole characters.
+fn start(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }

@@ -129,6 +129,10 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
         {
             self.reading.start(Arc::clone(batcher).next(wanted, self.limits).boxed());
         }
+        self.start_writing();
+    }
+
+    fn start_writing(&mut self) {
         if !self.waiting.is_empty()
             && let Some(sender) = self.sender.take()
         {
@@ -166,18 +170,26 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
         Input::SentNext(next)
     }
 
+    /// Sends all that waits.
+    pub(crate) async fn flush(&mut self) {
+        self.start_writing();
+        while !self.writing.is_free() {
+            let (sender, written) = self.writing.result().await;
+            // A link that failed has no sender any more.
+            if written.is_ok() {
+                self.sender = Some(sender);
+                self.start_writing();
+            }
+        }
+    }
+
     /// Sends all that waits, and closes. `false` if the link failed.
     pub(crate) async fn close(&mut self) -> bool {
-        let sender = match self.sender.take() {
-            Some(sender) => sender,
-            None if self.writing.is_free() => return false,
-            None => match self.writing.result().await {
-                (sender, Ok(())) => sender,
-                (_, Err(_)) => return false,
-            },
-        };
-        let (sender, written) = write(sender, std::mem::take(&mut self.waiting)).await;
-        written.is_ok() && sender.close().await.is_ok()
+        self.flush().await;
+        match self.sender.take() {
+            Some(sender) => sender.close().await.is_ok(),
+            None => false,
+        }
     }
 }
 

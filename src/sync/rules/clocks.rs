@@ -107,7 +107,7 @@ impl<E> Rules<E> {
             }
         }
         if slept {
-            self.ask_at_once(now);
+            self.has_slept(now);
         }
     }
 

@@ -106,7 +106,7 @@ impl<E> Rules<E> {
 
     /// The peer is who it says: answer it, and find out where both logs stand.
     pub(super) fn let_in(&mut self, now: Now, admitted: Admitted) {
-        let Admitted { cursors, authors, suspected_up_to, held_back } = admitted;
+        let Admitted { cursors, authors, lasts, suspected_up_to, held_back } = admitted;
         let Phase::Checking(candidate) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
@@ -177,6 +177,7 @@ impl<E> Rules<E> {
         if !candidate.headers.is_empty() {
             self.tell(Notice::Headers(candidate.headers));
         }
+        self.expires_at = lasts.and_then(|lasts| now.elapsed.checked_add(lasts));
         if start_over {
             self.tell(Notice::StartedOver);
         }

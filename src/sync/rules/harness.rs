@@ -299,6 +299,7 @@ impl Side {
                     self.peer = Some(introduction.node_id);
                     let refusal = node.refuses.then_some(ProtocolError::WrongCredentials);
                     let admitted = Admitted {
+                        lasts: None,
                         cursors,
                         authors: node.authors,
                         suspected_up_to: node.suspected_up_to,

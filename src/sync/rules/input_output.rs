@@ -128,8 +128,12 @@ pub(crate) enum Input<E> {
     Jumped(Jump),
     /// The deadline has passed.
     Tick,
-    /// The user wants to end.
-    Close,
+    /// The user wants to know whether the peer is there.
+    Ask,
+    /// What the peer brought to prove who it is does not hold any more.
+    Expired,
+    /// The user wants to end, and may have a reason for the peer.
+    Close(Option<String>),
 }
 
 /// What is to be done, in this order.
@@ -184,6 +188,8 @@ pub(crate) struct Admitted {
     pub(crate) cursors: Cursors,
     /// Whose events are taken from it.
     pub(crate) authors: Authors,
+    /// How long from now on; `None` without limit.
+    pub(crate) lasts: Option<Duration>,
     /// It has refused events up to here, and it is not known which of them was wrong.
     pub(crate) suspected_up_to: Added,
     /// The events that it did not take.

@@ -9,7 +9,7 @@ use super::live::Reevaluation;
 use super::phase::Phase;
 use super::report::Report;
 use crate::cursors::Epoch;
-use crate::sync::error::{Error, Misbehaviour, start_of};
+use crate::sync::error::{Error, Misbehaviour, closed, credentials_expired, start_of};
 use crate::sync::notice::Notice;
 use crate::sync::state::State;
 
@@ -43,6 +43,9 @@ pub(crate) struct Rules<E> {
     pub(super) answer_by: Option<(Duration, Duration)>,
     /// When to ask the peer whether it is still there, since the connection was opened.
     pub(super) ask_at: Option<Duration>,
+    /// When what the peer brought to prove who it is does not hold any more, since the connection was
+    /// opened.
+    pub(super) expires_at: Option<Duration>,
     was_synchronized: bool,
     /// Whether the peer has confirmed something.
     has_confirmed: bool,
@@ -83,6 +86,7 @@ impl<E> Rules<E> {
             early_bytes: 0,
             answer_by: None,
             ask_at: None,
+            expires_at: None,
             was_synchronized: false,
             has_confirmed: false,
             told_twin: false,
@@ -104,6 +108,11 @@ impl<E> Rules<E> {
     /// connection was opened.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         [self.answer_by.map(|(by, _)| by), self.ask_at].into_iter().flatten().min()
+    }
+
+    /// When to call `handle` with [`Input::Expired`]: so long since the connection was opened.
+    pub(crate) fn expiry(&self) -> Option<Duration> {
+        self.expires_at.filter(|_| self.is_live())
     }
 
     /// Whether a message may come now: not while the peer is being checked.
@@ -208,7 +217,14 @@ impl<E> Rules<E> {
             Input::Debug(text) => self.send(Message::Debug(text)),
             Input::Jumped(jump) => self.jumped(now, jump),
             Input::Tick => self.tick(now),
-            Input::Close => self.hang_up(None),
+            Input::Ask => self.network_changed(now),
+            Input::Expired => self.refuse(credentials_expired(), Error::Expired),
+            Input::Close(reason) => {
+                if let Some(reason) = reason {
+                    self.send(Message::Error(closed(reason)));
+                }
+                self.hang_up(None);
+            }
         }
         self.send_what_can_be_sent();
         self.was_synchronized |= self.state() == Some(State::Synchronized);

@@ -12,6 +12,9 @@ use crate::sync::error::Error;
 /// So late is no timer of a program that runs; and so long a peer has to answer after that.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the peer may take to answer where the user says that the network is another one.
+const SHORT: Duration = Duration::from_secs(10);
+
 impl<E> Rules<E> {
     /// Any message proves that the peer is there.
     pub(super) fn heard(&mut self, now: Now) {
@@ -34,7 +37,7 @@ impl<E> Rules<E> {
         let late = self.ask_at.and_then(|at| now.elapsed.checked_sub(at));
         if late.is_some_and(|late| late > PATIENCE) && self.config.role == Role::Opener {
             // Nobody ran this program meanwhile.
-            self.ask_at_once(now);
+            self.has_slept(now);
         } else if late.is_some() {
             self.ask(now, self.config.timeout);
         }
@@ -42,9 +45,29 @@ impl<E> Rules<E> {
 
     /// The machine slept, or the program was stopped, and the peer has probably given it up: this is to
     /// be known within seconds. An acceptor has time: its peers come back by themselves.
-    pub(super) fn ask_at_once(&mut self, now: Now) {
+    pub(super) fn has_slept(&mut self, now: Now) {
         if self.config.ping.is_some() {
-            self.ask(now, self.config.timeout.min(PATIENCE));
+            self.ask_at_once(now, PATIENCE);
+        }
+    }
+
+    /// The user says that the network may be another one than before.
+    pub(super) fn network_changed(&mut self, now: Now) {
+        self.ask_at_once(now, SHORT);
+    }
+
+    /// Asks whether the peer is there, unless it was asked already, and gives it little time.
+    fn ask_at_once(&mut self, now: Now, limit: Duration) {
+        if !self.is_live() {
+            return;
+        }
+        let limit = limit.min(self.config.timeout);
+        match self.answer_by {
+            None => self.ask(now, limit),
+            Some((by, _)) if by > now.elapsed.saturating_add(limit) => {
+                self.answer_within(now, limit);
+            }
+            Some(_) => {}
         }
     }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use logux_codecs::Added;
+use logux_codecs::{Added, NodeId};
 
 use crate::sync::error::Error;
 use crate::sync::peer::Peer;
@@ -39,6 +39,8 @@ pub struct Diagnostics {
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) diagnostics: Diagnostics,
+    /// The node that the peer says that it is, let in or not.
+    pub(super) claimed: Option<NodeId>,
     /// Why the session ended, if it did by an error.
     pub(super) ended: Option<Arc<Error>>,
 }

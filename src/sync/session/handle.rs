@@ -1,10 +1,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use logux_codecs::Headers;
-use tokio::sync::mpsc;
+use logux_codecs::{Headers, NodeId};
 
-use super::commands::{Command, Commands};
+use super::commands::{Commander, Commands, Owner};
 use super::diagnostics::Diagnostics;
 use super::reporter::{Reporter, View};
 use super::streams::{Notices, States};
@@ -17,8 +16,7 @@ use crate::sync::state::State;
 /// Looks at a running synchronization, and tells it things; it goes on and ends without this.
 #[derive(Clone)]
 pub struct SessionHandle {
-    /// Weak, as the session ends when its owner drops it.
-    commands: mpsc::WeakSender<Command>,
+    commander: Commander,
     view: View,
     log_end: Arc<End>,
 }
@@ -41,14 +39,14 @@ impl SessionEnded {
     }
 }
 
+#[expect(clippy::unused_async, reason = "what is told at once today may have to wait one day")]
 impl SessionHandle {
-    /// A handle, the strong end of its commands, and the side that runs the session.
-    pub(crate) fn new(log_end: Arc<End>) -> (Self, mpsc::Sender<Command>, Commands, Reporter) {
-        let (sender, receiver) = mpsc::channel(16);
+    /// A handle, what ends the session when it is dropped, and the side that runs the session.
+    pub(crate) fn new(log_end: Arc<End>) -> (Self, Owner, Commands, Reporter) {
+        let (owner, commands) = Commands::new();
         let reporter = Reporter::new();
-        let handle = Self { commands: sender.downgrade(), view: reporter.view(), log_end };
-        let commands = Commands::new(receiver, sender.downgrade());
-        (handle, sender, commands, reporter)
+        let handle = Self { commander: owner.commander(), view: reporter.view(), log_end };
+        (handle, owner, commands, reporter)
     }
 
     /// Where it stands now.
@@ -103,45 +101,91 @@ impl SessionHandle {
         self.notices().errors()
     }
 
-    /// Sends new headers, which replace those before; without a connection, with the next one.
+    /// Sends new headers, which replace those before; without a connection, with the next one. Ready at
+    /// once.
     pub async fn set_headers(&self, headers: Headers) {
-        self.command(Command::Headers(headers)).await;
+        self.commander.headers(headers);
     }
 
-    /// Sends the peer's developer a text; it is dropped where there is no connection.
+    /// Sends the peer's developer a text; it is dropped where there is no connection. Waits only while 16
+    /// other texts do.
     pub async fn debug(&self, text: impl Into<String>) {
-        self.command(Command::Debug(text.into())).await;
+        self.commander.debug(text.into()).await;
     }
 
     /// Asks `out_filter` again about all events that it has withheld from the peer, and sends those
     /// that it lets through now; nothing that the peer has travels again. Without a connection, with
-    /// the next one.
+    /// the next one. Ready at once.
     ///
     /// Such an event comes late: after events of its node that were made after it. What was withheld
     /// is remembered as long as the process runs. Of what the peer got before that, nothing is
     /// known, and what the filter lets through of it travels again, to be ignored there.
     pub async fn reevaluate(&self) {
-        self.command(Command::Reevaluate).await;
+        self.commander.reevaluate();
     }
 
     /// Sends the events again that the peer did not take: see [`Log::held_back`](crate::Log::held_back).
-    /// Those that it takes now are held back no longer. Without a connection, with the next one.
+    /// Those that it takes now are held back no longer. Without a connection, with the next one. Ready at
+    /// once.
     ///
     /// Such an event comes late: after events of its node that were made after it.
     pub async fn offer_again(&self) {
-        self.command(Command::OfferAgain).await;
+        self.commander.offer_again();
     }
 
-    /// Says that the network is back: a client that waits to dial again does so now.
+    /// Says that the network is back, or another one. Ready at once.
+    ///
+    /// A client that waits to dial again does so now; a connection that is being opened, or whose peer has
+    /// not answered yet, or that is ending, is dropped and dialled anew. Over an open connection the peer is
+    /// asked whether it is there: if it says nothing within 10 seconds, or the
+    /// [`timeout`](crate::SyncOptions::timeout) if that is shorter, the connection is lost. A session that
+    /// does not dial only asks.
     pub async fn reconnect_now(&self) {
-        self.command(Command::Reconnect).await;
+        self.commander.reconnect();
     }
 
-    /// Fails only when the session is over, which needs no commands.
-    async fn command(&self, command: Command) {
-        if let Some(commands) = self.commands.upgrade() {
-            let _ = commands.send(command).await;
-        }
+    /// Ends the session, as [`Session::close`](crate::Session::close) does, and waits for that: at most
+    /// [`SyncOptions::farewell`](crate::SyncOptions::farewell).
+    ///
+    /// Dropping the future after it was polled leaves the rest to the background.
+    pub async fn close(&self) -> Result<(), Arc<Error>> {
+        self.commander.close(None, None);
+        self.over().await
+    }
+
+    /// The same, and tells the peer why: it gets the error `closed` with this text, of which at most 512
+    /// bytes are sent, if it can still be told.
+    ///
+    /// For the peer that is an [`Error::Received`]. It is transient, also for JavaScript nodes: a client whose
+    /// transport dials again comes back. A peer that is to stay away is refused by
+    /// [`auth`](crate::SyncOptions::auth) then.
+    pub async fn close_with(&self, reason: impl Into<String>) -> Result<(), Arc<Error>> {
+        self.order_to_close(Some(reason.into()));
+        self.over().await
+    }
+
+    /// Ends the session at once, without a farewell. What was not confirmed travels again.
+    pub fn abort(&self) {
+        self.commander.cut();
+    }
+
+    /// Waits until the session is over, and answers the error that it ended with. Cancel-safe.
+    async fn over(&self) -> Result<(), Arc<Error>> {
+        let mut seen = self.view.diagnostics.clone();
+        // The session drops its end when it is over.
+        let _ = seen.wait_for(|_| false).await;
+        let ended = seen.borrow().ended.clone();
+        ended.map_or(Ok(()), Err)
+    }
+
+    /// Ends the session in the background.
+    pub(crate) fn order_to_close(&self, reason: Option<String>) {
+        self.commander.close(reason, None);
+    }
+
+    /// The node that the peer says that it is, let in or not; `None` before it said so.
+    pub(crate) fn claimed(&self) -> Option<NodeId> {
+        self.view.diagnostics.borrow().claimed.clone()
     }
 }
 

@@ -11,7 +11,7 @@ mod reporter;
 mod session;
 mod streams;
 
-pub(crate) use commands::{Command, Commands, Wish};
+pub(crate) use commands::{Command, Commands, Owner, Wish};
 pub use diagnostics::Diagnostics;
 pub use handle::{SessionEnded, SessionHandle};
 pub(crate) use reporter::Reporter;

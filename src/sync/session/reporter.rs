@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use logux_codecs::{Added, shown};
+use logux_codecs::{Added, NodeId, shown};
 use tokio::sync::watch;
 
 use super::diagnostics::{Diagnostics, Seen};
@@ -40,7 +40,7 @@ impl Reporter {
             bytes_received: 0,
         };
         Self {
-            seen: watch::Sender::new(Seen { diagnostics, ended: None }),
+            seen: watch::Sender::new(Seen { diagnostics, claimed: None, ended: None }),
             notices: Arc::default(),
         }
     }
@@ -59,6 +59,14 @@ impl Reporter {
             let before = (seen.diagnostics.state, seen.diagnostics.synced);
             change(&mut seen.diagnostics);
             (seen.diagnostics.state, seen.diagnostics.synced) != before
+        });
+    }
+
+    /// Notes which node the peer says that it is.
+    pub(crate) fn claimed(&self, node_id: NodeId) {
+        self.seen.send_if_modified(|seen| {
+            seen.claimed = Some(node_id);
+            false
         });
     }
 
@@ -98,6 +106,12 @@ impl Reporter {
 
 impl Drop for Reporter {
     fn drop(&mut self) {
+        // Also where the task was cut in the midst of a connection.
+        self.update(|diagnostics| {
+            if diagnostics.state != State::Wait {
+                diagnostics.state = State::Disconnected;
+            }
+        });
         self.notices.close();
     }
 }

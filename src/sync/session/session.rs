@@ -3,9 +3,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use logux_transports::rt::{self, JoinHandle};
-use tokio::sync::mpsc;
 
-use super::commands::{Command, Commands};
+use super::commands::{Commands, Owner};
 use super::handle::SessionHandle;
 use super::reporter::Reporter;
 use crate::log::End;
@@ -16,11 +15,12 @@ use crate::sync::error::Error;
 ///
 /// Everything that can be seen of it and asked of it is on its [`SessionHandle`], which it stands
 /// for. Dropping it ends the synchronization in the background; [`close`](Self::close) waits for
-/// that.
+/// that, and takes no longer than the caller has set.
 #[must_use = "a synchronization ends when its session is dropped"]
 pub struct Session {
     handle: SessionHandle,
-    commands: mpsc::Sender<Command>,
+    /// The session ends when it is dropped.
+    _owner: Owner,
     task: JoinHandle<Result<(), Arc<Error>>>,
 }
 
@@ -30,9 +30,9 @@ impl Session {
     where
         F: Future<Output = Result<(), Arc<Error>>> + Send + 'static,
     {
-        let (handle, commands, receiver, reporter) = SessionHandle::new(log_end);
-        let task = rt::spawn(task(receiver, reporter));
-        Self { handle, commands, task }
+        let (handle, owner, commands, reporter) = SessionHandle::new(log_end);
+        let task = rt::spawn(task(commands, reporter));
+        Self { handle, _owner: owner, task }
     }
 
     /// A handle to give away.
@@ -43,10 +43,13 @@ impl Session {
     /// Ends the synchronization: what is being sent goes out, what has arrived is stored, the
     /// connection is closed. Answers the error that it ended with, if it had ended before.
     ///
+    /// Takes at most [`SyncOptions::farewell`](crate::SyncOptions::farewell), whatever the peer, the store
+    /// and callbacks do. What is not done by then is cut, and nothing is lost: what was not confirmed travels
+    /// again.
+    ///
     /// Dropping the future before it is ready leaves the rest to the background.
     pub async fn close(self) -> Result<(), Arc<Error>> {
-        // Fails only when the session is over.
-        let _ = self.commands.send(Command::Close).await;
+        self.handle.order_to_close(None);
         self.ended().await
     }
 
