@@ -1,7 +1,8 @@
 //! The table of faults. The hazards are those of the original, by the numbers of the project's
 //! research: A what is confirmed, B cursors, C what comes twice, D connections, E time, F filters. Those
 //! of G are this library's own: 1 whose events are taken, 2 what is refused, 3 what a peer refuses by an
-//! error, 4 events that cannot be read, 5 ids that are taken or from the far future.
+//! error, 4 events that cannot be read, 5 ids that are taken or from the far future, 6 callbacks that do not answer
+//! and credentials that end.
 //!
 //! Faults of stores are broken stores in `tests/simulation/store.rs`.
 
@@ -502,6 +503,37 @@ pub(crate) const FAULTS: &[Fault] = &[
             file: "src/log/log.rs",
             is: "self.time = now;",
             becomes: "self.time = if PLANTED { self.id.max(now) } else { now };",
+        }],
+    },
+    Fault {
+        hazard: "G6",
+        name: "callbacks have no limit",
+        edits: &[Edit {
+            file: "src/sync/callbacks.rs",
+            is: "(Poll::Pending, None) => Ok(asked.await),",
+            becomes: "(Poll::Pending, None) => Ok(asked.await),
+                (Poll::Pending, Some(_)) if PLANTED => Ok(asked.await),",
+        }],
+    },
+    Fault {
+        hazard: "G6",
+        name: "a first refusal of credentials is final",
+        edits: &[Edit {
+            file: "src/sync/client_sync.rs",
+            is: "return !std::mem::replace(&mut lasting.was_refused, true);",
+            becomes: "return !PLANTED && !std::mem::replace(&mut lasting.was_refused, true);",
+        }],
+    },
+    Fault {
+        hazard: "G6",
+        name: "credentials that have ended are told to be wrong",
+        edits: &[Edit {
+            file: "src/sync/rules/rules.rs",
+            is: "Input::Expired => self.refuse(credentials_expired(), Error::Expired),",
+            becomes: "Input::Expired if PLANTED => {
+                self.refuse(logux_codecs::ProtocolError::WrongCredentials, Error::Expired);
+            }
+            Input::Expired => self.refuse(credentials_expired(), Error::Expired),",
         }],
     },
 ];

@@ -206,8 +206,8 @@ impl Checks {
             Message::Ping(added) => self.all_was_sent(link, from, to, added.value(), "ping"),
             Message::Pong(added) => self.all_was_sent(link, from, to, added.value(), "pong"),
             Message::Error(ProtocolError::Other { kind, .. })
-                if (self.features.fussy || self.features.outage.is_some())
-                    && kind == "callback-failed" => {}
+                if self.features.may_complain(&kind) => {}
+            Message::Error(ProtocolError::WrongCredentials) if self.features.stale => {}
             Message::Error(error) => self.violate(format!("{from} complains: {error}")),
             _ => {}
         }
@@ -305,7 +305,7 @@ impl Checks {
     /// What holds at rest: the cursors, what is held back, and what is set aside.
     pub(crate) fn stores_agree(&mut self) {
         self.cursors_pass_only_what_is_there();
-        if self.features.outage.is_none() {
+        if !self.features.may_fail() {
             self.only_what_a_rule_refuses_is_held_back();
         }
         self.what_is_set_aside_is_bounded();
@@ -476,7 +476,7 @@ impl Checks {
     /// The same, or because of an outage, after which it is offered again.
     fn may_lack(&self, from: &NodeId, to: &NodeId, held: &Held) -> bool {
         let was_held_back = self.mirror(from, |mirror| mirror.was_held_back.contains(&held.id));
-        self.may_refuse(from, to, held) || self.features.outage.is_some() && was_held_back
+        self.may_refuse(from, to, held) || self.features.may_fail() && was_held_back
     }
 
     /// The events of a log up to a position that this check has not seen.

@@ -1,12 +1,14 @@
 //! What a seed switches on.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
 use logux_sync::{Access, EventLimits, NodeId, SyncOptions};
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
 
 use crate::any_codec::AnyCodec;
 use crate::event::Number;
@@ -39,6 +41,12 @@ pub(crate) struct Features {
     pub(crate) fussy: bool,
     /// All that nodes are sent fails in their filters while this is true.
     pub(crate) outage: Option<Arc<AtomicBool>>,
+    /// Callbacks that never answer while there is some of this left, which each such answer takes one of.
+    pub(crate) hangs: Option<Arc<AtomicU32>>,
+    /// Each process begins with credentials that are not right any more.
+    pub(crate) stale: bool,
+    /// The nodes that are dialled take credentials for so many seconds.
+    pub(crate) expires: Option<u64>,
     /// A client that means harm.
     pub(crate) hostile: Option<NodeId>,
     /// What is wrong with the stores.
@@ -48,13 +56,19 @@ pub(crate) struct Features {
 impl Features {
     /// `is_star`: whether each client is of one and the same server.
     pub(crate) fn draw(random: &mut Rng, is_star: bool, max_delay: Duration) -> Self {
+        // These came later, and leave the worlds of the other seeds as they were.
+        let mut apart = random.clone().fork();
+        let hangs = (apart.u8(..6) == 0).then(|| Arc::new(AtomicU32::new(apart.u32(1..20))));
+        let stale = apart.u8(..6) == 0;
+        let expires = (apart.u8(..6) == 0).then(|| apart.u64(60..600));
         let callbacks = random.bool().then(|| [0, 3, 300][random.usize(..3)]);
+        let callbacks = callbacks.or(hangs.is_some().then_some(0));
         let wild = random.u8(..8) == 0;
         // In a chain most events are those of others.
         let relay = random.u8(..4) == 0;
         let names = ["66:evil", "10", "10:ab", "server:10"];
         let name = names[random.usize(..names.len())];
-        Self {
+        let features = Self {
             codec: AnyCodec::default(),
             auth: random.bool().then(|| [0, 50, 2_000][random.usize(..3)]),
             callbacks,
@@ -68,7 +82,52 @@ impl Features {
             fussy: random.u8(..6) == 0 && max_delay <= Duration::from_secs(1),
             outage: (random.u8(..6) == 0).then(Arc::default),
             hostile: (random.u8(..4) == 0).then(|| name.parse().unwrap()),
+            hangs,
+            stale: false,
+            expires,
             broken: None,
+        };
+        // A peer that means harm has no credentials.
+        Self { stale: stale && features.hostile.is_none(), ..features }
+    }
+
+    /// Nothing hangs any more.
+    pub(crate) fn heal(&self) {
+        if let Some(hangs) = &self.hangs {
+            hangs.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nodes may fail to take any event for a while.
+    pub(crate) const fn may_fail(&self) -> bool {
+        self.outage.is_some() || self.hangs.is_some()
+    }
+
+    /// Whether a node may tell another of this error.
+    pub(crate) fn may_complain(&self, kind: &str) -> bool {
+        match kind {
+            "callback-failed" => self.fussy || self.may_fail(),
+            "credentials-expired" => self.expires.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Waits of up to so many milliseconds, drawn from a seed, and now and then for ever.
+    fn waits(&self, max: u64, seed: u64) -> impl Fn() -> Wait + Send + Sync + Clone + use<> {
+        let random = Arc::new(Mutex::new(Rng::with_seed(seed)));
+        let hangs = self.hangs.clone();
+        move || {
+            let mut random = random.lock().unwrap();
+            let time = Duration::from_millis(random.u64(..=max));
+            let takes_one = |hangs: &Arc<AtomicU32>| {
+                let one_less = |left: u32| left.checked_sub(1);
+                random.u8(..16) == 0
+                    && hangs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+            };
+            if hangs.as_ref().is_some_and(takes_one) {
+                return Box::pin(pending());
+            }
+            Box::pin(sleep(time))
         }
     }
 
@@ -85,28 +144,43 @@ impl Features {
             .ping(Duration::from_secs(10))
             .batch(random.usize(1..40))
             .window(random.usize(1..=MAX_WINDOW))
-            .fix_time(self.fix_time);
-        if self.auth.is_some() || self.relay {
-            let wait = self.auth.map(|max| waits(max, random.u64(..)));
+            .fix_time(self.fix_time)
+            .callback_timeout(Duration::from_secs(5));
+        if self.stale {
+            let is_first = AtomicBool::new(true);
+            options = options.credentials_with(move || {
+                let token = if is_first.swap(false, Ordering::Relaxed) { "old" } else { "new" };
+                async move { Ok(token.into()) }
+            });
+        }
+        if self.auth.is_some() || self.relay || self.stale || self.expires.is_some() {
+            let wait = self.auth.map(|max| self.waits(max, random.u64(..)));
             let (relay, hostile) = (self.relay, self.hostile.clone());
+            let (stale, expires, dials) = (self.stale, self.expires, dials.cloned());
             // A user who comes and goes while `auth` takes its time is stopped for a while, and the
             // hostile peer may be of the same user as another.
-            if hostile.is_some() {
+            if hostile.is_some() || stale {
                 options = options.bruteforce(None);
             }
             options = options.auth(move |login| {
                 let wait = wait.as_ref().map(|wait| wait());
                 let relay = relay && Some(&login.node_id) != hostile.as_ref();
+                let has_dialled = Some(&login.node_id) != dials.as_ref();
                 async move {
                     if let Some(wait) = wait {
                         wait.await;
                     }
-                    if relay { Access::relay() } else { true.into() }
+                    if stale && has_dialled && !login.token_is("new") {
+                        return Access::nobody();
+                    }
+                    let access = if relay { Access::relay() } else { true.into() };
+                    let expires = expires.filter(|_| has_dialled).map(Duration::from_secs);
+                    expires.map_or(access, |time| access.expires_in(time))
                 }
             });
         }
         if self.fussy || self.callbacks.is_some() || self.outage.is_some() {
-            let wait = self.callbacks.map(|max| waits(max, random.u64(..)));
+            let wait = self.callbacks.map(|max| self.waits(max, random.u64(..)));
             let (fussy, dials) = (self.fussy, dials.cloned());
             let outage = self.outage.clone();
             options = options.in_filter(move |entry, peer| {
@@ -126,7 +200,7 @@ impl Features {
             });
         }
         if let Some(max) = self.callbacks {
-            let [map, out, out_map] = [(); 3].map(|()| waits(max, random.u64(..)));
+            let [map, out, out_map] = [(); 3].map(|()| self.waits(max, random.u64(..)));
             let open = self.private.clone();
             options = options
                 .in_map(move |entry, _| {
@@ -156,8 +230,5 @@ impl Features {
     }
 }
 
-/// Waits of up to so many milliseconds, drawn from a seed.
-fn waits(max: u64, seed: u64) -> impl Fn() -> Sleep + Send + Sync + Clone {
-    let random = Arc::new(Mutex::new(Rng::with_seed(seed)));
-    move || sleep(Duration::from_millis(random.lock().unwrap().u64(..=max)))
-}
+/// What a callback waits for.
+type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;

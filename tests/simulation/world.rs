@@ -115,6 +115,7 @@ pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
         hostile.abort();
     }
     network.heal();
+    features.heal();
     if let Some(open) = &features.private {
         open.store(true, Ordering::Relaxed);
     }
