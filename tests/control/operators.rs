@@ -7,9 +7,7 @@ use logux_sync::{ClientSync, Error, Json, Memory, Server, State};
 use tokio::time::sleep;
 
 use crate::gate::Gate;
-use crate::world::{
-    CONNECT, FAREWELL, Peer, add, held, log, milliseconds, options, quick, seconds, taking,
-};
+use crate::world::{CONNECT, Peer, add, held, log, milliseconds, options, quick, seconds, taking};
 
 fn reason(error: &Error) -> String {
     assert!(error.is_transient());
@@ -59,11 +57,9 @@ async fn a_long_reason_is_cut_between_characters() {
 async fn the_sessions_of_a_node_or_user_end_also_those_that_are_being_let_in() {
     let (there, store) = log("server").await;
     let (memory, listener) = Memory::listen();
-    let auth = options().auth(
-        async |login| {
-            if login.tab_id() == Some("slow") { pending().await } else { true }
-        },
-    );
+    let auth = options()
+        .farewell(seconds(1))
+        .auth(async |login| if login.tab_id() == Some("slow") { pending().await } else { true });
     let server = Server::new(&there, Json, listener).options(auth).start();
     let mut peers = Vec::new();
     for name in ["10:a:1", "10:a:slow", "10:b:1", "11:a:1", "10"] {
@@ -92,9 +88,9 @@ async fn the_sessions_of_a_node_or_user_end_also_those_that_are_being_let_in() {
         }
     })
     .await;
-    assert!(time <= FAREWELL, "{time:?}");
+    assert!(time <= seconds(1), "{time:?}");
     drop(peers.drain(..2));
-    sleep(FAREWELL).await;
+    sleep(seconds(1)).await;
     assert_eq!(server.connections(), 3);
     store.set(Gate::Open);
     assert_eq!(server.close_user("10", "a user"), 0);
