@@ -123,7 +123,7 @@ async fn in_phase<C: Cell>(log: &Log<Value>, role: Role, phase: Phase) -> (Sessi
     let (near, far) = C::pair().await;
     let mut options = SyncOptions::new().ping(None);
     if phase == Checking {
-        options = options.auth(|_| std::future::pending::<bool>());
+        options = options.auth(|_| std::future::pending::<bool>()).callback_timeout(None);
     }
     let session = BaseSync::new(log, C::CODEC, role, near).options(options).start();
     let mut peer = Peer::new::<C>(far);
