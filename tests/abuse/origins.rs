@@ -142,15 +142,11 @@ fn pages_of_other_hosts_do_not_come_in_where_nobody_is_checked() {
 async fn comes_in(transport: impl Transport) -> bool {
     let log: Log<String> = Log::open("66:page".parse().unwrap(), MemoryStore::new()).await.unwrap();
     let session = ClientSync::new(&log, Json, transport).start();
-    match timeout(LIMIT, session.wait_for(State::Synchronized)).await.unwrap() {
-        Ok(()) => {
-            session.close().await.unwrap();
-            true
-        }
-        Err(_) => {
-            let error = session.ended().await.unwrap_err();
-            assert!(matches!(*error, Error::Received(ProtocolError::WrongCredentials)), "{error}");
-            false
-        }
+    if timeout(LIMIT, session.wait_for(State::Synchronized)).await.unwrap().is_ok() {
+        session.close().await.unwrap();
+        return true;
     }
+    let error = session.ended().await.unwrap_err();
+    assert!(matches!(*error, Error::Received(ProtocolError::WrongCredentials)), "{error}");
+    false
 }

@@ -599,11 +599,11 @@ impl tracing::Subscriber for Warnings {
     }
 
     fn event(&self, event: &tracing::Event<'_>) {
-        let mut text = String::new();
+        let mut texts = Vec::new();
         event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
-            text += &format!("{field}={value:?} ");
+            texts.push(format!("{field}={value:?}"));
         });
-        self.0.lock().unwrap().push(text);
+        self.0.lock().unwrap().push(texts.join(" "));
     }
 
     fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {

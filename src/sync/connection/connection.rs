@@ -295,16 +295,7 @@ where
                             self.intake.hold_back(events);
                         }
                         Output::Confirmed(covered) => self.confirmed(covered),
-                        Output::FindWithheld => {
-                            let withheld = self.outgoing.withheld();
-                            let after = withheld.and_then(Withheld::first);
-                            self.looks_at_all = withheld.is_some_and(Withheld::is_reevaluating);
-                            let known = self.known.as_ref();
-                            let suspected_up_to = known.map(Known::suspected_up_to);
-                            let suspected_up_to = suspected_up_to.unwrap_or_default();
-                            let first = Input::FirstWithheld { after, suspected_up_to };
-                            self.rules.handle(self.now(), first);
-                        }
+                        Output::FindWithheld => self.find_withheld(),
                         Output::Reevaluated => {
                             // Another connection of the peer's may look at all while this one offers.
                             let withheld = self.outgoing.withheld().filter(|_| self.looks_at_all);
@@ -369,6 +360,16 @@ where
                 _ => self.reader.rest(),
             }
         }
+    }
+
+    /// Tells the rules where the second look at what is withheld begins.
+    fn find_withheld(&mut self) {
+        let withheld = self.outgoing.withheld();
+        let after = withheld.and_then(Withheld::first);
+        self.looks_at_all = withheld.is_some_and(Withheld::is_reevaluating);
+        let suspected_up_to = self.known.as_ref().map(Known::suspected_up_to);
+        let suspected_up_to = suspected_up_to.unwrap_or_default();
+        self.rules.handle(self.now(), Input::FirstWithheld { after, suspected_up_to });
     }
 
     /// The peer is done with a part of the log.

@@ -6,7 +6,7 @@ use logux_codecs::{Added, Headers, NodeId, Protocol, Subprotocol, Timestamp};
 
 use super::live::Live;
 
-#[expect(clippy::large_enum_variant, reason = "a connection is live nearly all of the time")]
+#[allow(clippy::large_enum_variant, reason = "a connection is live nearly all of the time")]
 #[derive(Debug)]
 pub(super) enum Phase {
     /// The peer has not introduced itself.
