@@ -1,5 +1,5 @@
 //! Places for peers that were not let in: few, so that such peers cost little, and fairly shared, so that
-//! none of them keeps the others out.
+//! none of them keeps the others out. And a count of those that were let in.
 //!
 //! Hidden from the documentation: it is shared by this library's crates and may change in any release.
 
@@ -7,8 +7,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::rt::AbortHandle;
+use crate::rt::{AbortHandle, Instant};
+
+/// How long a peer keeps its place from its like. Without this, a storm of honest peers would take the
+/// places of those that are nearly let in, for ever.
+const FIRST_STEPS: Duration = Duration::from_secs(1);
 
 /// The places. Clones share them.
 ///
@@ -23,22 +28,26 @@ struct Taken {
     peers: BTreeMap<u64, Peer>,
     networks: HashMap<Option<IpAddr>, usize>,
     last: u64,
+    /// How many peers were let in and are still here.
+    let_in: usize,
 }
 
 #[derive(Debug)]
 struct Peer {
     network: Option<IpAddr>,
+    came: Instant,
     /// This node makes it wait.
     is_asked_about: bool,
     task: Option<AbortHandle>,
 }
 
-/// A peer's place, given up when this is dropped.
+/// A peer's place, given up when this is dropped or the peer is let in.
 #[derive(Debug)]
 #[must_use = "a place is given up when it is dropped"]
 pub struct Stranger {
     strangers: Strangers,
     number: u64,
+    is_let_in: bool,
 }
 
 /// How a peer's place is taken from it.
@@ -50,28 +59,44 @@ pub struct Eviction {
 }
 
 impl Strangers {
-    /// A place among at most `max`. `None` where all are taken by peers that this node makes wait, none of
-    /// whose networks holds more than the newcomer's.
+    /// A place among at most `max`. `None` where all are taken by peers that this node makes wait or that
+    /// came within the last second, none of whose networks holds more than the newcomer's.
     pub fn enter(&self, network: Option<IpAddr>, max: usize) -> Option<(Stranger, Eviction)> {
         let mut taken = self.lock();
+        let now = Instant::now();
         while taken.peers.len() >= max {
-            let number = taken.whose_place(network)?;
-            if let Some(task) = taken.remove(number).and_then(|peer| peer.task) {
-                task.abort();
-            }
+            let number = taken.whose_place(network, now)?;
+            taken.evict(number);
         }
         taken.last += 1;
         let number = taken.last;
         *taken.networks.entry(network).or_default() += 1;
-        taken.peers.insert(number, Peer { network, is_asked_about: false, task: None });
+        let peer = Peer { network, came: now, is_asked_about: false, task: None };
+        taken.peers.insert(number, peer);
         drop(taken);
         let strangers = self.clone();
-        Some((Stranger { strangers, number }, Eviction { strangers: self.clone(), number }))
+        Some((
+            Stranger { strangers, number, is_let_in: false },
+            Eviction { strangers: self.clone(), number },
+        ))
     }
 
     /// How many places are taken.
     pub fn count(&self) -> usize {
         self.lock().peers.len()
+    }
+
+    /// How many peers were let in and are still here.
+    pub fn let_in_count(&self) -> usize {
+        self.lock().let_in
+    }
+
+    /// Takes a place from the network that holds most, for the sake of something else than a newcomer.
+    /// `false` where no place is taken.
+    pub fn evict(&self) -> bool {
+        let mut taken = self.lock();
+        let last = taken.next(Instant::now());
+        last.inspect(|number| taken.evict(*number)).is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -86,30 +111,76 @@ impl Taken {
     }
 
     /// Whose place a newcomer of a network gets.
-    fn whose_place(&self, newcomer: Option<IpAddr>) -> Option<u64> {
+    fn whose_place(&self, newcomer: Option<IpAddr>, now: Instant) -> Option<u64> {
+        let number = self.next(now)?;
+        let peer = self.peers.get(&number)?;
+        // Such a peer leaves soon, one way or the other. To take its place for the sake of one like it
+        // would let nobody in at all where many come at once.
+        let is_kept = peer.is_kept(now) && self.held_by(peer.network) <= self.held_by(newcomer);
+        (!is_kept).then_some(number)
+    }
+
+    /// Which peer loses its place next.
+    fn next(&self, now: Instant) -> Option<u64> {
         let rank = |(number, peer): &(&u64, &Peer)| {
-            (self.held_by(peer.network), !peer.is_asked_about, Reverse(**number))
+            (self.held_by(peer.network), !peer.is_kept(now), Reverse(**number))
         };
-        let (number, peer) = self.peers.iter().max_by_key(rank)?;
-        // A peer that waits for this node leaves soon, one way or the other. To take its place for the
-        // sake of one like it would let nobody in at all where many come at once.
-        let is_kept = peer.is_asked_about && self.held_by(peer.network) <= self.held_by(newcomer);
-        (!is_kept).then_some(*number)
+        self.peers.iter().max_by_key(rank).map(|(number, _)| *number)
+    }
+
+    fn evict(&mut self, number: u64) {
+        if let Some(task) = self.remove(number).and_then(|peer| peer.task) {
+            task.abort();
+        }
+    }
+
+    fn set_network(&mut self, number: u64, network: Option<IpAddr>) {
+        let Some(peer) = self.peers.get_mut(&number) else { return };
+        let before = std::mem::replace(&mut peer.network, network);
+        self.leave(before);
+        *self.networks.entry(network).or_default() += 1;
     }
 
     fn remove(&mut self, number: u64) -> Option<Peer> {
         let peer = self.peers.remove(&number)?;
-        if let Some(count) = self.networks.get_mut(&peer.network) {
+        self.leave(peer.network);
+        Some(peer)
+    }
+
+    fn leave(&mut self, network: Option<IpAddr>) {
+        if let Some(count) = self.networks.get_mut(&network) {
             *count -= 1;
             if *count == 0 {
-                self.networks.remove(&peer.network);
+                self.networks.remove(&network);
             }
         }
-        Some(peer)
+    }
+}
+
+impl Peer {
+    /// Whether it keeps its place from its like.
+    fn is_kept(&self, now: Instant) -> bool {
+        self.is_asked_about || now.saturating_duration_since(self.came) < FIRST_STEPS
     }
 }
 
 impl Stranger {
+    /// The peer is no stranger any more: it gives up its place, and is counted as let in until this is
+    /// dropped.
+    pub fn let_in(&mut self) {
+        if !self.is_let_in {
+            self.is_let_in = true;
+            let mut taken = self.strangers.lock();
+            taken.remove(self.number);
+            taken.let_in += 1;
+        }
+    }
+
+    /// The network that the peer is of, where it was told later.
+    pub fn set_network(&self, network: Option<IpAddr>) {
+        self.strangers.lock().set_network(self.number, network);
+    }
+
     /// Whether the peer has said what it wants, and waits for this node.
     pub fn set_asked_about(&self, is_asked_about: bool) {
         if let Some(peer) = self.strangers.lock().peers.get_mut(&self.number) {
@@ -129,12 +200,19 @@ impl Eviction {
 
 impl Drop for Stranger {
     fn drop(&mut self) {
-        self.strangers.lock().remove(self.number);
+        let mut taken = self.strangers.lock();
+        if self.is_let_in {
+            taken.let_in -= 1;
+        } else {
+            taken.remove(self.number);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
 
     fn enter(strangers: &Strangers, network: u8, max: usize) -> Option<(Stranger, Eviction)> {
@@ -146,13 +224,14 @@ mod tests {
         strangers.lock().peers.keys().copied().collect()
     }
 
-    #[test]
-    fn a_newcomer_gets_the_place_of_the_network_that_holds_most() {
+    #[tokio::test(start_paused = true)]
+    async fn a_newcomer_gets_the_place_of_the_network_that_holds_most() {
         let strangers = Strangers::default();
         let places: Vec<_> = [1, 2, 2, 2, 3, 3]
             .into_iter()
             .map(|number| enter(&strangers, number, 6).unwrap().0)
             .collect();
+        advance(FIRST_STEPS).await;
         let fourth = enter(&strangers, 4, 6).unwrap();
         assert_eq!(holders(&strangers), [1, 3, 4, 5, 6, 7]);
         let again = enter(&strangers, 2, 6).unwrap();
@@ -164,13 +243,14 @@ mod tests {
         assert!(strangers.lock().networks.is_empty());
     }
 
-    #[test]
-    fn a_peer_that_is_asked_about_keeps_its_place_from_its_like() {
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_asked_about_keeps_its_place_from_its_like() {
         let strangers = Strangers::default();
         let (one, _) = enter(&strangers, 1, 3).unwrap();
         let (two, _) = enter(&strangers, 2, 3).unwrap();
         one.set_asked_about(true);
         let (three, _) = enter(&strangers, 3, 3).unwrap();
+        advance(FIRST_STEPS).await;
         let (four, _) = enter(&strangers, 4, 3).unwrap();
         assert_eq!(holders(&strangers), [1, 3, 4]);
         three.set_asked_about(true);
@@ -186,7 +266,7 @@ mod tests {
         assert_eq!(strangers.count(), 0);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_task_of_a_peer_whose_place_is_taken_ends() {
         let strangers = Strangers::default();
         let (stranger, eviction) = enter(&strangers, 1, 1).unwrap();
@@ -195,8 +275,57 @@ mod tests {
             std::future::pending::<()>().await;
         });
         eviction.aborts(task.abort_handle());
+        advance(FIRST_STEPS).await;
         let (_newcomer, _) = enter(&strangers, 1, 1).unwrap();
         assert!(task.await.unwrap_err().is_cancelled());
         assert_eq!(strangers.count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_just_came_keeps_its_place_from_its_like() {
+        let strangers = Strangers::default();
+        let (one, _) = enter(&strangers, 1, 2).unwrap();
+        let (two, _) = enter(&strangers, 2, 2).unwrap();
+        advance(FIRST_STEPS - Duration::from_millis(1)).await;
+        assert!(enter(&strangers, 1, 2).is_none());
+        // A network that holds nothing holds less.
+        let (three, _) = enter(&strangers, 3, 2).unwrap();
+        assert_eq!(holders(&strangers), [2, 3]);
+        advance(Duration::from_millis(1)).await;
+        let (four, _) = enter(&strangers, 2, 2).unwrap();
+        assert_eq!(holders(&strangers), [3, 4]);
+        drop((one, two, three, four));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_let_in_gives_up_its_place() {
+        let strangers = Strangers::default();
+        let (mut one, _) = enter(&strangers, 1, 1).unwrap();
+        one.let_in();
+        one.let_in();
+        assert_eq!((strangers.count(), strangers.let_in_count()), (0, 1));
+        let (two, _) = enter(&strangers, 1, 1).unwrap();
+        assert_eq!((strangers.count(), strangers.let_in_count()), (1, 1));
+        drop(one);
+        assert_eq!((strangers.count(), strangers.let_in_count()), (1, 0));
+        drop(two);
+        assert_eq!((strangers.count(), strangers.let_in_count()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_counts_for_the_network_that_was_told_last() {
+        let strangers = Strangers::default();
+        let proxy = Some(IpAddr::from([10, 0, 0, 9]));
+        let (one, _) = strangers.enter(proxy, 4).unwrap();
+        let (two, _) = strangers.enter(proxy, 4).unwrap();
+        let (three, _) = enter(&strangers, 1, 4).unwrap();
+        two.set_network(Some(IpAddr::from([10, 0, 0, 1])));
+        assert!(strangers.evict());
+        assert_eq!(holders(&strangers), [1, 3]);
+        // Its place is gone.
+        two.set_network(proxy);
+        drop((one, two, three));
+        assert!(strangers.lock().networks.is_empty());
+        assert!(!strangers.evict());
     }
 }
