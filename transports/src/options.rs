@@ -160,7 +160,11 @@ impl ListenerOptions {
 
     /// How many connections may be open on which the client has not said what it wants: 1,024 by default, 1
     /// at least. Where there are so many, a new one takes the place of the oldest of the network that holds
-    /// most of them, which is cut.
+    /// most of them, which is cut; one that came within the last second is cut only for a network that
+    /// holds less. Where that leaves nothing to cut, the new one is.
+    ///
+    /// One is also cut where the process has no file descriptor left. Behind a proxy that tells addresses by
+    /// [`Forwarding::ProxyProtocol`], these are what counts, once they are told.
     ///
     /// It has no effect on a mounted `HttpListener`: the program that serves the requests sets this limit.
     pub fn max_handshakes(mut self, count: usize) -> Self {
@@ -238,8 +242,11 @@ impl ListenerOptions {
     }
 
     /// How many HTTP connections there are at once, not counting those that a WebSocket has taken
-    /// over: 20,000 by default, 1 at least. Where there are so many, a new one takes the place of the
-    /// oldest of the network that holds most of them, which is cut.
+    /// over: 20,000 by default, 1 at least. Where there are so many, new ones wait in the system's queue
+    /// until one ends.
+    ///
+    /// Those on which nothing was asked yet have places of their own (see
+    /// [`max_handshakes`](Self::max_handshakes)), and come on top of this number.
     ///
     /// On a port of its own only: a program that serves the requests itself sets its own limit.
     pub fn max_connections(mut self, count: usize) -> Self {

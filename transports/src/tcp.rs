@@ -2,12 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
 
 use crate::link::invalid;
 use crate::options::ListenerOptions;
 use crate::race::race;
+use crate::rt::sleep;
+use crate::strangers::Strangers;
 use crate::stream::NetworkStream;
 use crate::tls::TlsClient;
 use crate::url::Url;
@@ -89,6 +92,25 @@ pub(crate) async fn accept(
     Ok((stream, client))
 }
 
+/// Waits after a connection could not be accepted: it was gone at once, or no file descriptor is free.
+/// Neither is a listener's end, and both pass; a stranger is cut for a descriptor.
+pub(crate) async fn pause(error: &io::Error, strangers: &Strangers) {
+    tracing::warn!(%error, "a connection could not be accepted");
+    if is_out_of_descriptors(error) {
+        strangers.evict();
+    }
+    sleep(Duration::from_millis(100)).await;
+}
+
+/// Whether this process, or the system, has no file descriptor left.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    /// The same on every Unix.
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+
+    cfg!(unix) && matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
 /// A batch is written at once, and its last packet must not wait for an acknowledgement. Where that
 /// cannot be had, a slower connection is better than none; one that is gone is noticed later.
 fn set_no_delay(tcp: &TcpStream) {
@@ -106,8 +128,6 @@ fn not_final(error: io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::net::TcpListener;
 
     use super::*;
@@ -127,6 +147,19 @@ mod tests {
         assert_eq!(not_final(invalid("ours".to_owned())).kind(), io::ErrorKind::InvalidInput);
         let other = not_final(io::ErrorKind::ConnectionRefused.into());
         assert_eq!(other.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_is_cut_where_file_descriptors_run_out() {
+        let strangers = Strangers::default();
+        let places: Vec<_> = (0..3).filter_map(|_| strangers.enter(None, 3)).collect();
+        // ECONNABORTED of Linux.
+        for (code, left) in [(103, 3), (23, 2), (24, 1), (24, 0), (24, 0)] {
+            pause(&io::Error::from_raw_os_error(code), &strangers).await;
+            assert_eq!(strangers.count(), left, "{code}");
+        }
+        drop(places);
     }
 
     /// An address that swallows all that asks for a connection: its queue is full.

@@ -311,3 +311,49 @@ async fn headers_of_the_handshake_itself_are_not_the_users() {
         assert!(error.to_string().contains("handshake"), "{error}");
     }
 }
+
+/// Asks something on a connection that stays open, and waits for the answer.
+async fn is_answered(tcp: &mut TcpStream) -> bool {
+    let request = b"OPTIONS / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    tcp.write_all(request).await.is_ok() && is_read(tcp).await
+}
+
+async fn is_read(tcp: &mut TcpStream) -> bool {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match timeout(LIMIT, tcp.read_u8()).await.unwrap() {
+            Ok(byte) => head.push(byte),
+            Err(_) => return false,
+        }
+    }
+    head.starts_with(b"HTTP/1.1 204 ")
+}
+
+#[tokio::test]
+async fn connections_in_use_are_not_cut_for_new_ones() {
+    let http = HttpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = http.local_addr().unwrap();
+    let http = http.options(ListenerOptions::new().max_connections(2));
+    let _door = Door::open("HttpListener", address, http);
+    let mut used = Vec::new();
+    for _ in 0..2 {
+        let mut tcp = TcpStream::connect(address).await.unwrap();
+        assert!(is_answered(&mut tcp).await);
+        used.push(tcp);
+    }
+    let mut new = Vec::new();
+    for _ in 0..8 {
+        let mut tcp = TcpStream::connect(address).await.unwrap();
+        tcp.write_all(b"OPTIONS / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        new.push(tcp);
+    }
+    for _ in 0..100 {
+        for tcp in &mut used {
+            assert!(is_answered(tcp).await);
+        }
+    }
+    drop(used);
+    for mut tcp in new {
+        assert!(is_read(&mut tcp).await);
+    }
+}

@@ -17,7 +17,7 @@ use super::registry::Registry;
 use super::service::HttpService;
 use super::upgrade::Connection;
 use crate::link::network;
-use crate::rt::{JoinSet, sleep, timeout};
+use crate::rt::{JoinSet, timeout};
 use crate::strangers::{Stranger, Strangers};
 use crate::tcp;
 use crate::websocket::{MAX_HEAD, MAX_HEADERS};
@@ -28,10 +28,12 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Serves until nobody accepts links any more and the last one has ended.
 pub(super) async fn serve(tcp: TcpListener, registry: Arc<Registry>) {
     let mut connections = JoinSet::new();
-    // All connections; and those on which nothing was asked yet.
-    let (all, silent) = (Strangers::default(), Strangers::default());
+    // The connections on which nothing was asked yet.
+    let silent = Strangers::default();
     let mut idle = pin!(registry.idle());
     loop {
+        let in_use = connections.len().saturating_sub(silent.count());
+        let has_room = in_use < registry.options().max_connections;
         tokio::select! {
             () = &mut idle => break,
             Some(done) = connections.join_next() => {
@@ -39,33 +41,21 @@ pub(super) async fn serve(tcp: TcpListener, registry: Arc<Registry>) {
                     tracing::error!(%error, "a connection panicked; the others go on");
                 }
             }
-            accepted = tcp.accept() => {
+            accepted = tcp.accept(), if has_room => {
                 match accepted {
                     Ok((tcp, address)) => {
                         let options = registry.options();
                         let network = Some(network(address.ip()));
-                        let Some((place, end)) = all.enter(network, options.max_connections) else {
-                            continue;
-                        };
-                        let Some((stranger, cut)) = silent.enter(network, options.max_handshakes)
-                        else {
-                            continue;
-                        };
+                        let place = silent.enter(network, options.max_handshakes);
+                        let Some((stranger, eviction)) = place else { continue };
                         let registry = Arc::clone(&registry);
-                        let task = connections.spawn(async move {
-                            let _place = place;
+                        eviction.aborts(connections.spawn(async move {
                             if let Err(error) = connection(tcp, address, registry, stranger).await {
                                 tracing::debug!(%error, "an HTTP connection failed");
                             }
-                        });
-                        end.aborts(task.clone());
-                        cut.aborts(task);
+                        }));
                     }
-                    // The connection was gone at once, or no file descriptor is free: both pass.
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        sleep(Duration::from_millis(100)).await;
-                    }
+                    Err(error) => tcp::pause(&error, &silent).await,
                 }
             }
         }
@@ -84,6 +74,7 @@ async fn connection(
     let options = registry.options();
     let accepting = tcp::accept(tcp, address, &options);
     let (stream, address) = timeout(options.handshake_timeout, accepting).await??;
+    stranger.set_network(Some(network(address.ip())));
     let stream: Connection = TokioIo::new(Patient::new(stream, options.write_timeout));
     let service = HttpService::new(Arc::clone(&registry));
     let stranger = Mutex::new(Some(stranger));

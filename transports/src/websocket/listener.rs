@@ -1,7 +1,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 
@@ -9,8 +8,8 @@ use super::handshake;
 use super::link::{ByteStream, WebSocketLink, WebSocketReceiver, WebSocketSender};
 use crate::link::{Format, Listener, network};
 use crate::options::ListenerOptions;
-use crate::rt::{JoinSet, sleep, timeout};
-use crate::strangers::Strangers;
+use crate::rt::{JoinSet, timeout};
+use crate::strangers::{Stranger, Strangers};
 use crate::tcp;
 
 /// Accepts WebSocket connections on a TCP port.
@@ -95,18 +94,13 @@ impl Listener for WebSocketListener {
                             let network = Some(network(address.ip()));
                             let place = self.strangers.enter(network, options.max_handshakes);
                             let Some((stranger, eviction)) = place else { continue };
-                            let opening = open(tcp, address, formats.into(), max_frame, options);
+                            let opening =
+                                open(tcp, address, stranger, formats.into(), max_frame, options);
                             eviction.aborts(self.handshakes.spawn(async move {
-                                let _stranger = stranger;
                                 timeout(limit, opening).await.map_err(|_| too_slow())?
                             }));
                         }
-                        // The connection was gone at once, or no file descriptor is free: neither
-                        // is the listener's end, and both pass.
-                        Err(error) => {
-                            tracing::warn!(%error, "a connection could not be accepted");
-                            sleep(Duration::from_millis(100)).await;
-                        }
+                        Err(error) => tcp::pause(&error, &self.strangers).await,
                     }
                 }
             }
@@ -117,11 +111,13 @@ impl Listener for WebSocketListener {
 async fn open(
     tcp: TcpStream,
     address: SocketAddr,
+    stranger: Stranger,
     formats: Arc<[Format]>,
     max_frame: usize,
     options: Arc<ListenerOptions>,
 ) -> io::Result<WebSocketLink> {
     let (stream, address) = tcp::accept(tcp, address, &options).await?;
+    stranger.set_network(Some(network(address.ip())));
     handshake::accept(stream, &formats, max_frame, Some(address), &options).await
 }
 
