@@ -75,6 +75,7 @@ const X_FORWARDED_FOR: &[Case] = &[
     // What stands before the client's address is not looked at.
     (&["garbage, \", 192.0.2.1"], "192.0.2.1:0"),
     (&["\u{e9}", "192.0.2.1"], "192.0.2.1:0"),
+    (&["\u{e9}, 192.0.2.1"], "192.0.2.1:0"),
     (&["unknown, 192.0.2.1"], "192.0.2.1:0"),
     // What cannot be read leaves the address of the proxy that should have told it.
     (&[], "10.0.0.1:80"),
@@ -84,6 +85,7 @@ const X_FORWARDED_FOR: &[Case] = &[
     (&["192.0.2.1, unknown, 10.0.0.2"], "10.0.0.2:0"),
     (&["192.0.2.1 192.0.2.2"], "10.0.0.1:80"),
     (&["192.0.2.1", "\u{e9}"], "10.0.0.1:80"),
+    (&["192.0.2.1, \u{e9}192.0.2.2"], "10.0.0.1:80"),
     (&["192.0.2"], "10.0.0.1:80"),
     (&["192.0.2.01"], "10.0.0.1:80"),
     (&["192.0.2.256"], "10.0.0.1:80"),
@@ -121,6 +123,7 @@ const FORWARDED: &[Case] = &[
     // A line of the client's does not reach into one of the proxy's.
     (&["for=203.0.113.9;by=\"", "for=192.0.2.1"], "192.0.2.1:0"),
     (&["\u{e9}", "for=192.0.2.1"], "192.0.2.1:0"),
+    (&["for=\u{e9};by=\"\u{e9}\", for=192.0.2.1"], "192.0.2.1:0"),
     // What cannot be read leaves the address of the proxy that should have told it.
     (&[], "10.0.0.1:80"),
     (&[""], "10.0.0.1:80"),
@@ -171,6 +174,15 @@ async fn the_last_address_that_a_trusted_proxy_tells_is_the_clients() {
         }
         let header = ("x-real-ip", &b"192.0.2.1"[..]);
         assert_eq!(seen(&options, "10.0.0.1:80", &[header]).await, "10.0.0.1:80");
+    }
+    // Bytes that are not even UTF-8.
+    for (forwarding, line) in [
+        (Forwarding::XForwardedFor, ("x-forwarded-for", &b"\xe9, 192.0.2.1"[..])),
+        (Forwarding::XForwardedFor, ("x-forwarded-for", &b"\xe2\x82, 192.0.2.1"[..])),
+        (Forwarding::Forwarded, ("forwarded", &b"for=\xe2\x82, for=192.0.2.1"[..])),
+    ] {
+        let options = trusting(&TRUSTED, forwarding);
+        assert_eq!(seen(&options, "10.0.0.1:80", &[line]).await, "192.0.2.1:0", "{line:?}");
     }
     let other = [("forwarded", &b"for=192.0.2.1"[..])];
     let options = trusting(&TRUSTED, Forwarding::XForwardedFor);

@@ -30,9 +30,10 @@ pub(super) fn hops(
         // It has no header.
         Forwarding::ProxyProtocol => (X_FORWARDED_FOR, |_| vec![None]),
     };
-    // A line for itself: a quote that one leaves open does not reach into the next.
-    let lines = headers.get_all(name).iter().rev().map(HeaderValue::to_str);
-    lines.flat_map(move |line| line.map_or_else(|_| vec![None], parse).into_iter().rev())
+    // A line for itself: a quote that one leaves open does not reach into the next. Bytes that are no text
+    // are of no address, and end no item.
+    let lines = headers.get_all(name).iter().rev().map(HeaderValue::as_bytes);
+    lines.flat_map(move |line| parse(&String::from_utf8_lossy(line)).into_iter().rev())
 }
 
 /// A line of `X-Forwarded-For`. It has no grammar: as proxies write it.

@@ -18,6 +18,11 @@ use network::Network;
 #[non_exhaustive]
 pub enum Forwarding {
     /// By the header `Forwarded` (RFC 7239) of each request.
+    ///
+    /// Where a client sends a line that breaks the grammar, such as one with a quote left open, and the
+    /// proxy adds to that line, nobody can tell where the proxy's part begins: the request has the
+    /// proxy's own address. A client can thus have itself counted with the proxy, never with another
+    /// client. A proxy that replaces the header, or adds a line of its own, leaves it no such choice.
     Forwarded,
     /// By the header `X-Forwarded-For` of each request.
     XForwardedFor,
