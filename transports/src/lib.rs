@@ -47,6 +47,8 @@ mod options;
 #[cfg(feature = "websocket")]
 mod page;
 #[cfg(feature = "websocket")]
+mod places;
+#[cfg(feature = "websocket")]
 mod proxies;
 #[cfg(feature = "websocket")]
 mod race;

@@ -37,6 +37,7 @@ pub struct ListenerOptions {
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_handshakes: usize,
     pub(crate) read_buffer: usize,
+    pub(crate) max_links_per_address: usize,
     #[cfg(feature = "long-poll")]
     pub(crate) wait: Duration,
     #[cfg(feature = "long-poll")]
@@ -47,8 +48,6 @@ pub struct ListenerOptions {
     pub(crate) write_timeout: Duration,
     #[cfg(feature = "long-poll")]
     pub(crate) max_connections: usize,
-    #[cfg(feature = "long-poll")]
-    pub(crate) max_links_per_address: usize,
 }
 
 impl Default for ListenerOptions {
@@ -68,6 +67,7 @@ impl ListenerOptions {
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 1024,
             read_buffer: READ_BUFFER,
+            max_links_per_address: 1000,
             #[cfg(feature = "long-poll")]
             wait: Duration::from_secs(25),
             #[cfg(feature = "long-poll")]
@@ -78,8 +78,6 @@ impl ListenerOptions {
             write_timeout: Duration::from_secs(30),
             #[cfg(feature = "long-poll")]
             max_connections: 20_000,
-            #[cfg(feature = "long-poll")]
-            max_links_per_address: 1000,
         }
     }
 
@@ -179,6 +177,17 @@ impl ListenerOptions {
         self
     }
 
+    /// How many links one address may have at one listener, WebSocket and long-poll together: 1,000 by
+    /// default; more are refused with 429. Of IPv6, a network of 64 bits counts as one address (see
+    /// [`LinkInfo::network`](crate::LinkInfo::network)).
+    ///
+    /// Behind a proxy all clients have the proxy's address, unless it is [trusted](Self::trusted_proxies),
+    /// or the program that a mounted `HttpListener` is in tells theirs.
+    pub fn max_links_per_address(mut self, count: usize) -> Self {
+        self.max_links_per_address = count;
+        self
+    }
+
     /// What is known of the client of a request, over a connection from an address.
     pub(crate) fn describe(
         &self,
@@ -251,15 +260,6 @@ impl ListenerOptions {
     /// On a port of its own only: a program that serves the requests itself sets its own limit.
     pub fn max_connections(mut self, count: usize) -> Self {
         self.max_connections = count.max(1);
-        self
-    }
-
-    /// How many links one address may have, WebSocket and long-poll together: 1,000 by default; more
-    /// are refused with 429. Behind a proxy all clients have the proxy's address, unless it is
-    /// [trusted](Self::trusted_proxies) or the program tells theirs: see
-    /// [`HttpService`](crate::HttpService).
-    pub fn max_links_per_address(mut self, count: usize) -> Self {
-        self.max_links_per_address = count;
         self
     }
 }

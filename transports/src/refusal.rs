@@ -4,6 +4,8 @@ use std::io;
 
 use http::{HeaderValue, Response, StatusCode, header};
 
+use crate::places::TooMany;
+
 /// The version of WebSocket that is spoken (RFC 6455).
 pub(crate) const WEBSOCKET_VERSION: &str = "13";
 
@@ -60,5 +62,12 @@ impl Refusal {
 impl From<(StatusCode, &str)> for Refusal {
     fn from((status, message): (StatusCode, &str)) -> Self {
         Self::new(status, message)
+    }
+}
+
+impl From<TooMany> for Refusal {
+    fn from(TooMany: TooMany) -> Self {
+        let message = "there are too many connections from this address";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, message)
     }
 }

@@ -357,3 +357,40 @@ async fn connections_in_use_are_not_cut_for_new_ones() {
         assert!(is_read(&mut tcp).await);
     }
 }
+
+#[tokio::test]
+async fn an_address_has_only_so_many_websockets() {
+    let options = ListenerOptions::new().max_links_per_address(2);
+    let request = get(&[UPGRADE, CONNECTION, VERSION, &key()]);
+    for mut door in doors(&options).await {
+        let mut links = Vec::new();
+        for _ in 0..2 {
+            let (answer, tcp) = door.answer(&request).await;
+            assert!(answer.starts_with("HTTP/1.1 101 "), "{}: {answer}", door.name);
+            let link = timeout(LIMIT, door.links.recv()).await.unwrap().unwrap();
+            links.push((tcp, link));
+        }
+        let (answer, _) = door.answer(&request).await;
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{}: {answer}", door.name);
+        assert!(answer.to_lowercase().contains("retry-after: "), "{}: {answer}", door.name);
+        // A request that is refused for something else takes no place.
+        let (answer, _) = door.answer(&get(&[])).await;
+        assert!(answer.starts_with("HTTP/1.1 426 "), "{}: {answer}", door.name);
+        let (tcp, (_, mut frames)) = links.pop().unwrap();
+        drop(tcp);
+        // The link is dropped on the other side, after its last frame.
+        assert!(timeout(LIMIT, frames.recv()).await.unwrap().is_none());
+        let granted = async {
+            loop {
+                let (answer, tcp) = door.answer(&request).await;
+                if answer.starts_with("HTTP/1.1 101 ") {
+                    break tcp;
+                }
+                assert!(answer.starts_with("HTTP/1.1 429 "), "{}: {answer}", door.name);
+            }
+        };
+        let _tcp = timeout(LIMIT, granted).await.unwrap();
+        let (answer, _) = door.answer(&request).await;
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{}: {answer}", door.name);
+    }
+}

@@ -2,9 +2,9 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::places::Place;
 use crate::link::{FrameReceiver, FrameSender, Link, LinkInfo};
 use crate::long_poll::session::{SessionReceiver, SessionSender};
+use crate::places::Place;
 use crate::stream::NetworkStream;
 use crate::websocket::{WebSocketLink, WebSocketReceiver, WebSocketSender};
 

@@ -7,7 +7,6 @@ mod cors;
 mod link;
 mod listener;
 mod patient;
-mod places;
 mod poll;
 mod refusal;
 mod registry;

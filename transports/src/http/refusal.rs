@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
-use super::places::TooMany;
 use super::registry::NotAccepting;
 use crate::long_poll::session::Refused;
 use crate::refusal::Refusal;
@@ -34,12 +33,5 @@ impl From<Refused> for Refusal {
 impl From<NotAccepting> for Refusal {
     fn from(NotAccepting: NotAccepting) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "nobody takes new connections now")
-    }
-}
-
-impl From<TooMany> for Refusal {
-    fn from(TooMany: TooMany) -> Self {
-        let message = "there are too many connections from this address";
-        Self::new(StatusCode::TOO_MANY_REQUESTS, message)
     }
 }

@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 
 use super::link::HttpLink;
-use super::places::Places;
 use crate::link::Format;
 use crate::long_poll::session::Session;
 use crate::options::ListenerOptions;
+use crate::places::Places;
 use crate::rt::{self, timeout};
 
 /// How long a client waits for somebody to accept it.

@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use super::meter::{Meter, Metered, is_exceeded};
 use crate::link::{Format, FrameReceiver, FrameSender, Link, LinkInfo, too_long};
 use crate::options::READ_BUFFER;
+use crate::places::Place;
 use crate::stream::NetworkStream;
 
 /// Any byte stream that WebSocket can be spoken over.
@@ -136,6 +137,11 @@ impl<S: ByteStream> FrameSender for WebSocketSender<S> {
 }
 
 impl<S: ByteStream> WebSocketSender<S> {
+    /// The link takes a place, until both of its halves are dropped.
+    pub(super) fn hold(&self, place: Place) {
+        self.meter.hold(place);
+    }
+
     /// The halves may be used by two tasks: the error of sending is the one that tells the reason.
     fn failed(&self, error: Error) -> io::Error {
         self.check().err().unwrap_or_else(|| io_error(error))

@@ -8,6 +8,7 @@ use super::handshake;
 use super::link::{ByteStream, WebSocketLink, WebSocketReceiver, WebSocketSender};
 use crate::link::{Format, Listener, network};
 use crate::options::ListenerOptions;
+use crate::places::Places;
 use crate::rt::{JoinSet, timeout};
 use crate::strangers::{Stranger, Strangers};
 use crate::tcp;
@@ -22,6 +23,7 @@ pub struct WebSocketListener {
     options: Arc<ListenerOptions>,
     handshakes: JoinSet<io::Result<WebSocketLink>>,
     strangers: Strangers,
+    places: Places,
 }
 
 impl WebSocketListener {
@@ -33,7 +35,8 @@ impl WebSocketListener {
     /// Listens on a socket that is already bound.
     pub fn from_tcp(tcp: TcpListener) -> Self {
         let (handshakes, strangers) = (JoinSet::new(), Strangers::default());
-        Self { tcp, options: Arc::default(), handshakes, strangers }
+        let (options, places) = (Arc::default(), Places::default());
+        Self { tcp, options, handshakes, strangers, places }
     }
 
     /// Treats clients that connect from now on as these options say. Without this, the defaults hold.
@@ -61,7 +64,7 @@ impl WebSocketListener {
         max_frame: usize,
         options: &ListenerOptions,
     ) -> io::Result<WebSocketLink<S>> {
-        handshake::accept(stream, formats, max_frame, None, options).await
+        handshake::accept(stream, formats, max_frame, None, options, None).await
     }
 
     /// The address that it listens on.
@@ -94,8 +97,9 @@ impl Listener for WebSocketListener {
                             let network = Some(network(address.ip()));
                             let place = self.strangers.enter(network, options.max_handshakes);
                             let Some((stranger, eviction)) = place else { continue };
+                            let (formats, places) = (formats.into(), self.places.clone());
                             let opening =
-                                open(tcp, address, stranger, formats.into(), max_frame, options);
+                                open(tcp, address, stranger, formats, max_frame, options, places);
                             eviction.aborts(self.handshakes.spawn(async move {
                                 timeout(limit, opening).await.map_err(|_| too_slow())?
                             }));
@@ -115,10 +119,11 @@ async fn open(
     formats: Arc<[Format]>,
     max_frame: usize,
     options: Arc<ListenerOptions>,
+    places: Places,
 ) -> io::Result<WebSocketLink> {
     let (stream, address) = tcp::accept(tcp, address, &options).await?;
     stranger.set_network(Some(network(address.ip())));
-    handshake::accept(stream, &formats, max_frame, Some(address), &options).await
+    handshake::accept(stream, &formats, max_frame, Some(address), &options, Some(&places)).await
 }
 
 fn too_slow() -> io::Error {

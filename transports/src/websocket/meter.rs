@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::link::ByteStream;
+use crate::places::Place;
 use crate::rt::{self, timeout};
 
 /// How much of what was refused is read before the connection is closed, in bytes, and for how long.
@@ -38,6 +39,8 @@ struct Known {
     refused: OnceLock<usize>,
     /// What the peer says of a frame of ours that was too long.
     complaint: OnceLock<String>,
+    /// What the link takes among those of its address.
+    place: OnceLock<Place>,
 }
 
 /// More came than was allowed.
@@ -46,13 +49,18 @@ struct Exceeded;
 
 impl Meter {
     pub(super) fn new(bytes: usize) -> Self {
-        let (refused, complaint) = (OnceLock::new(), OnceLock::new());
-        Self(Arc::new(Known { left: AtomicUsize::new(bytes), refused, complaint }))
+        let (refused, complaint, place) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Known { left: AtomicUsize::new(bytes), refused, complaint, place }))
     }
 
     /// Allows so many bytes from now on.
     pub(super) fn allow(&self, bytes: usize) {
         self.0.left.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Holds a place for as long as one of the halves is there.
+    pub(super) fn hold(&self, place: Place) {
+        let _ = self.0.place.set(place);
     }
 
     /// A frame of the peer's was longer than this; the first one counts.

@@ -10,8 +10,9 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::head::{self, HeadError, HeadLimit, RequestHead};
 use super::{PREFIX, has, items};
-use crate::link::Format;
+use crate::link::{Format, LinkInfo};
 use crate::options::ListenerOptions;
+use crate::places::{Place, Places};
 use crate::refusal::{Refusal, WEBSOCKET_VERSION};
 use crate::websocket::link::{ByteStream, Sizes, WebSocketLink, open};
 use crate::websocket::meter::end;
@@ -103,27 +104,36 @@ impl Wanted {
     }
 }
 
-/// Answers a client that asks for a WebSocket, and for nothing else, over a connection from an address.
+/// Answers a client that asks for a WebSocket, and for nothing else, over a connection from an address;
+/// where links are counted, the link takes a place.
 pub(in crate::websocket) async fn accept<S: ByteStream>(
     mut stream: S,
     formats: &[Format],
     max_frame: usize,
     peer: Option<SocketAddr>,
     options: &ListenerOptions,
+    places: Option<&Places>,
 ) -> io::Result<WebSocketLink<S>> {
     const LIMIT: HeadLimit = HeadLimit { bytes: MAX_HEAD, headers: MAX_HEADERS };
 
     let mut bytes = Vec::new();
     let (refusal, method) = match head::read::<RequestHead>(&mut stream, &mut bytes, LIMIT).await {
-        Ok(request) => match judge(&request, formats, options) {
-            Ok(Granted { format, response }) => {
-                write(&mut stream, response.map(|()| String::new())).await?;
-                let info = options.describe(peer, &request.uri, request.headers);
-                let sizes = Sizes { read_buffer: options.read_buffer };
-                return Ok(open(stream, bytes, Role::Server, format, max_frame, info, sizes).await);
+        Ok(request) => {
+            let method = request.method.clone();
+            match let_in(request, peer, formats, options, places) {
+                Ok((Granted { format, response }, info, place)) => {
+                    write(&mut stream, response.map(|()| String::new())).await?;
+                    let sizes = Sizes { read_buffer: options.read_buffer };
+                    let role = Role::Server;
+                    let link = open(stream, bytes, role, format, max_frame, info, sizes).await;
+                    if let Some(place) = place {
+                        link.sender.hold(place);
+                    }
+                    return Ok(link);
+                }
+                Err(refusal) => (refusal, method),
             }
-            Err(refusal) => (refusal, request.method),
-        },
+        }
         Err(HeadError::TooLong) => {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             (Refusal::new(status, "the head of the request is too long"), Method::GET)
@@ -143,6 +153,21 @@ pub(in crate::websocket) async fn accept<S: ByteStream>(
     write(&mut stream, response).await?;
     end(stream).await;
     Err(error)
+}
+
+/// Grants a request, and finds a place for the link where links are counted.
+fn let_in(
+    request: RequestHead,
+    peer: Option<SocketAddr>,
+    formats: &[Format],
+    options: &ListenerOptions,
+    places: Option<&Places>,
+) -> Result<(Granted, LinkInfo, Option<Place>), Refusal> {
+    let granted = judge(&request, formats, options)?;
+    let info = options.describe(peer, &request.uri, request.headers);
+    let address = info.address.map(|address| address.ip());
+    let place = places.map(|places| places.take(address, options.max_links_per_address));
+    Ok((granted, info, place.transpose()?))
 }
 
 fn judge(

@@ -10,7 +10,7 @@ use crate::link::network;
 
 /// All places. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places(Arc<Shared>);
+pub(crate) struct Places(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -27,7 +27,7 @@ struct Taken {
 
 /// A link's place among those of its address; given up when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     _held: Arc<Held>,
 }
 
@@ -39,12 +39,12 @@ struct Held {
 
 /// The address has as many links as it may have.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TooMany;
+pub(crate) struct TooMany;
 
 impl Places {
     /// A place for a link from an address, whose network may have so many; links whose address is not
     /// known are not limited.
-    pub(super) fn take(
+    pub(crate) fn take(
         &self,
         address: Option<IpAddr>,
         max_per_address: usize,
@@ -52,18 +52,18 @@ impl Places {
         let address = address.map(network);
         let mut taken = self.lock();
         if let Some(address) = address {
-            let links = taken.addresses.entry(address).or_default();
-            if *links >= max_per_address {
+            if taken.addresses.get(&address).copied().unwrap_or_default() >= max_per_address {
                 return Err(TooMany);
             }
-            *links += 1;
+            *taken.addresses.entry(address).or_default() += 1;
         }
         taken.links += 1;
         Ok(Place { _held: Arc::new(Held { places: self.clone(), address }) })
     }
 
     /// Waits until no place is taken.
-    pub(super) async fn empty(&self) {
+    #[cfg(feature = "long-poll")]
+    pub(crate) async fn empty(&self) {
         loop {
             let empty = self.0.empty.notified();
             if self.lock().links == 0 {
@@ -96,5 +96,25 @@ impl Drop for Held {
         if was_last {
             self.places.0.empty.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_an_address_without_links() {
+        let places = Places::default();
+        let address = Some(IpAddr::from([192, 0, 2, 1]));
+        assert!(places.take(address, 0).is_err());
+        assert!(places.lock().addresses.is_empty());
+        let place = places.take(address, 1).unwrap();
+        assert!(places.take(address, 1).is_err());
+        let clone = place.clone();
+        drop(place);
+        assert!(places.take(address, 1).is_err());
+        drop(clone);
+        assert!(places.lock().addresses.is_empty());
     }
 }
