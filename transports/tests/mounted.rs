@@ -282,3 +282,61 @@ async fn an_address_has_only_so_many_links() {
     let opening = long_poll.open(FORMAT, MAX_FRAME);
     drop(tokio::try_join!(opening, listener.accept(&[FORMAT], MAX_FRAME)).unwrap());
 }
+
+/// A body that begins and does not go on.
+struct Begun(Option<Bytes>);
+
+impl Body for Begun {
+    type Data = Bytes;
+    type Error = String;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        self.0.take().map_or(Poll::Pending, |piece| Poll::Ready(Some(Ok(Frame::data(piece)))))
+    }
+}
+
+/// A request that sends and never comes to its end.
+fn begun(id: &str) -> Request<Begun> {
+    Request::post("/")
+        .header("content-type", "application/vnd.logux.batch+kit")
+        .header("content-length", 60_000)
+        .header("logux-session", id)
+        .header("logux-ack", 0)
+        .header("logux-first", 1)
+        .body(Begun(Some(Bytes::from_static(&[0; 30_000]))))
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_is_not_collected_for_a_session_that_has_ended() {
+    // Frames that were never sent are acknowledged; or the other side drops the link.
+    for is_dropped in [false, true] {
+        let (service, mut listener) = mounted();
+        let post = || Request::post("/").header("content-type", "application/vnd.logux.batch+kit");
+        let opening = post().header("logux-nonce", "AAAAAAAAAAAAAAAAAAAAAA");
+        let opening = opening.body(Full::<Bytes>::default()).unwrap();
+        let formats = &[FORMAT];
+        let (opened, link) =
+            tokio::join!(call(service.clone(), opening), listener.accept(formats, MAX_FRAME));
+        let id = opened.headers()["logux-session"].to_str().unwrap().to_owned();
+        let sending = tokio::spawn(call(service.clone(), begun(&id)));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!sending.is_finished());
+        let start = tokio::time::Instant::now();
+        let mut link = Some(link.unwrap());
+        if is_dropped {
+            link = None;
+        } else {
+            let wrong = post().header("logux-session", &id).header("logux-ack", 7);
+            let wrong = wrong.body(Full::<Bytes>::default()).unwrap();
+            assert_eq!(call(service.clone(), wrong).await.status(), StatusCode::NOT_FOUND);
+        }
+        assert_eq!(sending.await.unwrap().status(), StatusCode::NOT_FOUND);
+        // Besides that, only what a client sends is read for a while, so that it reads the answer.
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        drop(link);
+    }
+}

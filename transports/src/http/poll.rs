@@ -187,7 +187,12 @@ where
             match session.room(length).await? {
                 Room::Later(answer) => answer,
                 Room::Now(_sending) => {
-                    let body = read(body, length, registry.options().body_timeout).await?;
+                    // What is collected is not kept for a session that has ended meanwhile.
+                    let body = tokio::select! {
+                        biased;
+                        () = session.gone() => return Err(Refused::Gone.into()),
+                        body = read(body, length, registry.options().body_timeout) => body?,
+                    };
                     let frames = body::read(body).map_err(|_| {
                         let message = "the body is no row of frames after their lengths";
                         Refusal::new(StatusCode::BAD_REQUEST, message)

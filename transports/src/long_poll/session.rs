@@ -201,6 +201,11 @@ impl Session {
             let woken = self.requests.notified();
             let answer = self.lock().answer(poll);
             if let Some(answer) = answer {
+                if answer.is_err() {
+                    // It may be this that has ended the session.
+                    self.requests.notify_waiters();
+                    self.halves.notify_waiters();
+                }
                 return answer.map(|answer| self.counted(answer));
             }
             if timeout_at(deadline, woken).await.is_err() {
@@ -232,7 +237,8 @@ impl Session {
                 let mut state = self.lock();
                 state.check()?;
                 let max_body = max_body(state.max_frame);
-                let has_room = state.inbox.is_empty() && state.collecting + length <= max_body;
+                let has_room =
+                    state.inbox.is_empty() && state.collecting.saturating_add(length) <= max_body;
                 if length == 0 || has_room {
                     state.collecting += length;
                     sending.length = length;
@@ -247,6 +253,17 @@ impl Session {
         }
     }
 
+    /// Waits until requests are not answered any more.
+    pub(crate) async fn gone(&self) {
+        loop {
+            let woken = self.requests.notified();
+            if self.lock().check().is_err() {
+                return;
+            }
+            woken.await;
+        }
+    }
+
     /// Takes the frames of a request, and the end if that comes after them; `first` is the number of
     /// the first. Without it, there are none.
     pub(crate) fn accept(
@@ -258,14 +275,17 @@ impl Session {
     ) -> Result<Answer, Refused> {
         let mut state = self.lock();
         state.check()?;
-        state.acknowledge(ack)?;
-        if let Some(first) = first {
+        let acknowledged = state.acknowledge(ack);
+        if let (Some(first), Ok(())) = (first, acknowledged) {
             state.inbox.accept(first, frames, end);
         }
-        let answer = state.told(Told::Open);
+        let answer = acknowledged.map(|()| state.told(Told::Open));
         drop(state);
         self.halves.notify_waiters();
-        Ok(answer)
+        if answer.is_err() {
+            self.requests.notify_waiters();
+        }
+        answer
     }
 
     /// Waits on a half's behalf; as long as there are requests.
