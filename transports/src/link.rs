@@ -91,6 +91,10 @@ pub struct LinkInfo {
     /// where a transport knows nothing of pages.
     ///
     /// A node without `auth` does not let such a page in.
+    ///
+    /// The name of a page's host can be made to lead to this server (DNS rebinding): the page is then one of
+    /// the host that the request is for, and this is `false`. A server without `auth` that browsers reach
+    /// on a private network, or on their own machine, therefore lists its origins.
     pub is_foreign_page: bool,
     /// The name of the [`Format`] that both sides agreed on; `None` where nothing was said of it,
     /// and it is [`Format::unnamed`].

@@ -103,6 +103,10 @@ impl ListenerOptions {
     /// So this is needed where a cookie authenticates. It is needed also for long-poll from another host
     /// than the page's own, which no browser allows otherwise (CORS); and where a proxy passes on a
     /// `Host` of its own, by which pages of the server's host are not recognized.
+    ///
+    /// And it is needed for a server without `auth` on a private network, or on a machine where somebody
+    /// browses: a page of anywhere can have the name of its own host lead to such a server (DNS rebinding).
+    /// To the browser, and by `Host` and `Origin`, it is then a page of the server's own host.
     pub fn origins<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
         self.origins = Some(origins.into_iter().map(Into::into).collect());
         self
@@ -127,6 +131,10 @@ impl ListenerOptions {
     ///
     /// A mounted `HttpListener` takes the address that the program tells for that of the proxy, and has no
     /// use for [`Forwarding::ProxyProtocol`].
+    ///
+    /// A network that is listed for both headers is believed by `X-Forwarded-For`, and its `Forwarded` is
+    /// not read. Do not list one so: most proxies write one of the two and pass on the other as the client
+    /// wrote it, and that one may be the one that is believed. List it for the header that it writes.
     ///
     /// ```
     /// # use logux_transports::{Forwarding, ListenerOptions};

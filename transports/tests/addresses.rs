@@ -146,6 +146,10 @@ const ASKED: [(&str, &str, &str, &str); 24] = [
 #[tokio::test]
 async fn both_transports_ask_for_the_same() {
     for (ip, host) in [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("::1", "[0:0:0::1]")] {
+        // Not every machine has IPv6.
+        if ip == "::1" && std::net::TcpListener::bind((ip, 0)).is_err() {
+            continue;
+        }
         let server = Server::start(ip, AWAY).await;
         let port = server.port;
         let canonical = if ip == "::1" { "[::1]" } else { ip };

@@ -305,7 +305,15 @@ async fn an_old_proxy_is_understood() {
 
 #[tokio::test]
 async fn headers_of_the_handshake_itself_are_not_the_users() {
-    for name in ["Connection", "upgrade", "Sec-WebSocket-Key", "sec-websocket-version"] {
+    for name in [
+        "Connection",
+        "upgrade",
+        "Sec-WebSocket-Key",
+        "sec-websocket-version",
+        "Sec-WebSocket-Extensions",
+        "content-length",
+        "Transfer-Encoding",
+    ] {
         let error = WebSocket::new("ws://localhost").unwrap().header(name, "x").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}");
         assert!(error.to_string().contains("handshake"), "{error}");

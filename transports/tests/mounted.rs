@@ -306,7 +306,7 @@ fn begun(id: &str) -> Request<Begun> {
         .header("logux-session", id)
         .header("logux-ack", 0)
         .header("logux-first", 1)
-        .body(Begun(Some(Bytes::from_static(&[0; 30_000]))))
+        .body(Begun(Some(vec![0; 30_000].into())))
         .unwrap()
 }
 

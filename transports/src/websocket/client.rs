@@ -54,12 +54,13 @@ impl WebSocket {
 
     /// Sends a header, such as a cookie, with the request that opens the connection. The header
     /// `authorization` takes the place of the user and password in the address, and `host` that of
-    /// its host. Those by which a WebSocket is asked for (`Connection`, `Upgrade`, `Sec-WebSocket-Key`
-    /// and `Sec-WebSocket-Version`) are an error of the kind
+    /// its host. Those by which a WebSocket is asked for (`Connection`, `Upgrade`, `Sec-WebSocket-Key`,
+    /// `Sec-WebSocket-Version` and `Sec-WebSocket-Extensions`), and those of a body, which the request
+    /// does not have (`Content-Length`, `Transfer-Encoding`), are an error of the kind
     /// [`InvalidInput`](io::ErrorKind::InvalidInput).
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
         if name.parse().is_ok_and(|name| handshake::is_own(&name)) {
-            return Err(invalid(format!("the header {name} is the handshake's own")));
+            return Err(invalid(format!("the header {name} is for the handshake alone to send")));
         }
         request::add_header(&mut self.headers, name, value)?;
         Ok(self)

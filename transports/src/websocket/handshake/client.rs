@@ -23,11 +23,18 @@ const LIMIT: HeadLimit = HeadLimit { bytes: 64 << 10, headers: 128 };
 /// Answers that come before the one that counts, such as 103 Early Hints.
 const MAX_INTERIM: usize = 8;
 
-/// Whether a header is one of those by which a WebSocket is asked for.
+/// Whether a header is one of those by which a WebSocket is asked for, or by which something else would be.
 pub(in crate::websocket) fn is_own(name: &HeaderName) -> bool {
-    let own = [header::CONNECTION, header::UPGRADE];
-    let own_key = [header::SEC_WEBSOCKET_KEY, header::SEC_WEBSOCKET_VERSION];
-    own.contains(name) || own_key.contains(name)
+    [
+        header::CONNECTION,
+        header::UPGRADE,
+        header::SEC_WEBSOCKET_KEY,
+        header::SEC_WEBSOCKET_VERSION,
+        header::SEC_WEBSOCKET_EXTENSIONS,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+    ]
+    .contains(name)
 }
 
 /// Asks for a WebSocket.
