@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
 
-use crate::link::invalid;
+use crate::link::{invalid, network};
 use crate::options::ListenerOptions;
 use crate::race::race;
 use crate::rt::sleep;
-use crate::strangers::Strangers;
+use crate::strangers::{Stranger, Strangers};
 use crate::stream::NetworkStream;
 use crate::tls::TlsClient;
 use crate::url::Url;
@@ -75,14 +75,16 @@ async fn connect_to_one(addresses: impl IntoIterator<Item = SocketAddr>) -> io::
 }
 
 /// The bytes of a connection that was accepted from an address, within TLS where the server speaks it,
-/// and the address that it comes from behind a proxy.
+/// and the address that it comes from behind a proxy, whose network the peer is one of from then on.
 pub(crate) async fn accept(
     mut tcp: TcpStream,
     peer: SocketAddr,
+    stranger: &Stranger,
     options: &ListenerOptions,
 ) -> io::Result<(NetworkStream, SocketAddr)> {
     set_no_delay(&tcp);
     let client = options.proxies.begin(&mut tcp, peer).await?;
+    stranger.set_network(Some(network(client.ip())));
     let stream = match &options.tls {
         // Boxed: the handshake future is large but short-lived; inline it would enlarge every
         // connection's task.

@@ -488,3 +488,37 @@ async fn each_request_on_a_connection_has_its_own_address() {
         }
     }
 }
+
+/// A connection from a proxy, begun for a client, and what the client sends.
+async fn begun(door: &Door, client: &str, bytes: &[u8]) -> TcpStream {
+    let mut tcp = TcpStream::connect(door.address).await.unwrap();
+    let preamble = format!("PROXY TCP4 {client} 203.0.113.1 4711 443\r\n");
+    // It may be cut already.
+    let _ = tcp.write_all(&[preamble.as_bytes(), bytes].concat()).await;
+    tcp
+}
+
+async fn is_granted(tcp: &mut TcpStream) -> bool {
+    let mut answer = [0; 13];
+    let read = timeout(LIMIT, tcp.read_exact(&mut answer)).await.unwrap();
+    read.is_ok() && answer == *b"HTTP/1.1 101 "
+}
+
+#[tokio::test]
+async fn silent_clients_of_a_proxy_are_cut_by_their_own_networks() {
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    let options = trusting(&["127.0.0.1"], Forwarding::ProxyProtocol).max_handshakes(3);
+    for door in doors(&options.handshake_timeout(LIMIT)).await {
+        if door.tls.is_some() {
+            continue;
+        }
+        let mut slow = begun(&door, "192.0.2.7", b"").await;
+        let _silent = (begun(&door, "192.0.2.1", b"").await, begun(&door, "192.0.2.1", b"").await);
+        // Until their beginnings are read, all are the proxy's, and keep their places from its next one.
+        while !is_granted(&mut begun(&door, "192.0.2.2", request).await).await {}
+        // The one that came first, and alone, was not cut.
+        slow.write_all(request).await.unwrap();
+        assert!(is_granted(&mut slow).await, "{}", door.name);
+    }
+}

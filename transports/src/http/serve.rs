@@ -72,9 +72,8 @@ async fn connection(
     stranger: Stranger,
 ) -> io::Result<()> {
     let options = registry.options();
-    let accepting = tcp::accept(tcp, address, &options);
+    let accepting = tcp::accept(tcp, address, &stranger, &options);
     let (stream, address) = timeout(options.handshake_timeout, accepting).await??;
-    stranger.set_network(Some(network(address.ip())));
     let stream: Connection = TokioIo::new(Patient::new(stream, options.write_timeout));
     let service = HttpService::new(Arc::clone(&registry));
     let stranger = Mutex::new(Some(stranger));

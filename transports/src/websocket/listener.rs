@@ -121,8 +121,7 @@ async fn open(
     options: Arc<ListenerOptions>,
     places: Places,
 ) -> io::Result<WebSocketLink> {
-    let (stream, address) = tcp::accept(tcp, address, &options).await?;
-    stranger.set_network(Some(network(address.ip())));
+    let (stream, address) = tcp::accept(tcp, address, &stranger, &options).await?;
     handshake::accept(stream, &formats, max_frame, Some(address), &options, Some(&places)).await
 }
 
