@@ -286,12 +286,13 @@ mod tests {
         let strangers = Strangers::default();
         let (one, _) = enter(&strangers, 1, 2).unwrap();
         let (two, _) = enter(&strangers, 2, 2).unwrap();
-        advance(FIRST_STEPS - Duration::from_millis(1)).await;
+        let moment = Duration::from_millis(1);
+        advance(FIRST_STEPS.saturating_sub(moment)).await;
         assert!(enter(&strangers, 1, 2).is_none());
         // A network that holds nothing holds less.
         let (three, _) = enter(&strangers, 3, 2).unwrap();
         assert_eq!(holders(&strangers), [2, 3]);
-        advance(Duration::from_millis(1)).await;
+        advance(moment).await;
         let (four, _) = enter(&strangers, 2, 2).unwrap();
         assert_eq!(holders(&strangers), [3, 4]);
         drop((one, two, three, four));
