@@ -32,6 +32,8 @@ struct Inner {
 struct State {
     /// The peer has refused frames with events up to here, and it is not known which event was wrong.
     suspected_up_to: Added,
+    /// See [`Known::settled`].
+    settled: Added,
     /// Since when the peer has only failed, and taken nothing.
     failing_since: Option<Instant>,
     /// How many events were held back since the peer took one.
@@ -115,6 +117,15 @@ impl Known {
     /// Events up to here are sent one at a time, to find out which of them the peer refuses.
     pub(crate) fn suspected_up_to(&self) -> Added {
         self.state().suspected_up_to
+    }
+
+    /// All of the log up to here was confirmed by the peer, or is not for it, when its last connection ended.
+    pub(crate) fn settled(&self) -> Added {
+        self.state().settled
+    }
+
+    pub(crate) fn settle_up_to(&self, position: Added) {
+        self.state().settled = position;
     }
 
     pub(crate) fn suspect(&self, up_to: Added) {
@@ -344,7 +355,8 @@ impl Known {
 
     /// Whether it says more of a peer that is gone than that it is.
     fn tells_something(&self) -> bool {
-        !self.is_calm() || self.withheld().waits() || self.withheld().ranges() > 0
+        let is_settled = self.settled() > Added::ZERO;
+        is_settled || !self.is_calm() || self.withheld().waits() || self.withheld().ranges() > 0
     }
 
     /// Whether the peer is gone, and all that is lost is that some events may travel again.

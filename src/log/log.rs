@@ -544,10 +544,15 @@ impl<E: Event> Log<E> {
         // Until there is an answer, also if nobody waits for it any more.
         let was_unclear = std::mem::replace(&mut last.is_unclear, true);
         let stored = self.shared.store.add(entries, received, if_known).await?;
-        if was_unclear {
-            self.shared.end.advance(self.shared.store.last_added().await?);
-        } else if let Some(entry) = stored.entries.iter().flatten().last() {
+        if let Some(entry) = stored.entries.iter().flatten().last() {
             self.shared.end.advance(entry.meta.added);
+        }
+        // These are stored, whatever is known of those before.
+        let end = if was_unclear { Some(self.shared.store.last_added().await) } else { None };
+        match end {
+            Some(Err(_)) => return Ok(stored),
+            Some(Ok(end)) => self.shared.end.advance(end),
+            None => {}
         }
         last.is_unclear = false;
         Ok(stored)

@@ -12,7 +12,9 @@ use crate::entry::{Created, Entry};
 /// Keeps the events of a log, and how far each peer has got.
 ///
 /// Object safe: a log holds an `Arc<dyn Store<E>>`. The log calls `add` one at a time; everything
-/// else may be called at any time from any task.
+/// else may be called at any time from any task. Any future of a store may be dropped before it is ready,
+/// by a session that ends, and the next call may come at once: what was begun is then done wholly or not at
+/// all, and before what is called later.
 ///
 /// A store that cannot do something now, and probably can soon, fails with [`StoreError::busy`]; all else
 /// with [`StoreError::new`].

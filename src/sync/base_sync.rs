@@ -56,7 +56,7 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
         self
     }
 
-    /// Gives up this place once the peer is let in.
+    /// Has this place, first among those whose peer was not let in.
     pub(crate) fn stranger(mut self, stranger: Stranger) -> Self {
         self.stranger = Some(stranger);
         self

@@ -160,9 +160,11 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
             return false;
         }
         if error.is_refusal_of_credentials() {
-            return !std::mem::replace(&mut lasting.was_refused, true);
+            // A peer that refuses what it has just let in would do so each time.
+            let is_soon = ended.lasted.is_some_and(|lasted| lasted < SHORT);
+            return !std::mem::replace(&mut lasting.was_refused, true) && !is_soon;
         }
-        error.is_expiry() && ended.lasted >= SHORT
+        error.is_expiry() && ended.lasted.is_some_and(|lasted| lasted >= SHORT)
     }
 
     /// Opens a link, and tells with what to start on it.
@@ -191,13 +193,10 @@ impl Ended {
             closed_here: false,
             progressed: false,
             dials_anew: false,
-            lasted: Duration::ZERO,
+            lasted: None,
         }
     }
 }
-
-/// Credentials that held for less are not made anew at once: a peer may give each so little time.
-const SHORT: Duration = Duration::from_secs(1);
 
 /// Shows how the session ends. Not for ever: the store may be what is wrong.
 async fn show_end<E: Event>(log: &Log<E>, reporter: &Reporter, limit: Duration) {
@@ -251,3 +250,6 @@ async fn show_what_waits<E: Event>(log: &Log<E>, reporter: &Reporter) {
         log.end().beyond(end).await;
     }
 }
+
+/// Credentials that held for less are not made anew at once: a peer may give each so little time.
+const SHORT: Duration = Duration::from_secs(1);

@@ -210,6 +210,10 @@ impl Error {
         match self {
             Self::Link(error) => error.kind() != io::ErrorKind::FileTooLarge,
             Self::Silent(_) | Self::ClockJumped => true,
+            // An operator's or a token's end is no fault of either side.
+            Self::Received(ProtocolError::Other { kind, .. }) => {
+                kind == CREDENTIALS_EXPIRED || kind == CLOSED
+            }
             _ => false,
         }
     }

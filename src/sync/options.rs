@@ -285,7 +285,7 @@ impl<E> SyncOptions<E> {
     /// that times do not jump with each connection.
     ///
     /// Where this node's clock is set by more than a second while connected, the difference follows: what
-    /// was made before keeps the difference of then. Of a sleep of the machine it is told apart by the
+    /// was made before keeps the difference of then, on that connection. Of a sleep of the machine it is told apart by the
     /// system ([`Clock::slept`](crate::Clock::slept)); where the system does not tell, as in browsers and
     /// on macOS, a jump ahead ends the connection with
     /// [`Error::ClockJumped`](crate::Error::ClockJumped), and the next one measures anew. That the peer's
@@ -316,7 +316,8 @@ impl<E> SyncOptions<E> {
         self
     }
 
-    /// How long the handshake, and the answer to a ping, may take: 70 seconds.
+    /// How long the answer to a ping may take, and, where this node opened the connection, the handshake: 70
+    /// seconds. For the other side see [`admission_timeout`](Self::admission_timeout).
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
@@ -335,7 +336,8 @@ impl<E> SyncOptions<E> {
     }
 
     /// How long a callback may take over one answer, for an event, a peer or credentials: 60 seconds.
-    /// `None` sets no limit. Of `auth`, the [`timeout`](Self::timeout) is a limit, too.
+    /// `None` sets no limit. Of `auth`, the [`admission_timeout`](Self::admission_timeout) is a limit, too, or
+    /// where this node connected to the peer, the [`timeout`](Self::timeout).
     ///
     /// The connection of a callback that does not answer in time ends with a transient
     /// [`Error::Callback`](crate::Error), whose source is a [`CallbackTimeout`](crate::CallbackTimeout), or,

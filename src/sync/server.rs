@@ -144,8 +144,8 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
         let max_frame = self.options.limits_of(self.log.event_limits(), expansion).frame;
         let mut accepted: Option<Link<L::Sender, L::Receiver>> = None;
         let ended = loop {
-            let let_in = tasks.len().saturating_sub(strangers.count());
-            let room = self.max_connections.saturating_sub(let_in).min(self.max_strangers);
+            let room = self.max_connections.saturating_sub(strangers.let_in_count());
+            let room = room.min(self.max_strangers);
             if room > 0
                 && let Some(link) = accepted.take()
             {

@@ -532,17 +532,17 @@ impl Case {
         if ready {
             after.peer.received = number.max(after.peer.received);
         }
-        // It said before it was let in which log it has.
-        if self.frame.contains(r#""log-epoch":"0123456789abcdef""#) && self.phase == Opening {
-            after.peer.epoch = Some(Epoch::new(0x0123_4567_89ab_cdef));
-        }
         // It has less than it had, or more is known of it than it has: its log is another one.
         let lost = (self.kind() == "connect" && self.number() < SENT && goes)
             || (ready && self.number() < RECEIVED)
             || replaced;
-        if lost {
+        // It said before it was let in which log it has, and that from which something came did not.
+        let tells =
+            self.frame.contains(r#""log-epoch":"0123456789abcdef""#) && self.phase == Opening;
+        if lost || tells {
+            let epoch = tells.then_some(Epoch::new(0x0123_4567_89ab_cdef));
             let return_up_to = Added::new(EVENTS).unwrap();
-            after.peer = Cursors { return_up_to, ..Cursors::default() };
+            after.peer = Cursors { return_up_to, epoch, ..Cursors::default() };
         }
         after
     }

@@ -952,6 +952,8 @@ async fn a_newcomer_takes_the_place_of_a_peer_that_says_nothing<C: Cell>() {
         first.send(r#"["headers",{"a":1}]"#).await;
         let mut second = Peer::dial::<C>(&transport).await;
         second.send(r#"["headers",{"a":1}]"#).await;
+        // Those that just came have time to introduce themselves.
+        sleep(Duration::from_secs(2)).await;
         let mut third = Peer::dial::<C>(&transport).await;
         third.send(CONNECT).await;
         assert!(third.next().await.is_some());

@@ -81,7 +81,10 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         let limit = if wanted.one_only { 1 } else { limits.batch.min(limits.fits).max(1) };
         let after = self.skip(wanted);
         let looked_at_all = self.withheld.is_reevaluating();
-        let entries = self.log.entries_after(after, limit).await?;
+        let mut entries = self.log.entries_after(after, limit).await?;
+        // What is not known to be stored is not there yet.
+        let last = self.log.last_added();
+        entries.truncate(entries.partition_point(|entry| entry.meta.added <= last));
         let end = match entries.last() {
             Some(last) if entries.len() == limit => last.meta.added,
             // There is no more, even if the position is not that of an event.
@@ -91,7 +94,6 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         // Another connection may have begun or ended that meanwhile; then nothing is clear.
         let looks_at_all = self.withheld.is_reevaluating();
         let is_offer = wanted.after < wanted.reevaluate_up_to && !(looked_at_all && looks_at_all);
-        let mut entries = entries;
         let (mut visible, mut withheld) = (Vec::new(), Vec::new());
         let mut unsendable = Vec::new();
         entries.retain(|entry| self.is_for_peer(entry, wanted, looks_at_all));

@@ -49,8 +49,8 @@ pub(crate) struct Ended {
     pub(crate) progressed: bool,
     /// Whether the user wants another one now.
     pub(crate) dials_anew: bool,
-    /// How long the connection lasted.
-    pub(crate) lasted: Duration,
+    /// How long the connection lasted, if its peer was let in.
+    pub(crate) lasted: Option<Duration>,
 }
 
 /// What holds from one connection of a session to the next.
@@ -75,7 +75,7 @@ pub(crate) struct Context<'a, E> {
     pub(crate) reporter: &'a Reporter,
     pub(crate) commands: &'a Commands,
     pub(crate) lasting: &'a mut Lasting,
-    /// The connection's place among those whose peer was not let in, where there are such places.
+    /// The connection's place, where there are places for connections.
     pub(crate) stranger: Option<Stranger>,
     /// Whether the session can dial when this connection is over.
     pub(crate) dials: bool,
@@ -101,7 +101,6 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     outgoing: Outgoing<'a, E, C, S>,
     /// What the user or the store is asked now and then.
     errands: Errands<Result<Option<Input<E>>, Error>>,
-    /// Until the peer is let in.
     stranger: Option<Stranger>,
     /// Once the peer is let in.
     presence: Option<Presence>,
@@ -195,14 +194,12 @@ where
             }
             let lost = result.as_ref().err().is_none_or(Error::is_loss);
             let progressed = found || self.rules.progressed() && lost;
-            let Self { closed_here, dials_anew, .. } = self;
-            Ended {
-                result,
-                closed_here,
-                progressed,
-                dials_anew,
-                lasted: self.clocks.start().elapsed(),
+            if let Some(known) = &self.known {
+                known.settle_up_to(self.reporter.synced());
             }
+            let lasted = self.known.is_some().then(|| self.clocks.start().elapsed());
+            let Self { closed_here, dials_anew, .. } = self;
+            Ended { result, closed_here, progressed, dials_anew, lasted }
         };
         running.instrument(span)
     }
@@ -405,9 +402,11 @@ where
             subprotocol: relative.peer_subprotocol,
             protocol: relative.protocol,
         });
-        self.stranger = None;
-        self.lasting.was_let_in = true;
         self.lasting.was_refused = false;
+        if let Some(stranger) = &mut self.stranger {
+            stranger.let_in();
+        }
+        self.lasting.was_let_in = true;
         self.reporter.update(|diagnostics| diagnostics.peer = Some(Arc::clone(&peer)));
         self.note_time_fix(&relative);
         self.intake.let_in(Arc::clone(&peer));

@@ -54,7 +54,6 @@ impl<E> Rules<E> {
         if live.received_before == Added::ZERO {
             return;
         }
-        live.sent = Added::ZERO;
         // Once for each connection, or one short message could have the whole log sent again.
         live.received_before = Added::ZERO;
         live.return_up_to = self.log_end;
@@ -64,7 +63,7 @@ impl<E> Rules<E> {
             Role::Opener => self.hang_up(Some(Error::LogReplaced)),
             Role::Acceptor => {
                 if let Phase::Live(live) = &mut self.phase {
-                    live.position = Added::ZERO;
+                    live.restart();
                 }
                 self.tell(Notice::StartedOver);
             }
@@ -130,14 +129,16 @@ impl<E> Rules<E> {
         let SentNext { up_to, sent, withheld, unsendable: refused, is_offer } = sent_next;
         let Phase::Live(live) = &mut self.phase else { return };
         let Some(after) = live.reading.take() else { return };
-        live.position = up_to;
+        let is_stale = std::mem::take(&mut live.restarts);
+        live.position = if is_stale { Added::ZERO } else { up_to };
         let waits = !sent.is_empty();
         let covered = Covered { after, up_to, sent, withheld, refused, is_offer };
         if waits {
             live.unconfirmed.push_back(covered);
+            live.stale += usize::from(is_stale);
             return;
         }
-        let moves = live.unconfirmed.is_empty() && live.sent < up_to;
+        let moves = !is_stale && live.unconfirmed.is_empty() && live.sent < up_to;
         if moves {
             live.sent = up_to;
         }

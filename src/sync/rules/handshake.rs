@@ -106,12 +106,12 @@ impl<E> Rules<E> {
 
     /// The peer is who it says: answer it, and find out where both logs stand.
     pub(super) fn let_in(&mut self, now: Now, admitted: Admitted) {
-        let Admitted { cursors, authors, lasts, suspected_up_to, held_back } = admitted;
+        let Admitted { cursors, settled, authors, lasts, suspected_up_to, held_back } = admitted;
         let Phase::Checking(candidate) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
         let (base_time, sent) = match self.config.role {
-            Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors)),
+            Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors, settled)),
             Role::Opener => (candidate.base_time, cursors.sent),
         };
         let sent = self.config.synced_override.unwrap_or(sent);
@@ -122,7 +122,12 @@ impl<E> Rules<E> {
         }
         // The peer has another log than before, which lacks what had come from it: it says so, or
         // it has confirmed more than it claims to have.
-        let replaced = cursors.epoch.zip(self.peer_epoch).is_some_and(|(old, new)| old != new);
+        let replaced = match (cursors.epoch, self.peer_epoch) {
+            (Some(old), Some(new)) => old != new,
+            // The log that something was received from did not say which it is, and this one does.
+            (None, Some(_)) => cursors.received > Added::ZERO,
+            (_, None) => false,
+        };
         let lost = replaced
             || self.config.role == Role::Acceptor
                 && self.config.synced_override.is_none()
@@ -162,6 +167,8 @@ impl<E> Rules<E> {
             reevaluate_up_to: Added::ZERO,
             unconfirmed: VecDeque::new(),
             sent,
+            stale: 0,
+            restarts: false,
             ready_sent: !protocol.has_ready(),
             received: cursors.received,
             received_before: cursors.received,
@@ -199,12 +206,12 @@ impl<E> Rules<E> {
 
     /// How far a peer has this log that says it has it up to here. A node that knows which log it speaks of
     /// notices by itself that this is another one, if it ever met this one. Any other one, as JavaScript
-    /// nodes are, may speak of the log that this node had before: then it has what it has confirmed, and
-    /// some of what follows may travel again.
-    fn believed(&self, claimed: Added, cursors: &Cursors) -> Added {
+    /// nodes are, may speak of the log that this node had before: then it has what it has confirmed, and what
+    /// was found not to be for it, and some of what follows may travel again.
+    fn believed(&self, claimed: Added, cursors: &Cursors, settled: Added) -> Added {
         let is_met = cursors.sent > Added::ZERO || cursors.epoch.is_some();
         let is_founded = self.peer_epoch.is_some() && is_met && claimed <= self.log_end;
-        if is_founded { claimed } else { claimed.min(cursors.sent) }
+        if is_founded { claimed } else { claimed.min(cursors.sent.max(settled)) }
     }
 
     /// What is known of a peer whose log is another one: nothing, but that it lacks what it sent.

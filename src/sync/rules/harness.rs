@@ -301,6 +301,7 @@ impl Side {
                     let admitted = Admitted {
                         lasts: None,
                         cursors,
+                        settled: Added::ZERO,
                         authors: node.authors,
                         suspected_up_to: node.suspected_up_to,
                         held_back: HashSet::new(),

@@ -186,6 +186,8 @@ pub(crate) struct Introduction {
 pub(crate) struct Admitted {
     /// How far both logs are in step.
     pub(crate) cursors: Cursors,
+    /// All of this log up to here was confirmed by it or is not for it, as far as this process knows.
+    pub(crate) settled: Added,
     /// Whose events are taken from it.
     pub(crate) authors: Authors,
     /// How long from now on; `None` without limit.

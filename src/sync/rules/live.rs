@@ -31,6 +31,10 @@ pub(super) struct Live {
     /// The `sync` messages that wait for their `synced`.
     pub(super) unconfirmed: VecDeque<Covered>,
     pub(super) sent: Added,
+    /// So many of the first that are unconfirmed were sent before all of the log was to be sent again.
+    pub(super) stale: usize,
+    /// The log is to be sent again from its beginning once it has been read.
+    pub(super) restarts: bool,
     pub(super) ready_sent: bool,
     // What the other side sends.
     pub(super) received: Added,
@@ -40,6 +44,14 @@ pub(super) struct Live {
     pub(super) far_future: FarFuture,
     pub(super) unreadable: Unreadable,
     pub(super) authors: Authors,
+}
+
+/// What a peer has confirmed.
+#[derive(Debug)]
+pub(super) struct Confirmed {
+    pub(super) covered: VecDeque<Covered>,
+    /// Whether the cursor moves with it.
+    pub(super) moves: bool,
 }
 
 /// What came in one `sync`.
@@ -133,18 +145,20 @@ impl Live {
     }
 
     /// Only what waits for it can be confirmed; `@logux/core` believes any number, and never again
-    /// sends what is below. Answers what is confirmed now.
-    pub(super) fn synced(
-        &mut self,
-        added: Added,
-    ) -> Result<impl Iterator<Item = Covered> + use<>, Misbehaviour> {
+    /// sends what is below. Answers what is confirmed now. What was sent before the peer's log was
+    /// replaced is taken from the list and moves no cursor.
+    pub(super) fn synced(&mut self, added: Added) -> Result<Confirmed, Misbehaviour> {
         let place = self.unconfirmed.iter().position(|waiting| waiting.up_to == added);
         let place = place.ok_or(Misbehaviour::Unsent(added))?;
         let rest = self.unconfirmed.split_off(place + 1);
         let confirmed = std::mem::replace(&mut self.unconfirmed, rest);
-        // With nothing under way, what comes after it and is not for the peer counts, too.
-        self.sent = if self.unconfirmed.is_empty() { self.position } else { added };
-        Ok(confirmed.into_iter())
+        let moves = confirmed.len() > self.stale;
+        self.stale = self.stale.saturating_sub(confirmed.len());
+        if moves {
+            // With nothing under way, what comes after it and is not for the peer counts, too.
+            self.sent = if self.unconfirmed.is_empty() { self.position } else { added };
+        }
+        Ok(Confirmed { covered: confirmed, moves })
     }
 
     /// The peer did not take these events of what waits for its confirmation. Answers those that do.
@@ -161,6 +175,15 @@ impl Live {
             }
         }
         found
+    }
+
+    /// Sends all of the log again: the peer has another log than before. What is under way counts for
+    /// nothing.
+    pub(super) fn restart(&mut self) {
+        self.sent = Added::ZERO;
+        self.position = Added::ZERO;
+        self.stale = self.unconfirmed.len();
+        self.restarts = self.reading.is_some();
     }
 
     /// Goes back to send what is for the peer now and was not before.

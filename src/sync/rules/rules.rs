@@ -5,7 +5,7 @@ use logux_codecs::{Added, EventId, Message, ProtocolError, shown};
 
 use super::arrival::Arrival;
 use super::input_output::{Config, Input, Now, Output, Role};
-use super::live::Reevaluation;
+use super::live::{Confirmed, Reevaluation};
 use super::phase::Phase;
 use super::report::Report;
 use crate::cursors::Epoch;
@@ -279,14 +279,16 @@ impl<E> Rules<E> {
                 self.tell_all(&received.skipped, Notice::SetAside);
             }
             (Phase::Live(live), role, Message::Synced(added)) => {
-                let confirmed = live.synced(added)?;
+                let Confirmed { covered, moves } = live.synced(added)?;
                 // An acceptor notes what the peer has said, to compare it with what it will claim.
                 let noted = if role == Role::Opener { live.sent } else { added };
                 self.has_confirmed = true;
-                for covered in confirmed {
+                for covered in covered {
                     self.done_with(covered);
                 }
-                self.outputs.push_back(Output::Advance(noted));
+                if moves {
+                    self.outputs.push_back(Output::Advance(noted));
+                }
             }
             (Phase::Live(live), _, Message::Ready(added)) if live.relative.protocol.has_ready() => {
                 let received = live.ready(added);

@@ -124,7 +124,7 @@ impl Commands {
 
     /// Waits for the wish to dial now, and leaves it for the next that asks. Cancel-safe.
     pub(crate) async fn wants_to_reconnect(&self) {
-        self.0.wait(|told| told.reconnect.then_some(())).await;
+        self.0.wait(|told| (told.reconnect && told.close.is_none()).then_some(())).await;
     }
 
     /// Waits until the session is to be over, done or not: this long after it was told to end, if it was
