@@ -156,9 +156,9 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "claim off by one",
         edits: &[Edit {
             file: "src/sync/rules/handshake.rs",
-            is: "Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors)),",
+            is: "Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors, settled)),",
             becomes: "Role::Acceptor if PLANTED => (now.clock, candidate.synced.plus(1)),
-                Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors)),",
+                Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors, settled)),",
         }],
     },
     Fault {
@@ -197,8 +197,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "replaced log goes unnoticed",
         edits: &[Edit {
             file: "src/sync/rules/handshake.rs",
-            is: "let replaced = cursors.epoch",
-            becomes: "let replaced = !PLANTED && cursors.epoch",
+            is: "(Some(old), Some(new)) => old != new,",
+            becomes: "(Some(old), Some(new)) => !PLANTED && old != new,",
         }],
     },
     Fault {
@@ -520,7 +520,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "a first refusal of credentials is final",
         edits: &[Edit {
             file: "src/sync/client_sync.rs",
-            is: "return !std::mem::replace(&mut lasting.was_refused, true);",
+            is: "return !std::mem::replace(&mut lasting.was_refused, true) && !is_soon;",
             becomes: "return !PLANTED && !std::mem::replace(&mut lasting.was_refused, true);",
         }],
     },
