@@ -28,12 +28,20 @@ struct Inner {
     has_doubts: AtomicBool,
 }
 
+/// What this process knows of the positions that a peer claims.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Trust {
+    /// All of this log up to here was confirmed by it or is not for it.
+    pub(crate) settled: Added,
+    /// It has claimed this position of another log.
+    pub(crate) unfounded: Added,
+}
+
 #[derive(Default)]
 struct State {
     /// The peer has refused frames with events up to here, and it is not known which event was wrong.
     suspected_up_to: Added,
-    /// See [`Known::settled`].
-    settled: Added,
+    trust: Trust,
     /// Since when the peer has only failed, and taken nothing.
     failing_since: Option<Instant>,
     /// How many events were held back since the peer took one.
@@ -119,13 +127,19 @@ impl Known {
         self.state().suspected_up_to
     }
 
-    /// All of the log up to here was confirmed by the peer, or is not for it, when its last connection ended.
-    pub(crate) fn settled(&self) -> Added {
-        self.state().settled
+    /// What is known of the positions that the peer claims.
+    pub(crate) fn trust(&self) -> Trust {
+        self.state().trust
     }
 
+    /// Notes as its connection ends what it has confirmed, and what is not for it.
     pub(crate) fn settle_up_to(&self, position: Added) {
-        self.state().settled = position;
+        self.state().trust.settled = position;
+    }
+
+    /// The peer has claimed a position of another log.
+    pub(crate) fn claims_another_log(&self, position: Added) {
+        self.state().trust.unfounded = position;
     }
 
     pub(crate) fn suspect(&self, up_to: Added) {
@@ -355,7 +369,8 @@ impl Known {
 
     /// Whether it says more of a peer that is gone than that it is.
     fn tells_something(&self) -> bool {
-        let is_settled = self.settled() > Added::ZERO;
+        let Trust { settled, unfounded } = self.trust();
+        let is_settled = settled.max(unfounded) > Added::ZERO;
         is_settled || !self.is_calm() || self.withheld().waits() || self.withheld().ranges() > 0
     }
 

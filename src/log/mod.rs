@@ -17,7 +17,7 @@ pub(crate) use end::End;
 pub use error::AddError;
 pub(crate) use error::HoldBackError;
 pub use follow::Follow;
-pub(crate) use known::{Alarm, Known, Presence, Verdict};
+pub(crate) use known::{Alarm, Known, Presence, Trust, Verdict};
 pub use log::Log;
 pub(crate) use log::Received;
 pub use options::LogOptions;

@@ -156,9 +156,9 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "claim off by one",
         edits: &[Edit {
             file: "src/sync/rules/handshake.rs",
-            is: "Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors, settled)),",
+            is: "Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors, trust)),",
             becomes: "Role::Acceptor if PLANTED => (now.clock, candidate.synced.plus(1)),
-                Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors, settled)),",
+                Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors, trust)),",
         }],
     },
     Fault {

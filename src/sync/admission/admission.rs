@@ -159,11 +159,11 @@ impl Policy {
         let known = log.known(&node_id);
         let doubtful = held_back.iter().filter(|refused| refused.is_doubtful);
         known.doubt(doubtful.map(|refused| refused.id.clone()));
-        let (suspected_up_to, settled) = (known.suspected_up_to(), known.settled());
+        let (suspected_up_to, trust) = (known.suspected_up_to(), known.trust());
         let held_back = held_back.into_iter().map(|refused| refused.id).collect();
         // The store may have taken its time.
         let lasts = expires.map(|(since, lasts)| lasts.saturating_sub(since.elapsed()));
-        Ok(Ok(Admitted { cursors, settled, authors, lasts, suspected_up_to, held_back }))
+        Ok(Ok(Admitted { cursors, trust, authors, lasts, suspected_up_to, held_back }))
     }
 }
 

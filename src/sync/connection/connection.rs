@@ -396,7 +396,7 @@ where
 
     /// Tells everybody who the peer is.
     fn let_in(&mut self, let_in: LetIn) {
-        let LetIn { relative, start, held_back } = let_in;
+        let LetIn { relative, start, unfounded, held_back } = let_in;
         let peer = Arc::new(Peer {
             node_id: relative.peer.clone(),
             subprotocol: relative.peer_subprotocol,
@@ -420,6 +420,9 @@ where
         let has_twin = presence.has_twin;
         self.presence = Some(presence);
         self.known = Some(known.clone());
+        if let Some(claimed) = unfounded {
+            known.claims_another_log(claimed);
+        }
         let withheld = known.withheld().clone();
         if self.options.outward.filter.is_some() {
             withheld.start(start);

@@ -13,6 +13,7 @@ use super::phase::{Candidate, Phase};
 use super::relative::Relative;
 use super::rules::Rules;
 use crate::cursors::{Cursors, Epoch};
+use crate::log::Trust;
 use crate::sync::error::{Error, Misbehaviour};
 use crate::sync::notice::Notice;
 
@@ -106,12 +107,12 @@ impl<E> Rules<E> {
 
     /// The peer is who it says: answer it, and find out where both logs stand.
     pub(super) fn let_in(&mut self, now: Now, admitted: Admitted) {
-        let Admitted { cursors, settled, authors, lasts, suspected_up_to, held_back } = admitted;
+        let Admitted { cursors, trust, authors, lasts, suspected_up_to, held_back } = admitted;
         let Phase::Checking(candidate) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
         let (base_time, sent) = match self.config.role {
-            Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors, settled)),
+            Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors, trust)),
             Role::Opener => (candidate.base_time, cursors.sent),
         };
         let sent = self.config.synced_override.unwrap_or(sent);
@@ -155,7 +156,8 @@ impl<E> Rules<E> {
             local_subprotocol: self.config.subprotocol,
             peer_subprotocol: candidate.subprotocol,
         };
-        let let_in = LetIn { relative: relative.clone(), start: sent, held_back };
+        let unfounded = is_unfounded.then_some(candidate.synced);
+        let let_in = LetIn { relative: relative.clone(), start: sent, unfounded, held_back };
         self.outputs.push_back(Output::LetIn(Box::new(let_in)));
         self.phase = Phase::Live(Live {
             relative,
@@ -204,14 +206,21 @@ impl<E> Rules<E> {
         }
     }
 
-    /// How far a peer has this log that says it has it up to here. A node that knows which log it speaks of
-    /// notices by itself that this is another one, if it ever met this one. Any other one, as JavaScript
-    /// nodes are, may speak of the log that this node had before: then it has what it has confirmed, and what
-    /// was found not to be for it, and some of what follows may travel again.
-    fn believed(&self, claimed: Added, cursors: &Cursors, settled: Added) -> Added {
-        let is_met = cursors.sent > Added::ZERO || cursors.epoch.is_some();
-        let is_founded = self.peer_epoch.is_some() && is_met && claimed <= self.log_end;
-        if is_founded { claimed } else { claimed.min(cursors.sent.max(settled)) }
+    /// How far a peer has this log that says it has it up to here. Of a peer of which nothing is known yet
+    /// that was about the log that this node had before. A node that knows which log it speaks of notices
+    /// that by itself from then on. Any other one, as JavaScript nodes are, goes on to claim it: until it
+    /// has confirmed as much of this log, it has what it has confirmed, and some of what follows may travel
+    /// again.
+    fn believed(&self, claimed: Added, cursors: &Cursors, trust: Trust) -> Added {
+        let Trust { settled, unfounded } = trust;
+        let confirmed = cursors.sent.max(settled);
+        let is_met = confirmed > Added::ZERO || cursors.epoch.is_some();
+        let is_founded = is_met
+            && match self.peer_epoch {
+                Some(_) => claimed <= self.log_end,
+                None => unfounded <= confirmed,
+            };
+        if is_founded { claimed } else { claimed.min(confirmed) }
     }
 
     /// What is known of a peer whose log is another one: nothing, but that it lacks what it sent.

@@ -18,7 +18,7 @@ use super::whose::Authors;
 use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::{Entry, Incoming, Meta};
-use crate::log::Received;
+use crate::log::{Received, Trust};
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 
@@ -301,7 +301,7 @@ impl Side {
                     let admitted = Admitted {
                         lasts: None,
                         cursors,
-                        settled: Added::ZERO,
+                        trust: Trust::default(),
                         authors: node.authors,
                         suspected_up_to: node.suspected_up_to,
                         held_back: HashSet::new(),

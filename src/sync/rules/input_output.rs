@@ -15,7 +15,7 @@ use super::whose::Authors;
 use crate::apart::Refused;
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::Incoming;
-use crate::log::Received;
+use crate::log::{Received, Trust};
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 
@@ -186,8 +186,7 @@ pub(crate) struct Introduction {
 pub(crate) struct Admitted {
     /// How far both logs are in step.
     pub(crate) cursors: Cursors,
-    /// All of this log up to here was confirmed by it or is not for it, as far as this process knows.
-    pub(crate) settled: Added,
+    pub(crate) trust: Trust,
     /// Whose events are taken from it.
     pub(crate) authors: Authors,
     /// How long from now on; `None` without limit.
@@ -204,6 +203,8 @@ pub(crate) struct LetIn {
     pub(crate) relative: Relative,
     /// Events are sent to it above this position,
     pub(crate) start: Added,
+    /// It has claimed this position of another log.
+    pub(crate) unfounded: Option<Added>,
     /// but for these.
     pub(crate) held_back: HashSet<EventId>,
 }
