@@ -128,6 +128,37 @@ async fn a_claim_of_a_log_that_is_lost_skips_nothing() {
     }
 }
 
+/// Events that a JavaScript node does not keep would otherwise be handled twice.
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_got_and_could_not_confirm_does_not_come_twice() {
+    for protocol in [5, 7] {
+        let log = log("server").await;
+        add(&log, 0..1).await;
+        let mut claims = 0;
+        // The first connection is confirmed, the second is cut before that, the third gets the rest.
+        for (confirms, expected) in [(true, vec![0]), (false, vec![1]), (false, vec![2])] {
+            let (near, far) = Memory::pair();
+            let server = ServerSync::new(&log, Json, near).start();
+            let mut peer = Peer(far);
+            peer.send(&json!(["connect", protocol, "10:peer", claims]).to_string()).await;
+            let mut seen = Vec::new();
+            while let Some(message) = peer.next().await {
+                if message[0] == "sync" {
+                    seen.extend(numbers(&message));
+                    claims = message[1].as_u64().unwrap();
+                    if confirms {
+                        peer.send(&json!(["synced", claims]).to_string()).await;
+                    }
+                }
+            }
+            assert_eq!(seen, expected, "protocol {protocol}");
+            drop(peer);
+            let _ = server.ended().await;
+            add(&log, claims..claims + 1).await;
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_that_confirmed_what_it_claims_gets_only_the_rest() {
     for (protocol, epoch) in [(5, None), (7, None), (5, Some(EPOCH)), (7, Some(EPOCH))] {
