@@ -244,7 +244,8 @@ impl Session {
                     sending.length = length;
                     return Ok(Room::Now(sending));
                 }
-                length > max_body
+                // Before anybody receives, it is not known how much will be taken.
+                length > max_body && state.max_frame > 0
             };
             if timeout_at(deadline, woken).await.is_err() {
                 let answer = || self.lock().told(Told::Open);
