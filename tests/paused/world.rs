@@ -44,6 +44,12 @@ pub(crate) async fn add(log: &Log<Value>, numbers: std::ops::Range<u64>) {
     log.add_batch(numbers.map(|n| json!({ "n": n }))).await.unwrap();
 }
 
+/// The numbers of the events in a `sync` message.
+pub(crate) fn numbers(message: &Value) -> Vec<u64> {
+    let events = message.as_array().unwrap().iter().skip(2).step_by(2);
+    events.map(|event| event["n"].as_u64().unwrap()).collect()
+}
+
 /// The numbers of all events of a log, sorted.
 pub(crate) async fn held(log: &Log<Value>) -> Vec<u64> {
     let entries = log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
@@ -97,6 +103,10 @@ impl Peer {
                 return Some(text);
             }
         }
+    }
+
+    pub(crate) async fn hang_up(self) {
+        let _ = self.0.sender.close().await;
     }
 
     /// Reads to the end of the link.

@@ -1,4 +1,4 @@
-//! What options of a session, and what its store says, change: from the public API, in paused time.
+//! What options of a session, and what its store says, change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,7 +1,7 @@
 //! Every future of a session and of a server, raced against its end at a random moment: each is over within
 //! the stated time, no task is left, and in the end each event is in both logs, once.
 //!
-//! `RACE_SEED=7 cargo test --test control race` runs one seed; `RACE_SEEDS=10000` runs so many.
+//! `RACE_SEED=7 cargo test --test paused race` runs one seed; `RACE_SEEDS=10000` runs so many.
 
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,7 +50,7 @@ fn every_future_ends_in_time_whenever_its_session_does() {
             runtime.block_on(world(seed))
         };
         let one = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-            panic!("seed {seed} failed: RACE_SEED={seed} cargo test --test control race")
+            panic!("seed {seed} failed: RACE_SEED={seed} cargo test --test paused race")
         });
         seen.add(&one);
     }

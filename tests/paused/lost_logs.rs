@@ -5,47 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use logux_sync::transports::{
-    FrameReceiver, FrameSender, Link, MemoryListener, MemoryReceiver, MemorySender,
-};
+use logux_sync::transports::MemoryListener;
 use logux_sync::{
-    Access, ClientSync, Clock, Error, Json, Listener, Log, Memory, MemoryStore, Reconnect, Server,
-    ServerSync, State, SyncOptions, Value, format,
+    Access, ClientSync, Clock, Error, Json, Log, Memory, MemoryStore, Server, ServerSync, State,
+    SyncOptions, Value,
 };
 use serde_json::json;
 use tokio::time::timeout;
 
+use crate::world::{Peer, add, numbers, quick, seconds};
+
 const EVENTS: u64 = 150;
 const EPOCH: &str = r#"["headers",{"log-epoch":"00000000000000aa"}]"#;
 
-/// A peer that does what a test says, frame by frame.
-struct Peer(Link<MemorySender, MemoryReceiver>);
-
-impl Peer {
-    async fn accept(listener: &mut MemoryListener) -> Self {
-        Self(listener.accept(&[format::<Json>()], 1 << 20).await.unwrap())
-    }
-
-    async fn send(&mut self, json: &str) {
-        // That the other side has hung up shows when its answer is read.
-        let _ = self.0.sender.send(json.as_bytes().to_vec().into()).await;
-    }
-
-    /// The next message but for headers; `None` where nothing more comes.
-    async fn next(&mut self) -> Option<Value> {
-        loop {
-            let received = self.0.receiver.receive(1 << 20);
-            let received = timeout(Duration::from_secs(1), received).await.ok()?;
-            let message: Value = serde_json::from_slice(&received.unwrap_or_default()?).unwrap();
-            if message[0] != "headers" {
-                return Some(message);
-            }
-        }
-    }
-
-    async fn hang_up(self) {
-        let _ = self.0.sender.close().await;
-    }
+/// The next message but for headers; `None` where nothing more comes.
+async fn next(peer: &mut Peer) -> Option<Value> {
+    let frame = timeout(seconds(1), peer.next()).await.ok()??;
+    Some(serde_json::from_str(&frame).unwrap())
 }
 
 async fn log(node: &str) -> Log<Value> {
@@ -57,16 +33,6 @@ async fn later_log(node: &str) -> Log<Value> {
     let later = || Clock::system().now().shifted(60 * 60 * 1000).unwrap();
     let store = Arc::new(MemoryStore::new());
     Log::open_with(node.parse().unwrap(), store, Clock::new(later)).await.unwrap()
-}
-
-async fn add(log: &Log<Value>, numbers: std::ops::Range<u64>) {
-    log.add_batch(numbers.map(|n| json!({ "n": n }))).await.unwrap();
-}
-
-/// The numbers of the events in a `sync` message.
-fn numbers(message: &Value) -> Vec<u64> {
-    let events = message.as_array().unwrap().iter().skip(2).step_by(2);
-    events.map(|event| event["n"].as_u64().unwrap()).collect()
 }
 
 /// A node that had events of a log that is lost, and keeps the highest number that it has seen, as
@@ -82,14 +48,14 @@ async fn meets_a_new_log(protocol: u64, tells_epoch: bool, claimed: u64, breaks:
         // Few in a message, so that it breaks in the middle.
         let options = SyncOptions::new().batch(20).window(1);
         let server = ServerSync::new(&log, Json, near).options(options).start();
-        let mut peer = Peer(far);
+        let mut peer = Peer::new(far);
         if tells_epoch {
             peer.send(EPOCH).await;
         }
         peer.send(&json!(["connect", protocol, "10:peer", claims]).to_string()).await;
-        assert_eq!(peer.next().await.unwrap()[0], "connected", "{case}");
+        assert_eq!(next(&mut peer).await.unwrap()[0], "connected", "{case}");
         let (mut syncs, mut seen_here) = (0, BTreeSet::new());
-        while let Some(message) = peer.next().await {
+        while let Some(message) = next(&mut peer).await {
             if message[0] != "sync" {
                 continue;
             }
@@ -139,10 +105,10 @@ async fn what_a_peer_got_and_could_not_confirm_does_not_come_twice() {
         for (confirms, expected) in [(true, vec![0]), (false, vec![1]), (false, vec![2])] {
             let (near, far) = Memory::pair();
             let server = ServerSync::new(&log, Json, near).start();
-            let mut peer = Peer(far);
+            let mut peer = Peer::new(far);
             peer.send(&json!(["connect", protocol, "10:peer", claims]).to_string()).await;
             let mut seen = Vec::new();
-            while let Some(message) = peer.next().await {
+            while let Some(message) = next(&mut peer).await {
                 if message[0] == "sync" {
                     seen.extend(numbers(&message));
                     claims = message[1].as_u64().unwrap();
@@ -164,22 +130,22 @@ async fn a_node_that_confirmed_what_it_claims_gets_only_the_rest() {
     for (protocol, epoch) in [(5, None), (7, None), (5, Some(EPOCH)), (7, Some(EPOCH))] {
         let log = log("server").await;
         add(&log, 0..2).await;
-        for (claims, expected, next) in [(0, vec![0, 1], 2), (2, vec![2], 3), (3, vec![3], 4)] {
+        for (claims, expected, count) in [(0, vec![0, 1], 2), (2, vec![2], 3), (3, vec![3], 4)] {
             let (near, far) = Memory::pair();
             let server = ServerSync::new(&log, Json, near).start();
-            let mut peer = Peer(far);
+            let mut peer = Peer::new(far);
             if let Some(epoch) = epoch {
                 peer.send(epoch).await;
             }
             peer.send(&json!(["connect", protocol, "10:peer", claims]).to_string()).await;
-            assert_eq!(peer.next().await.unwrap()[0], "connected");
-            let sync = peer.next().await.unwrap();
+            assert_eq!(next(&mut peer).await.unwrap()[0], "connected");
+            let sync = next(&mut peer).await.unwrap();
             assert_eq!(numbers(&sync), expected, "protocol {protocol}, {epoch:?}, {claims}");
             peer.send(&json!(["synced", sync[1]]).to_string()).await;
-            while peer.next().await.is_some() {}
+            while next(&mut peer).await.is_some() {}
             peer.hang_up().await;
             server.ended().await.unwrap();
-            add(&log, next..next + 1).await;
+            add(&log, count..count + 1).await;
         }
     }
 }
@@ -190,21 +156,21 @@ async fn a_server_of_protocol_5_that_lost_its_log_gets_it_back() {
     let log = log("10:client").await;
     add(&log, 0..3).await;
     let (transport, mut listener) = Memory::listen();
-    let transport = Reconnect::new(transport).max_delay(Duration::from_secs(1)).seed(1);
+    let transport = quick(transport);
     let client = ClientSync::new(&log, Json, transport).start();
     let mut errors = client.errors();
     let accept = async |listener: &mut MemoryListener, claims: u64| {
         let mut server = Peer::accept(listener).await;
-        assert_eq!(server.next().await.unwrap(), json!(["connect", 7, "10:client", claims]));
+        assert_eq!(next(&mut server).await.unwrap(), json!(["connect", 7, "10:client", claims]));
         server.send(r#"["connected",5,"server",[1000,1000]]"#).await;
         server
     };
     let mut server = accept(&mut listener, 0).await;
-    let sync = server.next().await.unwrap();
+    let sync = next(&mut server).await.unwrap();
     assert_eq!(numbers(&sync), [0, 1, 2]);
     server.send(&json!(["synced", sync[1]]).to_string()).await;
     server.send(r#"["sync",5,{"n":10},{"id":[1,"server",0],"time":1}]"#).await;
-    assert_eq!(server.next().await.unwrap(), json!(["synced", 5]));
+    assert_eq!(next(&mut server).await.unwrap(), json!(["synced", 5]));
     server.hang_up().await;
 
     // The same log: numbers that repeat, or are of events that are not kept, are nothing new.
@@ -212,20 +178,20 @@ async fn a_server_of_protocol_5_that_lost_its_log_gets_it_back() {
     for number in [0, 5, 6] {
         let meta = json!({ "id": [number + 10, "server", 0], "time": 1 });
         server.send(&json!(["sync", number, { "n": 11 }, meta]).to_string()).await;
-        assert_eq!(server.next().await.unwrap(), json!(["synced", number]));
+        assert_eq!(next(&mut server).await.unwrap(), json!(["synced", number]));
     }
-    assert_eq!(server.next().await, None);
+    assert_eq!(next(&mut server).await, None);
     server.hang_up().await;
 
     let mut server = accept(&mut listener, 6).await;
     server.send(r#"["sync",2,{"n":20},{"id":[99,"server",0],"time":1}]"#).await;
-    assert_eq!(server.next().await.unwrap(), json!(["synced", 2]));
+    assert_eq!(next(&mut server).await.unwrap(), json!(["synced", 2]));
     let error = errors.next().await.unwrap();
     assert!(matches!(*error, Error::LogReplaced), "{error}");
     server.hang_up().await;
     // It is told all that it had, and asked for all.
     let mut server = accept(&mut listener, 0).await;
-    let sync = server.next().await.unwrap();
+    let sync = next(&mut server).await.unwrap();
     assert_eq!(numbers(&sync), [0, 1, 2, 10, 11, 11, 11]);
 }
 
@@ -240,7 +206,7 @@ async fn two_nodes_of_which_either_lost_its_log_have_all_in_the_end() {
             let (transport, listener) = Memory::listen();
             let options = SyncOptions::new().auth(async |_| Access::relay());
             let server = Server::new(&server_log, Json, listener).options(options).start();
-            let transport = Reconnect::new(transport).max_delay(Duration::from_secs(1)).seed(1);
+            let transport = quick(transport);
             let client = ClientSync::new(&client_log, Json, transport).start();
             let settled = tokio::time::sleep(Duration::from_secs(10));
             settled.await;

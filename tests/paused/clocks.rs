@@ -1,24 +1,21 @@
-//! A clock that is set, and a machine that sleeps, while a session is connected: from the public API, in
-//! paused time.
+//! A clock that is set, and a machine that sleeps, while a session is connected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use logux_sync::transports::{
-    FrameReceiver, FrameSender, Link, MemoryListener, MemoryReceiver, MemorySender,
-};
 use logux_sync::{
-    Added, BaseSync, ClientSync, Clock, Error, Json, Listener, Log, Memory, MemoryStore, Reconnect,
-    Role, SyncOptions, Timestamp, Value, format,
+    Added, BaseSync, ClientSync, Clock, Error, Json, Log, Memory, MemoryStore, Role, Timestamp,
+    Value,
 };
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::world::{self, CONNECTED, Peer, add, options, quick};
+
 const START: u64 = 1_800_000_000_000;
 const HOUR: i64 = 60 * 60 * 1000;
-const CONNECTED: &str = r#"["connected",7,"server",[1000,1000]]"#;
 
 /// A clock that goes with the paused time, and can be set.
 #[derive(Clone)]
@@ -44,54 +41,13 @@ impl Hand {
     }
 }
 
-/// A peer that does what a test says, frame by frame.
-struct Peer(Link<MemorySender, MemoryReceiver>);
-
-impl Peer {
-    async fn accept(listener: &mut MemoryListener) -> Self {
-        Self(listener.accept(&[format::<Json>()], 1 << 20).await.unwrap())
-    }
-
-    async fn send(&mut self, json: &str) {
-        // That the other side has hung up shows when its answer is read.
-        let _ = self.0.sender.send(json.as_bytes().to_vec().into()).await;
-    }
-
-    /// The next frame but for headers.
-    async fn next(&mut self) -> Option<String> {
-        loop {
-            let frame = self.0.receiver.receive(1 << 20).await.unwrap_or_default()?;
-            let frame = String::from_utf8(frame.to_vec()).unwrap();
-            if !frame.starts_with(r#"["headers","#) {
-                return Some(frame);
-            }
-        }
-    }
-
-    async fn hang_up(self) {
-        let _ = self.0.sender.close().await;
-    }
-}
-
 async fn log_at(node: &str, hand: &Hand) -> Log<Value> {
     let store = Arc::new(MemoryStore::new());
     Log::open_with(node.parse().unwrap(), store, hand.clock()).await.unwrap()
 }
 
-async fn add(log: &Log<Value>, numbers: std::ops::Range<u64>) {
-    log.add_batch(numbers.map(|n| json!({ "n": n }))).await.unwrap();
-}
-
 fn added(number: u64) -> Added {
     Added::new(number).unwrap()
-}
-
-fn options() -> SyncOptions<Value> {
-    SyncOptions::new()
-}
-
-fn quick<T>(transport: T) -> Reconnect<T> {
-    Reconnect::new(transport).max_delay(Duration::from_secs(1)).seed(1)
 }
 
 fn parse(frame: Option<String>) -> Value {
@@ -102,8 +58,7 @@ fn parse(frame: Option<String>) -> Value {
 fn numbers(frame: Option<String>) -> Vec<u64> {
     let message = parse(frame);
     assert_eq!(message[0], "sync", "{message}");
-    let events = message.as_array().unwrap().iter().skip(2).step_by(2);
-    events.map(|event| event["n"].as_u64().unwrap()).collect()
+    world::numbers(&message)
 }
 
 fn connected(start: u64, end: u64) -> String {
@@ -119,7 +74,7 @@ async fn a_fix_follows_a_clock_that_is_set_while_connected() {
         let client = BaseSync::new(&log, Json, Role::Opener, near)
             .options(options().fix_time(true).window(1))
             .start();
-        let mut server = Peer(far);
+        let mut server = Peer::new(far);
         server.next().await.unwrap();
         server.send(&connected(START, START)).await;
         assert_eq!(server.next().await.unwrap(), r#"["ready",0]"#);
@@ -152,7 +107,7 @@ async fn a_fix_follows_a_clock_that_is_set_while_connecting() {
         let (near, far) = Memory::pair();
         let client =
             BaseSync::new(&log, Json, Role::Opener, near).options(options().fix_time(true)).start();
-        let mut server = Peer(far);
+        let mut server = Peer::new(far);
         server.next().await.unwrap();
         hand.ahead.fetch_add(by, Ordering::Relaxed);
         server.send(&connected(START, START)).await;
@@ -185,7 +140,7 @@ async fn a_machine_that_slept_keeps_its_fix_and_asks_at_once() {
     let (near, far) = Memory::pair();
     let client =
         BaseSync::new(&log, Json, Role::Opener, near).options(options().fix_time(true)).start();
-    let mut server = Peer(far);
+    let mut server = Peer::new(far);
     server.next().await.unwrap();
     server.send(&connected(START, START)).await;
     assert_eq!(server.next().await.unwrap(), r#"["ready",0]"#);
@@ -228,7 +183,7 @@ async fn a_peer_that_was_lost_in_a_sleep_is_given_up_within_seconds() {
         let (near, far) = Memory::pair();
         let client =
             BaseSync::new(&log, Json, Role::Opener, near).options(options().fix_time(fix)).start();
-        let mut server = Peer(far);
+        let mut server = Peer::new(far);
         server.next().await.unwrap();
         server.send(CONNECTED).await;
         assert_eq!(server.next().await.unwrap(), r#"["ready",0]"#);

@@ -1,0 +1,15 @@
+//! Sessions over the transport in memory, in paused time and from the public API: what a session is told and
+//! how it ends, clocks that are set, logs that are lost. `race` lets all that can end a session meet at random
+//! moments.
+
+mod callbacks;
+mod clocks;
+mod closing;
+mod credentials;
+mod dialling;
+mod gate;
+mod lost_logs;
+mod operators;
+mod options;
+mod race;
+mod world;
