@@ -94,6 +94,38 @@ async fn a_claim_of_a_log_that_is_lost_skips_nothing() {
     }
 }
 
+/// The log of the server is an older one, as after a backup, and grows past what the peer claims.
+#[tokio::test(start_paused = true)]
+async fn a_claim_beyond_the_log_is_not_believed_once_the_log_has_grown() {
+    for protocol in [5, 7] {
+        let log = log("server").await;
+        add(&log, 0..20).await;
+        let (mut seen, mut claims) = (BTreeSet::new(), 0);
+        for connection in 0..4 {
+            let (near, far) = Memory::pair();
+            let server = ServerSync::new(&log, Json, near).start();
+            let mut peer = Peer::new(far);
+            peer.send(&json!(["connect", protocol, "10:peer", claims]).to_string()).await;
+            while let Some(message) = next(&mut peer).await {
+                if message[0] == "sync" {
+                    seen.extend(numbers(&message));
+                    claims = claims.max(message[1].as_u64().unwrap());
+                    peer.send(&json!(["synced", message[1]]).to_string()).await;
+                }
+            }
+            peer.hang_up().await;
+            let _ = server.ended().await;
+            match connection {
+                // It has all of the log, and more of what the log was.
+                0 => claims = 100,
+                1 => add(&log, 20..130).await,
+                _ => {}
+            }
+        }
+        assert_eq!(seen, (0..130).collect(), "protocol {protocol}");
+    }
+}
+
 /// Events that a JavaScript node does not keep would otherwise be handled twice.
 #[tokio::test(start_paused = true)]
 async fn what_a_peer_got_and_could_not_confirm_does_not_come_twice() {

@@ -156,7 +156,7 @@ impl<E> Rules<E> {
             local_subprotocol: self.config.subprotocol,
             peer_subprotocol: candidate.subprotocol,
         };
-        let unfounded = is_unfounded.then_some(candidate.synced);
+        let unfounded = (start_over && !lost).then_some(candidate.synced);
         let let_in = LetIn { relative: relative.clone(), start: sent, unfounded, held_back };
         self.outputs.push_back(Output::LetIn(Box::new(let_in)));
         self.phase = Phase::Live(Live {
