@@ -547,12 +547,10 @@ impl<E: Event> Log<E> {
         if let Some(entry) = stored.entries.iter().flatten().last() {
             self.shared.end.advance(entry.meta.added);
         }
-        // These are stored, whatever is known of those before.
-        let end = if was_unclear { Some(self.shared.store.last_added().await) } else { None };
-        match end {
-            Some(Err(_)) => return Ok(stored),
-            Some(Ok(end)) => self.shared.end.advance(end),
-            None => {}
+        if was_unclear {
+            // These are stored, whatever can be known of those before.
+            let Ok(end) = self.shared.store.last_added().await else { return Ok(stored) };
+            self.shared.end.advance(end);
         }
         last.is_unclear = false;
         Ok(stored)

@@ -1,3 +1,4 @@
+use std::pin::pin;
 use std::sync::Arc;
 
 use logux_codecs::{Codec, Event};
@@ -79,15 +80,18 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
         async move {
             let working = async {
                 reporter.state(State::Connecting);
-                let config = loop {
-                    tokio::select! {
-                        biased;
-                        wish = commands.wish() => match wish {
-                            Wish::Close => return Ok(()),
-                            // There is one link only.
-                            Wish::Reconnect => {}
-                        },
-                        config = prepare(&log, role, &options) => break config?,
+                let config = {
+                    let mut preparing = pin!(prepare(&log, role, &options));
+                    loop {
+                        tokio::select! {
+                            biased;
+                            wish = commands.wish() => match wish {
+                                Wish::Close => return Ok(()),
+                                // There is one link only, and nobody to ask yet.
+                                Wish::Reconnect => {}
+                            },
+                            config = &mut preparing => break config?,
+                        }
                     }
                 };
                 let (reporter, commands) = (&reporter, &commands);

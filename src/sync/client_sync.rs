@@ -15,6 +15,9 @@ use super::state::State;
 use crate::log::Log;
 use crate::store::StoreError;
 
+/// Credentials that held for less are not made anew at once: a peer may give each so little time.
+const SHORT: Duration = Duration::from_secs(1);
+
 /// Keeps a log in step with the node that a transport reaches: dials, introduces itself, and, if
 /// the transport is a [`Reconnect`](crate::Reconnect), comes back after each loss.
 ///
@@ -206,19 +209,21 @@ async fn show_end<E: Event>(log: &Log<E>, reporter: &Reporter, limit: Duration) 
 
 /// Shows that there is no connection, without a look at what is in the store.
 fn show_roughly<E: Event>(log: &Log<E>, reporter: &Reporter) {
-    let waits = log.last_added() > reporter.synced();
+    show(log.last_added() > reporter.synced(), reporter);
+}
+
+fn show(waits: bool, reporter: &Reporter) {
     reporter.state(if waits { State::Wait } else { State::Disconnected });
 }
 
 /// Shows that there is no connection, and whether something waits for one: what came from the peer
 /// does not.
 async fn show_offline<E: Event>(log: &Log<E>, reporter: &Reporter) {
-    let waits = match waits(log, reporter).await {
-        Ok(waits) => waits,
+    match waits(log, reporter).await {
+        Ok(waits) => show(waits, reporter),
         // The store's failure is told where it does harm.
-        Err(_) => log.last_added() > reporter.synced(),
-    };
-    reporter.state(if waits { State::Wait } else { State::Disconnected });
+        Err(_) => show_roughly(log, reporter),
+    }
 }
 
 async fn waits<E: Event>(log: &Log<E>, reporter: &Reporter) -> Result<bool, StoreError> {
@@ -250,6 +255,3 @@ async fn show_what_waits<E: Event>(log: &Log<E>, reporter: &Reporter) {
         log.end().beyond(end).await;
     }
 }
-
-/// Credentials that held for less are not made anew at once: a peer may give each so little time.
-const SHORT: Duration = Duration::from_secs(1);

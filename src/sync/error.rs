@@ -100,7 +100,8 @@ pub enum Error {
     Expired,
 }
 
-/// A callback did not answer within this time: [`SyncOptions::callback_timeout`](crate::SyncOptions::callback_timeout).
+/// A callback did not answer within this time:
+/// [`SyncOptions::callback_timeout`](crate::SyncOptions::callback_timeout).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it did not answer within {} ms", .0.as_millis())]
 pub struct CallbackTimeout(pub Duration);

@@ -285,9 +285,9 @@ impl<E> SyncOptions<E> {
     /// that times do not jump with each connection.
     ///
     /// Where this node's clock is set by more than a second while connected, the difference follows: what
-    /// was made before keeps the difference of then, on that connection. Of a sleep of the machine it is told apart by the
-    /// system ([`Clock::slept`](crate::Clock::slept)); where the system does not tell, as in browsers and
-    /// on macOS, a jump ahead ends the connection with
+    /// was made before keeps the difference of then, on that connection. A sleep of the machine is told
+    /// apart by the system ([`Clock::slept`](crate::Clock::slept)); where the system does not tell, as in
+    /// browsers and on macOS, a jump ahead ends the connection with
     /// [`Error::ClockJumped`](crate::Error::ClockJumped), and the next one measures anew. That the peer's
     /// clock was set shows with the next connection.
     pub fn fix_time(mut self, fix: bool) -> Self {

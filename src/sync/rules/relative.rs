@@ -59,8 +59,8 @@ impl FarFuture {
 }
 
 impl Relative {
-    /// The meta of the event at a position of the log as it is sent: the sender's own node id is left out, and so is the
-    /// sender's own subprotocol.
+    /// The meta of the event at a position of the log as it is sent: the sender's own node id is left out,
+    /// and so is the sender's own subprotocol.
     pub(crate) fn outgoing(&self, added: Added, id: &EventId, meta: &Meta) -> WireMeta {
         WireMeta {
             id: self.protocol.wire_id(id, &self.local, self.base_time),
