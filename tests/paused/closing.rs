@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::gate::Gate;
 use crate::world::{
-    AGES, CONNECT, CONNECTED, FAREWELL, Hanging, Peer, add, held, log, milliseconds, options,
-    quick, seconds, taking,
+    CONNECT, CONNECTED, FAREWELL, Hanging, Peer, add, held, log, milliseconds, options, quick,
+    seconds, taking,
 };
 
 /// Closes in time, and answers how long that took.
@@ -105,13 +105,15 @@ async fn while_auth_runs() {
 
 #[tokio::test(start_paused = true)]
 async fn while_each_callback_hangs() {
-    let hang: [fn(SyncOptions<Value>) -> SyncOptions<Value>; 4] = [
-        |options| options.in_filter(async |_, _| pending().await),
-        |options| options.in_map(async |_, _| pending().await),
-        |options| options.out_filter(async |_, _| pending().await),
-        |options| options.out_map(async |_, _| pending().await),
+    // With how many events the server then has: its own, and the client's where nobody holds them up.
+    type Hang = fn(SyncOptions<Value>) -> SyncOptions<Value>;
+    let hang: [(Hang, usize); 4] = [
+        (|options| options.in_filter(async |_, _| pending().await), 3),
+        (|options| options.in_map(async |_, _| pending().await), 3),
+        (|options| options.out_filter(async |_, _| pending().await), 6),
+        (|options| options.out_map(async |_, _| pending().await), 6),
     ];
-    for hang in hang {
+    for (hang, count) in hang {
         let ((here, _), (there, _)) = (log("10:client").await, log("server").await);
         add(&here, 0..3).await;
         add(&there, 10..13).await;
@@ -121,7 +123,7 @@ async fn while_each_callback_hangs() {
         sleep(seconds(1)).await;
         closes(server).await;
         closes(client).await;
-        assert!(held(&there).await.len() <= 6);
+        assert_eq!(held(&there).await.len(), count);
     }
 }
 
@@ -272,7 +274,6 @@ async fn a_server_ends_within_its_grace_whatever_hangs() {
                 .await
             };
             assert!(time <= grace, "{time:?}");
-            assert!(AGES > time);
         }
     }
 }

@@ -32,6 +32,10 @@ mod asleep {
     use std::sync::OnceLock;
     use std::time::{Duration, Instant};
 
+    /// How far apart the two may be read, and how often that is tried.
+    const CLOSE: Duration = Duration::from_millis(10);
+    const MAX_ATTEMPTS: usize = 10;
+
     static FIRST: OnceLock<Option<(Duration, Instant)>> = OnceLock::new();
 
     pub(super) fn slept() -> Option<Duration> {
@@ -42,9 +46,18 @@ mod asleep {
 
     /// The time since the machine was started, which counts its sleep, and by the clock that does not.
     fn read() -> Option<(Duration, Instant)> {
-        let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
-        let seconds = uptime.split_whitespace().next()?.parse().ok()?;
-        Some((Duration::try_from_secs_f64(seconds).ok()?, Instant::now()))
+        let mut attempts = 0;
+        loop {
+            let before = Instant::now();
+            let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+            let now = Instant::now();
+            attempts += 1;
+            // A thread that has to wait between the two has read times that do not belong together.
+            if now.duration_since(before) < CLOSE || attempts == MAX_ATTEMPTS {
+                let seconds = uptime.split_whitespace().next()?.parse().ok()?;
+                return Some((Duration::try_from_secs_f64(seconds).ok()?, now));
+            }
+        }
     }
 }
 
