@@ -1,4 +1,5 @@
 use std::future::{pending, ready};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -257,53 +258,14 @@ where
     async fn converse(&mut self) -> Result<(), Error> {
         let end = Arc::clone(self.log.end());
         let mut input = Some(Input::Opened);
+        // Waits on from turn to turn: to begin anew each time would cost more than all else in one.
+        let (commands, mut was_live) = (self.commands, false);
+        let mut command = pin!(commands.next(was_live));
         loop {
-            let now = self.clocks.now();
-            // First, for what comes is of a time after it.
-            let jumped = self.clocks.jump(now).map(Input::Jumped);
-            for input in jumped.into_iter().chain(input) {
-                self.rules.handle(now, input);
-                while let Some(output) = self.rules.poll() {
-                    match output {
-                        Output::Send(message) => self.outgoing.send(&message)?,
-                        Output::Check(introduction) => {
-                            let node_id = introduction.node_id.clone();
-                            tracing::Span::current()
-                                .record("peer", tracing::field::display(&node_id));
-                            self.reporter.claimed(node_id.clone());
-                            self.intake.introduced(node_id);
-                            if let Some(stranger) = &self.stranger {
-                                stranger.set_asked_about(true);
-                            }
-                            self.errands.ask(self.admission.check(introduction));
-                        }
-                        Output::LetIn(let_in) => self.let_in(*let_in),
-                        Output::Store(received) => self.intake.store(received),
-                        Output::SendNext(wanted) => self.outgoing.send_next(wanted),
-                        Output::Fix(relative) => self.fix_time(relative),
-                        Output::Advance(sent) => self.intake.advance_sent(sent),
-                        Output::Reset(cursors) => self.intake.reset_cursors(cursors),
-                        Output::HoldBack(events) => {
-                            self.outgoing.hold_back(&events);
-                            // It is named, so there is no doubt.
-                            if let Some(known) = &self.known {
-                                known.settle_all(&events);
-                            }
-                            self.intake.hold_back(events);
-                        }
-                        Output::Confirmed(covered) => self.confirmed(covered),
-                        Output::FindWithheld => self.find_withheld(),
-                        Output::Reevaluated => {
-                            // Another connection of the peer's may look at all while this one offers.
-                            let withheld = self.outgoing.withheld().filter(|_| self.looks_at_all);
-                            withheld.inspect(|withheld| withheld.finish_reevaluation());
-                        }
-                        Output::Tell(notice) => self.reporter.tell(notice),
-                        Output::HangUp(None) => return Ok(()),
-                        Output::HangUp(Some(error)) => return Err(error),
-                    }
-                }
-                self.report();
+            if let Some(input) = input
+                && self.handle(input)?
+            {
+                return Ok(());
             }
             // Before it is asked whether there is room: to start makes some.
             self.intake.start();
@@ -316,18 +278,23 @@ where
             let offer_at = self.known.as_ref().and_then(Known::offer_at);
             let expiry = self.rules.expiry();
             let expiry = expiry.and_then(|expiry| self.clocks.start().checked_add(expiry));
-            let (commands, is_live) = (self.commands, self.rules.is_live());
+            let is_live = self.rules.is_live();
+            if is_live != was_live {
+                was_live = is_live;
+                command.set(commands.next(is_live));
+            }
             consume_budget().await;
             input = tokio::select! {
                 biased;
-                command = commands.next(is_live) => match command {
+                told = &mut command => {
+                    command.set(commands.next(is_live));
                     // Nothing shows whether the peer is there, and another link may lead to it.
-                    Command::Reconnect if self.dials && !is_live => {
+                    if self.dials && !is_live && matches!(told, Command::Reconnect) {
                         self.dials_anew = true;
                         return Ok(());
                     }
-                    command => self.command(command),
-                },
+                    self.command(told)
+                }
                 message = self.reader.next(limits), if reads => match message? {
                     Some(message) => Some(message),
                     None => return Ok(()),
@@ -357,6 +324,57 @@ where
                 _ => self.reader.rest(),
             }
         }
+    }
+
+    /// Tells the rules what happened, and before it that the clock has jumped, if it has, for what comes is of
+    /// a time after that. Does what they say, and answers whether they have hung up.
+    fn handle(&mut self, input: Input<E>) -> Result<bool, Error> {
+        let now = self.now();
+        let jump = if self.look_at.is_some() { self.clocks.jump(now) } else { None };
+        for input in jump.map(Input::Jumped).into_iter().chain([input]) {
+            self.rules.handle(now, input);
+            while let Some(output) = self.rules.poll() {
+                match output {
+                    Output::Send(message) => self.outgoing.send(&message)?,
+                    Output::Check(introduction) => {
+                        let node_id = introduction.node_id.clone();
+                        tracing::Span::current().record("peer", tracing::field::display(&node_id));
+                        self.reporter.claimed(node_id.clone());
+                        self.intake.introduced(node_id);
+                        if let Some(stranger) = &self.stranger {
+                            stranger.set_asked_about(true);
+                        }
+                        self.errands.ask(self.admission.check(introduction));
+                    }
+                    Output::LetIn(let_in) => self.let_in(*let_in),
+                    Output::Store(received) => self.intake.store(received),
+                    Output::SendNext(wanted) => self.outgoing.send_next(wanted),
+                    Output::Fix(relative) => self.fix_time(relative),
+                    Output::Advance(sent) => self.intake.advance_sent(sent),
+                    Output::Reset(cursors) => self.intake.reset_cursors(cursors),
+                    Output::HoldBack(events) => {
+                        self.outgoing.hold_back(&events);
+                        // It is named, so there is no doubt.
+                        if let Some(known) = &self.known {
+                            known.settle_all(&events);
+                        }
+                        self.intake.hold_back(events);
+                    }
+                    Output::Confirmed(covered) => self.confirmed(covered),
+                    Output::FindWithheld => self.find_withheld(),
+                    Output::Reevaluated => {
+                        // Another connection of the peer's may look at all while this one offers.
+                        let withheld = self.outgoing.withheld().filter(|_| self.looks_at_all);
+                        withheld.inspect(|withheld| withheld.finish_reevaluation());
+                    }
+                    Output::Tell(notice) => self.reporter.tell(notice),
+                    Output::HangUp(None) => return Ok(true),
+                    Output::HangUp(Some(error)) => return Err(error),
+                }
+            }
+            self.report();
+        }
+        Ok(false)
     }
 
     /// Tells the rules where the second look at what is withheld begins.
