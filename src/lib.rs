@@ -12,7 +12,7 @@ mod sync;
 pub use apart::{Refused, SetAside};
 pub use cursors::{Cursors, Epoch};
 pub use entry::{Created, Draft, Entry, Meta};
-pub use log::{AddError, Clock, Follow, Log, LogOptions};
+pub use log::{AddError, Clock, Follow, Log, LogOptions, Receipt, ReceiptError};
 pub use open::Open;
 pub use store::{IfKnown, MemoryStore, Store, StoreError, Stored};
 #[doc(hidden)]

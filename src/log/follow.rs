@@ -9,7 +9,7 @@ use futures_core::stream::BoxStream;
 use futures_util::stream;
 use logux_codecs::{Added, Event};
 
-use super::end::End;
+use super::position::Position;
 use crate::entry::Entry;
 use crate::store::{Store, StoreError};
 
@@ -26,7 +26,7 @@ pub struct Follow<E> {
 }
 
 impl<E: Event> Follow<E> {
-    pub(super) fn new(store: Arc<dyn Store<E>>, end: Arc<End>, after: Added) -> Self {
+    pub(super) fn new(store: Arc<dyn Store<E>>, end: Arc<Position>, after: Added) -> Self {
         let start = (store, end, after, VecDeque::<Arc<Entry<E>>>::new());
         let entries = stream::try_unfold(start, async |(store, end, mut after, mut page)| {
             loop {

@@ -10,6 +10,7 @@ use logux_codecs::{Added, EventId, NodeId};
 use logux_transports::rt::Instant;
 
 use super::Withheld;
+use super::position::Position;
 use crate::apart::Refused;
 use crate::cursors::Epoch;
 
@@ -24,6 +25,8 @@ struct Inner {
     /// some are listed.
     listed: tokio::sync::Mutex<Option<usize>>,
     state: Mutex<State>,
+    /// All up to here is confirmed or not for the peer, and it is noted what the peer did not take.
+    reached: Position,
     /// Whether something was ever doubtful: what is asked most often is then not locked.
     has_doubts: AtomicBool,
 }
@@ -42,6 +45,8 @@ struct State {
     /// The peer has refused frames with events up to here, and it is not known which event was wrong.
     suspected_up_to: Added,
     trust: Trust,
+    /// What lies above this position was offered to the peer by this process.
+    met_at: Option<Added>,
     /// Since when the peer has only failed, and taken nothing.
     failing_since: Option<Instant>,
     /// How many events were held back since the peer took one.
@@ -125,6 +130,23 @@ impl Known {
     /// Events up to here are sent one at a time, to find out which of them the peer refuses.
     pub(crate) fn suspected_up_to(&self) -> Added {
         self.state().suspected_up_to
+    }
+
+    /// How far the peer is done with the log, as this process knows. Back at zero where the peer has lost its
+    /// log.
+    pub(crate) fn reached(&self) -> &Position {
+        &self.0.reached
+    }
+
+    /// Events above this position are offered to the peer.
+    pub(crate) fn meet(&self, start: Added) {
+        let mut state = self.state();
+        state.met_at = Some(state.met_at.map_or(start, |met_at| met_at.min(start)));
+    }
+
+    /// Whether the event at this position was offered to the peer by this process.
+    pub(crate) fn has_met(&self, added: Added) -> bool {
+        self.state().met_at.is_some_and(|met_at| met_at < added)
     }
 
     /// What is known of the positions that the peer claims.

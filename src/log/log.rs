@@ -6,8 +6,8 @@ use logux_codecs::{Added, Event, EventId, EventLimits, MAX_SAFE_INTEGER, NodeId,
 use tokio::sync::Mutex;
 
 use super::earlier::Earlier;
-use super::end::End;
 use super::known::{Known, Peers};
+use super::position::Position;
 use super::quota::Quota;
 use super::{AddError, Clock, Follow, HoldBackError, LogOptions};
 use crate::apart::{Refused, SetAside};
@@ -53,7 +53,7 @@ struct Shared<E> {
     /// What ids and times were given last. Held while the store adds, so that ids and positions have
     /// one order, and the store is asked for one thing at a time.
     last: Mutex<Last>,
-    end: Arc<End>,
+    end: Arc<Position>,
     epoch: Epoch,
     quota: std::sync::Mutex<Quota>,
     /// By peer.
@@ -152,7 +152,7 @@ impl<E: Event> Log<E> {
                     earlier: Earlier::new(opened.max(last_id)),
                     is_unclear: false,
                 }),
-                end: Arc::new(End::new(last_added)),
+                end: Arc::new(Position::new(last_added)),
                 epoch,
                 quota: std::sync::Mutex::default(),
                 known: std::sync::Mutex::default(),
@@ -372,7 +372,7 @@ impl<E: Event> Log<E> {
     }
 
     /// Where the log ends, now and later.
-    pub(crate) fn end(&self) -> &Arc<End> {
+    pub(crate) fn end(&self) -> &Arc<Position> {
         &self.shared.end
     }
 

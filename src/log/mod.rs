@@ -2,18 +2,18 @@
 
 mod clock;
 mod earlier;
-mod end;
 mod error;
 mod follow;
 mod known;
 #[expect(clippy::module_inception, reason = "the log's own file, beside its parts")]
 mod log;
 mod options;
+mod position;
 mod quota;
+mod receipt;
 mod withheld;
 
 pub use clock::Clock;
-pub(crate) use end::End;
 pub use error::AddError;
 pub(crate) use error::HoldBackError;
 pub use follow::Follow;
@@ -21,4 +21,6 @@ pub(crate) use known::{Alarm, Known, Presence, Trust, Verdict};
 pub use log::Log;
 pub(crate) use log::Received;
 pub use options::LogOptions;
+pub(crate) use receipt::SessionLog;
+pub use receipt::{Receipt, ReceiptError};
 pub(crate) use withheld::Withheld;

@@ -116,6 +116,11 @@ impl Withheld {
         self.positions().ranges.len()
     }
 
+    /// Whether the peer does not have the event at this position, as far as is known.
+    pub(crate) fn holds(&self, added: Added) -> bool {
+        self.positions().holds(added.value())
+    }
+
     /// Whether a second look was wanted and not finished, maybe by an earlier connection.
     pub(crate) fn waits(&self) -> bool {
         let positions = self.positions();
@@ -146,9 +151,7 @@ impl Withheld {
     pub(crate) fn is_looked_at_again(&self, added: Added, looks_at_all: bool) -> bool {
         let positions = self.positions();
         let added = added.value();
-        let range = positions.ranges.get(positions.place(added));
-        let is_withheld = range.is_some_and(|range| range.contains(&added));
-        looks_at_all && is_withheld || positions.offered.contains_key(&added)
+        looks_at_all && positions.holds(added) || positions.offered.contains_key(&added)
     }
 
     /// No method panics half-way, so a poisoned lock still guards whole positions.
@@ -161,6 +164,10 @@ impl Positions {
     /// The first range that ends at or after a position.
     fn place(&self, position: u64) -> usize {
         self.ranges.partition_point(|range| *range.end() < position)
+    }
+
+    fn holds(&self, position: u64) -> bool {
+        self.ranges.get(self.place(position)).is_some_and(|range| range.contains(&position))
     }
 
     fn insert(&mut self, range: RangeInclusive<u64>) {

@@ -65,7 +65,7 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
 
     /// Starts, in a task of its own. Must be called within a tokio runtime.
     pub fn start(self) -> Session {
-        Session::spawn(Arc::clone(self.log.end()), |commands, reporter| {
+        Session::spawn(Arc::new(self.log.clone()), |commands, reporter| {
             self.run(commands, reporter)
         })
     }

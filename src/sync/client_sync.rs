@@ -61,7 +61,7 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
 
     /// Starts, in a task of its own. Must be called within a tokio runtime.
     pub fn start(self) -> Session {
-        Session::spawn(Arc::clone(self.log.end()), |commands, reporter| {
+        Session::spawn(Arc::new(self.log.clone()), |commands, reporter| {
             self.run(commands, reporter)
         })
     }

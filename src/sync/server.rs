@@ -156,7 +156,7 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
                     continue;
                 };
                 let (handle, owner, commands, reporter) =
-                    SessionHandle::new(Arc::clone(self.log.end()));
+                    SessionHandle::new(Arc::new(self.log.clone()));
                 let format = link.info.format;
                 let format = format.or(Format::unnamed(&formats).map(|format| format.name));
                 let mut serve = Serve {

@@ -20,6 +20,8 @@ pub(crate) enum Gate {
     Slow(u64),
     /// It does nothing until it is opened.
     Stuck,
+    /// It does not note what peers did not take until it is opened.
+    NotesNothing,
     /// It does what it is asked for, and does not answer until it is opened.
     Mute,
 }
@@ -144,6 +146,7 @@ impl Store<Value> for Gated {
     }
 
     async fn hold_back(&self, peer: &NodeId, events: Vec<Refused>) -> Result<(), StoreError> {
+        self.passes(|gate| gate != Gate::NotesNothing).await;
         gated!(self, Store::<Value>::hold_back(&*self.memory, peer, events))
     }
 

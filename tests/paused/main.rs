@@ -12,4 +12,5 @@ mod lost_logs;
 mod operators;
 mod options;
 mod race;
+mod receipts;
 mod world;

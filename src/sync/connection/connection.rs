@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use futures_util::{FutureExt, TryFutureExt};
-use logux_codecs::{Codec, Event, EventId, Headers, Limits, Message, NodeId};
+use logux_codecs::{Added, Codec, Event, EventId, Headers, Limits, Message, NodeId};
 use logux_transports::rt::{Instant, consume_budget, sleep_until, timeout};
 use logux_transports::strangers::Stranger;
 use logux_transports::{FrameReceiver, FrameSender, Link};
@@ -107,6 +107,8 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     presence: Option<Presence>,
     /// What is known of the peer, once it is let in.
     known: Option<Known>,
+    /// How far the peer is done with the log, as was shown last.
+    reached: Added,
     /// The second look is at all that is withheld, not only at what is offered.
     looks_at_all: bool,
     closed_here: bool,
@@ -154,6 +156,7 @@ where
             stranger,
             presence: None,
             known: None,
+            reached: Added::ZERO,
             looks_at_all: false,
             closed_here: false,
             dials_anew: false,
@@ -437,6 +440,9 @@ where
         let presence = known.enter(self.rules.peer_epoch(), self.commands.alarm());
         let has_twin = presence.has_twin;
         self.presence = Some(presence);
+        known.meet(start);
+        known.reached().set(start);
+        self.reached = start;
         self.known = Some(known.clone());
         if let Some(claimed) = unfounded {
             known.claims_another_log(claimed);
@@ -488,7 +494,7 @@ where
         }
     }
 
-    fn report(&self) {
+    fn report(&mut self) {
         let (state, cursors) = (self.rules.state(), self.rules.cursors());
         let round_trip = self.rules.round_trip();
         self.reporter.update(|diagnostics| {
@@ -497,6 +503,14 @@ where
                 cursors.unwrap_or((diagnostics.synced, diagnostics.other_synced));
             diagnostics.round_trip = round_trip.or(diagnostics.round_trip);
         });
+        if let (Some((sent, _)), Some(known)) = (cursors, &self.known)
+            && sent != self.reached
+            // A receipt has to name what the peer did not take.
+            && !self.intake.has_to_hold_back()
+        {
+            self.reached = sent;
+            known.reached().set(sent);
+        }
     }
 
     /// What the rules are to know of what the user wants.

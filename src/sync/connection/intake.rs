@@ -48,6 +48,8 @@ pub(crate) struct Intake<'a, E> {
     cursor: Option<Move>,
     /// What the peer does not take, to be noted before the cursor moves on.
     held_back: Vec<Refused>,
+    /// That is being noted.
+    is_holding_back: bool,
     /// What was held back and is taken now.
     released: Vec<EventId>,
     /// Who the peer says that it is: the cursors are kept under this name.
@@ -86,6 +88,7 @@ impl<'a, E: Event> Intake<'a, E> {
             judged_bytes: 0,
             cursor: None,
             held_back: Vec::new(),
+            is_holding_back: false,
             released: Vec::new(),
             node_id: None,
         }
@@ -135,6 +138,11 @@ impl<'a, E: Event> Intake<'a, E> {
         self.held_back.extend(events);
     }
 
+    /// Whether it is not noted yet what the peer does not take.
+    pub(crate) fn has_to_hold_back(&self) -> bool {
+        !self.held_back.is_empty() || self.is_holding_back
+    }
+
     /// Notes that the peer took what it did not take before.
     pub(crate) fn release(&mut self, ids: Vec<EventId>) {
         self.released.extend(ids);
@@ -166,6 +174,7 @@ impl<'a, E: Event> Intake<'a, E> {
             biased;
             stored = self.storing.result() => {
                 let (count, received) = stored?;
+                self.is_holding_back = false;
                 Ok(Some(Input::Stored { count, received }))
             }
             judged = self.judging.result() => {
@@ -233,6 +242,7 @@ impl<'a, E: Event> Intake<'a, E> {
         let cursor = self.cursor.take().zip(self.node_id.clone());
         let notes = if notes { self.node_id.clone() } else { None };
         let held_back = std::mem::take(&mut self.held_back);
+        self.is_holding_back = !held_back.is_empty();
         let released = std::mem::take(&mut self.released);
         let waiting = std::mem::take(&mut self.waiting);
         let refused = std::mem::take(&mut self.refused);

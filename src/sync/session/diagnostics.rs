@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use logux_codecs::{Added, NodeId};
 
+use crate::log::SessionLog;
 use crate::sync::error::Error;
 use crate::sync::peer::Peer;
 use crate::sync::state::State;
@@ -39,6 +40,7 @@ pub struct Diagnostics {
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) diagnostics: Diagnostics,
+    pub(super) log: Arc<dyn SessionLog>,
     /// The node that the peer says that it is, let in or not.
     pub(super) claimed: Option<NodeId>,
     /// Why the session ended, if it did by an error.

@@ -1,13 +1,14 @@
 use std::fmt;
+use std::future::pending;
 use std::sync::Arc;
 
-use logux_codecs::{Headers, NodeId};
+use logux_codecs::{EventId, Headers, NodeId};
 
 use super::commands::{Commander, Commands, Owner};
-use super::diagnostics::Diagnostics;
+use super::diagnostics::{Diagnostics, Seen};
 use super::reporter::{Reporter, View};
 use super::streams::{Notices, States};
-use crate::log::End;
+use crate::log::{Receipt, ReceiptError, SessionLog};
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 use crate::sync::peer::Peer;
@@ -18,7 +19,6 @@ use crate::sync::state::State;
 pub struct SessionHandle {
     commander: Commander,
     view: View,
-    log_end: Arc<End>,
 }
 
 /// The session ended before it reached what was waited for.
@@ -42,10 +42,10 @@ impl SessionEnded {
 #[expect(clippy::unused_async, reason = "what is told at once today may have to wait one day")]
 impl SessionHandle {
     /// A handle, what ends the session when it is dropped, and the side that runs the session.
-    pub(crate) fn new(log_end: Arc<End>) -> (Self, Owner, Commands, Reporter) {
+    pub(crate) fn new(log: Arc<dyn SessionLog>) -> (Self, Owner, Commands, Reporter) {
         let (owner, commands) = Commands::new();
-        let reporter = Reporter::new();
-        let handle = Self { commander: owner.commander(), view: reporter.view(), log_end };
+        let reporter = Reporter::new(log);
+        let handle = Self { commander: owner.commander(), view: reporter.view() };
         (handle, owner, commands, reporter)
     }
 
@@ -65,7 +65,7 @@ impl SessionHandle {
     ///
     /// Fails if the session ends before, and says why it ended. Cancel-safe.
     pub async fn wait_for(&self, state: State) -> Result<(), SessionEnded> {
-        let end = self.log_end.get();
+        let end = self.view.diagnostics.borrow().log.end().get();
         let mut seen = self.view.diagnostics.clone();
         let reached = seen.wait_for(|seen| {
             let Diagnostics { state: now, synced, .. } = seen.diagnostics;
@@ -74,7 +74,67 @@ impl SessionHandle {
         if reached.await.is_ok() {
             return Ok(());
         }
-        Err(SessionEnded { reason: self.view.diagnostics.borrow().ended.clone() })
+        Err(self.session_ended())
+    }
+
+    /// Waits until the peer is done with an event of the session's log, and answers what became of the event.
+    /// Goes on over later connections, and with another node, if that answers then.
+    ///
+    /// Fails if the session ends before, which loses nothing: the event travels in the next session.
+    /// [`Log::receipt`](crate::Log::receipt) waits across sessions. Cancel-safe.
+    ///
+    /// ```
+    /// # use logux_sync::{Json, Log, Memory, MemoryStore, Receipt, ServerSync, BaseSync, Role};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let log = Log::<String>::open("10:client".parse()?, MemoryStore::new()).await?;
+    /// # let server_log = Log::<String>::open("server".parse()?, MemoryStore::new()).await?;
+    /// # let (near, far) = Memory::pair();
+    /// # let _server = ServerSync::new(&server_log, Json, far).start();
+    /// # let client = BaseSync::new(&log, Json, Role::Opener, near).start();
+    /// let entry = log.add("hello".to_owned()).await?;
+    /// match client.receipt(&entry.meta.id).await? {
+    ///     Receipt::Confirmed => println!("the peer has it"),
+    ///     Receipt::HeldBack(refused) => println!("the peer did not take it: {}", refused.reason),
+    ///     other => println!("the peer does not get it: {other:?}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn receipt(&self, id: &EventId) -> Result<Receipt, ReceiptError> {
+        let mut seen = self.view.diagnostics.clone();
+        loop {
+            let (log, peer) = {
+                let seen = seen.borrow_and_update();
+                (
+                    Arc::clone(&seen.log),
+                    seen.diagnostics.peer.as_ref().map(|peer| peer.node_id.clone()),
+                )
+            };
+            let receipt = async {
+                match &peer {
+                    Some(peer) => log.receipt(peer, id).await,
+                    None => pending().await,
+                }
+            };
+            let is_another = |seen: &Seen| {
+                seen.diagnostics.peer.as_ref().map(|peer| &peer.node_id) != peer.as_ref()
+                    || !Arc::ptr_eq(&seen.log, &log)
+            };
+            tokio::select! {
+                biased;
+                receipt = receipt => return receipt,
+                another = seen.wait_for(is_another) => {
+                    if another.is_err() {
+                        return Err(ReceiptError::Ended(self.session_ended().into()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn session_ended(&self) -> SessionEnded {
+        SessionEnded { reason: self.view.diagnostics.borrow().ended.clone() }
     }
 
     /// The node at the other end of the present connection, or of the last one.

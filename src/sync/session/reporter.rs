@@ -5,6 +5,7 @@ use tokio::sync::watch;
 
 use super::diagnostics::{Diagnostics, Seen};
 use super::streams::NoticeBoard;
+use crate::log::SessionLog;
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 use crate::sync::peer::Peer;
@@ -25,7 +26,7 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(log: Arc<dyn SessionLog>) -> Self {
         let diagnostics = Diagnostics {
             state: State::Disconnected,
             peer: None,
@@ -40,7 +41,7 @@ impl Reporter {
             bytes_received: 0,
         };
         Self {
-            seen: watch::Sender::new(Seen { diagnostics, claimed: None, ended: None }),
+            seen: watch::Sender::new(Seen { diagnostics, log, claimed: None, ended: None }),
             notices: Arc::default(),
         }
     }

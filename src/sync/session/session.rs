@@ -7,7 +7,7 @@ use logux_transports::rt::{self, JoinHandle};
 use super::commands::{Commands, Owner};
 use super::handle::SessionHandle;
 use super::reporter::Reporter;
-use crate::log::End;
+use crate::log::SessionLog;
 use crate::sync::error::Error;
 
 /// A running synchronization. Made by `start` of [`ClientSync`](crate::ClientSync),
@@ -26,11 +26,14 @@ pub struct Session {
 
 impl Session {
     /// Runs `task`, which is handed what a session is told and what it has to say.
-    pub(crate) fn spawn<F>(log_end: Arc<End>, task: impl FnOnce(Commands, Reporter) -> F) -> Self
+    pub(crate) fn spawn<F>(
+        log: Arc<dyn SessionLog>,
+        task: impl FnOnce(Commands, Reporter) -> F,
+    ) -> Self
     where
         F: Future<Output = Result<(), Arc<Error>>> + Send + 'static,
     {
-        let (handle, owner, commands, reporter) = SessionHandle::new(log_end);
+        let (handle, owner, commands, reporter) = SessionHandle::new(log);
         let task = rt::spawn(task(commands, reporter));
         Self { handle, _owner: owner, task }
     }

@@ -1,0 +1,158 @@
+//! What became of one event for one peer.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::join;
+use logux_sync::{
+    ClientSync, Clock, Draft, EventId, Json, Log, Memory, NodeId, Receipt, ReceiptError, Server,
+    State,
+};
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::gate::Gate;
+use crate::world::{AGES, CONNECT, CONNECTED, Peer, log, milliseconds, options, quick, seconds};
+
+fn client() -> NodeId {
+    "10:client".parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_waits_for_the_peer_on_both_sides() {
+    let ((here, _), (there, _)) = (log("10:client").await, log("server").await);
+    let of_server = there.add(json!({ "n": 1 })).await.unwrap();
+    let of_client = here.add(json!({ "n": 2 })).await.unwrap();
+    // There was no session with the client yet.
+    let client = client();
+    let mut at_server = Box::pin(there.receipt(&client, &of_server.meta.id));
+    assert!(timeout(AGES, &mut at_server).await.is_err());
+    let (memory, listener) = Memory::listen();
+    let session = ClientSync::new(&here, Json, quick(memory)).start();
+    let mut at_client = Box::pin(session.receipt(&of_client.meta.id));
+    assert!((&mut at_client).now_or_never().is_none());
+    let _server = Server::new(&there, Json, listener).start();
+    assert_eq!(at_client.await.unwrap(), Receipt::Confirmed);
+    assert_eq!(at_server.await.unwrap(), Receipt::Confirmed);
+    // What is confirmed is known at once, also for what each has of the other.
+    for id in [&of_client.meta.id, &of_server.meta.id] {
+        let answer = there.receipt(&client, id).now_or_never().unwrap();
+        assert_eq!(answer.unwrap(), Receipt::Confirmed);
+        let answer = session.receipt(id).now_or_never().unwrap();
+        assert_eq!(answer.unwrap(), Receipt::Confirmed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_is_not_confirmed_yet() {
+    let (there, _) = log("server").await;
+    let entry = there.add(json!({ "n": 1 })).await.unwrap();
+    let (memory, listener) = Memory::listen();
+    let server = Server::new(&there, Json, listener).start();
+    let mut peer = Peer::dial(&memory).await;
+    peer.send(CONNECT).await;
+    while !peer.next().await.unwrap().starts_with(r#"["sync""#) {}
+    let session = server.sessions().pop().unwrap();
+    let mut receipt = Box::pin(session.receipt(&entry.meta.id));
+    assert!(timeout(seconds(1), &mut receipt).await.is_err());
+    peer.send(r#"["synced",1]"#).await;
+    assert_eq!(receipt.await.unwrap(), Receipt::Confirmed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_says_why_an_event_does_not_come() {
+    let ((here, _), (there, _)) = (log("10:client").await, log("server").await);
+    let secret = there.add(json!({ "is": "secret" })).await.unwrap();
+    let open = there.add(json!({ "is": "open" })).await.unwrap();
+    let foreign = Draft::new(json!({ "is": "foreign" })).id("1 20:other".parse().unwrap());
+    let foreign = here.add(foreign).await.unwrap();
+    let (memory, listener) = Memory::listen();
+    let out = options().out_filter(async |entry, _| Ok(entry.event["is"] != "secret"));
+    let _server = Server::new(&there, Json, listener).options(out).start();
+    let session = ClientSync::new(&here, Json, quick(memory)).start();
+    let at_server = async |id| timeout(AGES, there.receipt(&client(), id)).await.unwrap().unwrap();
+    assert_eq!(at_server(&open.meta.id).await, Receipt::Confirmed);
+    assert_eq!(at_server(&secret.meta.id).await, Receipt::Withheld);
+    let refused = session.receipt(&foreign.meta.id).await.unwrap();
+    let Receipt::HeldBack(refused) = refused else { panic!("{refused:?}") };
+    assert_eq!(refused.id, foreign.meta.id);
+    assert!(refused.reason.contains("another client"), "{}", refused.reason);
+    // The peer brought it.
+    let brought = here.add(json!({ "is": "brought" })).await.unwrap();
+    session.wait_for(State::Synchronized).await.unwrap();
+    assert_eq!(at_server(&brought.meta.id).await, Receipt::Confirmed);
+    let unknown: EventId = "7 10:client".parse().unwrap();
+    let error = session.receipt(&unknown).await.unwrap_err();
+    assert!(matches!(&error, ReceiptError::NotInLog(id) if *id == unknown), "{error}");
+}
+
+/// The reason is noted in the store, which may take its time.
+#[tokio::test(start_paused = true)]
+async fn a_receipt_does_not_overtake_the_reason() {
+    let ((here, gate), (there, _)) = (log("10:client").await, log("server").await);
+    let (memory, listener) = Memory::listen();
+    let _server = Server::new(&there, Json, listener).start();
+    let session = ClientSync::new(&here, Json, quick(memory)).start();
+    session.wait_for(State::Synchronized).await.unwrap();
+    let foreign = Draft::new(json!({ "n": 1 })).id("1 20:other".parse().unwrap());
+    let foreign = here.add(foreign).await.unwrap();
+    gate.set(Gate::NotesNothing);
+    let mut receipt = Box::pin(session.receipt(&foreign.meta.id));
+    assert!(timeout(milliseconds(100), &mut receipt).await.is_err());
+    gate.set(Gate::Open);
+    assert!(matches!(receipt.await.unwrap(), Receipt::HeldBack(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_ends_with_its_session_and_goes_on_over_its_connections() {
+    let ((here, _), (there, _)) = (log("10:client").await, log("server").await);
+    let (memory, mut listener) = Memory::listen();
+    let session = ClientSync::new(&here, Json, quick(memory)).start();
+    let entry = here.add(json!({ "n": 1 })).await.unwrap();
+    let receipt = session.receipt(&entry.meta.id);
+    // The first one does not confirm, and another node answers then.
+    let mut first = Peer::accept(&mut listener).await;
+    first.send(CONNECTED).await;
+    while !first.next().await.unwrap().starts_with(r#"["sync""#) {}
+    first.hang_up().await;
+    let other = CONNECTED.replace("server", "other");
+    let play = async {
+        let mut second = Peer::accept(&mut listener).await;
+        second.send(&other).await;
+        while !second.next().await.unwrap().starts_with(r#"["sync""#) {}
+        second.send(r#"["synced",1]"#).await;
+        second
+    };
+    let (receipt, _second) = join(receipt, play).await;
+    assert_eq!(receipt.unwrap(), Receipt::Confirmed);
+    let of_first = "server".parse().unwrap();
+    assert!(timeout(AGES, here.receipt(&of_first, &entry.meta.id)).await.is_err());
+
+    let entry = here.add(json!({ "n": 2 })).await.unwrap();
+    let receipt = session.receipt(&entry.meta.id);
+    let (receipt, closed) = join(receipt, session.close_with("enough")).await;
+    closed.unwrap();
+    assert!(matches!(receipt, Err(ReceiptError::Ended(_))), "{receipt:?}");
+    drop(there);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_process_did_is_not_guessed() {
+    let ((here, store), (there, _)) = (log("10:client").await, log("server").await);
+    let before = here.add(json!({ "n": 1 })).await.unwrap();
+    let (memory, listener) = Memory::listen();
+    let _server = Server::new(&there, Json, listener).start();
+    let session = ClientSync::new(&here, Json, quick(memory.clone())).start();
+    assert_eq!(session.receipt(&before.meta.id).await.unwrap(), Receipt::Confirmed);
+    session.close().await.unwrap();
+    // The program starts again.
+    let node = here.node_id().clone();
+    drop(here);
+    let here = Log::open_with(node, Arc::new(store), Clock::system()).await.unwrap();
+    let receipt = async |id| here.receipt(there.node_id(), id).await.unwrap();
+    assert_eq!(receipt(&before.meta.id).await, Receipt::Passed);
+    let session = ClientSync::new(&here, Json, quick(memory)).start();
+    let after = here.add(json!({ "n": 2 })).await.unwrap();
+    assert_eq!(session.receipt(&after.meta.id).await.unwrap(), Receipt::Confirmed);
+    assert_eq!(receipt(&before.meta.id).await, Receipt::Passed);
+}
