@@ -70,12 +70,12 @@ async fn many_tasks_add_at_once_and_ids_have_the_order_of_positions() {
 }
 
 /// What a peer sends in this node's own name. Answers whether this node took it.
-async fn receive_own_event(log: &Log<u64>, time: u64, access: Access) -> bool {
+async fn receive_own_event(log: &Log<u64>, time: u64, access: Access<u64>) -> bool {
     let id = EventId::new(Timestamp::new(time).unwrap(), "node".parse().unwrap());
     let peer_log = Log::<u64>::open("peer".parse().unwrap(), MemoryStore::new()).await.unwrap();
     peer_log.add(Draft::new(time).id(id.clone())).await.unwrap();
     let (near, far) = Memory::pair();
-    let options = SyncOptions::new().auth(move |_| std::future::ready(access));
+    let options = SyncOptions::new().auth(move |_| std::future::ready(access.clone()));
     let _here = BaseSync::new(log, Json, Role::Acceptor, near).options(options).start();
     let there = BaseSync::new(&peer_log, Json, Role::Opener, far).start();
     // It is confirmed either way.

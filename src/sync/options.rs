@@ -39,7 +39,7 @@ use crate::log::Log;
 #[must_use]
 pub struct SyncOptions<E> {
     credentials: Option<Credentials>,
-    pub(crate) admission: Policy,
+    pub(crate) admission: Policy<E>,
     pub(crate) inward: Inward<E>,
     pub(crate) outward: Outward<E>,
     /// `None`: as long frames as the longest event needs.
@@ -148,7 +148,8 @@ impl<E> SyncOptions<E> {
     pub fn auth<F, A>(mut self, auth: F) -> Self
     where
         F: Fn(Login) -> A + Send + Sync + 'static,
-        A: Future<Output: Into<Access>> + Send + 'static,
+        A: Future<Output: Into<Access<E>>> + Send + 'static,
+        E: 'static,
     {
         self.admission.auth = Some(Arc::new(move |login| Box::pin(auth(login).map(Into::into))));
         self

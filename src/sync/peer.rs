@@ -10,4 +10,7 @@ pub struct Peer {
     pub subprotocol: Option<Subprotocol>,
     /// The version of the protocol that is spoken with it.
     pub protocol: Protocol,
+    /// The node id of this node's log that is kept in step with the peer: of several, see
+    /// [`Access::log`](crate::Access::log), it tells which one.
+    pub log: NodeId,
 }

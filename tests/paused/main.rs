@@ -13,4 +13,5 @@ mod operators;
 mod options;
 mod race;
 mod receipts;
+mod several_logs;
 mod world;

@@ -3,6 +3,7 @@
 
 use std::cell::Cell as Switch;
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -904,6 +905,10 @@ async fn half_of_them_foreign() -> Log<Value> {
     log
 }
 
+fn client_or_relay(is_relay: bool) -> Access<Value> {
+    if is_relay { Access::relay() } else { Access::client() }
+}
+
 async fn offers_and_second_looks_go_together<C: Cell>() {
     for order in 0..4 {
         let (client_log, server_log) = (half_of_them_foreign().await, log("server").await);
@@ -911,12 +916,11 @@ async fn offers_and_second_looks_go_together<C: Cell>() {
         let run = async || {
             let (near, far) = C::pair().await;
             let relay = is_relay.load(Ordering::Relaxed);
-            let access = if relay { Access::relay() } else { Access::client() };
-            let options =
-                SyncOptions::new().auth(move |_| async move { access }).in_filter(async |_, _| {
-                    sleep(Duration::from_millis(20)).await;
-                    Ok(true)
-                });
+            let options = SyncOptions::new().auth(move |_| ready(client_or_relay(relay)));
+            let options = options.in_filter(async |_, _| {
+                sleep(Duration::from_millis(20)).await;
+                Ok(true)
+            });
             let server = BaseSync::new(&server_log, C::CODEC, Role::Acceptor, far);
             let server = server.options(options).start();
             let options =
@@ -954,7 +958,7 @@ async fn offers_and_second_looks_go_together<C: Cell>() {
 async fn what_is_offered_is_sent_and_nothing_else<C: Cell>() {
     let store: Arc<dyn Store<Value>> = Arc::new(MemoryStore::new());
     let server_log = log("server").await;
-    for access in [Access::client(), Access::relay()] {
+    for is_relay in [false, true] {
         // Another process, which knows nothing of what the one before withheld.
         let options = LogOptions::new();
         let client_log = Log::open_with("10:client".parse().unwrap(), Arc::clone(&store), options);
@@ -965,14 +969,14 @@ async fn what_is_offered_is_sent_and_nothing_else<C: Cell>() {
             client_log.add(foreign).await.unwrap();
         }
         let (near, far) = C::pair().await;
-        let options = SyncOptions::new().auth(move |_| async move { access });
+        let options = SyncOptions::new().auth(move |_| ready(client_or_relay(is_relay)));
         let server = BaseSync::new(&server_log, C::CODEC, Role::Acceptor, far).options(options);
         let _server = server.start();
         let options = SyncOptions::new().out_filter(async |_, _| Ok(true));
         let client = BaseSync::new(&client_log, C::CODEC, Role::Opener, near).options(options);
         let client = client.start();
         client.wait_for(State::Synchronized).await.unwrap();
-        if access == Access::relay() {
+        if is_relay {
             client.offer_again().await;
             sleep(Duration::from_secs(10)).await;
             assert_eq!(client.diagnostics().events_sent, 1);

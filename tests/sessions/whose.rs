@@ -111,7 +111,7 @@ async fn a_client_adds_its_own_events_only<C: Cell>() {
 }
 
 async fn what_auth_answers_decides_whose_events_are_taken<C: Cell>() {
-    type Answer = fn(Login) -> Access;
+    type Answer = fn(Login) -> Access<Value>;
 
     let answers: [(&str, Answer, &[u64]); 5] = [
         ("true", |_| true.into(), &[1]),

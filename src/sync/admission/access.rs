@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use crate::log::Log;
 use crate::sync::rules::{Authors, Role};
 
 /// Who a peer is: what [`auth`](crate::SyncOptions::auth) answers. `true` and `false` are answers, too.
@@ -12,10 +13,11 @@ use crate::sync::rules::{Authors, Role};
 ///     _ => Access::nobody(),
 /// });
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+#[derive(Debug)]
+pub struct Access<E> {
     kind: Kind,
     lasts: Option<Duration>,
+    log: Option<Log<E>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +28,7 @@ enum Kind {
     Relay,
 }
 
-impl Access {
+impl<E> Access<E> {
     /// A client: it may add events of its own user and client, from any tab. This is what `true` means
     /// where the peer connected to this node.
     ///
@@ -64,17 +66,58 @@ impl Access {
     /// ```
     ///
     /// Counted by a clock that is never set. Between two calls the last one holds.
-    pub const fn expires_in(self, time: Duration) -> Self {
+    pub fn expires_in(self, time: Duration) -> Self {
         Self { lasts: Some(time), ..self }
     }
 
+    /// The same to this log, and not to the one that the [`Server`](crate::Server) was made with: rooms or
+    /// tenants behind one port. Whatever the peer is sent and sends is of this log.
+    ///
+    /// ```
+    /// # use logux_sync::{Access, Log, Login, MemoryStore, SyncOptions, Value};
+    /// # use std::collections::HashMap;
+    /// # async fn is_member(login: &Login, tenant: &str) -> bool { true }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut logs = HashMap::new();
+    /// for tenant in ["oak", "elm"] {
+    ///     let node = format!("server:{tenant}").parse()?;
+    ///     logs.insert(tenant, Log::<Value>::open(node, MemoryStore::new()).await?);
+    /// }
+    /// let options = SyncOptions::<Value>::new().auth(move |login| {
+    ///     let log = login.headers.get("tenant").and_then(Value::as_str).and_then(|name| logs.get_key_value(name));
+    ///     let log = log.map(|(tenant, log)| (*tenant, log.clone()));
+    ///     async move {
+    ///         match log {
+    ///             Some((tenant, log)) if is_member(&login, tenant).await => Access::client().log(log),
+    ///             _ => Access::nobody(),
+    ///         }
+    ///     }
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Give each log a node id of its own: a peer keeps how far it is in step under that name. All logs of
+    /// one server must have the same [`EventLimits`](crate::EventLimits); else, and at a node that connected
+    /// to the peer itself, the connection ends with [`Error::Callback`](crate::Error::Callback).
+    /// [`Peer::log`](crate::Peer::log) tells filters and maps which it is.
+    pub fn log(self, log: Log<E>) -> Self {
+        Self { log: Some(log), ..self }
+    }
+
     const fn of(kind: Kind) -> Self {
-        Self { kind, lasts: None }
+        Self { kind, lasts: None, log: None }
     }
 
     /// How long it holds; `None` without limit.
-    pub(crate) const fn lasts(self) -> Option<Duration> {
+    pub(crate) const fn lasts(&self) -> Option<Duration> {
         self.lasts
+    }
+
+    /// The log that was chosen, if one was.
+    pub(crate) fn into_log(self) -> Option<Log<E>> {
+        self.log
     }
 
     /// A peer that is let in as is usual for the role of this node.
@@ -83,7 +126,7 @@ impl Access {
     }
 
     /// Whose events are taken from the peer; `None` for nobody.
-    pub(crate) const fn authors(self, role: Role) -> Option<Authors> {
+    pub(crate) const fn authors(&self, role: Role) -> Option<Authors> {
         match (self.kind, role) {
             (Kind::Nobody, _) => None,
             (Kind::Client, _) | (Kind::Usual, Role::Acceptor) => Some(Authors::OwnClient),
@@ -92,7 +135,13 @@ impl Access {
     }
 }
 
-impl From<bool> for Access {
+impl<E> Clone for Access<E> {
+    fn clone(&self) -> Self {
+        Self { log: self.log.clone(), ..*self }
+    }
+}
+
+impl<E> From<bool> for Access<E> {
     fn from(is_let_in: bool) -> Self {
         if is_let_in { Self::usual() } else { Self::nobody() }
     }

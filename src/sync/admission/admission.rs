@@ -1,7 +1,7 @@
 use std::fmt;
 use std::future::ready;
 use std::net::SocketAddr;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
@@ -16,18 +16,17 @@ use super::refusals::{RefusalLimit, Refusals};
 use crate::log::Log;
 use crate::sync::callbacks::{CALLBACK_LIMIT, answer};
 use crate::sync::error::Error;
-use crate::sync::rules::{Admitted, Authors, Input, Introduction, Role};
+use crate::sync::rules::{Admitted, Authors, Input, Introduction, LogIdentity, Role};
 
 /// The user's answer to who may connect.
-type Auth = Arc<dyn Fn(Login) -> BoxFuture<'static, Access> + Send + Sync>;
+type Auth<E> = Arc<dyn Fn(Login) -> BoxFuture<'static, Access<E>> + Send + Sync>;
 
 /// The user's answer to which application version may connect: the requirement, if it may not.
 type SubprotocolCheck = Arc<dyn Fn(Option<Subprotocol>) -> Result<(), Value> + Send + Sync>;
 
 /// What the user says of who may come in, and from which cursors.
-#[derive(Clone)]
-pub(crate) struct Policy {
-    pub(crate) auth: Option<Auth>,
+pub(crate) struct Policy<E> {
+    pub(crate) auth: Option<Auth<E>>,
     pub(crate) subprotocol_check: Option<SubprotocolCheck>,
     /// Overrides how far the peer has received this log, for the first connection.
     pub(crate) synced: Option<Added>,
@@ -40,13 +39,14 @@ pub(crate) struct Policy {
     pub(crate) limit: Option<Duration>,
 }
 
-/// Whose events are taken from a peer, and until when.
-struct Pass {
+/// Whose events are taken from a peer, until when, and to which log if not to the usual one.
+struct Pass<E> {
     authors: Authors,
     expires: Option<(Instant, Duration)>,
+    log: Option<Log<E>>,
 }
 
-impl Default for Policy {
+impl<E> Default for Policy<E> {
     fn default() -> Self {
         let mut policy = Self {
             auth: None,
@@ -62,16 +62,18 @@ impl Default for Policy {
     }
 }
 
-impl Policy {
+impl<E> Policy<E> {
     /// Counts anew; clones of this policy count together.
     pub(crate) fn limit_refusals(&mut self, limit: Option<RefusalLimit>) {
         self.refusals = limit.map(|limit| Arc::new(Refusals::new(limit)));
     }
+}
 
+impl<E: Event> Policy<E> {
     /// What a node that opens a connection says that it has received of the node that will probably
     /// answer; nothing, if that is not known. A wrong guess costs a connection: see
     /// [`Error::AnotherNode`].
-    pub(crate) async fn claim<E: Event>(
+    pub(crate) async fn claim(
         &self,
         log: &Log<E>,
         expected: Option<NodeId>,
@@ -84,7 +86,11 @@ impl Policy {
     }
 
     /// How a peer may come in; the refusal to tell it, if it may not.
-    async fn admit(&self, login: Login, role: Role) -> Result<Result<Pass, ProtocolError>, Error> {
+    async fn admit(
+        &self,
+        login: Login,
+        role: Role,
+    ) -> Result<Result<Pass<E>, ProtocolError>, Error> {
         if let Some(check) = &self.subprotocol_check {
             let used = login.subprotocol;
             let asked = answer("subprotocol_check", None, || ready(Ok(check(used)))).await?;
@@ -122,20 +128,29 @@ impl Policy {
 
     /// Asks the user about the peer, then the store for its cursors. The name of a node that answered
     /// is noted before anything of its log is stored.
-    async fn check<E: Event>(
+    async fn check(
         self,
-        log: Log<E>,
+        usual: Log<E>,
         role: Role,
         introduction: Introduction,
         link: LinkInfo,
+        chosen: &OnceLock<Log<E>>,
     ) -> Result<Result<Admitted, ProtocolError>, Error> {
         let Introduction { node_id, credentials, subprotocol, headers, epoch } = introduction;
         let login = Login { node_id: node_id.clone(), credentials, subprotocol, headers, link };
         // As of the introduction: while the user is asked, another connection of the peer may move on.
-        let sent = log.cursors(&node_id).await?.sent;
-        let Pass { authors, expires } = match self.admit(login, role).await? {
+        let sent = usual.cursors(&node_id).await?.sent;
+        let Pass { authors, expires, log } = match self.admit(login, role).await? {
             Ok(pass) => pass,
             Err(refusal) => return Ok(Err(refusal)),
+        };
+        let is_usual = log.is_none();
+        let log = match log {
+            None => usual,
+            Some(log) => {
+                may_choose(&log, &usual, role)?;
+                chosen.get_or_init(|| log).clone()
+            }
         };
         if role == Role::Opener {
             log.set_dialled(&node_id).await?;
@@ -152,7 +167,7 @@ impl Policy {
             cursors.received = self.other_synced.unwrap_or(cursors.received);
             cursors.epoch = cursors.epoch.or(epoch);
             log.reset_cursors(&node_id, cursors).await?;
-        } else {
+        } else if is_usual {
             cursors.sent = cursors.sent.min(sent);
         }
         let held_back = log.held_back(&node_id).await?;
@@ -163,16 +178,34 @@ impl Policy {
         let held_back = held_back.into_iter().map(|refused| refused.id).collect();
         // The store may have taken its time.
         let lasts = expires.map(|(since, lasts)| lasts.saturating_sub(since.elapsed()));
-        Ok(Ok(Admitted { cursors, trust, authors, lasts, suspected_up_to, held_back }))
+        let log = LogIdentity {
+            node_id: log.node_id().clone(),
+            epoch: log.epoch(),
+            end: log.last_added(),
+        };
+        Ok(Ok(Admitted { log, cursors, trust, authors, lasts, suspected_up_to, held_back }))
     }
 }
 
-impl Pass {
+impl<E> Pass<E> {
     /// `None` for nobody.
-    fn of(access: Access, role: Role) -> Option<Self> {
+    fn of(access: Access<E>, role: Role) -> Option<Self> {
         let expires = access.lasts().map(|lasts| (Instant::now(), lasts));
-        Some(Self { authors: access.authors(role)?, expires })
+        Some(Self { authors: access.authors(role)?, expires, log: access.into_log() })
     }
+}
+
+/// Whether a connection that began with the usual log can go on with this one.
+fn may_choose<E: Event>(log: &Log<E>, usual: &Log<E>, role: Role) -> Result<(), Error> {
+    if role == Role::Opener {
+        let what = "it chose a log for a peer that this node connected to; only a server's peers are led to logs";
+        return Err(Error::callback("auth", what));
+    }
+    if log.event_limits() != usual.event_limits() {
+        let what = "it chose a log with other EventLimits than the server's; open all logs of a server with the same";
+        return Err(Error::callback("auth", what));
+    }
+    Ok(())
 }
 
 /// Whoever can open a page in a browser on this network could otherwise reach a node that is for this
@@ -186,7 +219,19 @@ fn tell_of_page(login: &Login) {
     );
 }
 
-impl fmt::Debug for Policy {
+impl<E> Clone for Policy<E> {
+    fn clone(&self) -> Self {
+        Self {
+            auth: self.auth.clone(),
+            subprotocol_check: self.subprotocol_check.clone(),
+            refusals: self.refusals.clone(),
+            told_of_page: Arc::clone(&self.told_of_page),
+            ..*self
+        }
+    }
+}
+
+impl<E> fmt::Debug for Policy<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Policy").field("auth", &self.auth.is_some()).finish_non_exhaustive()
     }
@@ -195,14 +240,20 @@ impl fmt::Debug for Policy {
 /// The admission of one connection's peer.
 pub(crate) struct Admission<'a, E> {
     log: &'a Log<E>,
-    policy: &'a Policy,
+    policy: &'a Policy<E>,
     role: Role,
     link: LinkInfo,
+    chosen: Arc<OnceLock<Log<E>>>,
 }
 
 impl<'a, E: Event> Admission<'a, E> {
-    pub(crate) fn new(log: &'a Log<E>, policy: &'a Policy, role: Role, link: LinkInfo) -> Self {
-        Self { log, policy, role, link }
+    pub(crate) fn new(log: &'a Log<E>, policy: &'a Policy<E>, role: Role, link: LinkInfo) -> Self {
+        Self { log, policy, role, link, chosen: Arc::default() }
+    }
+
+    /// The log that the user chose for the peer, if not the usual one.
+    pub(crate) fn chosen(&self) -> Option<&Log<E>> {
+        self.chosen.get()
     }
 
     /// Where the connection comes from or goes to.
@@ -214,8 +265,9 @@ impl<'a, E: Event> Admission<'a, E> {
     pub(crate) fn check(&mut self, introduction: Introduction) -> BoxFuture<'static, Answer<E>> {
         let link = std::mem::take(&mut self.link);
         let (log, policy, role) = (self.log.clone(), self.policy.clone(), self.role);
+        let chosen = Arc::clone(&self.chosen);
         async move {
-            let checked = policy.check(log, role, introduction, link).await?;
+            let checked = policy.check(log, role, introduction, link, &chosen).await?;
             Ok(Some(Input::Checked(checked.map(Box::new))))
         }
         .boxed()

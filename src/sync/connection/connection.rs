@@ -90,7 +90,8 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     clocks: Clocks,
     /// When to see next whether the clock has jumped.
     look_at: Option<Instant>,
-    log: &'a Log<E>,
+    /// The log that is kept in step, from when the peer is let in on the one that was chosen for it.
+    log: Log<E>,
     options: &'a SyncOptions<E>,
     reporter: &'a Reporter,
     commands: &'a Commands,
@@ -141,12 +142,12 @@ where
             limits,
             admission: Admission::new(log, &options.admission, config.role, info),
             reader: Reader::new(receiver, codec.clone(), event_limits, reporter),
-            intake: Intake::new(log, &options.inward),
+            intake: Intake::new(log.clone(), &options.inward),
             outgoing: Outgoing::new(sender, codec, batch_limits, reporter),
             rules: Rules::new(config, log.last_added()),
             clocks: Clocks::new(log.clock().clone()),
             look_at: looks_at_clock.then(look_again).flatten(),
-            log,
+            log: log.clone(),
             options,
             reporter,
             commands,
@@ -223,7 +224,7 @@ where
                 }
             }
             if let Some(refusal) = result.as_ref().err().and_then(Error::refusal) {
-                match narrow_down(&self.rules, self.log, self.reporter, refusal).await {
+                match narrow_down(&self.rules, &self.log, self.reporter, refusal).await {
                     Ok(is_found) => *found = is_found,
                     // That is what the user has to know.
                     Err(error) => *result = Err(error.into()),
@@ -259,7 +260,6 @@ where
 
     /// Hands the rules one input after the other, and does what they say.
     async fn converse(&mut self) -> Result<(), Error> {
-        let end = Arc::clone(self.log.end());
         let mut input = Some(Input::Opened);
         // Waits on from turn to turn: to begin anew each time would cost more than all else in one.
         let (commands, mut was_live) = (self.commands, false);
@@ -305,7 +305,7 @@ where
                 answer = self.errands.result(), if self.errands.is_busy() => answer?,
                 stored = self.intake.next() => stored?,
                 sent = self.outgoing.next() => sent?,
-                end = end.beyond(self.rules.log_end()) => Some(Input::Grown(end)),
+                end = self.log.end().beyond(self.rules.log_end()) => Some(Input::Grown(end)),
                 () = until(offer_at), if offer_at.is_some() => {
                     let offers = self.known.as_ref().map(Known::offers);
                     self.try_again(offers.unwrap_or_default());
@@ -332,6 +332,12 @@ where
     /// Tells the rules what happened, and before it that the clock has jumped, if it has, for what comes is of
     /// a time after that. Does what they say, and answers whether they have hung up.
     fn handle(&mut self, input: Input<E>) -> Result<bool, Error> {
+        if let Input::Checked(Ok(_)) = &input
+            && let Some(log) = self.admission.chosen()
+        {
+            let log = log.clone();
+            self.go_on_with(log);
+        }
         let now = self.now();
         let jump = if self.look_at.is_some() { self.clocks.jump(now) } else { None };
         for input in jump.map(Input::Jumped).into_iter().chain([input]) {
@@ -380,6 +386,15 @@ where
         Ok(false)
     }
 
+    /// The peer is led to another log than the connection began with.
+    fn go_on_with(&mut self, log: Log<E>) {
+        self.clocks.go_by(log.clock().clone());
+        self.intake.go_on_with(log.clone());
+        self.reporter.log(Arc::new(log.clone()));
+        tracing::Span::current().record("node", tracing::field::display(log.node_id()));
+        self.log = log;
+    }
+
     /// Tells the rules where the second look at what is withheld begins.
     fn find_withheld(&mut self) {
         let withheld = self.outgoing.withheld();
@@ -422,6 +437,7 @@ where
             node_id: relative.peer.clone(),
             subprotocol: relative.peer_subprotocol,
             protocol: relative.protocol,
+            log: relative.local.clone(),
         });
         self.lasting.was_refused = false;
         if let Some(stranger) = &mut self.stranger {

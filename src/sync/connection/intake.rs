@@ -27,7 +27,7 @@ const MAX_MESSAGES: usize = 64;
 
 /// What one peer sent, in order. All that waits goes into the store in one transaction.
 pub(crate) struct Intake<'a, E> {
-    log: &'a Log<E>,
+    log: Log<E>,
     /// What is to be asked about events before they are stored.
     inward: &'a Inward<E>,
     /// Once it is let in.
@@ -74,7 +74,7 @@ enum Move {
 }
 
 impl<'a, E: Event> Intake<'a, E> {
-    pub(crate) fn new(log: &'a Log<E>, inward: &'a Inward<E>) -> Self {
+    pub(crate) fn new(log: Log<E>, inward: &'a Inward<E>) -> Self {
         Self {
             log,
             inward,
@@ -92,6 +92,11 @@ impl<'a, E: Event> Intake<'a, E> {
             released: Vec::new(),
             node_id: None,
         }
+    }
+
+    /// The peer is led to this log.
+    pub(crate) fn go_on_with(&mut self, log: Log<E>) {
+        self.log = log;
     }
 
     /// The peer has introduced itself by this name.

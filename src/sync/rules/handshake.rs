@@ -7,7 +7,7 @@ use std::sync::Arc;
 use logux_codecs::{Added, Connect, Connected, Headers, Message, Protocol, ProtocolError, Value};
 
 use super::clocks::TimeFix;
-use super::input_output::{Admitted, Config, Introduction, LetIn, Now, Output, Role};
+use super::input_output::{Admitted, Config, Introduction, LetIn, LogIdentity, Now, Output, Role};
 use super::live::{Live, Reevaluation};
 use super::phase::{Candidate, Phase};
 use super::relative::Relative;
@@ -107,10 +107,18 @@ impl<E> Rules<E> {
 
     /// The peer is who it says: answer it, and find out where both logs stand.
     pub(super) fn let_in(&mut self, now: Now, admitted: Admitted) {
-        let Admitted { cursors, trust, authors, lasts, suspected_up_to, held_back } = admitted;
+        let Admitted { log, cursors, trust, authors, lasts, suspected_up_to, held_back } = admitted;
+        let LogIdentity { node_id, epoch, end } = log;
+        (self.config.local, self.config.epoch, self.log_end) = (node_id, epoch, end);
         let Phase::Checking(candidate) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
+        if candidate.node_id == self.config.local {
+            let fault = Misbehaviour::SameNode(candidate.node_id);
+            let text = self.config.local.to_string();
+            self.refuse(fault.to_protocol(text), Error::Peer(fault));
+            return;
+        }
         let (base_time, sent) = match self.config.role {
             Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors, trust)),
             Role::Opener => (candidate.base_time, cursors.sent),

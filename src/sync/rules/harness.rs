@@ -298,7 +298,13 @@ impl Side {
                     cursors.epoch = cursors.epoch.or(introduction.epoch);
                     self.peer = Some(introduction.node_id);
                     let refusal = node.refuses.then_some(ProtocolError::WrongCredentials);
+                    let log = LogIdentity {
+                        node_id: node.id.clone(),
+                        epoch: node.epoch,
+                        end: node.last_added(),
+                    };
                     let admitted = Admitted {
+                        log,
                         lasts: None,
                         cursors,
                         trust: Trust::default(),

@@ -181,9 +181,19 @@ pub(crate) struct Introduction {
     pub(crate) epoch: Option<Epoch>,
 }
 
+/// Which log of this node's a peer was led to.
+#[derive(Clone, Debug)]
+pub(crate) struct LogIdentity {
+    pub(crate) node_id: NodeId,
+    pub(crate) epoch: Epoch,
+    /// Where it ends.
+    pub(crate) end: Added,
+}
+
 /// A peer that may come in.
 #[derive(Clone, Debug)]
 pub(crate) struct Admitted {
+    pub(crate) log: LogIdentity,
     /// How far both logs are in step.
     pub(crate) cursors: Cursors,
     pub(crate) trust: Trust,

@@ -34,7 +34,8 @@ mod whose;
 
 pub(crate) use arrival::{Arrival, Patient};
 pub(crate) use input_output::{
-    Admitted, Config, Covered, Input, Introduction, Jump, LetIn, Now, Output, SentNext, Wanted,
+    Admitted, Config, Covered, Input, Introduction, Jump, LetIn, LogIdentity, Now, Output,
+    SentNext, Wanted,
 };
 pub use input_output::{Role, Unreadable};
 pub use relative::FarFuture;

@@ -65,9 +65,14 @@ impl SessionHandle {
     ///
     /// Fails if the session ends before, and says why it ended. Cancel-safe.
     pub async fn wait_for(&self, state: State) -> Result<(), SessionEnded> {
-        let end = self.view.diagnostics.borrow().log.end().get();
         let mut seen = self.view.diagnostics.clone();
+        let mut log = Arc::clone(&seen.borrow().log);
+        let mut end = log.end().get();
         let reached = seen.wait_for(|seen| {
+            if !Arc::ptr_eq(&log, &seen.log) {
+                log = Arc::clone(&seen.log);
+                end = log.end().get();
+            }
             let Diagnostics { state: now, synced, .. } = seen.diagnostics;
             now == state && (state != State::Synchronized || synced >= end)
         });

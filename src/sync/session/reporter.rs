@@ -71,6 +71,11 @@ impl Reporter {
         });
     }
 
+    /// Notes which log it is that is kept in step.
+    pub(crate) fn log(&self, log: Arc<dyn SessionLog>) {
+        self.seen.send_modify(|seen| seen.log = log);
+    }
+
     pub(crate) fn peer(&self) -> Option<Arc<Peer>> {
         self.seen.borrow().diagnostics.peer.clone()
     }
