@@ -128,8 +128,9 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                 }
                 Err(error) => Ended::not_opened(error),
             };
-            let dials_at_once =
-                ended.dials_anew || self.has_fresh_credentials(&ended, &mut lasting);
+            let dials_at_once = ended.dials_anew
+                || self.has_fresh_credentials(&ended, &mut lasting)
+                || knows_better(&ended, &mut lasting);
             let is_final = ended.result.as_ref().is_err_and(|error| !error.is_transient());
             let is_over = ended.closed_here || is_final;
             show_roughly(&self.log, reporter);
@@ -182,11 +183,21 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
         let link = link.map_err(Error::Link)?;
         // The last node that answered will probably do so again.
         let expected = self.log.dialled().await?;
+        let is_first = expected.is_none();
         let synced = self.options.admission.claim(&self.log, expected).await?;
         let mut config = self.options.config(Role::Opener, &self.log, credentials, synced);
         config.time_fix = time_fix;
+        config.knows_nobody &= is_first;
+        config.dials = true;
         Ok((link, config))
     }
+}
+
+/// Whether another node answered than was expected, which is told next what is known of it. Once: who answers
+/// may change each time.
+fn knows_better(ended: &Ended, lasting: &mut Lasting) -> bool {
+    let is_another = matches!(ended.result, Err(Error::AnotherNode { .. }));
+    is_another && !ended.closed_here && !std::mem::replace(&mut lasting.guessed_wrong, true)
 }
 
 impl Ended {

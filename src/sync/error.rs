@@ -50,9 +50,10 @@ pub enum Error {
     /// The peer did not answer in time.
     #[error("the peer was silent for {} ms", .0.as_millis())]
     Silent(Duration),
-    /// Another node answered than the one that the last connection led to. The next attempt tells
-    /// it what was received from it, not from that other one.
-    #[error("the node {found} answered instead of the one before")]
+    /// Another node answered than the one that the last connection led to, or one that this node knows and
+    /// has never dialled. The next attempt, which follows at once, tells it what was received from it. See
+    /// [`SyncOptions::peer_name`](crate::SyncOptions::peer_name) for nodes that share one log.
+    #[error("the node {found} answered, and another one was expected or none")]
     AnotherNode {
         /// The node that answered.
         found: NodeId,

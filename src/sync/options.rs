@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use logux_codecs::{Added, Codec, Event, EventLimits, Headers, Limits, Subprotocol, Value};
+use logux_codecs::{Added, Codec, Event, EventLimits, Headers, Limits, NodeId, Subprotocol, Value};
 
 use super::admission::{Access, Login, Policy, RefusalLimit};
 use super::callbacks::{CallbackError, Credentials, Inward, Outward};
@@ -296,6 +296,31 @@ impl<E> SyncOptions<E> {
         self
     }
 
+    /// All nodes that answer this one where it connects are one peer, with one log, and known by this name,
+    /// whatever each calls itself. So what is kept of a peer (cursors, what it did not take) holds for all
+    /// of them: a `@logux/server` takes a new random name at each start, and without this option all travels
+    /// again then.
+    ///
+    /// The name stands in [`Peer::node_id`](crate::Peer::node_id) and in the
+    /// [`source`](crate::Meta::source) of what these nodes bring; [`auth`](Self::auth) sees what they call
+    /// themselves. It tells also a [`BaseSync`](crate::BaseSync), which does not know who will answer, how
+    /// far the peer's log is received already.
+    ///
+    /// Nodes with logs of their own must not share a name: what one has, the other would not be sent, until
+    /// it says that it lost its log. Ignored where this node accepts the connection.
+    ///
+    /// ```
+    /// # use logux_sync::{SyncOptions, Value};
+    /// # fn options() -> Result<SyncOptions<Value>, Box<dyn std::error::Error>> {
+    /// let options = SyncOptions::new().peer_name("server".parse()?);
+    /// # Ok(options)
+    /// # }
+    /// ```
+    pub fn peer_name(mut self, name: NodeId) -> Self {
+        self.admission.peer_name = Some(name);
+        self
+    }
+
     /// Starts to send after this position of the own log, whatever the store or the peer says the
     /// peer has. Holds for the first connection; later ones go on from there. A
     /// [`Server`](crate::Server), which has many peers, ignores it.
@@ -472,6 +497,12 @@ impl<E> SyncOptions<E> {
         Config {
             role,
             local: log.node_id().clone(),
+            peer_name: match role {
+                Role::Opener => self.admission.peer_name.clone(),
+                Role::Acceptor => None,
+            },
+            knows_nobody: role == Role::Opener && self.admission.expects_nobody(),
+            dials: false,
             epoch: log.epoch(),
             credentials,
             subprotocol: self.subprotocol,

@@ -9,6 +9,7 @@ mod credentials;
 mod dialling;
 mod gate;
 mod lost_logs;
+mod names;
 mod operators;
 mod options;
 mod race;

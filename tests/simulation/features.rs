@@ -175,7 +175,10 @@ impl Features {
                     }
                     let access = if relay { Access::relay() } else { true.into() };
                     let expires = expires.filter(|_| has_dialled).map(Duration::from_secs);
-                    expires.map_or(access, |time| access.expires_in(time))
+                    match expires {
+                        Some(time) => access.expires_in(time),
+                        None => access,
+                    }
                 }
             });
         }

@@ -13,6 +13,7 @@ use logux_transports::rt::Instant;
 use super::access::Access;
 use super::login::Login;
 use super::refusals::{RefusalLimit, Refusals};
+use crate::apart::Refused;
 use crate::log::Log;
 use crate::sync::callbacks::{CALLBACK_LIMIT, answer};
 use crate::sync::error::Error;
@@ -28,6 +29,8 @@ type SubprotocolCheck = Arc<dyn Fn(Option<Subprotocol>) -> Result<(), Value> + S
 pub(crate) struct Policy<E> {
     pub(crate) auth: Option<Auth<E>>,
     pub(crate) subprotocol_check: Option<SubprotocolCheck>,
+    /// The peer is known by this name, whatever it calls itself; where this node connects to it.
+    pub(crate) peer_name: Option<NodeId>,
     /// Overrides how far the peer has received this log, for the first connection.
     pub(crate) synced: Option<Added>,
     /// Overrides how far the peer's log is received, for the first connection.
@@ -51,6 +54,7 @@ impl<E> Default for Policy<E> {
         let mut policy = Self {
             auth: None,
             subprotocol_check: None,
+            peer_name: None,
             synced: None,
             other_synced: None,
             refusals: None,
@@ -69,6 +73,13 @@ impl<E> Policy<E> {
     }
 }
 
+impl<E> Policy<E> {
+    /// Whether the user has said nothing of the node that will answer.
+    pub(crate) fn expects_nobody(&self) -> bool {
+        self.other_synced.is_none() && self.peer_name.is_none()
+    }
+}
+
 impl<E: Event> Policy<E> {
     /// What a node that opens a connection says that it has received of the node that will probably
     /// answer; nothing, if that is not known. A wrong guess costs a connection: see
@@ -78,7 +89,7 @@ impl<E: Event> Policy<E> {
         log: &Log<E>,
         expected: Option<NodeId>,
     ) -> Result<Added, Error> {
-        match (self.other_synced, expected) {
+        match (self.other_synced, self.peer_name.clone().or(expected)) {
             (Some(synced), _) => Ok(synced),
             (None, Some(node)) => Ok(log.cursors(&node).await?.received),
             (None, None) => Ok(Added::ZERO),
@@ -136,8 +147,9 @@ impl<E: Event> Policy<E> {
         link: LinkInfo,
         chosen: &OnceLock<Log<E>>,
     ) -> Result<Result<Admitted, ProtocolError>, Error> {
-        let Introduction { node_id, credentials, subprotocol, headers, epoch } = introduction;
-        let login = Login { node_id: node_id.clone(), credentials, subprotocol, headers, link };
+        let Introduction { node_id, name, credentials, subprotocol, headers, epoch, synced } =
+            introduction;
+        let login = Login { node_id: name, credentials, subprotocol, headers, link };
         // As of the introduction: while the user is asked, another connection of the peer may move on.
         let sent = usual.cursors(&node_id).await?.sent;
         let Pass { authors, expires, log } = match self.admit(login, role).await? {
@@ -172,6 +184,12 @@ impl<E: Event> Policy<E> {
         }
         let held_back = log.held_back(&node_id).await?;
         let known = log.known(&node_id);
+        if role == Role::Acceptor
+            && synced < cursors.sent
+            && lacks_nothing(&log, &node_id, synced, cursors.sent, &held_back).await?
+        {
+            cursors.sent = synced;
+        }
         let doubtful = held_back.iter().filter(|refused| refused.is_doubtful);
         known.doubt(doubtful.map(|refused| refused.id.clone()));
         let (suspected_up_to, trust) = (known.suspected_up_to(), known.trust());
@@ -193,6 +211,37 @@ impl<E> Pass<E> {
         let expires = access.lasts().map(|lasts| (Instant::now(), lasts));
         Some(Self { authors: access.authors(role)?, expires, log: access.into_log() })
     }
+}
+
+/// Whether nothing between what a peer claims to have and what it is known to have was for it. Where this node
+/// dialled before, it counted also what came from the peer; the peer cannot claim that.
+async fn lacks_nothing<E: Event>(
+    log: &Log<E>,
+    peer: &NodeId,
+    claimed: Added,
+    known: Added,
+    held_back: &[Refused],
+) -> Result<bool, Error> {
+    const PAGE: usize = 256;
+
+    let withheld = log.known(peer);
+    let withheld = withheld.withheld();
+    let mut after = claimed;
+    while after < known {
+        let entries = log.entries_after(after, PAGE).await?;
+        for entry in &entries {
+            let meta = &entry.meta;
+            let is_for_peer = meta.source.as_ref() != Some(peer)
+                && !withheld.holds(meta.added)
+                && held_back.iter().all(|refused| refused.id != meta.id);
+            if meta.added <= known && is_for_peer {
+                return Ok(false);
+            }
+        }
+        let Some(last) = entries.last() else { break };
+        after = last.meta.added;
+    }
+    Ok(true)
 }
 
 /// Whether a connection that began with the usual log can go on with this one.
@@ -224,6 +273,7 @@ impl<E> Clone for Policy<E> {
         Self {
             auth: self.auth.clone(),
             subprotocol_check: self.subprotocol_check.clone(),
+            peer_name: self.peer_name.clone(),
             refusals: self.refusals.clone(),
             told_of_page: Arc::clone(&self.told_of_page),
             ..*self

@@ -65,6 +65,8 @@ pub(crate) struct Lasting {
     pub(crate) was_let_in: bool,
     /// The peer has refused fresh credentials since it last let this node in.
     pub(crate) was_refused: bool,
+    /// Another node than expected has answered since some peer was let in.
+    pub(crate) guessed_wrong: bool,
     /// What the user told one connection and holds for the next ones.
     pub(crate) headers: Option<Headers>,
 }
@@ -440,6 +442,7 @@ where
             log: relative.local.clone(),
         });
         self.lasting.was_refused = false;
+        self.lasting.guessed_wrong = false;
         if let Some(stranger) = &mut self.stranger {
             stranger.let_in();
         }
@@ -493,7 +496,7 @@ where
 
     fn note_time_fix(&mut self, relative: &Relative) {
         let time_fix = relative.time_fix.now();
-        self.lasting.time_fix = Some((relative.peer.clone(), time_fix));
+        self.lasting.time_fix = Some((relative.peer_name.clone(), time_fix));
         self.reporter.update(|diagnostics| diagnostics.time_fix = time_fix);
     }
 

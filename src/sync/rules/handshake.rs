@@ -20,6 +20,9 @@ use crate::sync::notice::Notice;
 /// The header that carries a log's [`Epoch`].
 const EPOCH: &str = "log-epoch";
 
+/// The header of an opener that does not know who will answer: that it has received nothing is then no claim.
+const KNOWS_NOBODY: &str = "log-knows-nobody";
+
 impl<E> Rules<E> {
     pub(super) fn open(&mut self, now: Now) {
         self.answer_within(now, self.config.admission_timeout);
@@ -48,7 +51,8 @@ impl<E> Rules<E> {
         };
         let candidate = Candidate {
             protocol,
-            node_id: connect.node_id,
+            node_id: connect.node_id.clone(),
+            name: connect.node_id,
             subprotocol: connect.subprotocol,
             headers: self.take_headers(),
             synced: connect.synced,
@@ -70,7 +74,8 @@ impl<E> Rules<E> {
         let time_fix = self.time_fix(now, &connected)?;
         let candidate = Candidate {
             protocol,
-            node_id: connected.node_id,
+            node_id: self.config.peer_name.clone().unwrap_or_else(|| connected.node_id.clone()),
+            name: connected.node_id,
             subprotocol: connected.subprotocol,
             headers: self.take_headers(),
             synced: Added::ZERO,
@@ -91,15 +96,17 @@ impl<E> Rules<E> {
         candidate: Candidate,
         credentials: Option<Value>,
     ) -> Result<(), Misbehaviour> {
-        if candidate.node_id == self.config.local {
-            return Err(Misbehaviour::SameNode(candidate.node_id));
+        if candidate.node_id == self.config.local || candidate.name == self.config.local {
+            return Err(Misbehaviour::SameNode(self.config.local.clone()));
         }
         self.outputs.push_back(Output::Check(Introduction {
             node_id: candidate.node_id.clone(),
+            name: candidate.name.clone(),
             credentials,
             subprotocol: candidate.subprotocol,
             headers: Arc::clone(&candidate.headers),
             epoch: self.peer_epoch,
+            synced: candidate.synced,
         }));
         self.phase = Phase::Checking(candidate);
         Ok(())
@@ -109,7 +116,9 @@ impl<E> Rules<E> {
     pub(super) fn let_in(&mut self, now: Now, admitted: Admitted) {
         let Admitted { log, cursors, trust, authors, lasts, suspected_up_to, held_back } = admitted;
         let LogIdentity { node_id, epoch, end } = log;
-        (self.config.local, self.config.epoch, self.log_end) = (node_id, epoch, end);
+        // It may have grown since the user was asked; another log than before has an end of its own.
+        self.log_end = if epoch == self.config.epoch { self.log_end.max(end) } else { end };
+        (self.config.local, self.config.epoch) = (node_id, epoch);
         let Phase::Checking(candidate) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
@@ -124,22 +133,21 @@ impl<E> Rules<E> {
             Role::Opener => (candidate.base_time, cursors.sent),
         };
         let sent = self.config.synced_override.unwrap_or(sent);
-        // The guess was about another node: told too much, this one would leave out events.
-        if self.config.role == Role::Opener && self.config.synced > cursors.received {
+        // The guess was about another node: told too much, this one would leave out events. Or it is known
+        // better than was guessed: told too little, it would send all again.
+        let Config { knows_nobody, dials, .. } = self.config;
+        let knows_it = knows_nobody && dials && cursors.received > Added::ZERO;
+        if self.config.role == Role::Opener && (self.config.synced > cursors.received || knows_it) {
             self.hang_up(Some(Error::AnotherNode { found: candidate.node_id }));
             return;
         }
         // The peer has another log than before, which lacks what had come from it: it says so, or
         // it has confirmed more than it claims to have.
-        let replaced = match (cursors.epoch, self.peer_epoch) {
-            (Some(old), Some(new)) => old != new,
-            // The log that something was received from did not say which it is, and this one does.
-            (None, Some(_)) => cursors.received > Added::ZERO,
-            (_, None) => false,
-        };
+        let replaced = self.is_replaced(&cursors);
         let lost = replaced
             || self.config.role == Role::Acceptor
                 && self.config.synced_override.is_none()
+                && !self.peer_knows_nobody
                 && candidate.synced < cursors.sent;
         // Or it has never confirmed any of what it says that it has, or more than there is: that was not of
         // this log.
@@ -161,6 +169,7 @@ impl<E> Rules<E> {
             time_fix: TimeFix::new(candidate.time_fix),
             local: self.config.local.clone(),
             peer: candidate.node_id,
+            peer_name: candidate.name,
             local_subprotocol: self.config.subprotocol,
             peer_subprotocol: candidate.subprotocol,
         };
@@ -214,6 +223,16 @@ impl<E> Rules<E> {
         }
     }
 
+    /// Whether the peer says that it has another log than before.
+    fn is_replaced(&self, cursors: &Cursors) -> bool {
+        match (cursors.epoch, self.peer_epoch) {
+            (Some(old), Some(new)) => old != new,
+            // The log that something was received from did not say which it is, and this one does.
+            (None, Some(_)) => cursors.received > Added::ZERO,
+            (_, None) => false,
+        }
+    }
+
     /// How far a peer has this log that says it has it up to here. Of a peer of which nothing is known yet
     /// that was about the log that this node had before. A node that knows which log it speaks of notices
     /// that by itself from then on. Any other one, as JavaScript nodes are, goes on to claim it: until it
@@ -247,6 +266,7 @@ impl<E> Rules<E> {
         let epoch = headers.remove(EPOCH);
         if let Some(epoch) = epoch.as_ref().and_then(Value::as_str).and_then(Epoch::parse) {
             self.peer_epoch = self.peer_epoch.or(Some(epoch));
+            self.peer_knows_nobody |= headers.remove(KNOWS_NOBODY).is_some();
             if headers.is_empty() && !self.told_headers {
                 return Ok(());
             }
@@ -274,6 +294,9 @@ impl<E> Rules<E> {
     pub(super) fn send_headers(&mut self) {
         let mut headers = self.config.headers.clone();
         headers.insert(EPOCH.to_owned(), self.config.epoch.to_string().into());
+        if self.config.knows_nobody {
+            headers.insert(KNOWS_NOBODY.to_owned(), true.into());
+        }
         self.send(Message::Headers(headers));
     }
 }

@@ -10,7 +10,7 @@ use logux_codecs::{
 
 use super::arrival::Arrival;
 use super::input_output::{
-    Admitted, Config, Covered, Input, Now, Output, Role, SentNext, Unreadable, Wanted,
+    Admitted, Config, Covered, Input, LogIdentity, Now, Output, Role, SentNext, Unreadable, Wanted,
 };
 use super::relative::{FarFuture, Relative};
 use super::rules::Rules;
@@ -194,6 +194,9 @@ impl Side {
         let config = Config {
             role,
             local: node.id.clone(),
+            peer_name: None,
+            knows_nobody: role == Role::Opener && node.dialled.is_none(),
+            dials: true,
             epoch: node.epoch,
             credentials: None,
             subprotocol: None,
@@ -296,6 +299,9 @@ impl Side {
                         known.epoch = introduction.epoch;
                     }
                     cursors.epoch = cursors.epoch.or(introduction.epoch);
+                    if self.role == Role::Opener && !node.refuses {
+                        node.dialled = Some(introduction.node_id.clone());
+                    }
                     self.peer = Some(introduction.node_id);
                     let refusal = node.refuses.then_some(ProtocolError::WrongCredentials);
                     let log = LogIdentity {
@@ -315,13 +321,7 @@ impl Side {
                     let checked = refusal.map_or(Ok(Box::new(admitted)), Err);
                     self.answers.push_back(Answer::Now(Input::Checked(checked)));
                 }
-                Output::LetIn(let_in) => {
-                    let relative = let_in.relative;
-                    if self.role == Role::Opener {
-                        node.dialled = Some(relative.peer.clone());
-                    }
-                    self.relative = Some(relative);
-                }
+                Output::LetIn(let_in) => self.relative = Some(let_in.relative),
                 Output::Store(incoming) => self.answers.push_back(Answer::Store(incoming)),
                 Output::SendNext(wanted) => self.answers.push_back(Answer::Send(wanted)),
                 Output::Advance(sent) => {

@@ -48,6 +48,12 @@ pub enum Unreadable {
 pub(crate) struct Config {
     pub(crate) role: Role,
     pub(crate) local: NodeId,
+    /// The peer is this node for the log, whatever it calls itself.
+    pub(crate) peer_name: Option<NodeId>,
+    /// An opener does not know who will answer, so it says that it has received nothing.
+    pub(crate) knows_nobody: bool,
+    /// The session can dial again.
+    pub(crate) dials: bool,
     /// Which log this node has.
     pub(crate) epoch: Epoch,
     pub(crate) credentials: Option<Value>,
@@ -172,13 +178,18 @@ pub(crate) enum Output<E> {
 /// What a peer says of itself. Nothing of it is proven but by the credentials.
 #[derive(Debug)]
 pub(crate) struct Introduction {
+    /// The node that it is for this one: what is known of it is kept under this id.
     pub(crate) node_id: NodeId,
+    /// The name that it gives itself: the same, but for [`Config::peer_name`].
+    pub(crate) name: NodeId,
     pub(crate) credentials: Option<Value>,
     pub(crate) subprotocol: Option<Subprotocol>,
     /// Its headers so far.
     pub(crate) headers: Arc<Headers>,
     /// Which log it has, as far as it has said.
     pub(crate) epoch: Option<Epoch>,
+    /// How far it says that it has this node's log; an opener does not learn it.
+    pub(crate) synced: Added,
 }
 
 /// Which log of this node's a peer was led to.

@@ -97,8 +97,8 @@ impl Live {
         for ((arrival, meta), place) in wire.into_iter().zip(1..) {
             let meta = self.relative.incoming(meta, now, self.far_future);
             let meta = meta.map_err(|what| what.in_event(place))?;
-            let Relative { local, peer, .. } = &self.relative;
-            if let Err(reason) = self.authors.check(local, peer, meta.id.node()) {
+            let Relative { local, peer_name, .. } = &self.relative;
+            if let Err(reason) = self.authors.check(local, peer_name, meta.id.node()) {
                 refused.push(Refused::new(meta.id, reason));
                 continue;
             }

@@ -22,7 +22,10 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) protocol: Protocol,
+    /// Which node it is for this one.
     pub(super) node_id: NodeId,
+    /// What it calls itself.
+    pub(super) name: NodeId,
     pub(super) subprotocol: Option<Subprotocol>,
     /// What it says of its environment.
     pub(super) headers: Arc<Headers>,

@@ -17,7 +17,10 @@ pub(crate) struct Relative {
     /// Only the opener fixes times.
     pub(crate) time_fix: TimeFix,
     pub(crate) local: NodeId,
+    /// Which node the peer is for this one.
     pub(crate) peer: NodeId,
+    /// What it calls itself: ids that travel without a node are of this one.
+    pub(crate) peer_name: NodeId,
     pub(crate) local_subprotocol: Option<Subprotocol>,
     pub(crate) peer_subprotocol: Option<Subprotocol>,
 }
@@ -81,7 +84,7 @@ impl Relative {
         let WireMeta { id, time, subprotocol, extra } = wire;
         let time = self.base_time.shifted(time).ok_or(Misbehaviour::TimeOutOfRange)?;
         let time = far_future.apply(moved(time, self.time_fix.now()), now)?;
-        let id = self.protocol.event_id(id, &self.peer, self.base_time);
+        let id = self.protocol.event_id(id, &self.peer_name, self.base_time);
         Ok(Meta {
             time,
             source: Some(self.peer.clone()),

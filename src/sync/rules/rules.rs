@@ -58,6 +58,8 @@ pub(crate) struct Rules<E> {
     pub(super) round_trip: Option<Duration>,
     /// Which log the peer says that it has.
     pub(super) peer_epoch: Option<Epoch>,
+    /// The peer did not know whom it would reach, and claims nothing.
+    pub(super) peer_knows_nobody: bool,
     /// The headers that the peer has sent before it introduced itself, as JSON: a stranger's values can
     /// take many times the memory of their text.
     pub(super) early_headers: Box<[u8]>,
@@ -94,6 +96,7 @@ impl<E> Rules<E> {
             asked: None,
             round_trip: None,
             peer_epoch: None,
+            peer_knows_nobody: false,
             early_headers: Box::default(),
             told_headers: false,
         }

@@ -1,0 +1,172 @@
+//! Who answers where a node dials, and what it is told: names that change, roles that change, the own name.
+
+use futures_util::StreamExt;
+use logux_sync::{
+    Access, BaseSync, ClientSync, Error, Json, Memory, Misbehaviour, Role, Server, Session, State,
+    SyncOptions, Value,
+};
+use tokio::time::sleep;
+
+use crate::world::{
+    AGES, AnyListener, CONNECTED, Peer, add, held, log, numbers, options, patient, quick, seconds,
+    taking,
+};
+
+fn named() -> SyncOptions<Value> {
+    options().peer_name("server".parse().unwrap())
+}
+
+/// A node without an epoch, as JavaScript nodes are. It answers by this name, sends what it is told to, and
+/// confirms what it gets up to a position. Answers what the client said first and the numbers that it sent.
+async fn play(
+    listener: &mut impl AnyListener,
+    name: &str,
+    says: &[&str],
+    up_to: u64,
+) -> (Peer, String, Vec<u64>) {
+    let mut peer = Peer::accept(listener).await;
+    let connect = peer.next().await.unwrap();
+    peer.send(&CONNECTED.replace("server", name)).await;
+    for frame in says {
+        peer.send(frame).await;
+    }
+    let mut sent = Vec::new();
+    let confirmed = format!(r#"["ready",{up_to}]"#);
+    loop {
+        let frame = peer.next().await.unwrap();
+        let message: Value = serde_json::from_str(&frame).unwrap();
+        if message[0] == "sync" {
+            sent.extend(numbers(&message));
+            peer.send(&format!(r#"["synced",{}]"#, message[1])).await;
+        }
+        if frame == confirmed {
+            return (peer, connect, sent);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_change_their_name_are_one_peer_under_peer_name() {
+    let (here, _) = log("10:client").await;
+    add(&here, 0..3).await;
+    let (memory, mut listener) = Memory::listen();
+    let client = ClientSync::new(&here, Json, quick(memory)).options(named()).start();
+    let sync = r#"["sync",2,{"n":10},{"id":"1","time":1},{"n":11},{"id":"2","time":2}]"#;
+    let says = [sync, r#"["ready",2]"#];
+    let (peer, connect, sent) = play(&mut listener, "server:abc", &says, 3).await;
+    assert_eq!(connect, r#"["connect",7,"10:client",0]"#);
+    assert_eq!(sent, [0, 1, 2]);
+    client.wait_for(State::Synchronized).await.unwrap();
+    assert_eq!(client.peer().unwrap().node_id.as_str(), "server");
+    peer.hang_up().await;
+    add(&here, 3..4).await;
+    let says = [r#"["ready",2]"#, r#"["sync",3,{"n":12},{"id":"3","time":3}]"#];
+    let (_peer, connect, sent) = play(&mut listener, "server:xyz", &says, 6).await;
+    assert_eq!(connect, r#"["connect",7,"10:client",2]"#);
+    assert_eq!(sent, [3], "nothing travels again");
+    client.wait_for(State::Synchronized).await.unwrap();
+    assert_eq!(held(&here).await, [0, 1, 2, 3, 10, 11, 12]);
+    // Ids are of those that gave them, and what came is of the one peer.
+    let entries = here.entries_after(logux_sync::Added::ZERO, 10).await.unwrap();
+    let mut of = entries.iter().filter_map(|entry| {
+        Some((entry.meta.id.node().to_string(), entry.meta.source.as_ref()?.to_string()))
+    });
+    let names = ["server:abc", "server:abc", "server:xyz"];
+    assert!(of.by_ref().eq(names.map(|name| (name.to_owned(), "server".to_owned()))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_peer_name_another_name_is_another_peer() {
+    let (here, _) = log("10:client").await;
+    add(&here, 0..3).await;
+    let (memory, mut listener) = Memory::listen();
+    let client = ClientSync::new(&here, Json, quick(memory)).start();
+    let (peer, ..) = play(&mut listener, "server:abc", &[r#"["ready",0]"#], 3).await;
+    client.wait_for(State::Synchronized).await.unwrap();
+    peer.hang_up().await;
+    let (_peer, connect, sent) = play(&mut listener, "server:xyz", &[r#"["ready",0]"#], 3).await;
+    assert_eq!(connect, r#"["connect",7,"10:client",0]"#);
+    assert_eq!(sent, [0, 1, 2]);
+}
+
+/// `left` dials, then is dialled, then dials again.
+#[tokio::test(start_paused = true)]
+async fn nothing_travels_again_where_roles_change() {
+    let ((left, _), (right, _)) = (log("left").await, log("right").await);
+    let relay = || options().auth(async |_| Access::relay());
+    add(&left, 0..100).await;
+    add(&right, 100..200).await;
+    let serve = |log| {
+        let (memory, listener) = Memory::listen();
+        (memory, Server::new(log, Json, listener).options(relay()).start())
+    };
+    let travelled = |session: &Session| {
+        let diagnostics = session.diagnostics();
+        diagnostics.events_sent + diagnostics.events_received
+    };
+    for (round, (from, to)) in
+        [(&left, &right), (&right, &left), (&left, &right), (&right, &left)].iter().enumerate()
+    {
+        let (memory, _server) = serve(to);
+        // Dials again at once where it has to.
+        let client = ClientSync::new(from, Json, patient(memory)).options(relay()).start();
+        let (time, reached) = taking(client.wait_for(State::Synchronized)).await;
+        reached.unwrap();
+        assert!(time < AGES);
+        sleep(seconds(1)).await;
+        let before = if round == 0 { 200 } else { 0 };
+        assert_eq!(travelled(&client), before, "round {round}");
+        // What each has of the other comes last in turn.
+        let n = 1000 + 10 * round as u64;
+        add(from, n..n + 1).await;
+        sleep(seconds(1)).await;
+        add(to, n + 1..n + 3).await;
+        sleep(seconds(1)).await;
+        assert_eq!(travelled(&client), before + 3, "round {round}");
+        let mut errors = client.errors();
+        client.close().await.unwrap();
+        while let Some(error) = errors.next().await {
+            let is_first = round == 1 && matches!(&*error, Error::AnotherNode { .. });
+            assert!(is_first, "round {round}: {error}");
+        }
+    }
+    assert_eq!(held(&left).await, held(&right).await);
+    assert_eq!(held(&left).await.len(), 212);
+}
+
+/// It cannot dial again, and does not know who will answer.
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_given_goes_on_where_it_was_under_peer_name() {
+    let ((here, _), (there, _)) = (log("10:client").await, log("server:abc").await);
+    add(&there, 0..100).await;
+    for received in [100, 0] {
+        let (near, far) = Memory::pair();
+        let _server = BaseSync::new(&there, Json, Role::Acceptor, far).start();
+        let client = BaseSync::new(&here, Json, Role::Opener, near).options(named()).start();
+        sleep(seconds(1)).await;
+        assert_eq!(client.diagnostics().events_received, received);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_with_this_nodes_own_name_is_refused_and_named() {
+    for (name, options) in [
+        ("10:client", options()),
+        ("10:client", named()),
+        // What is said of the peer counts, too.
+        ("server", options().peer_name("10:client".parse().unwrap())),
+    ] {
+        let (here, _) = log("10:client").await;
+        let (memory, mut listener) = Memory::listen();
+        let client = ClientSync::new(&here, Json, quick(memory)).options(options).start();
+        let mut peer = Peer::accept(&mut listener).await;
+        peer.next().await.unwrap();
+        peer.send(&CONNECTED.replace("server", name)).await;
+        let told = peer.rest().await.pop().unwrap();
+        assert!(told.starts_with(r#"["error","wrong-format","it calls itself"#), "{told}");
+        let error = client.ended().await.unwrap_err();
+        assert!(!error.is_transient());
+        let Error::Peer(Misbehaviour::SameNode(node)) = &*error else { panic!("{error}") };
+        assert_eq!(node, here.node_id());
+    }
+}
