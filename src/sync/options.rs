@@ -306,8 +306,10 @@ impl<E> SyncOptions<E> {
     /// themselves. It tells also a [`BaseSync`](crate::BaseSync), which does not know who will answer, how
     /// far the peer's log is received already.
     ///
-    /// Nodes with logs of their own must not share a name: what one has, the other would not be sent, until
-    /// it says that it lost its log. Ignored where this node accepts the connection.
+    /// What one of these nodes has confirmed is not sent to another, also where that one begins with an empty
+    /// log, as a `@logux/server` does: its actions were processed. Only a node that says by its
+    /// [`Epoch`](crate::Epoch) that its log is another one, as nodes of this library do, is sent all. So nodes
+    /// whose logs differ must not share a name. Ignored where this node accepts the connection.
     ///
     /// ```
     /// # use logux_sync::{SyncOptions, Value};

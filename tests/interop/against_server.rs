@@ -77,6 +77,37 @@ async fn what_was_added_while_our_client_was_away_is_processed_once() {
     .await;
 }
 
+/// It has another name then, and an empty log.
+#[tokio::test]
+#[ignore = "needs Node.js: tests/interop/run"]
+async fn a_server_that_starts_again_is_not_sent_what_it_processed() {
+    in_time(async {
+        let mut app = App::start().await;
+        app.options = app.options.peer_name("app".parse().unwrap());
+        let session = app.dial("right", 1);
+        for n in 0..3 {
+            let added = app.add(json!({ "type": "todo/add", "n": n })).await;
+            assert_eq!(app.answer(&added).await["type"], "logux/processed");
+        }
+        session.wait_for(State::Synchronized).await.unwrap();
+        let first = app.js.ask("name", json!({})).await;
+        app.is_content(1).await;
+        app.proxy.lead_to(None);
+        app.js = Peer::start(["app-server.mjs"]);
+        app.mend().await;
+        for n in 3..5 {
+            let added = app.add(json!({ "type": "todo/add", "n": n })).await;
+            assert_eq!(app.answer(&added).await["type"], "logux/processed");
+        }
+        assert_ne!(app.js.ask("name", json!({})).await, first);
+        session.wait_for(State::Synchronized).await.unwrap();
+        let todos = app.todos(2).await;
+        assert_eq!((&todos[0][0]["n"], &todos[1][0]["n"]), (&json!(3), &json!(4)));
+        assert_eq!(todos.as_array().unwrap().len(), 2);
+    })
+    .await;
+}
+
 #[tokio::test]
 #[ignore = "needs Node.js: tests/interop/run"]
 async fn wrong_credentials_are_refused_and_not_tried_again() {
@@ -113,6 +144,7 @@ struct App {
     log: Log<Value>,
     js: Peer,
     proxy: Proxy,
+    options: SyncOptions<Value>,
 }
 
 impl App {
@@ -121,6 +153,7 @@ impl App {
             log: Log::open("10:client:tab".parse().unwrap(), MemoryStore::new()).await.unwrap(),
             js: Peer::start(["app-server.mjs"]),
             proxy: Proxy::start([]).await,
+            options: SyncOptions::new(),
         };
         app.mend().await;
         app
@@ -138,7 +171,7 @@ impl App {
             .min_delay(Duration::ZERO)
             .max_delay(Duration::from_millis(10));
         let options =
-            SyncOptions::new().credentials(token).subprotocol(Subprotocol::new(subprotocol, 0));
+            self.options.clone().credentials(token).subprotocol(Subprotocol::new(subprotocol, 0));
         ClientSync::new(&self.log, Json, transport).options(options).start()
     }
 

@@ -56,6 +56,11 @@ await serve({
     return meta.id
   },
 
+  // What it calls itself.
+  name() {
+    return server.nodeId
+  },
+
   port() {
     return http.address().port
   },

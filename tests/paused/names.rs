@@ -75,6 +75,31 @@ async fn nodes_that_change_their_name_are_one_peer_under_peer_name() {
     assert!(of.by_ref().eq(names.map(|name| (name.to_owned(), "server".to_owned()))));
 }
 
+/// As a `@logux/server` does, whose log is gone with it.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_counts_anew_under_peer_name_is_not_sent_what_was_confirmed() {
+    let (here, _) = log("10:client").await;
+    add(&here, 0..3).await;
+    let (memory, mut listener) = Memory::listen();
+    let client = ClientSync::new(&here, Json, quick(memory)).options(named()).start();
+    let sync = r#"["sync",9,{"n":10},{"id":"1","time":1}]"#;
+    let (peer, ..) = play(&mut listener, "server:abc", &[sync, r#"["ready",9]"#], 3).await;
+    client.wait_for(State::Synchronized).await.unwrap();
+    peer.hang_up().await;
+    // It has an event already, and the claim of the client is too high for it.
+    let (mut peer, connect, _) = play(&mut listener, "server:new", &[r#"["ready",1]"#], 4).await;
+    assert_eq!(connect, r#"["connect",7,"10:client",9]"#);
+    assert_eq!(peer.rest().await, Vec::<String>::new());
+    add(&here, 3..4).await;
+    let sync = r#"["sync",1,{"n":11},{"id":"7","time":1}]"#;
+    let (_peer, connect, sent) =
+        play(&mut listener, "server:new", &[sync, r#"["ready",1]"#], 5).await;
+    assert_eq!(connect, r#"["connect",7,"10:client",0]"#);
+    assert_eq!(sent, [3]);
+    client.wait_for(State::Synchronized).await.unwrap();
+    assert_eq!(held(&here).await, [0, 1, 2, 3, 10, 11]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_peer_name_another_name_is_another_peer() {
     let (here, _) = log("10:client").await;

@@ -56,6 +56,13 @@ impl<E> Rules<E> {
         }
         // Once for each connection, or one short message could have the whole log sent again.
         live.received_before = Added::ZERO;
+        if self.config.peer_name.is_some() && self.peer_epoch.is_none() {
+            // What was confirmed was so for all nodes of that name: this one only counts anew.
+            let cursors = Cursors { sent: live.sent, ..Cursors::default() };
+            self.outputs.push_back(Output::Reset(cursors));
+            self.hang_up(Some(Error::LogReplaced));
+            return;
+        }
         live.return_up_to = self.log_end;
         self.reset_cursors(&Cursors::default());
         match self.config.role {
