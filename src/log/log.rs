@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use super::earlier::Earlier;
 use super::known::{Known, Peers};
 use super::position::Position;
-use super::quota::Quota;
+use super::room::Room;
 use super::{AddError, Clock, Follow, HoldBackError, LogOptions};
 use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
@@ -55,7 +55,7 @@ struct Shared<E> {
     last: Mutex<Last>,
     end: Arc<Position>,
     epoch: Epoch,
-    quota: std::sync::Mutex<Quota>,
+    room: std::sync::Mutex<Room>,
     /// By peer.
     known: std::sync::Mutex<Peers>,
 }
@@ -154,14 +154,14 @@ impl<E: Event> Log<E> {
                 }),
                 end: Arc::new(Position::new(last_added)),
                 epoch,
-                quota: std::sync::Mutex::default(),
+                room: std::sync::Mutex::default(),
                 known: std::sync::Mutex::default(),
             }),
         };
         let set_aside = log.set_aside().await?;
         for event in &set_aside {
             // What is there has its room.
-            log.quota().take(event);
+            log.room().take(event);
         }
         let (ids, entries) = log.readable(set_aside, |event| !event.unjudged);
         log.take_up(&ids, entries).await?;
@@ -416,7 +416,7 @@ impl<E: Event> Log<E> {
     fn make_room(&self, events: Vec<SetAside>) -> (Vec<SetAside>, Received) {
         let mut received = Received::default();
         let kept = events.into_iter().filter(|event| {
-            let has_room = self.quota().take(event);
+            let has_room = self.room().take(event);
             let told = Refused::new(event.meta.id.clone(), event.reason.clone());
             let list = if has_room { &mut received.set_aside } else { &mut received.refused };
             list.push(told);
@@ -437,7 +437,7 @@ impl<E: Event> Log<E> {
     /// Gives up events that are set aside.
     pub async fn forget_set_aside(&self, ids: &[EventId]) -> Result<(), StoreError> {
         self.shared.store.remove_set_aside(ids).await?;
-        self.quota().give_back(ids);
+        self.room().give_back(ids);
         Ok(())
     }
 
@@ -483,7 +483,7 @@ impl<E: Event> Log<E> {
 
     /// Whether something of a peer's user is set aside.
     pub(crate) fn sets_aside_some_of(&self, peer: &NodeId) -> bool {
-        self.quota().holds_some_of(peer)
+        self.room().holds_some_of(peer)
     }
 
     /// What is set aside of a peer's client, of any of its tabs, and waits for the filters of a session with
@@ -529,8 +529,8 @@ impl<E: Event> Log<E> {
     }
 
     /// Nothing panics while the lock is held.
-    fn quota(&self) -> MutexGuard<'_, Quota> {
-        self.shared.quota.lock().unwrap_or_else(PoisonError::into_inner)
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.shared.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Must be called with the lock of what was given last, which makes it the only call.

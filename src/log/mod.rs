@@ -9,8 +9,8 @@ mod known;
 mod log;
 mod options;
 mod position;
-mod quota;
 mod receipt;
+mod room;
 mod withheld;
 
 pub use clock::Clock;

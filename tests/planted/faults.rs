@@ -472,7 +472,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         hazard: "G4",
         name: "what is set aside has no bound",
         edits: &[Edit {
-            file: "src/log/quota.rs",
+            file: "src/log/room.rs",
             is: "(sum.events <= limit.events && sum.bytes <= limit.bytes).then_some(sum)",
             becomes: "(PLANTED || sum.events <= limit.events && sum.bytes <= limit.bytes)
                 .then_some(sum)",

@@ -25,14 +25,14 @@ type User = Option<Arc<str>>;
 
 /// What is set aside now.
 #[derive(Debug, Default)]
-pub(super) struct Quota {
+pub(super) struct Room {
     /// From whom each event came, and its bytes.
     kept: HashMap<EventId, (User, usize)>,
     of_users: HashMap<User, Amount>,
     of_all: Amount,
 }
 
-impl Quota {
+impl Room {
     /// Counts an event; `false` if there is no room for it. One that is counted already has its room.
     pub(super) fn take(&mut self, event: &SetAside) -> bool {
         let id = &event.meta.id;
@@ -102,11 +102,11 @@ mod tests {
 
     #[test]
     fn the_reasons_count() {
-        let mut quota = Quota::default();
+        let mut room = Room::default();
         let taken = (0..5).filter(|&n| {
             let id = EventId::new(Timestamp::new(n).unwrap(), "10:a".parse().unwrap());
             let meta = Meta { source: Some("10:a:tab".parse().unwrap()), ..Meta::new(id) };
-            quota.take(&SetAside::new(Value::Null, meta, "x".repeat(1_000_000)))
+            room.take(&SetAside::new(Value::Null, meta, "x".repeat(1_000_000)))
         });
         assert_eq!(taken.count(), 4, "of those that fit into 4 MiB");
     }
