@@ -1,6 +1,6 @@
 //! Sessions over the transport in memory, in paused time and from the public API: what a session is told and
 //! how it ends, clocks that are set, logs that are lost. `race` lets all that can end a session meet at random
-//! moments.
+//! moments, `unread` is about peers that are not read for a while.
 
 mod callbacks;
 mod clocks;
@@ -15,4 +15,5 @@ mod options;
 mod race;
 mod receipts;
 mod several_logs;
+mod unread;
 mod world;

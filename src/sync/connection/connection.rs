@@ -266,6 +266,7 @@ where
         // Waits on from turn to turn: to begin anew each time would cost more than all else in one.
         let (commands, mut was_live) = (self.commands, false);
         let mut command = pin!(commands.next(was_live));
+        let mut was_deaf = false;
         loop {
             if let Some(input) = input
                 && self.handle(input)?
@@ -275,9 +276,17 @@ where
             // Before it is asked whether there is room: to start makes some.
             self.intake.start();
             self.outgoing.start();
+            // Then the peer's silence is this node's doing.
+            let is_deaf = !self.intake.has_room();
+            if std::mem::replace(&mut was_deaf, is_deaf)
+                && !is_deaf
+                && self.handle(Input::Listening)?
+            {
+                return Ok(());
+            }
             let reads = self.rules.reads()
                 && self.outgoing.has_room()
-                && self.intake.has_room()
+                && !is_deaf
                 && self.reader.has_turn();
             let (limits, wake_at) = (self.limits_now(), self.wake_at());
             let offer_at = self.known.as_ref().and_then(Known::offer_at);
@@ -313,8 +322,7 @@ where
                     self.try_again(offers.unwrap_or_default());
                     None
                 }
-                // While the intake is full we stop reading, so silence is our doing.
-                () = until(wake_at), if self.intake.has_room() => {
+                () = until(wake_at), if !is_deaf => {
                     if self.look_at.is_some_and(|at| at <= Instant::now()) {
                         self.look_at = look_again();
                     }

@@ -134,6 +134,8 @@ pub(crate) enum Input<E> {
     Jumped(Jump),
     /// The deadline has passed.
     Tick,
+    /// The peer is read again, which it was not for a while.
+    Listening,
     /// The user wants to know whether the peer is there.
     Ask,
     /// What the peer brought to prove who it is does not hold any more.

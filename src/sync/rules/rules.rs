@@ -220,6 +220,7 @@ impl<E> Rules<E> {
             Input::Debug(text) => self.send(Message::Debug(text)),
             Input::Jumped(jump) => self.jumped(now, jump),
             Input::Tick => self.tick(now),
+            Input::Listening => self.listening(now),
             Input::Ask => self.network_changed(now),
             Input::Expired => self.refuse(credentials_expired(), Error::Expired),
             Input::Close(reason) => {

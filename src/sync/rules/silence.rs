@@ -43,6 +43,16 @@ impl<E> Rules<E> {
         }
     }
 
+    /// What the peer said meanwhile may be on its way still, so its time begins now.
+    pub(super) fn listening(&mut self, now: Now) {
+        if let Some((_, limit)) = self.answer_by {
+            self.answer_within(now, limit);
+        }
+        if self.ask_at.is_some() {
+            self.ask_at = self.next_ping(now);
+        }
+    }
+
     /// The machine slept, or the program was stopped, and the peer has probably given it up: this is to
     /// be known within seconds. An acceptor has time: its peers come back by themselves.
     pub(super) fn has_slept(&mut self, now: Now) {
