@@ -19,7 +19,7 @@ pub use store::{IfKnown, MemoryStore, Store, StoreError, Stored};
 pub use sync::format;
 pub use sync::{
     Access, BaseSync, CallbackError, CallbackTimeout, ClientSync, Diagnostics, Error, FarFuture,
-    Login, Misbehaviour, Notice, Notices, Peer, RefusalLimit, Role, RunningServer, Server,
+    Login, Misbehaviour, Notice, Notices, Peer, Quota, RefusalLimit, Role, RunningServer, Server,
     ServerSync, Session, SessionEnded, SessionHandle, Shutdown, State, States, SyncOptions,
     Unreadable, filters,
 };

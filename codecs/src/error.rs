@@ -137,6 +137,9 @@ impl fmt::Display for ProtocolError {
             }
             Self::Timeout(milliseconds) => write!(f, "A timeout was reached ({milliseconds} ms)"),
             Self::Bruteforce => f.write_str("Too many wrong authentication attempts"),
+            Self::Other { kind, options: Value::String(text) } => {
+                write!(f, "{}: {}", shown(kind), shown(text))
+            }
             Self::Other { kind, .. } => f.write_str(&shown(kind)),
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use logux_codecs::{Added, NodeId, ProtocolError, Value, shown};
 
 use crate::store::StoreError;
+use crate::sync::admission::Quota;
 
 /// Why a session ended, by who is at fault.
 ///
@@ -99,6 +100,14 @@ pub enum Error {
     /// told, by the error `credentials-expired`.
     #[error("the peer's credentials have expired")]
     Expired,
+    /// The peer was slowed down for all of the [`patience`](Quota::patience) of its [`Quota`] without a pause.
+    /// The peer was told how much it may send, by the error `quota-exceeded`; when it comes back, it waits
+    /// until what it has sent is within its quota. What was not confirmed travels again.
+    #[error(
+        "the peer sent more than {} events or {} bytes per second for {} ms without a pause",
+        .0.events, .0.bytes, .0.patience.as_millis()
+    )]
+    QuotaExceeded(Quota),
 }
 
 /// A callback did not answer within this time:
@@ -134,12 +143,25 @@ const CREDENTIALS_EXPIRED: &str = "credentials-expired";
 /// The error of a node that ends a session for a reason of its user's.
 const CLOSED: &str = "closed";
 
+/// The error of a node to a client that sent more than its quota for too long. It may come back.
+const QUOTA_EXCEEDED: &str = "quota-exceeded";
+
 pub(crate) fn credentials_expired() -> ProtocolError {
     ProtocolError::Other { kind: CREDENTIALS_EXPIRED.to_owned(), options: Value::Null }
 }
 
 pub(crate) fn closed(reason: String) -> ProtocolError {
     ProtocolError::Other { kind: CLOSED.to_owned(), options: reason.into() }
+}
+
+pub(crate) fn quota_exceeded(quota: &Quota) -> ProtocolError {
+    let Quota { events, bytes, user_factor, patience, .. } = quota;
+    let text = format!(
+        "send at most {events} events and {bytes} bytes per second, and {user_factor} times that with all \
+         nodes of the user; more came for {} seconds",
+        patience.as_secs_f64()
+    );
+    ProtocolError::Other { kind: QUOTA_EXCEEDED.to_owned(), options: text.into() }
 }
 
 /// What a peer did that the protocol does not allow.
@@ -195,6 +217,7 @@ impl Error {
             | Self::ClockJumped
             | Self::Credentials(_)
             | Self::Expired
+            | Self::QuotaExceeded(_)
             | Self::LogReplaced => true,
             // A filter or a map may answer the next time, and so may what only took too long.
             Self::Callback { name, source } => {
@@ -212,9 +235,9 @@ impl Error {
         match self {
             Self::Link(error) => error.kind() != io::ErrorKind::FileTooLarge,
             Self::Silent(_) | Self::ClockJumped => true,
-            // An operator's or a token's end is no fault of either side.
+            // An operator's or a token's end is no fault of either side, and a quota comes back.
             Self::Received(ProtocolError::Other { kind, .. }) => {
-                kind == CREDENTIALS_EXPIRED || kind == CLOSED
+                [CREDENTIALS_EXPIRED, CLOSED, QUOTA_EXCEEDED].contains(&kind.as_str())
             }
             _ => false,
         }
@@ -228,6 +251,11 @@ impl Error {
     /// Whether the peer says that this node's credentials do not hold any more.
     pub(crate) fn is_expiry(&self) -> bool {
         matches!(self, Self::Received(ProtocolError::Other { kind, .. }) if kind == CREDENTIALS_EXPIRED)
+    }
+
+    /// Whether the peer says that this node sent more than its quota.
+    pub(crate) fn is_of_quota(&self) -> bool {
+        matches!(self, Self::Received(ProtocolError::Other { kind, .. }) if kind == QUOTA_EXCEEDED)
     }
 
     /// Whether the peer ended the connection because of an event that was sent to it.

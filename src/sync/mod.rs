@@ -23,7 +23,7 @@ mod server;
 mod session;
 mod state;
 
-pub use admission::{Access, Login, RefusalLimit};
+pub use admission::{Access, Login, Quota, RefusalLimit};
 pub use base_sync::{BaseSync, ServerSync};
 pub use callbacks::CallbackError;
 pub use client_sync::ClientSync;

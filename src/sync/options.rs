@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use logux_codecs::{Added, Codec, Event, EventLimits, Headers, Limits, NodeId, Subprotocol, Value};
 
-use super::admission::{Access, Login, Policy, RefusalLimit};
+use super::admission::{Access, Login, Policy, Quota, RefusalLimit};
 use super::callbacks::{CallbackError, Credentials, Inward, Outward};
 use super::error::Error;
 use super::peer::Peer;
@@ -170,6 +170,31 @@ impl<E> SyncOptions<E> {
     /// ```
     pub fn bruteforce(mut self, limit: impl Into<Option<RefusalLimit>>) -> Self {
         self.admission.limit_refusals(limit.into());
+        self
+    }
+
+    /// How much a client may send once it is let in: by default 1,000 events and 1 MiB per second for a node,
+    /// 10 seconds' worth of that at once, and 4 times that for all nodes of a user. See [`Quota`]. `None`
+    /// sets no limit.
+    ///
+    /// It holds for peers that [`auth`](Self::auth) lets in as clients ([`Access::client`], and `true`) where
+    /// they connected to this node. It does not hold for a [relay](Access::relay), for a node that this one
+    /// has dialled, nor without `auth`, where a peer may have any name.
+    ///
+    /// A client above its quota is not read until enough of it has come back. One that goes on for a minute
+    /// without a pause is told `quota-exceeded`, with the numbers, and the session ends with a transient
+    /// [`Error::QuotaExceeded`](crate::Error::QuotaExceeded). It may come back, and what it has spent is
+    /// remembered. Nothing is lost: what was not confirmed travels again. So a client that has made more than
+    /// some 70,000 events without a connection, or 70 MiB, is cut once a minute and goes on.
+    ///
+    /// A JavaScript node gives up when a message is not confirmed for 20 seconds, and connects again. So
+    /// leave the burst large enough for what an honest client sends at once, and let the largest message
+    /// ([`limits`](Self::limits)) not take longer than that to come back.
+    ///
+    /// Counted for all connections that are made with these options or a clone of them; apart for each of
+    /// several logs ([`Access::log`]), which may have users of the same name.
+    pub fn quota(mut self, quota: impl Into<Option<Quota>>) -> Self {
+        self.admission.limit_clients(quota.into());
         self
     }
 

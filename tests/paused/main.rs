@@ -12,6 +12,7 @@ mod lost_logs;
 mod names;
 mod operators;
 mod options;
+mod quota;
 mod race;
 mod receipts;
 mod several_logs;

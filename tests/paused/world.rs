@@ -105,6 +105,10 @@ impl Peer {
         }
     }
 
+    pub(crate) fn into_link(self) -> AnyLink {
+        self.0
+    }
+
     pub(crate) async fn hang_up(self) {
         let _ = self.0.sender.close().await;
     }

@@ -12,11 +12,13 @@ use logux_transports::rt::Instant;
 
 use super::access::Access;
 use super::login::Login;
+use super::quota::{Accounts, Payer, Quota};
 use super::refusals::{RefusalLimit, Refusals};
 use crate::apart::Refused;
 use crate::log::Log;
 use crate::sync::callbacks::{CALLBACK_LIMIT, answer};
 use crate::sync::error::Error;
+use crate::sync::peer::Peer;
 use crate::sync::rules::{Admitted, Authors, Input, Introduction, LogIdentity, Role};
 
 /// The user's answer to who may connect.
@@ -36,6 +38,7 @@ pub(crate) struct Policy<E> {
     /// Overrides how far the peer's log is received, for the first connection.
     pub(crate) other_synced: Option<Added>,
     refusals: Option<Arc<Refusals>>,
+    accounts: Option<Arc<Accounts>>,
     /// The operator was told why a page was refused.
     told_of_page: Arc<Once>,
     /// How long an answer of the user's may take.
@@ -58,10 +61,12 @@ impl<E> Default for Policy<E> {
             synced: None,
             other_synced: None,
             refusals: None,
+            accounts: None,
             told_of_page: Arc::new(Once::new()),
             limit: Some(CALLBACK_LIMIT),
         };
         policy.limit_refusals(Some(RefusalLimit::default()));
+        policy.limit_clients(Some(Quota::default()));
         policy
     }
 }
@@ -70,6 +75,11 @@ impl<E> Policy<E> {
     /// Counts anew; clones of this policy count together.
     pub(crate) fn limit_refusals(&mut self, limit: Option<RefusalLimit>) {
         self.refusals = limit.map(|limit| Arc::new(Refusals::new(limit)));
+    }
+
+    /// Opens accounts anew; clones of this policy have the same.
+    pub(crate) fn limit_clients(&mut self, quota: Option<Quota>) {
+        self.accounts = quota.map(|quota| Arc::new(Accounts::new(quota)));
     }
 }
 
@@ -275,6 +285,7 @@ impl<E> Clone for Policy<E> {
             subprotocol_check: self.subprotocol_check.clone(),
             peer_name: self.peer_name.clone(),
             refusals: self.refusals.clone(),
+            accounts: self.accounts.clone(),
             told_of_page: Arc::clone(&self.told_of_page),
             ..*self
         }
@@ -309,6 +320,15 @@ impl<'a, E: Event> Admission<'a, E> {
     /// Where the connection comes from or goes to.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.link.address
+    }
+
+    /// What a peer pays from that was let in; `None` for one that may send without limit. Without `auth`
+    /// nothing binds it to a name.
+    pub(crate) fn payer(&self, peer: &Peer, authors: Authors) -> Option<Payer> {
+        let is_client = self.role == Role::Acceptor && authors == Authors::OwnClient;
+        let accounts = self.policy.accounts.as_ref();
+        let accounts = accounts.filter(|_| is_client && self.policy.auth.is_some());
+        accounts.map(|accounts| accounts.open(&peer.log, &peer.node_id))
     }
 
     /// Checks the peer, which introduces itself once.

@@ -16,6 +16,7 @@ use super::clocks::Clocks;
 use super::intake::{Intake, take_up};
 use super::outgoing::Outgoing;
 use super::reader::Reader;
+use super::throttle::Throttle;
 use crate::apart::Refused;
 use crate::log::{Known, Log, Presence, Verdict, Withheld};
 use crate::store::StoreError;
@@ -46,7 +47,8 @@ pub(crate) struct Ended {
     /// Whether the user closed it.
     pub(crate) closed_here: bool,
     /// Whether it got somewhere: both logs were once equal, and it did not end by a refusal or a fault
-    /// of either side; or it was found which event the peer refuses.
+    /// of either side; or it was found which event the peer refuses, or the peer took some events and then had
+    /// enough for now.
     pub(crate) progressed: bool,
     /// Whether the user wants another one now.
     pub(crate) dials_anew: bool,
@@ -101,6 +103,7 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     dials: bool,
     admission: Admission<'a, E>,
     reader: Reader<'a, C, R>,
+    throttle: Throttle<E>,
     intake: Intake<'a, E>,
     outgoing: Outgoing<'a, E, C, S>,
     /// What the user or the store is asked now and then.
@@ -144,6 +147,7 @@ where
             limits,
             admission: Admission::new(log, &options.admission, config.role, info),
             reader: Reader::new(receiver, codec.clone(), event_limits, reporter),
+            throttle: Throttle::default(),
             intake: Intake::new(log.clone(), &options.inward),
             outgoing: Outgoing::new(sender, codec, batch_limits, reporter),
             rules: Rules::new(config, log.last_added()),
@@ -184,6 +188,8 @@ where
             self.commands.connected(true);
             let mut result = self.converse().await;
             self.commands.connected(false);
+            // What waits there comes again, maybe before this connection is over.
+            self.throttle = Throttle::default();
             if let Some(stranger) = &self.stranger {
                 stranger.set_asked_about(false);
             }
@@ -200,7 +206,9 @@ where
                 self.dials_anew = anew;
             }
             let lost = result.as_ref().err().is_none_or(Error::is_loss);
-            let progressed = found || self.rules.progressed() && lost;
+            let was_slowed = result.as_ref().err().is_some_and(Error::is_of_quota);
+            let got_on = self.rules.progressed() || was_slowed && self.rules.has_confirmed();
+            let progressed = found || got_on && lost;
             if let Some(known) = &self.known {
                 known.settle_up_to(self.reporter.synced());
             }
@@ -277,7 +285,7 @@ where
             self.intake.start();
             self.outgoing.start();
             // Then the peer's silence is this node's doing.
-            let is_deaf = !self.intake.has_room();
+            let is_deaf = !self.intake.has_room() || !self.throttle.is_free();
             if std::mem::replace(&mut was_deaf, is_deaf)
                 && !is_deaf
                 && self.handle(Input::Listening)?
@@ -309,10 +317,11 @@ where
                     }
                     self.command(told)
                 }
-                message = self.reader.next(limits), if reads => match message? {
-                    Some(message) => Some(message),
+                read = self.reader.next(limits), if reads => match read? {
+                    Some((input, cost)) => self.throttle.pass(input, cost),
                     None => return Ok(()),
                 },
+                waited = self.throttle.next(), if !self.throttle.is_free() => waited,
                 answer = self.errands.result(), if self.errands.is_busy() => answer?,
                 stored = self.intake.next() => stored?,
                 sent = self.outgoing.next() => sent?,
@@ -442,7 +451,7 @@ where
 
     /// Tells everybody who the peer is.
     fn let_in(&mut self, let_in: LetIn) {
-        let LetIn { relative, start, unfounded, held_back } = let_in;
+        let LetIn { relative, authors, start, unfounded, held_back } = let_in;
         let peer = Arc::new(Peer {
             node_id: relative.peer.clone(),
             subprotocol: relative.peer_subprotocol,
@@ -454,6 +463,7 @@ where
         if let Some(stranger) = &mut self.stranger {
             stranger.let_in();
         }
+        self.throttle.let_in(self.admission.payer(&peer, authors));
         self.lasting.was_let_in = true;
         self.reporter.update(|diagnostics| diagnostics.peer = Some(Arc::clone(&peer)));
         self.note_time_fix(&relative);
@@ -593,7 +603,8 @@ fn look_again() -> Option<Instant> {
     Instant::now().checked_add(LOOK_EVERY)
 }
 
-async fn until(deadline: Option<Instant>) {
+/// Waits for a time; for ever where it is later than a clock can tell. Cancel-safe.
+pub(super) async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => pending().await,

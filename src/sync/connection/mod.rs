@@ -3,7 +3,7 @@
 //!
 //! Work that takes time goes on in lanes beside each other, each with one owner:
 //! - `admission`, in a room of its own: is the peer let in, and from which cursors;
-//! - `reader`: frames to messages;
+//! - `reader`: frames to messages; `throttle`: those of a peer that has used up its quota wait;
 //! - `intake`: what arrived, past the user's filter into the store;
 //! - `outgoing`: messages and events to frames, and frames to the link; `batch`: the next events as
 //!   one frame.
@@ -17,5 +17,6 @@ mod connection;
 mod intake;
 mod outgoing;
 mod reader;
+mod throttle;
 
 pub(crate) use connection::{Connection, Context, Ended, Lasting};

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use logux_codecs::{Codec, Event, EventLimits, Limits, Message, shown};
 use logux_transports::FrameReceiver;
 
+use crate::sync::admission::Cost;
 use crate::sync::error::{Error, bounded, start_of, with_causes};
 use crate::sync::rules::{Arrival, Input, Patient};
 use crate::sync::session::Reporter;
@@ -48,12 +49,12 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
         self.in_a_row = 0;
     }
 
-    /// The next frame within limits, as a message or as what is wrong with it; `None` once the peer has
-    /// closed. Cancel-safe.
+    /// The next frame within limits, as a message or as what is wrong with it, and what it takes of the
+    /// peer's quota; `None` once the peer has closed. Cancel-safe.
     pub(crate) async fn next<E: Event>(
         &mut self,
         limits: Limits,
-    ) -> Result<Option<Input<E>>, Error> {
+    ) -> Result<Option<(Input<E>, Cost)>, Error> {
         let received = self.receiver.receive(limits.frame).await;
         self.in_a_row += 1;
         self.ended = !matches!(received, Ok(Some(_)));
@@ -64,24 +65,27 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 let shown = shown(&error.to_string());
                 let error = Error::Frame { format: C::NAME, source: bounded(error) };
-                Ok(Some(Input::Malformed { shown, error }))
+                // How much of it came is not known.
+                let cost = Cost { events: 0, bytes: limits.frame as u64 };
+                Ok(Some((Input::Malformed { shown, error }, cost)))
             }
             Err(error) => Err(Error::Link(error)),
         }
     }
 
-    fn decode<E: Event>(&mut self, frame: Bytes, limits: Limits) -> Input<E> {
+    fn decode<E: Event>(&mut self, frame: Bytes, limits: Limits) -> (Input<E>, Cost) {
         let decoded = self.read::<E>(&frame, limits).map_err(bounded);
         let events = match &decoded {
             Ok(Message::Sync(sync)) => sync.entries.len() as u64,
             _ => 0,
         };
+        let cost = Cost { events, bytes: frame.len() as u64 };
         self.reporter.update(|diagnostics| {
-            diagnostics.bytes_received += frame.len() as u64;
-            diagnostics.events_received += events;
+            diagnostics.bytes_received += cost.bytes;
+            diagnostics.events_received += cost.events;
         });
         let is_first = !std::mem::replace(&mut self.speaks, true);
-        match decoded {
+        let input = match decoded {
             Ok(message) => Input::Received { message, frame },
             Err(source) => {
                 let what = shown(&with_causes(&*source));
@@ -93,7 +97,8 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
                 };
                 Input::Malformed { error, shown }
             }
-        }
+        };
+        (input, cost)
     }
 
     /// The message of a frame. What cannot be read of its events, or not be sent on, spoils no other.

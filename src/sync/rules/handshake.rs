@@ -174,7 +174,8 @@ impl<E> Rules<E> {
             peer_subprotocol: candidate.subprotocol,
         };
         let unfounded = (start_over && !lost).then_some(candidate.synced);
-        let let_in = LetIn { relative: relative.clone(), start: sent, unfounded, held_back };
+        let let_in =
+            LetIn { relative: relative.clone(), authors, start: sent, unfounded, held_back };
         self.outputs.push_back(Output::LetIn(Box::new(let_in)));
         self.phase = Phase::Live(Live {
             relative,

@@ -16,6 +16,7 @@ use crate::apart::Refused;
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::Incoming;
 use crate::log::{Received, Trust};
+use crate::sync::admission::Quota;
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 
@@ -140,6 +141,8 @@ pub(crate) enum Input<E> {
     Ask,
     /// What the peer brought to prove who it is does not hold any more.
     Expired,
+    /// The peer has sent more than its quota for so long that it is not waited for any more.
+    OverQuota(Quota),
     /// The user wants to end, and may have a reason for the peer.
     Close(Option<String>),
 }
@@ -224,6 +227,8 @@ pub(crate) struct Admitted {
 #[derive(Debug)]
 pub(crate) struct LetIn {
     pub(crate) relative: Relative,
+    /// Whose events are taken from it.
+    pub(crate) authors: Authors,
     /// Events are sent to it above this position,
     pub(crate) start: Added,
     /// It has claimed this position of another log.

@@ -9,7 +9,9 @@ use super::live::{Confirmed, Reevaluation};
 use super::phase::Phase;
 use super::report::Report;
 use crate::cursors::Epoch;
-use crate::sync::error::{Error, Misbehaviour, closed, credentials_expired, start_of};
+use crate::sync::error::{
+    Error, Misbehaviour, closed, credentials_expired, quota_exceeded, start_of,
+};
 use crate::sync::notice::Notice;
 use crate::sync::state::State;
 
@@ -223,6 +225,9 @@ impl<E> Rules<E> {
             Input::Listening => self.listening(now),
             Input::Ask => self.network_changed(now),
             Input::Expired => self.refuse(credentials_expired(), Error::Expired),
+            Input::OverQuota(quota) => {
+                self.refuse(quota_exceeded(&quota), Error::QuotaExceeded(quota));
+            }
             Input::Close(reason) => {
                 if let Some(reason) = reason {
                     self.send(Message::Error(closed(reason)));

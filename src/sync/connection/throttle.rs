@@ -1,0 +1,107 @@
+//! A message of a client that has sent more than its quota waits here, and nothing is read meanwhile.
+
+use std::future::pending;
+use std::time::Duration;
+
+use logux_transports::rt::Instant;
+
+use super::connection::until;
+use crate::sync::admission::{Cost, Payer};
+use crate::sync::rules::Input;
+
+/// A client that was not slowed down for so long has made a pause.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Lets messages through as a peer's quota allows.
+pub(crate) struct Throttle<E> {
+    /// `None` for a peer without a quota, and before it is let in.
+    payer: Option<Payer>,
+    waiting: Option<Waiting<E>>,
+    /// Since when, and until when, the peer is slowed down without a pause.
+    slowed: Option<(Instant, Option<Instant>)>,
+}
+
+struct Waiting<E> {
+    /// `None` for a peer that comes back with an overdrawn account.
+    message: Option<(Input<E>, Cost)>,
+    /// `None` for later than a clock can tell.
+    until: Option<Instant>,
+    /// That is the end of the patience with the peer.
+    is_too_long: bool,
+}
+
+impl<E> Throttle<E> {
+    /// From now on the peer pays for what it sends. One that has spent too much before waits first.
+    pub(crate) fn let_in(&mut self, payer: Option<Payer>) {
+        self.payer = payer;
+        let owed = self.payer.as_ref().map(|payer| payer.pay(Cost::default()));
+        if let Some(wait) = owed.filter(|wait| !wait.is_zero()) {
+            self.wait(wait, None);
+        }
+    }
+
+    /// Whether nothing waits, so that a message may come.
+    pub(crate) const fn is_free(&self) -> bool {
+        self.waiting.is_none()
+    }
+
+    /// Hands what came back at once, unless it has to wait.
+    pub(crate) fn pass(&mut self, input: Input<E>, cost: Cost) -> Option<Input<E>> {
+        let Some(payer) = &self.payer else { return Some(input) };
+        let wait = payer.pay(cost);
+        // What is not a message ends the connection, which has not to wait.
+        if wait.is_zero() || !matches!(input, Input::Received { .. }) {
+            return Some(input);
+        }
+        self.wait(wait, Some((input, cost)));
+        None
+    }
+
+    /// What waited, or that the peer was slowed down for too long; `None` where there was only time to
+    /// wait for. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Input<E>> {
+        let Some(waiting) = &self.waiting else { return pending().await };
+        until(waiting.until).await;
+        if waiting.is_too_long {
+            return self.payer.as_ref().map(|payer| Input::OverQuota(payer.quota()));
+        }
+        let (input, _) = self.waiting.take()?.message?;
+        Some(input)
+    }
+
+    fn wait(&mut self, wait: Duration, message: Option<(Input<E>, Cost)>) {
+        let now = Instant::now();
+        let goes_on = |until: Option<Instant>| {
+            until.is_none_or(|until| now.saturating_duration_since(until) < PAUSE)
+        };
+        let since = match self.slowed {
+            Some((since, until)) if goes_on(until) => since,
+            _ => {
+                tracing::debug!("the peer has used up its quota, and is slowed down");
+                now
+            }
+        };
+        let patience = self.payer.as_ref().map(|payer| payer.quota().patience);
+        let patience = patience.unwrap_or_default().saturating_sub(now - since);
+        let until = now.checked_add(wait.min(patience));
+        self.slowed = Some((since, until));
+        self.waiting = Some(Waiting { message, until, is_too_long: wait > patience });
+    }
+}
+
+impl<E> Default for Throttle<E> {
+    fn default() -> Self {
+        Self { payer: None, waiting: None, slowed: None }
+    }
+}
+
+impl<E> Drop for Throttle<E> {
+    /// A message that still waits was not taken: it comes again, and is paid for then.
+    fn drop(&mut self) {
+        if let Some(payer) = &self.payer
+            && let Some(Waiting { message: Some((_, cost)), .. }) = &self.waiting
+        {
+            payer.take_back(*cost);
+        }
+    }
+}
