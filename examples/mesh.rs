@@ -102,7 +102,7 @@ fn token(name: &str) -> String {
 
 /// A peer of the mesh passes on what it got, so it is a relay: events of all authors are taken from it. So
 /// much is for those only who are known by name and prove it.
-fn access(login: &Login) -> Access {
+fn access(login: &Login) -> Access<Chat> {
     let name = NAMES.into_iter().find(|name| login.node_id.as_str() == *name);
     match name {
         Some(name) if login.token_is(&token(name)) => Access::relay(),
