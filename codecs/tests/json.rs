@@ -144,6 +144,14 @@ fn errors_have_the_wording_of_the_original() {
 }
 
 #[test]
+fn an_error_of_ones_own_shows_its_text() {
+    let own = |options| ProtocolError::Other { kind: "own\r".into(), options }.to_string();
+    assert_eq!(own(json!("try\u{1b} later")), "own: try later");
+    assert_eq!(own(json!(null)), "own");
+    assert_eq!(own(json!({ "more": 1 })), "own");
+}
+
+#[test]
 fn a_badly_written_error_is_still_an_error() {
     assert_eq!(
         decode(r#"["error","timeout","soon"]"#),
