@@ -47,10 +47,19 @@ pub(crate) fn short() -> ListenerOptions {
 /// Runs an attack on a server, in a runtime of its own, while two honest clients talk. Afterwards
 /// nothing is left of it.
 pub(crate) fn under_attack(options: ListenerOptions, attack: impl AsyncFnOnce(&mut Arena)) {
+    under_attack_with(options, |options| options, attack);
+}
+
+/// The same, with sessions that behave otherwise.
+pub(crate) fn under_attack_with(
+    options: ListenerOptions,
+    sync: impl FnOnce(SyncOptions<String>) -> SyncOptions<String>,
+    attack: impl AsyncFnOnce(&mut Arena),
+) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut arena = Arena::new(options).await;
+        let mut arena = Arena::new(options, sync(SyncOptions::new())).await;
         let before = Level::now();
         let honest = Honest::start(arena.address).await;
         attack(&mut arena).await;
@@ -64,11 +73,11 @@ pub(crate) fn under_attack(options: ListenerOptions, attack: impl AsyncFnOnce(&m
 }
 
 impl Arena {
-    async fn new(options: ListenerOptions) -> Self {
+    async fn new(options: ListenerOptions, sync: SyncOptions<String>) -> Self {
         let log = Log::open("server".parse().unwrap(), MemoryStore::new()).await.unwrap();
         let listener = HttpListener::bind("127.0.0.1:0").await.unwrap().options(options);
         let address = listener.local_addr().unwrap();
-        let options = SyncOptions::new().timeout(PATIENCE).ping(PATIENCE);
+        let options = sync.timeout(PATIENCE).ping(PATIENCE);
         let server = Server::new(&log, Json, listener).options(options).start();
         // It listens, in a task of its own.
         for _ in 0..10 {

@@ -7,6 +7,7 @@ mod raw;
 
 mod forwarded;
 mod origins;
+mod quota;
 mod refused;
 mod sessions;
 mod shutdown;

@@ -1,0 +1,75 @@
+//! Clients that were let in and send without end.
+
+use futures_util::future::join;
+use logux_sync::transports::{FrameReceiver, FrameSender};
+use logux_sync::{Added, Json, LongPoll, Quota, SyncOptions, Transport, WebSocket, format};
+use tokio::time::{Duration, Instant, timeout};
+
+use crate::arena::{Arena, LIMIT, short, under_attack_with};
+
+/// Events per second of one node, and at once: more than the honest clients tell each other.
+const EVENTS: u64 = 200;
+
+/// How many events come in one message.
+const AT_ONCE: u64 = 20;
+
+/// How often each is told so, until it gives up.
+const TIMES: usize = 2;
+
+const PATIENCE: Duration = Duration::from_millis(1_200);
+
+fn with_quota(options: SyncOptions<String>) -> SyncOptions<String> {
+    let quota = Quota::default().events(EVENTS).burst(Duration::from_secs(1)).patience(PATIENCE);
+    options.auth(async |_| true).quota(quota)
+}
+
+/// Sends events as fast as they are taken, and comes back when it is cut.
+async fn flood(name: &str, mut transport: impl Transport) {
+    let (mut number, mut told) = (0, 0);
+    while told < TIMES {
+        let link = transport.open(format::<Json>(), 1 << 20).await.unwrap();
+        let (mut sender, mut receiver) = (link.sender, link.receiver);
+        let writing = async {
+            let mut frame = format!(r#"["connect",7,"{name}",0]"#);
+            while sender.send(frame.into()).await.is_ok() && sender.flush().await.is_ok() {
+                let event = |n: u64| format!(r#","event",{{"id":"{n:06}","time":1}}"#);
+                let events: String = (1..=AT_ONCE).map(|n| event(number + n)).collect();
+                number += AT_ONCE;
+                frame = format!(r#"["sync",{number}{events}]"#);
+            }
+        };
+        let reading = async {
+            while let Ok(Some(frame)) = receiver.receive(1 << 20).await {
+                let error = br#"["error","quota-exceeded","send at most 200 events and "#;
+                told += usize::from(frame.starts_with(error));
+            }
+        };
+        tokio::select! {
+            () = writing => {}
+            () = reading => {}
+        }
+    }
+}
+
+/// How many events of a node are in the log.
+async fn count(arena: &Arena, name: &str) -> u64 {
+    let entries = arena.log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
+    entries.iter().filter(|entry| entry.meta.id.node().as_str() == name).count() as u64
+}
+
+#[test]
+fn clients_that_send_without_end_get_no_more_than_their_quota() {
+    under_attack_with(short(), with_quota, async |arena| {
+        let websocket = WebSocket::new(&format!("ws://{}/", arena.address)).unwrap();
+        let long_poll = LongPoll::new(&format!("http://{}/", arena.address)).unwrap();
+        let start = Instant::now();
+        let floods = join(flood("13:ws", websocket), flood("13:poll", long_poll));
+        timeout(LIMIT, floods).await.expect("each is told that it sends too much");
+        for name in ["13:ws", "13:poll"] {
+            let count = count(arena, name).await;
+            let passed = u64::try_from(start.elapsed().as_millis()).unwrap();
+            let most = EVENTS + EVENTS * passed / 1_000 + AT_ONCE;
+            assert!(count > EVENTS && count <= most, "{count} of {name}, and {most} at most");
+        }
+    });
+}
