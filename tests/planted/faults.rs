@@ -2,7 +2,7 @@
 //! research: A what is confirmed, B cursors, C what comes twice, D connections, E time, F filters. Those
 //! of G are this library's own: 1 whose events are taken, 2 what is refused, 3 what a peer refuses by an
 //! error, 4 events that cannot be read, 5 ids that are taken or from the far future, 6 callbacks that do not answer
-//! and credentials that end.
+//! and credentials that end, 7 clients that send too much.
 //!
 //! Faults of stores are broken stores in `tests/simulation/store.rs`.
 
@@ -534,6 +534,16 @@ pub(crate) const FAULTS: &[Fault] = &[
                 self.refuse(logux_codecs::ProtocolError::WrongCredentials, Error::Expired);
             }
             Input::Expired => self.refuse(credentials_expired(), Error::Expired),",
+        }],
+    },
+    Fault {
+        hazard: "G7",
+        name: "a client that comes back has a full quota",
+        edits: &[Edit {
+            file: "src/sync/admission/quota.rs",
+            is: "Arc::clone(accounts.entry(owner).or_insert_with(new))",
+            becomes: "if PLANTED { return new(); }
+            Arc::clone(accounts.entry(owner).or_insert_with(new))",
         }],
     },
 ];

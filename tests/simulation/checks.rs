@@ -12,7 +12,7 @@ use logux_sync::{Codec, Entry, EventId, Limits, NodeId, ProtocolError, Timestamp
 use tokio::time::Instant;
 
 use crate::event::Number;
-use crate::features::{Features, MAX_WINDOW};
+use crate::features::{BURST, Features, MAX_WINDOW};
 use crate::store::{Disk, Held, Mirror};
 
 /// What one peer may have set aside, in events and bytes.
@@ -37,6 +37,12 @@ pub(crate) struct Checks {
     named: HashMap<(u64, NodeId), HashSet<EventId>>,
     /// By connection and sender: how many `sync` wait for their `synced`.
     waiting: HashMap<(u64, NodeId), usize>,
+    /// By connection and sender: how many events are in the `sync` that wait for their `synced`.
+    sizes: HashMap<(u64, NodeId), VecDeque<usize>>,
+    /// When each node began to run.
+    began: HashMap<NodeId, Instant>,
+    /// By node and client: how many of its events the node has confirmed since then.
+    confirmed: HashMap<(NodeId, NodeId), usize>,
     /// By connection: the events of the hostile peer's `sync` that wait for their `synced`.
     hostile_waiting: HashMap<u64, VecDeque<Vec<EventId>>>,
     /// Whether a log was replaced: what was known of it is void.
@@ -100,6 +106,9 @@ impl Checks {
             sent: HashMap::new(),
             named: HashMap::new(),
             waiting: HashMap::new(),
+            sizes: HashMap::new(),
+            began: HashMap::new(),
+            confirmed: HashMap::new(),
             hostile_waiting: HashMap::new(),
             replaced: false,
             checked: HashMap::new(),
@@ -172,6 +181,8 @@ impl Checks {
                 if *waiting > MAX_WINDOW {
                     self.violate(format!("more than {MAX_WINDOW} messages wait for {to}"));
                 }
+                let sizes = self.sizes.entry((link, from.clone())).or_default();
+                sizes.push_back(sync.entries.len());
                 self.nothing_private_is_sent(from, to, &sync);
                 for id in ids(&sync, from) {
                     if !self.replaced && self.came_from(from, &id) == Some(to.clone()) {
@@ -189,6 +200,9 @@ impl Checks {
             Message::Synced(added) => {
                 let waiting = self.waiting.entry((link, to.clone())).or_default();
                 *waiting = waiting.saturating_sub(1);
+                let sizes = self.sizes.entry((link, to.clone())).or_default();
+                let size = sizes.pop_front().unwrap_or_default();
+                self.quota_is_kept(from, to, size);
                 for held in self.unchecked(Check::Confirmed, to, from, added.value()) {
                     let is_refused = self.may_lack(to, from, &held)
                         && (self.is_named(link, from, &held.id)
@@ -231,6 +245,27 @@ impl Checks {
             }
         }
         self.named.entry((link, from.clone())).or_default().extend(refused);
+    }
+
+    /// A process begins at a node: it knows nothing of what clients have sent before.
+    pub(crate) fn began(&mut self, node: &NodeId) {
+        self.began.insert(node.clone(), Instant::now());
+        self.confirmed.retain(|(by, _), _| by != node);
+    }
+
+    /// A client has no more confirmed than its quota, whatever its connections; but for one message, which is
+    /// taken whole.
+    fn quota_is_kept(&mut self, by: &NodeId, client: &NodeId, size: usize) {
+        let Some(events) = self.features.quota.filter(|_| !self.features.relay) else { return };
+        if !self.dials.contains(&(client.clone(), by.clone())) {
+            return;
+        }
+        let confirmed = self.confirmed.entry((by.clone(), client.clone())).or_default();
+        let before = std::mem::replace(confirmed, *confirmed + size) as u128;
+        let passed = self.began[by].elapsed() + BURST;
+        if before * 1_000 > u128::from(events) * passed.as_millis() {
+            self.violate(format!("{by} has confirmed {before} events of {client} in {passed:?}"));
+        }
     }
 
     /// Notes the events that the hostile peer sends.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
-use logux_sync::{Access, EventLimits, NodeId, SyncOptions};
+use logux_sync::{Access, EventLimits, NodeId, Quota, SyncOptions};
 use tokio::time::sleep;
 
 use crate::any_codec::AnyCodec;
@@ -16,6 +16,9 @@ use crate::store::Broken;
 
 /// How many messages may wait for their confirmation, at most.
 pub(crate) const MAX_WINDOW: usize = 4;
+
+/// So much time's worth of its quota a client may send at once.
+pub(crate) const BURST: Duration = Duration::from_secs(2);
 
 /// Each has a chance of its own.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
@@ -47,6 +50,8 @@ pub(crate) struct Features {
     pub(crate) stale: bool,
     /// The nodes that are dialled take credentials for so many seconds.
     pub(crate) expires: Option<u64>,
+    /// The nodes that are dialled take so many events per second of each client.
+    pub(crate) quota: Option<u64>,
     /// A client that means harm.
     pub(crate) hostile: Option<NodeId>,
     /// What is wrong with the stores.
@@ -61,6 +66,7 @@ impl Features {
         let hangs = (apart.u8(..6) == 0).then(|| Arc::new(AtomicU32::new(apart.u32(1..20))));
         let stale = apart.u8(..6) == 0;
         let expires = (apart.u8(..6) == 0).then(|| apart.u64(60..600));
+        let quota = (apart.u8(..6) == 0).then(|| [2, 10, 50][apart.usize(..3)]);
         let callbacks = random.bool().then(|| [0, 3, 300][random.usize(..3)]);
         let callbacks = callbacks.or(hangs.is_some().then_some(0));
         let wild = random.u8(..8) == 0;
@@ -85,6 +91,7 @@ impl Features {
             hangs,
             stale: false,
             expires,
+            quota,
             broken: None,
         };
         // A peer that means harm has no credentials.
@@ -108,6 +115,7 @@ impl Features {
         match kind {
             "callback-failed" => self.fussy || self.may_fail(),
             "credentials-expired" => self.expires.is_some(),
+            "quota-exceeded" => self.quota.is_some(),
             _ => false,
         }
     }
@@ -153,7 +161,12 @@ impl Features {
                 async move { Ok(token.into()) }
             });
         }
-        if self.auth.is_some() || self.relay || self.stale || self.expires.is_some() {
+        if let Some(events) = self.quota {
+            let quota = Quota::default().events(events).burst(BURST);
+            options = options.quota(quota.patience(Duration::from_secs(20)));
+        }
+        let expires_or_costs = self.expires.is_some() || self.quota.is_some();
+        if self.auth.is_some() || self.relay || self.stale || expires_or_costs {
             let wait = self.auth.map(|max| self.waits(max, random.u64(..)));
             let (relay, hostile) = (self.relay, self.hostile.clone());
             let (stale, expires, dials) = (self.stale, self.expires, dials.cloned());

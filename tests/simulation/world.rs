@@ -94,6 +94,7 @@ pub(crate) async fn run(script: Script, seed: u64, verbose: bool) -> Outcome {
         .collect();
     for node in &mut nodes {
         checks.lock().unwrap().stores.insert(node.id.clone(), Arc::clone(&node.disk));
+        checks.lock().unwrap().began(&node.id);
         node.start(&network, &mut random).await;
     }
     let hostile = features.hostile.clone().map(|id| {
@@ -232,6 +233,7 @@ async fn live(
                 if node.is_wrong() && random.bool() {
                     node.set_clock(random);
                 }
+                checks.lock().unwrap().began(&node.id);
                 node.start(network, random).await;
             }
         }
