@@ -332,9 +332,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "a second look sends all again",
         edits: &[Edit {
             file: "src/log/withheld.rs",
-            is: "let range = positions.ranges.get(positions.place(added));",
-            becomes: "if PLANTED { return true; }
-                let range = positions.ranges.get(positions.place(added));",
+            is: "looks_at_all && positions.holds(added) ||",
+            becomes: "PLANTED || looks_at_all && positions.holds(added) ||",
         }],
     },
     Fault {
