@@ -266,7 +266,7 @@ async fn to_connect_again_does_not_help() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_message_is_paid_for_by_who_comes_back() {
+async fn a_frame_that_is_not_a_message_is_paid_for_by_the_client_that_comes_back() {
     let (there, memory, _server) = server(small().bytes(1_000)).await;
     let mut peer = let_in(&memory, "10:a").await;
     peer.send(&"x".repeat(20_000)).await;
@@ -414,7 +414,7 @@ async fn a_client_that_is_slowed_down_still_gets_what_others_send() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_for_a_quota_is_closed_at_once() {
+async fn a_client_that_is_slowed_down_is_closed_at_once() {
     for way in 0..4 {
         let (here, _) = log("10:client").await;
         let (there, memory, server) = server(small().events(1)).await;
@@ -445,7 +445,7 @@ async fn whoever_waits_for_a_quota_is_closed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_trusted_has_no_quota() {
+async fn a_peer_that_is_trusted_has_no_quota() {
     let tiny = || options().quota(small().events(1).bytes(1));
     for options in
         [tiny(), tiny().auth(async |_| Access::relay()), tiny().auth(async |_| true).quota(None)]

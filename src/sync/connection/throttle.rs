@@ -49,7 +49,7 @@ impl<E> Throttle<E> {
     pub(crate) fn pass(&mut self, input: Input<E>, cost: Cost) -> Option<Input<E>> {
         let Some(payer) = &self.payer else { return Some(input) };
         let wait = payer.pay(cost);
-        // What is not a message ends the connection, which has not to wait.
+        // What is not a message ends the connection at once.
         if wait.is_zero() || !matches!(input, Input::Received { .. }) {
             return Some(input);
         }
