@@ -19,9 +19,9 @@ pub use store::{IfKnown, MemoryStore, Store, StoreError, Stored};
 pub use sync::format;
 pub use sync::{
     Access, BaseSync, CallbackError, CallbackTimeout, ClientSync, Diagnostics, Error, FarFuture,
-    Login, Misbehaviour, Notice, Notices, Peer, Quota, RefusalLimit, Role, RunningServer, Server,
-    ServerSync, Session, SessionEnded, SessionHandle, Shutdown, State, States, SyncOptions,
-    Unreadable, filters,
+    Login, Misbehaviour, NoReceipt, Notice, Notices, Peer, Quota, RefusalLimit, Role,
+    RunningServer, Server, ServerSync, Session, SessionEnded, SessionHandle, Shutdown, State,
+    States, SyncOptions, Unreadable, filters,
 };
 
 #[cfg(feature = "json")]

@@ -45,8 +45,6 @@ struct State {
     /// The peer has refused frames with events up to here, and it is not known which event was wrong.
     suspected_up_to: Added,
     trust: Trust,
-    /// What lies above this position was offered to the peer by this process.
-    met_at: Option<Added>,
     /// Since when the peer has only failed, and taken nothing.
     failing_since: Option<Instant>,
     /// How many events were held back since the peer took one.
@@ -102,6 +100,8 @@ pub(crate) struct Verdict {
 struct Present {
     number: u64,
     epoch: Option<Epoch>,
+    /// How far the peer is done with the log, once it has said something.
+    reached: Option<Added>,
     alarm: Alarm,
     /// Whether it knows that it is not alone.
     is_told: bool,
@@ -138,15 +138,18 @@ impl Known {
         &self.0.reached
     }
 
-    /// Events above this position are offered to the peer.
-    pub(crate) fn meet(&self, start: Added) {
+    /// A connection shows how far the peer is done with the log. The furthest of those that are here counts.
+    fn shows(&self, number: u64, position: Added) {
         let mut state = self.state();
-        state.met_at = Some(state.met_at.map_or(start, |met_at| met_at.min(start)));
-    }
-
-    /// Whether the event at this position was offered to the peer by this process.
-    pub(crate) fn has_met(&self, added: Added) -> bool {
-        self.state().met_at.is_some_and(|met_at| met_at < added)
+        if let Some(present) = state.present.iter_mut().find(|present| present.number == number) {
+            present.reached = Some(position);
+        }
+        let furthest = state.present.iter().filter_map(|present| present.reached).max();
+        if let Some(furthest) = furthest
+            && furthest != self.0.reached.get()
+        {
+            self.0.reached.set(furthest);
+        }
     }
 
     /// What is known of the positions that the peer claims.
@@ -310,10 +313,15 @@ impl Known {
         }
         let number = state.next;
         state.next += 1;
-        state.present.push(Present { number, epoch, alarm, is_told: has_twin });
+        state.present.push(Present { number, epoch, reached: None, alarm, is_told: has_twin });
         state.saw_twin = false;
         drop(state);
         Presence { known: self.clone(), number, has_twin }
+    }
+
+    /// Whether a connection with this log of the peer's is let in.
+    pub(crate) fn is_here_with(&self, epoch: Option<Epoch>) -> bool {
+        epoch.is_some() && self.state().present.iter().any(|present| present.epoch == epoch)
     }
 
     /// The peer brings an event of another node of this one's name. `false` if that was told of since the
@@ -417,6 +425,13 @@ impl State {
     }
 }
 
+impl Presence {
+    /// Shows how far the peer is done with the log, by what it said on this connection.
+    pub(crate) fn shows(&self, position: Added) {
+        self.known.shows(self.number, position);
+    }
+}
+
 impl Drop for Presence {
     fn drop(&mut self) {
         let mut state = self.known.state();
@@ -448,7 +463,7 @@ mod tests {
         let _presence = present.enter(None, Box::new(|| ()));
         for number in 1..=2_000 {
             let known = peers.get(&name(number));
-            known.withheld().start(Added::ZERO);
+            known.withheld().start(Added::ZERO, true);
             drop(known.enter(None, Box::new(|| ())));
         }
         assert!(peers.known.len() <= FEW, "{}", peers.known.len());

@@ -8,6 +8,7 @@ use logux_codecs::{Added, Event, EventId, NodeId};
 
 use super::Log;
 use super::position::Position;
+use super::withheld::Fate;
 use crate::apart::Refused;
 use crate::store::StoreError;
 
@@ -16,16 +17,18 @@ use crate::store::StoreError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Receipt {
-    /// The peer has the event: it confirmed the event, or brought it.
+    /// The peer confirmed the event, or brought it. It may have dropped the event by a filter of its own.
     Confirmed,
-    /// [`out_filter`](crate::SyncOptions::out_filter) withheld the event. Where thousands of events with gaps
+    /// [`out_filter`](crate::SyncOptions::out_filter) withheld the event, as of now: a second look
+    /// ([`reevaluate`](crate::SessionHandle::reevaluate)) that is under way may send it still. Where thousands of events with gaps
     /// between them are withheld from one peer, the oldest gaps count as withheld, too.
     Withheld,
     /// The event is [held back](Log::held_back): the peer did not take it, or it cannot be sent. The reason
     /// says why, and whether it is offered again by itself.
     HeldBack(Refused),
-    /// The event lies before the part of the log that this process has offered to the peer. In an earlier
-    /// process the peer confirmed the event or `out_filter` withheld it: which of them is not remembered.
+    /// This process did not look at the event for the peer. In an earlier process, or before what was known of
+    /// a peer that was gone for long was forgotten, the peer confirmed the event or `out_filter` withheld it:
+    /// which of them is not remembered.
     Passed,
 }
 
@@ -39,10 +42,6 @@ pub enum ReceiptError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The session ended before the peer was done with the event. The source is the
-    /// [`SessionEnded`](crate::SessionEnded). What was not confirmed travels in the next session.
-    #[error("the session ended before the peer was done with the event")]
-    Ended(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl<E: Event> Log<E> {
@@ -83,10 +82,11 @@ impl<E: Event> Log<E> {
         if entry.meta.source.as_ref() == Some(peer) {
             return Ok(Receipt::Confirmed);
         }
-        if !known.has_met(added) {
-            return Ok(Receipt::Passed);
-        }
-        Ok(if known.withheld().holds(added) { Receipt::Withheld } else { Receipt::Confirmed })
+        Ok(match known.withheld().fate(added) {
+            Fate::Sent => Receipt::Confirmed,
+            Fate::Withheld => Receipt::Withheld,
+            Fate::Unknown => Receipt::Passed,
+        })
     }
 }
 

@@ -20,27 +20,61 @@ pub(crate) struct Withheld(Arc<Mutex<Positions>>);
 
 #[derive(Debug, Default)]
 struct Positions {
-    /// In order, none touching the next.
-    ranges: Vec<RangeInclusive<u64>>,
-    /// All up to here was sent, or is in the ranges.
+    withheld: Ranges,
+    /// What this process has not looked at: an earlier one has sent it, or the peer claims to have it.
+    unknown: Ranges,
+    /// All up to here was sent, or is withheld or unknown.
     known_up_to: u64,
-    /// Some of the ranges are to be looked at again.
+    /// What is withheld is to be looked at again.
     reevaluating: bool,
     /// What the peer did not take and is offered again, by its position.
     offered: BTreeMap<u64, EventId>,
 }
 
+/// Sets of positions.
+#[derive(Debug, Default)]
+struct Ranges {
+    /// In order, none touching the next.
+    ranges: Vec<RangeInclusive<u64>>,
+}
+
+/// What became of an event, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It was sent, or came from the peer.
+    Sent,
+    Withheld,
+    /// This process has not looked at it.
+    Unknown,
+}
+
 impl Withheld {
     /// A connection starts to send after `position`. What another process sent before is not
-    /// known: it counts as withheld. What is known stays so: this connection may be an old one
-    /// that comes late, and others with the same peer go on.
-    pub(crate) fn start(&self, position: Added) {
+    /// known: where there is a filter, it counts as withheld. What is known stays so: this connection may be an
+    /// old one that comes late, and others with the same peer go on.
+    pub(crate) fn start(&self, position: Added, is_filtered: bool) {
         let mut positions = self.positions();
         let position = position.value();
         if position > positions.known_up_to {
             let unknown = positions.known_up_to + 1..=position;
-            positions.insert(unknown);
+            if is_filtered {
+                positions.withheld.insert(unknown.clone());
+            }
+            positions.unknown.insert(unknown);
             positions.known_up_to = position;
+        }
+    }
+
+    /// What became of the event at a position that was passed.
+    pub(crate) fn fate(&self, added: Added) -> Fate {
+        let positions = self.positions();
+        let added = added.value();
+        if added > positions.known_up_to || positions.unknown.holds(added) {
+            Fate::Unknown
+        } else if positions.withheld.holds(added) {
+            Fate::Withheld
+        } else {
+            Fate::Sent
         }
     }
 
@@ -48,7 +82,7 @@ impl Withheld {
     pub(crate) fn withhold(&self, up_to: Added, withheld: &[Added]) {
         let mut positions = self.positions();
         for added in withheld {
-            positions.insert(added.value()..=added.value());
+            positions.withheld.insert(added.value()..=added.value());
         }
         positions.known_up_to = positions.known_up_to.max(up_to.value());
     }
@@ -56,9 +90,11 @@ impl Withheld {
     /// The peer has all from `after` to `up_to` but for these.
     pub(crate) fn delivered(&self, after: Added, up_to: Added, withheld: &[Added]) {
         let mut positions = self.positions();
-        positions.remove(after.value() + 1..=up_to.value());
+        let covered = after.value() + 1..=up_to.value();
+        positions.unknown.remove(covered.clone());
+        positions.withheld.remove(covered);
         for added in withheld {
-            positions.insert(added.value()..=added.value());
+            positions.withheld.insert(added.value()..=added.value());
         }
     }
 
@@ -66,7 +102,8 @@ impl Withheld {
     pub(crate) fn delivered_these(&self, delivered: impl Iterator<Item = Added>) {
         let mut positions = self.positions();
         for added in delivered {
-            positions.remove(added.value()..=added.value());
+            positions.unknown.remove(added.value()..=added.value());
+            positions.withheld.remove(added.value()..=added.value());
         }
     }
 
@@ -103,7 +140,7 @@ impl Withheld {
     /// Wants all looked at again.
     pub(crate) fn reevaluate(&self) {
         let mut positions = self.positions();
-        positions.reevaluating = !positions.ranges.is_empty();
+        positions.reevaluating = !positions.withheld.ranges.is_empty();
     }
 
     /// Whether all that is withheld is looked at again, not only what is offered.
@@ -113,12 +150,7 @@ impl Withheld {
 
     /// How many ranges of events the peer does not have, as far as is known.
     pub(crate) fn ranges(&self) -> usize {
-        self.positions().ranges.len()
-    }
-
-    /// Whether the peer does not have the event at this position, as far as is known.
-    pub(crate) fn holds(&self, added: Added) -> bool {
-        self.positions().holds(added.value())
+        self.positions().withheld.ranges.len()
     }
 
     /// Whether a second look was wanted and not finished, maybe by an earlier connection.
@@ -140,7 +172,8 @@ impl Withheld {
     pub(crate) fn skip(&self, after: Added) -> Option<Added> {
         let positions = self.positions();
         let after = after.value();
-        let withheld = positions.ranges.get(positions.place(after.saturating_add(1)));
+        let place = positions.withheld.place(after.saturating_add(1));
+        let withheld = positions.withheld.ranges.get(place);
         let withheld = withheld.filter(|_| positions.reevaluating).map(|range| *range.start());
         let offered = positions.offered.range(after.saturating_add(1)..).next();
         let next = withheld.into_iter().chain(offered.map(|(added, _)| *added)).min()?;
@@ -151,7 +184,7 @@ impl Withheld {
     pub(crate) fn is_looked_at_again(&self, added: Added, looks_at_all: bool) -> bool {
         let positions = self.positions();
         let added = added.value();
-        looks_at_all && positions.holds(added) || positions.offered.contains_key(&added)
+        looks_at_all && positions.withheld.holds(added) || positions.offered.contains_key(&added)
     }
 
     /// No method panics half-way, so a poisoned lock still guards whole positions.
@@ -160,7 +193,7 @@ impl Withheld {
     }
 }
 
-impl Positions {
+impl Ranges {
     /// The first range that ends at or after a position.
     fn place(&self, position: u64) -> usize {
         self.ranges.partition_point(|range| *range.end() < position)
@@ -216,7 +249,7 @@ mod tests {
     fn ranges_hold_what_a_set_holds() {
         for seed in 0..200 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let mut positions = Positions::default();
+            let mut positions = Ranges::default();
             let mut set = std::collections::BTreeSet::new();
             for _ in 0..100 {
                 let start = random.u64(1..60);

@@ -8,7 +8,7 @@ use logux_transports::{FrameReceiver, FrameSender, Link};
 use super::connection::{Connection, Context, Lasting};
 use super::error::Error;
 use super::options::SyncOptions;
-use super::rules::{Config, Role};
+use super::rules::{Claim, Config, Role};
 use super::session::{Commands, Reporter, Session, Wish};
 use super::state::State;
 use crate::log::Log;
@@ -121,8 +121,11 @@ async fn prepare<E: Event>(
 ) -> Result<Config, Error> {
     let credentials = options.produce_credentials().await?;
     // It is not known which node will answer.
-    let synced = options.admission.claim(log, None).await?;
-    Ok(options.config(role, log, credentials, synced))
+    let claim = match role {
+        Role::Opener => options.admission.claim(log, None).await?,
+        Role::Acceptor => Claim::default(),
+    };
+    Ok(options.config(role, log, credentials, claim))
 }
 
 /// Keeps a log in step with the node that opened a link, and ends with it.

@@ -99,7 +99,7 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                     Wish::Close => break,
                     Wish::Reconnect => continue,
                 },
-                opened = self.open(time_fix) => opened,
+                opened = self.open(time_fix, !lasting.guessed_wrong) => opened,
             };
             let ended = match opened {
                 Ok((link, mut config)) => {
@@ -175,6 +175,7 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
     async fn open(
         &mut self,
         time_fix: Option<(NodeId, i64)>,
+        may_be_mended: bool,
     ) -> Result<(Link<T::Sender, T::Receiver>, Config), Error> {
         // Before the link: a peer does not wait for a token to be fetched.
         let credentials = self.options.produce_credentials().await?;
@@ -183,12 +184,10 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
         let link = link.map_err(Error::Link)?;
         // The last node that answered will probably do so again.
         let expected = self.log.dialled().await?;
-        let is_first = expected.is_none();
-        let synced = self.options.admission.claim(&self.log, expected).await?;
-        let mut config = self.options.config(Role::Opener, &self.log, credentials, synced);
+        let mut claim = self.options.admission.claim(&self.log, expected).await?;
+        claim.may_be_mended = may_be_mended;
+        let mut config = self.options.config(Role::Opener, &self.log, credentials, claim);
         config.time_fix = time_fix;
-        config.knows_nobody &= is_first;
-        config.dials = true;
         Ok((link, config))
     }
 }

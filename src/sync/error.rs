@@ -54,7 +54,7 @@ pub enum Error {
     /// Another node answered than the one that the last connection led to, or one that this node knows and
     /// has never dialled. The next attempt, which follows at once, tells it what was received from it. See
     /// [`SyncOptions::peer_name`](crate::SyncOptions::peer_name) for nodes that share one log.
-    #[error("the node {found} answered, and another one was expected or none")]
+    #[error("the node {found} answered, and what it was told to be received is of another node")]
     AnotherNode {
         /// The node that answered.
         found: NodeId,
@@ -65,7 +65,8 @@ pub enum Error {
     #[error("this node's clock jumped ahead, and the next connection measures it anew")]
     ClockJumped,
     /// The peer's log is another one than before: it is shorter than what was received from it.
-    /// Both logs are compared from the start now; nothing is lost.
+    /// Both logs are compared from the start now, or the peer's alone under
+    /// [`peer_name`](crate::SyncOptions::peer_name); nothing is lost.
     #[error("the peer's log was replaced")]
     LogReplaced,
     /// This node's own store failed, or is [busy](StoreError::busy). Nothing that it did not keep was

@@ -37,5 +37,5 @@ pub use peer::Peer;
 pub use rules::fuzzing;
 pub use rules::{FarFuture, Role, Unreadable};
 pub use server::{RunningServer, Server, Shutdown};
-pub use session::{Diagnostics, Notices, Session, SessionEnded, SessionHandle, States};
+pub use session::{Diagnostics, NoReceipt, Notices, Session, SessionEnded, SessionHandle, States};
 pub use state::State;

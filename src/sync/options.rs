@@ -10,7 +10,7 @@ use super::admission::{Access, Login, Policy, Quota, RefusalLimit};
 use super::callbacks::{CallbackError, Credentials, Inward, Outward};
 use super::error::Error;
 use super::peer::Peer;
-use super::rules::{Config, FarFuture, Role, Unreadable};
+use super::rules::{Claim, Config, FarFuture, Role, Unreadable};
 use crate::entry::Entry;
 use crate::log::Log;
 
@@ -321,20 +321,23 @@ impl<E> SyncOptions<E> {
         self
     }
 
-    /// All nodes that answer this one where it connects are one peer, with one log, and known by this name,
-    /// whatever each calls itself. So what is kept of a peer (cursors, what it did not take) holds for all
-    /// of them: a `@logux/server` takes a new random name at each start, and without this option all travels
-    /// again then.
+    /// All nodes that answer this one where it connects are one peer for it, known by this name, whatever each
+    /// calls itself: what one of them has confirmed is not sent to another. A `@logux/server` takes a new
+    /// random name at each start, with an empty log; without this option it is sent, and processes, everything
+    /// again.
+    ///
+    /// Only a node that says by its [`Epoch`](crate::Epoch) that its log is another one, as nodes of this
+    /// library do, is sent all. So nodes whose logs differ must not share a name. What these nodes send is
+    /// received from each of them as far as it has it, and is added once.
     ///
     /// The name stands in [`Peer::node_id`](crate::Peer::node_id) and in the
-    /// [`source`](crate::Meta::source) of what these nodes bring; [`auth`](Self::auth) sees what they call
-    /// themselves. It tells also a [`BaseSync`](crate::BaseSync), which does not know who will answer, how
-    /// far the peer's log is received already.
+    /// [`source`](crate::Meta::source) of what these nodes bring, and is what
+    /// [`Log::receipt`](crate::Log::receipt) and [`Log::held_back`](crate::Log::held_back) ask for;
+    /// [`auth`](Self::auth) sees what they call themselves. A [`BaseSync`](crate::BaseSync), which does not know
+    /// who will answer, expects a node that calls itself so.
     ///
-    /// What one of these nodes has confirmed is not sent to another, also where that one begins with an empty
-    /// log, as a `@logux/server` does: its actions were processed. Only a node that says by its
-    /// [`Epoch`](crate::Epoch) that its log is another one, as nodes of this library do, is sent all. So nodes
-    /// whose logs differ must not share a name. Ignored where this node accepts the connection.
+    /// A client that used another name before sends everything once more. Ignored where this node accepts the
+    /// connection.
     ///
     /// ```
     /// # use logux_sync::{SyncOptions, Value};
@@ -478,9 +481,12 @@ impl<E> SyncOptions<E> {
 impl<E> SyncOptions<E> {
     /// Without what is about one peer.
     pub(crate) fn for_many_peers(mut self) -> Self {
-        let Policy { synced, other_synced, .. } = &mut self.admission;
-        if synced.take().is_some() | other_synced.take().is_some() {
-            tracing::warn!("a server has many peers: it ignores `synced` and `other_synced`");
+        let Policy { synced, other_synced, peer_name, .. } = &mut self.admission;
+        let is_set = synced.take().is_some() | other_synced.take().is_some();
+        if is_set | peer_name.take().is_some() {
+            tracing::warn!(
+                "a server has many peers: it ignores `synced`, `other_synced` and `peer_name`"
+            );
         }
         self
     }
@@ -509,13 +515,13 @@ impl<E> SyncOptions<E> {
         self.limits.unwrap_or(limits.frame(limits.frame.max(events.frame(expansion))))
     }
 
-    /// What a connection is started with. `synced`: see [`Config`].
+    /// What a connection is started with.
     pub(crate) fn config(
         &self,
         role: Role,
         log: &Log<E>,
         credentials: Option<Value>,
-        synced: Added,
+        claim: Claim,
     ) -> Config
     where
         E: Event,
@@ -528,8 +534,6 @@ impl<E> SyncOptions<E> {
                 Role::Opener => self.admission.peer_name.clone(),
                 Role::Acceptor => None,
             },
-            knows_nobody: role == Role::Opener && self.admission.expects_nobody(),
-            dials: false,
             epoch: log.epoch(),
             credentials,
             subprotocol: self.subprotocol,
@@ -550,7 +554,7 @@ impl<E> SyncOptions<E> {
             window: self.window,
             far_future: self.far_future,
             unreadable: self.unreadable,
-            synced,
+            claim,
         }
     }
 }

@@ -296,7 +296,9 @@ impl RunningServer {
         self.close_all(|claimed| claimed == node, &reason.into())
     }
 
-    /// The same for all nodes of a user: those with this text before the first colon of their name.
+    /// The same for all nodes of a user: those with this text before the first colon of their name. Of
+    /// [several logs](crate::Access::log), in all; to end those of one, look at
+    /// [`Peer::log`](crate::Peer::log) of [`sessions`](Self::sessions).
     pub fn close_user(&self, user: &str, reason: impl Into<String>) -> usize {
         self.close_all(|claimed| claimed.user_id() == Some(user), &reason.into())
     }

@@ -1,15 +1,20 @@
 //! Who answers where a node dials, and what it is told: names that change, roles that change, the own name.
 
+use std::future::ready;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures_util::StreamExt;
 use logux_sync::{
     Access, BaseSync, ClientSync, Error, Json, Memory, Misbehaviour, Role, Server, Session, State,
     SyncOptions, Value,
 };
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::world::{
-    AGES, AnyListener, CONNECTED, Peer, add, held, log, numbers, options, patient, quick, seconds,
-    taking,
+    AGES, AnyListener, CONNECT, CONNECTED, Peer, add, held, log, numbers, options, patient, quick,
+    seconds, taking,
 };
 
 fn named() -> SyncOptions<Value> {
@@ -25,15 +30,26 @@ async fn play(
     up_to: u64,
 ) -> (Peer, String, Vec<u64>) {
     let mut peer = Peer::accept(listener).await;
-    let connect = peer.next().await.unwrap();
-    peer.send(&CONNECTED.replace("server", name)).await;
+    let mut connect = peer.next().await.unwrap();
+    let answer = CONNECTED.replace("server", name);
+    peer.send(&answer).await;
     for frame in says {
         peer.send(frame).await;
     }
     let mut sent = Vec::new();
     let confirmed = format!(r#"["ready",{up_to}]"#);
     loop {
-        let frame = peer.next().await.unwrap();
+        let Some(frame) = peer.next().await else {
+            // It expected another node, and dials again.
+            assert!(sent.is_empty(), "{sent:?}");
+            peer = Peer::accept(listener).await;
+            connect = peer.next().await.unwrap();
+            peer.send(&answer).await;
+            for frame in says {
+                peer.send(frame).await;
+            }
+            continue;
+        };
         let message: Value = serde_json::from_str(&frame).unwrap();
         if message[0] == "sync" {
             sent.extend(numbers(&message));
@@ -60,9 +76,10 @@ async fn nodes_that_change_their_name_are_one_peer_under_peer_name() {
     assert_eq!(client.peer().unwrap().node_id.as_str(), "server");
     peer.hang_up().await;
     add(&here, 3..4).await;
-    let says = [r#"["ready",2]"#, r#"["sync",3,{"n":12},{"id":"3","time":3}]"#];
+    // It has come further by itself, with other events.
+    let says = [r#"["sync",3,{"n":12},{"id":"3","time":3}]"#, r#"["ready",3]"#];
     let (_peer, connect, sent) = play(&mut listener, "server:xyz", &says, 6).await;
-    assert_eq!(connect, r#"["connect",7,"10:client",2]"#);
+    assert_eq!(connect, r#"["connect",7,"10:client",0]"#);
     assert_eq!(sent, [3], "nothing travels again");
     client.wait_for(State::Synchronized).await.unwrap();
     assert_eq!(held(&here).await, [0, 1, 2, 3, 10, 11, 12]);
@@ -86,14 +103,16 @@ async fn a_node_that_counts_anew_under_peer_name_is_not_sent_what_was_confirmed(
     let (peer, ..) = play(&mut listener, "server:abc", &[sync, r#"["ready",9]"#], 3).await;
     client.wait_for(State::Synchronized).await.unwrap();
     peer.hang_up().await;
-    // It has an event already, and the claim of the client is too high for it.
-    let (mut peer, connect, _) = play(&mut listener, "server:new", &[r#"["ready",1]"#], 4).await;
-    assert_eq!(connect, r#"["connect",7,"10:client",9]"#);
-    assert_eq!(peer.rest().await, Vec::<String>::new());
+    // It has the same name, and an event already: the claim of the client is too high for it.
     add(&here, 3..4).await;
     let sync = r#"["sync",1,{"n":11},{"id":"7","time":1}]"#;
-    let (_peer, connect, sent) =
-        play(&mut listener, "server:new", &[sync, r#"["ready",1]"#], 5).await;
+    let mut peer = Peer::accept(&mut listener).await;
+    assert_eq!(peer.next().await.unwrap(), r#"["connect",7,"10:client",9]"#);
+    peer.send(&CONNECTED.replace("server", "server:abc")).await;
+    peer.send(r#"["ready",1]"#).await;
+    peer.rest().await;
+    let says = [sync, r#"["ready",1]"#];
+    let (_peer, connect, sent) = play(&mut listener, "server:abc", &says, 5).await;
     assert_eq!(connect, r#"["connect",7,"10:client",0]"#);
     assert_eq!(sent, [3]);
     client.wait_for(State::Synchronized).await.unwrap();
@@ -167,7 +186,8 @@ async fn a_link_that_is_given_goes_on_where_it_was_under_peer_name() {
     for received in [100, 0] {
         let (near, far) = Memory::pair();
         let _server = BaseSync::new(&there, Json, Role::Acceptor, far).start();
-        let client = BaseSync::new(&here, Json, Role::Opener, near).options(named()).start();
+        let options = options().peer_name(there.node_id().clone());
+        let client = BaseSync::new(&here, Json, Role::Opener, near).options(options).start();
         sleep(seconds(1)).await;
         assert_eq!(client.diagnostics().events_received, received);
     }
@@ -193,5 +213,131 @@ async fn a_node_with_this_nodes_own_name_is_refused_and_named() {
         assert!(!error.is_transient());
         let Error::Peer(Misbehaviour::SameNode(node)) = &*error else { panic!("{error}") };
         assert_eq!(node, here.node_id());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_look_under_way_does_not_send_all_to_a_node_that_counts_anew() {
+    let (here, _) = log("10:client").await;
+    add(&here, 0..3).await;
+    let opens = Arc::new(AtomicBool::new(false));
+    let is_open = Arc::clone(&opens);
+    let options = options().peer_name("server".parse().unwrap()).out_filter(move |entry, _| {
+        ready(Ok(entry.event["n"] != 0 || is_open.load(Ordering::Relaxed)))
+    });
+    let (memory, mut listener) = Memory::listen();
+    let client = ClientSync::new(&here, Json, quick(memory)).options(options).start();
+    let mut peer = Peer::accept(&mut listener).await;
+    peer.next().await;
+    peer.send(&CONNECTED.replace("server", "server:abc")).await;
+    peer.send(r#"["sync",9,{"n":10},{"id":"1","time":1}]"#).await;
+    peer.send(r#"["ready",9]"#).await;
+    let (up_to, first) = sync(&mut peer).await;
+    assert_eq!(first, [1, 2]);
+    peer.send(&format!(r#"["synced",{up_to}]"#)).await;
+    sleep(seconds(1)).await;
+    peer.hang_up().await;
+    opens.store(true, Ordering::Relaxed);
+    client.reevaluate().await;
+    let mut peer = Peer::accept(&mut listener).await;
+    assert_eq!(peer.next().await.unwrap(), r#"["connect",7,"10:client",9]"#);
+    peer.send(&CONNECTED.replace("server", "server:abc")).await;
+    peer.send(r#"["ready",1]"#).await;
+    let rest = peer.rest().await;
+    let mut peer = Peer::accept(&mut listener).await;
+    assert_eq!(peer.next().await.unwrap(), r#"["connect",7,"10:client",0]"#);
+    peer.send(&CONNECTED.replace("server", "server:abc")).await;
+    peer.send(r#"["ready",1]"#).await;
+    let (_, sent) = sync(&mut peer).await;
+    assert_eq!(sent, [0], "{rest:?}");
+}
+
+/// A server that starts again and counted further than before.
+#[tokio::test(start_paused = true)]
+async fn what_a_node_has_comes_whichever_node_was_there_before() {
+    let (here, _) = log("10:client").await;
+    let named = SyncOptions::new().peer_name("server".parse().unwrap());
+    let (memory, mut listener) = Memory::listen();
+    let client = ClientSync::new(&here, Json, quick(memory)).options(named).start();
+    let mut claims = Vec::new();
+    // What each server has: two events, then, after a start, five others.
+    for (name, events) in [("server:abc", 1..=2), ("server:xyz", 6..=5), ("server:xyz", 1..=5_u64)]
+    {
+        let mut peer = Peer::accept(&mut listener).await;
+        let connect: Value = serde_json::from_str(&peer.next().await.unwrap()).unwrap();
+        let claim = connect[3].as_u64().unwrap();
+        claims.push(claim);
+        peer.send(&CONNECTED.replace("server", name)).await;
+        let last = *events.end();
+        for n in events.filter(|n| *n > claim) {
+            let frame =
+                json!(["sync", n, { "n": n + last * 10 }, { "id": n.to_string(), "time": n }]);
+            peer.send(&frame.to_string()).await;
+        }
+        peer.send(&format!(r#"["ready",{last}]"#)).await;
+        sleep(seconds(1)).await;
+        peer.hang_up().await;
+    }
+    drop(client);
+    assert_eq!(held(&here).await, [21, 22, 51, 52, 53, 54, 55], "{claims:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn peer_name_is_for_nodes_that_are_dialled() {
+    for named in [false, true] {
+        let ((here, _), (there, _)) = (log("hub").await, log("server").await);
+        add(&there, 0..3).await;
+        let with = || {
+            if named { options().peer_name("server".parse().unwrap()) } else { options() }
+        };
+        {
+            let (memory, listener) = Memory::listen();
+            let _server = Server::new(&there, Json, listener).start();
+            let session = ClientSync::new(&here, Json, quick(memory)).options(with()).start();
+            session.wait_for(State::Synchronized).await.unwrap();
+            session.close().await.unwrap();
+        }
+        let (memory, listener) = Memory::listen();
+        let _server = Server::new(&here, Json, listener).options(with()).start();
+        for epoch in ["00000000000000aa", "00000000000000bb"] {
+            let mut peer = Peer::dial(&memory).await;
+            peer.send(&format!(r#"["headers",{{"log-epoch":"{epoch}"}}]"#)).await;
+            peer.send(CONNECT).await;
+            let answer = peer.next().await;
+            assert!(answer.is_some(), "hung up; named {named}, epoch {epoch}");
+            peer.hang_up().await;
+            sleep(seconds(1)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_travels_again_from_a_node_that_is_dialled_now_and_then() {
+    let ((here, _), (one, _), (other, _)) =
+        (log("10:client").await, log("server:1").await, log("server:2").await);
+    add(&one, 0..100).await;
+    add(&other, 100..105).await;
+    let mut received = Vec::new();
+    for there in [&one, &other, &one, &other] {
+        let (memory, listener) = Memory::listen();
+        let _server =
+            Server::new(there, Json, listener).options(options().auth(async |_| true)).start();
+        let client = ClientSync::new(&here, Json, patient(memory)).start();
+        client.wait_for(State::Synchronized).await.unwrap();
+        sleep(seconds(1)).await;
+        received.push(client.diagnostics().events_received);
+        client.close().await.unwrap();
+    }
+    assert_eq!(received, [100, 5, 0, 0]);
+}
+
+/// Reads up to the next `sync`, and answers its position and its numbers.
+async fn sync(peer: &mut Peer) -> (u64, Vec<u64>) {
+    loop {
+        let frame = peer.next().await.expect("a frame");
+        let message: Value = serde_json::from_str(&frame).unwrap();
+        if message[0] == "sync" {
+            return (message[1].as_u64().unwrap(), numbers(&message));
+        }
     }
 }

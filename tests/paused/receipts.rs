@@ -5,17 +5,32 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::join;
 use logux_sync::{
-    ClientSync, Clock, Draft, EventId, Json, Log, Memory, NodeId, Receipt, ReceiptError, Server,
-    State,
+    Added, ClientSync, Clock, Draft, EventId, Json, Log, Memory, NoReceipt, NodeId, Receipt,
+    ReceiptError, Server, State, Store, Value,
 };
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::gate::Gate;
-use crate::world::{AGES, CONNECT, CONNECTED, Peer, log, milliseconds, options, quick, seconds};
+use crate::world::{
+    AGES, CONNECT, CONNECTED, Peer, add, log, milliseconds, numbers, options, quick, seconds,
+};
+
+const EPOCH: &str = r#"["headers",{"log-epoch":"00000000000000aa"}]"#;
 
 fn client() -> NodeId {
     "10:client".parse().unwrap()
+}
+
+/// Reads up to the next `sync`, and answers its position and its numbers.
+async fn sync(peer: &mut Peer) -> (u64, Vec<u64>) {
+    loop {
+        let frame = peer.next().await.expect("a frame");
+        let message: Value = serde_json::from_str(&frame).unwrap();
+        if message[0] == "sync" {
+            return (message[1].as_u64().unwrap(), numbers(&message));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +98,8 @@ async fn a_receipt_says_why_an_event_does_not_come() {
     assert_eq!(at_server(&brought.meta.id).await, Receipt::Confirmed);
     let unknown: EventId = "7 10:client".parse().unwrap();
     let error = session.receipt(&unknown).await.unwrap_err();
-    assert!(matches!(&error, ReceiptError::NotInLog(id) if *id == unknown), "{error}");
+    let NoReceipt::Log(ReceiptError::NotInLog(id)) = error else { panic!("{error}") };
+    assert_eq!(id, unknown);
 }
 
 /// The reason is noted in the store, which may take its time.
@@ -132,7 +148,7 @@ async fn a_receipt_ends_with_its_session_and_goes_on_over_its_connections() {
     let receipt = session.receipt(&entry.meta.id);
     let (receipt, closed) = join(receipt, session.close_with("enough")).await;
     closed.unwrap();
-    assert!(matches!(receipt, Err(ReceiptError::Ended(_))), "{receipt:?}");
+    assert!(matches!(receipt, Err(NoReceipt::Ended(_))), "{receipt:?}");
     drop(there);
 }
 
@@ -155,4 +171,126 @@ async fn what_an_earlier_process_did_is_not_guessed() {
     let after = here.add(json!({ "n": 2 })).await.unwrap();
     assert_eq!(session.receipt(&after.meta.id).await.unwrap(), Receipt::Confirmed);
     assert_eq!(receipt(&before.meta.id).await, Receipt::Passed);
+}
+
+/// A client that fails over claims what it has of another server, and hangs up when it sees who answered.
+#[tokio::test(start_paused = true)]
+async fn a_claim_about_another_log_confirms_nothing() {
+    let (there, _) = log("server").await;
+    add(&there, 0..3).await;
+    let (memory, listener) = Memory::listen();
+    let _server =
+        Server::new(&there, Json, listener).options(options().auth(async |_| true)).start();
+    let mut peer = Peer::dial(&memory).await;
+    peer.send(EPOCH).await;
+    peer.send(CONNECT).await;
+    sync(&mut peer).await;
+    peer.send(r#"["synced",3]"#).await;
+    sleep(seconds(1)).await;
+    peer.hang_up().await;
+    sleep(seconds(1)).await;
+    add(&there, 3..10).await;
+    let last = there.entries_after(Added::ZERO, 100).await.unwrap().pop().unwrap();
+    let mut receipt = Box::pin(async { there.receipt(&client(), &last.meta.id).await });
+    assert!(timeout(seconds(1), &mut receipt).await.is_err());
+    let mut peer = Peer::dial(&memory).await;
+    peer.send(EPOCH).await;
+    peer.send(r#"["connect",7,"10:client",10]"#).await;
+    assert!(peer.next().await.unwrap().starts_with(r#"["connected""#));
+    peer.hang_up().await;
+    let early = timeout(seconds(1), &mut receipt).await;
+    let mut peer = Peer::dial(&memory).await;
+    peer.send(EPOCH).await;
+    peer.send(r#"["connect",7,"10:client",3]"#).await;
+    let sent = sync(&mut peer).await;
+    assert!(early.is_err(), "{early:?}, and then it is sent {sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_begins_anew_takes_nothing_back() {
+    let ((here, store), (there, _)) = (log("10:client").await, log("server").await);
+    add(&there, 0..1).await;
+    let (memory, listener) = Memory::listen();
+    let _server =
+        Server::new(&there, Json, listener).options(options().auth(async |_| true)).start();
+    let session = ClientSync::new(&here, Json, quick(memory.clone())).start();
+    session.wait_for(State::Synchronized).await.unwrap();
+    add(&here, 1..2).await;
+    sleep(seconds(1)).await;
+    let last = there.entries_after(Added::ZERO, 100).await.unwrap().pop().unwrap();
+    let receipt = async || timeout(seconds(100), there.receipt(&client(), &last.meta.id)).await;
+    assert!(receipt().await.is_ok());
+    let epoch = store.epoch().await.unwrap();
+    let mut peer = Peer::dial(&memory).await;
+    peer.send(&format!(r#"["headers",{{"log-epoch":"{epoch}","log-claim-of":null}}]"#)).await;
+    peer.send(CONNECT).await;
+    sync(&mut peer).await;
+    peer.hang_up().await;
+    sleep(seconds(1)).await;
+    assert_eq!(session.diagnostics().state, State::Synchronized);
+    assert!(receipt().await.is_ok(), "it never comes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_this_process_did_not_look_at_is_not_called_withheld() {
+    let ((here, mine), (there, store)) = (log("10:client").await, log("server").await);
+    add(&there, 0..3000).await;
+    {
+        let (memory, listener) = Memory::listen();
+        let server = Server::new(&there, Json, listener).start();
+        let session = ClientSync::new(&here, Json, quick(memory)).start();
+        session.wait_for(State::Synchronized).await.unwrap();
+        sleep(seconds(1)).await;
+        session.close().await.unwrap();
+        server.shutdown(seconds(5)).await;
+    }
+    drop(there);
+    let there =
+        Log::open_with("server".parse().unwrap(), Arc::new(store), Clock::system()).await.unwrap();
+    let entry = there.entries_after(Added::ZERO, 3000).await.unwrap()[2500].clone();
+    let before = there.receipt(&client(), &entry.meta.id).await;
+    let (memory, listener) = Memory::listen();
+    let with = options().window(1).batch(10).out_filter(async |_, _| Ok(true));
+    let _server = Server::new(&there, Json, listener).options(with).start();
+    let epoch = mine.epoch().await.unwrap();
+    let mut peer = Peer::dial(&memory).await;
+    peer.send(&format!(r#"["headers",{{"log-epoch":"{epoch}","log-claim-of":null}}]"#)).await;
+    peer.send(CONNECT).await;
+    peer.next().await;
+    peer.hang_up().await;
+    sleep(seconds(1)).await;
+    let session = ClientSync::new(&here, Json, quick(memory)).start();
+    session.wait_for(State::Synchronized).await.unwrap();
+    sleep(seconds(1)).await;
+    let after = there.receipt(&client(), &entry.meta.id).await;
+    assert_eq!(format!("{after:?}"), format!("{before:?}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_comes_with_the_reason_that_is_noted_at_the_end() {
+    let (there, gate) = log("server").await;
+    add(&there, 0..1).await;
+    let entry = there.entries_after(Added::ZERO, 1).await.unwrap()[0].clone();
+    let (memory, listener) = Memory::listen();
+    let _server =
+        Server::new(&there, Json, listener).options(options().auth(async |_| true)).start();
+    let mut peer = Peer::dial(&memory).await;
+    peer.send(EPOCH).await;
+    peer.send(CONNECT).await;
+    sync(&mut peer).await;
+    let to = client();
+    let mut receipt = Box::pin(there.receipt(&to, &entry.meta.id));
+    assert!(timeout(seconds(1), &mut receipt).await.is_err());
+    gate.set(Gate::NotesNothing);
+    peer.send(&format!(r#"["debug","error","refused 1 events: {} because no"]"#, entry.meta.id))
+        .await;
+    peer.send(r#"["synced",1]"#).await;
+    sleep(seconds(1)).await;
+    peer.hang_up().await;
+    sleep(seconds(1)).await;
+    gate.set(Gate::Open);
+    sleep(seconds(10)).await;
+    let anew = timeout(seconds(1), there.receipt(&to, &entry.meta.id)).await;
+    let waiting = timeout(seconds(100), &mut receipt).await;
+    assert!(anew.is_ok() && waiting.is_ok(), "anew {anew:?}, waiting {waiting:?}");
 }

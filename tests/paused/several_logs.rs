@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Access, ClientSync, Error, EventLimits, Json, Log, LogOptions, Memory, MemoryStore, Notice,
-    Receipt, Server, Session, State, SyncOptions, Value,
+    Access, Added, ClientSync, Epoch, Error, EventLimits, Json, Log, LogOptions, Memory,
+    MemoryStore, Notice, Receipt, Server, Session, State, SyncOptions, Value,
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use crate::world::{CONNECT, Peer, add, held, log, options, quick, seconds};
+use crate::world::{CONNECT, Peer, add, held, log, milliseconds, options, quick, seconds};
+
+const EPOCH: &str = r#"["headers",{"log-epoch":"00000000000000aa"}]"#;
 
 /// Leads each user to the log of that name.
 fn by_user(logs: &[(&'static str, &Log<Value>)]) -> SyncOptions<Value> {
@@ -67,7 +69,7 @@ async fn each_peer_is_in_step_with_the_log_that_auth_chose() {
         let peer = session.peer().unwrap();
         let log = if peer.node_id.user_id() == Some("oak") { &oak } else { &elm };
         assert_eq!(peer.log, *log.node_id());
-        let last = log.entries_after(logux_sync::Added::ZERO, 100).await.unwrap().pop().unwrap();
+        let last = log.entries_after(Added::ZERO, 100).await.unwrap().pop().unwrap();
         assert_eq!(session.receipt(&last.meta.id).await.unwrap(), Receipt::Confirmed);
         assert_eq!(session.diagnostics().synced, log.last_added());
     }
@@ -164,4 +166,72 @@ async fn a_peer_with_the_name_of_its_log_is_refused() {
     let rest = peer.rest().await;
     assert_eq!(rest.len(), 1, "{rest:?}");
     assert!(rest[0].starts_with(r#"["error","wrong-format","it calls itself"#), "{rest:?}");
+}
+
+/// Two connections of one peer; while `auth` is asked about the second, the first one moves on. Answers how
+/// far the peer is then, and how many sessions were told that they start over.
+async fn slow_auth(chosen: bool) -> (Added, usize) {
+    let ((lobby, _), (oak, _)) = (log("server").await, log("server:oak").await);
+    let led = oak.clone();
+    let lead = move || {
+        let led = led.clone();
+        async move {
+            sleep(seconds(1)).await;
+            if chosen { Access::client().log(led) } else { Access::client() }
+        }
+    };
+    let (memory, listener) = Memory::listen();
+    let server =
+        Server::new(&lobby, Json, listener).options(options().auth(move |_| lead())).start();
+    let used = if chosen { &oak } else { &lobby };
+    let mut one = Peer::dial(&memory).await;
+    one.send(EPOCH).await;
+    one.send(CONNECT).await;
+    one.next().await;
+    sleep(seconds(2)).await;
+    let mut two = Peer::dial(&memory).await;
+    two.send(EPOCH).await;
+    two.send(r#"["connect",7,"10:client",0]"#).await;
+    sleep(milliseconds(200)).await;
+    add(used, 0..1).await;
+    while !one.next().await.unwrap().starts_with(r#"["sync",1,"#) {}
+    one.send(r#"["synced",1]"#).await;
+    sleep(seconds(3)).await;
+    let mut told = 0;
+    for session in server.sessions() {
+        let mut notices = session.notices();
+        while let Ok(Some(notice)) = timeout(seconds(0), notices.next()).await {
+            told += usize::from(matches!(notice, Notice::StartedOver));
+        }
+    }
+    (used.cursors(&"10:client".parse().unwrap()).await.unwrap().sent, told)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_moves_on_while_auth_is_asked_has_lost_nothing() {
+    for chosen in [false, true] {
+        assert_eq!(slow_auth(chosen).await, (Added::ZERO.plus(1), 0), "chosen: {chosen}");
+    }
+}
+
+/// As tenants that begin as copies of one file have the same epoch.
+#[tokio::test(start_paused = true)]
+async fn a_chosen_log_ends_where_it_ends() {
+    let open = async |name: &str| {
+        let store = MemoryStore::<Value>::with_epoch(Epoch::new(1));
+        Log::open(name.parse().unwrap(), store).await.unwrap()
+    };
+    let (lobby, oak) = (open("server").await, open("server:oak").await);
+    add(&lobby, 0..100).await;
+    let led = oak.clone();
+    let auth = options().auth(move |_| std::future::ready(Access::client().log(led.clone())));
+    let (memory, listener) = Memory::listen();
+    let _server = Server::new(&lobby, Json, listener).options(auth).start();
+    let mut peer = Peer::dial(&memory).await;
+    peer.send(CONNECT).await;
+    peer.next().await;
+    peer.next().await;
+    add(&oak, 7..8).await;
+    let got = timeout(seconds(5), peer.next()).await;
+    assert!(got.is_ok(), "it never comes");
 }

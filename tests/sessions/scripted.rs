@@ -72,8 +72,7 @@ impl Peer {
             let mut message: serde_json::Value = serde_json::from_str(&frame).unwrap();
             let headers = message[1].as_object_mut().unwrap();
             headers.remove("log-epoch").expect("each `headers` has it");
-            // Of a node that dials for the first time.
-            headers.remove("log-knows-nobody");
+            headers.remove("log-claim-of");
             if !headers.is_empty() {
                 return Some(message.to_string());
             }

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Duration;
 
 use crate::log::Log;
@@ -13,7 +14,6 @@ use crate::sync::rules::{Authors, Role};
 ///     _ => Access::nobody(),
 /// });
 /// ```
-#[derive(Debug)]
 pub struct Access<E> {
     kind: Kind,
     lasts: Option<Duration>,
@@ -132,6 +132,17 @@ impl<E> Access<E> {
             (Kind::Client, _) | (Kind::Usual, Role::Acceptor) => Some(Authors::OwnClient),
             (Kind::Relay, _) | (Kind::Usual, Role::Opener) => Some(Authors::Any),
         }
+    }
+}
+
+impl<E> fmt::Debug for Access<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, lasts, log } = self;
+        f.debug_struct("Access")
+            .field("kind", kind)
+            .field("lasts", lasts)
+            .field("log", log)
+            .finish()
     }
 }
 

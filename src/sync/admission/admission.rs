@@ -14,12 +14,12 @@ use super::access::Access;
 use super::login::Login;
 use super::quota::{Accounts, Payer, Quota};
 use super::refusals::{RefusalLimit, Refusals};
-use crate::apart::Refused;
+use crate::cursors::Cursors;
 use crate::log::Log;
 use crate::sync::callbacks::{CALLBACK_LIMIT, answer};
 use crate::sync::error::Error;
 use crate::sync::peer::Peer;
-use crate::sync::rules::{Admitted, Authors, Input, Introduction, LogIdentity, Role};
+use crate::sync::rules::{Admitted, Authors, Claim, Input, Introduction, LogIdentity, Role};
 
 /// The user's answer to who may connect.
 type Auth<E> = Arc<dyn Fn(Login) -> BoxFuture<'static, Access<E>> + Send + Sync>;
@@ -83,13 +83,6 @@ impl<E> Policy<E> {
     }
 }
 
-impl<E> Policy<E> {
-    /// Whether the user has said nothing of the node that will answer.
-    pub(crate) fn expects_nobody(&self) -> bool {
-        self.other_synced.is_none() && self.peer_name.is_none()
-    }
-}
-
 impl<E: Event> Policy<E> {
     /// What a node that opens a connection says that it has received of the node that will probably
     /// answer; nothing, if that is not known. A wrong guess costs a connection: see
@@ -98,12 +91,23 @@ impl<E: Event> Policy<E> {
         &self,
         log: &Log<E>,
         expected: Option<NodeId>,
-    ) -> Result<Added, Error> {
-        match (self.other_synced, self.peer_name.clone().or(expected)) {
-            (Some(synced), _) => Ok(synced),
-            (None, Some(node)) => Ok(log.cursors(&node).await?.received),
-            (None, None) => Ok(Added::ZERO),
-        }
+    ) -> Result<Claim, Error> {
+        let Some(of) = expected.or(self.peer_name.clone()) else {
+            let synced = self.other_synced.unwrap_or_default();
+            return Ok(Claim { synced, is_told: self.other_synced.is_some(), ..Claim::default() });
+        };
+        let of_node = log.cursors(&of).await?;
+        let of_peer = match &self.peer_name {
+            Some(name) => log.cursors(name).await?,
+            None => of_node,
+        };
+        Ok(Claim {
+            synced: self.other_synced.unwrap_or(of_node.received),
+            of: Some(of),
+            epoch: of_peer.epoch,
+            is_told: self.other_synced.is_some(),
+            may_be_mended: false,
+        })
     }
 
     /// How a peer may come in; the refusal to tell it, if it may not.
@@ -159,7 +163,7 @@ impl<E: Event> Policy<E> {
     ) -> Result<Result<Admitted, ProtocolError>, Error> {
         let Introduction { node_id, name, credentials, subprotocol, headers, epoch, synced } =
             introduction;
-        let login = Login { node_id: name, credentials, subprotocol, headers, link };
+        let login = Login { node_id: name.clone(), credentials, subprotocol, headers, link };
         // As of the introduction: while the user is asked, another connection of the peer may move on.
         let sent = usual.cursors(&node_id).await?.sent;
         let Pass { authors, expires, log } = match self.admit(login, role).await? {
@@ -175,9 +179,12 @@ impl<E: Event> Policy<E> {
             }
         };
         if role == Role::Opener {
-            log.set_dialled(&node_id).await?;
+            log.set_dialled(&name).await?;
         }
         let mut cursors = log.cursors(&node_id).await?;
+        if name != node_id {
+            cursors.received = log.cursors(&name).await?.received;
+        }
         if cursors.epoch.is_none()
             && let Some(epoch) = epoch
         {
@@ -189,14 +196,22 @@ impl<E: Event> Policy<E> {
             cursors.received = self.other_synced.unwrap_or(cursors.received);
             cursors.epoch = cursors.epoch.or(epoch);
             log.reset_cursors(&node_id, cursors).await?;
+            if name != node_id {
+                let Cursors { received, .. } = cursors;
+                log.reset_cursors(&name, Cursors { received, ..Cursors::default() }).await?;
+            }
         } else if is_usual {
             cursors.sent = cursors.sent.min(sent);
         }
         let held_back = log.held_back(&node_id).await?;
         let known = log.known(&node_id);
+        if !is_usual && known.is_here_with(epoch) {
+            // It was not known before which log's cursor to look at.
+            cursors.sent = cursors.sent.min(synced);
+        }
         if role == Role::Acceptor
             && synced < cursors.sent
-            && lacks_nothing(&log, &node_id, synced, cursors.sent, &held_back).await?
+            && came_from(&log, &node_id, synced, cursors.sent).await?
         {
             cursors.sent = synced;
         }
@@ -223,30 +238,22 @@ impl<E> Pass<E> {
     }
 }
 
-/// Whether nothing between what a peer claims to have and what it is known to have was for it. Where this node
-/// dialled before, it counted also what came from the peer; the peer cannot claim that.
-async fn lacks_nothing<E: Event>(
+/// Whether all between what a peer claims to have and what it is known to have came from it. Where this node
+/// dialled before, it counted that, too; the peer cannot claim it.
+async fn came_from<E: Event>(
     log: &Log<E>,
     peer: &NodeId,
     claimed: Added,
     known: Added,
-    held_back: &[Refused],
 ) -> Result<bool, Error> {
     const PAGE: usize = 256;
 
-    let withheld = log.known(peer);
-    let withheld = withheld.withheld();
     let mut after = claimed;
     while after < known {
         let entries = log.entries_after(after, PAGE).await?;
-        for entry in &entries {
-            let meta = &entry.meta;
-            let is_for_peer = meta.source.as_ref() != Some(peer)
-                && !withheld.holds(meta.added)
-                && held_back.iter().all(|refused| refused.id != meta.id);
-            if meta.added <= known && is_for_peer {
-                return Ok(false);
-            }
+        let up_to_known = entries.iter().take_while(|entry| entry.meta.added <= known);
+        if up_to_known.into_iter().any(|entry| entry.meta.source.as_ref() != Some(peer)) {
+            return Ok(false);
         }
         let Some(last) = entries.last() else { break };
         after = last.meta.added;
@@ -258,6 +265,11 @@ async fn lacks_nothing<E: Event>(
 fn may_choose<E: Event>(log: &Log<E>, usual: &Log<E>, role: Role) -> Result<(), Error> {
     if role == Role::Opener {
         let what = "it chose a log for a peer that this node connected to; only a server's peers are led to logs";
+        return Err(Error::callback("auth", what));
+    }
+    if log.node_id() == usual.node_id() && log.epoch() != usual.epoch() {
+        let what =
+            "it chose a log that has the name of the server's; give each log a name of its own";
         return Err(Error::callback("auth", what));
     }
     if log.event_limits() != usual.event_limits() {

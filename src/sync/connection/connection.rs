@@ -113,8 +113,9 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     presence: Option<Presence>,
     /// What is known of the peer, once it is let in.
     known: Option<Known>,
-    /// How far the peer is done with the log, as was shown last.
-    reached: Added,
+    /// How far the peer is done with the log, and what of that was shown.
+    reached: Option<Added>,
+    shown: Option<Added>,
     /// The second look is at all that is withheld, not only at what is offered.
     looks_at_all: bool,
     closed_here: bool,
@@ -163,7 +164,8 @@ where
             stranger,
             presence: None,
             known: None,
-            reached: Added::ZERO,
+            reached: None,
+            shown: None,
             looks_at_all: false,
             closed_here: false,
             dials_anew: false,
@@ -248,6 +250,7 @@ where
             }
         };
         join(keeping, saying).await;
+        self.show_what_is_reached();
         if let Err(error) = &*result
             && let Some(fault) = error.own_fault()
         {
@@ -350,12 +353,14 @@ where
 
     /// Tells the rules what happened, and before it that the clock has jumped, if it has, for what comes is of
     /// a time after that. Does what they say, and answers whether they have hung up.
-    fn handle(&mut self, input: Input<E>) -> Result<bool, Error> {
-        if let Input::Checked(Ok(_)) = &input
-            && let Some(log) = self.admission.chosen()
-        {
-            let log = log.clone();
-            self.go_on_with(log);
+    fn handle(&mut self, mut input: Input<E>) -> Result<bool, Error> {
+        if let Input::Checked(Ok(admitted)) = &mut input {
+            if let Some(log) = self.admission.chosen() {
+                let log = log.clone();
+                self.go_on_with(log);
+            }
+            // It may have grown since the user was asked.
+            admitted.log.end = self.log.last_added();
         }
         let now = self.now();
         let jump = if self.look_at.is_some() { self.clocks.jump(now) } else { None };
@@ -368,7 +373,7 @@ where
                         let node_id = introduction.node_id.clone();
                         tracing::Span::current().record("peer", tracing::field::display(&node_id));
                         self.reporter.claimed(node_id.clone());
-                        self.intake.introduced(node_id);
+                        self.intake.introduced(node_id, introduction.name.clone());
                         if let Some(stranger) = &self.stranger {
                             stranger.set_asked_about(true);
                         }
@@ -477,17 +482,12 @@ where
         let presence = known.enter(self.rules.peer_epoch(), self.commands.alarm());
         let has_twin = presence.has_twin;
         self.presence = Some(presence);
-        known.meet(start);
-        known.reached().set(start);
-        self.reached = start;
         self.known = Some(known.clone());
         if let Some(claimed) = unfounded {
             known.claims_another_log(claimed);
         }
         let withheld = known.withheld().clone();
-        if self.options.outward.filter.is_some() {
-            withheld.start(start);
-        }
+        withheld.start(start, self.options.outward.filter.is_some());
         if self.commands.take_reevaluate() {
             withheld.reevaluate();
         }
@@ -540,13 +540,18 @@ where
                 cursors.unwrap_or((diagnostics.synced, diagnostics.other_synced));
             diagnostics.round_trip = round_trip.or(diagnostics.round_trip);
         });
-        if let (Some((sent, _)), Some(known)) = (cursors, &self.known)
-            && sent != self.reached
-            // A receipt has to name what the peer did not take.
+        self.reached = self.rules.reached().or(self.reached);
+        self.show_what_is_reached();
+    }
+
+    /// For receipts, which have to name what the peer did not take: once that is noted.
+    fn show_what_is_reached(&mut self) {
+        if let (Some(reached), Some(presence)) = (self.reached, &self.presence)
+            && self.shown != self.reached
             && !self.intake.has_to_hold_back()
         {
-            self.reached = sent;
-            known.reached().set(sent);
+            self.shown = self.reached;
+            presence.shows(reached);
         }
     }
 

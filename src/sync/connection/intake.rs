@@ -54,6 +54,8 @@ pub(crate) struct Intake<'a, E> {
     released: Vec<EventId>,
     /// Who the peer says that it is: the cursors are kept under this name.
     node_id: Option<NodeId>,
+    /// What the peer calls itself, if it is known by another name: how far it is received is kept under this.
+    name: Option<NodeId>,
 }
 
 /// What the user said to what arrived.
@@ -91,6 +93,7 @@ impl<'a, E: Event> Intake<'a, E> {
             is_holding_back: false,
             released: Vec::new(),
             node_id: None,
+            name: None,
         }
     }
 
@@ -99,8 +102,9 @@ impl<'a, E: Event> Intake<'a, E> {
         self.log = log;
     }
 
-    /// The peer has introduced itself by this name.
-    pub(crate) fn introduced(&mut self, node_id: NodeId) {
+    /// The peer has introduced itself: which node it is for this one, and what it calls itself.
+    pub(crate) fn introduced(&mut self, node_id: NodeId, name: NodeId) {
+        self.name = Some(name).filter(|name| *name != node_id);
         self.node_id = Some(node_id);
     }
 
@@ -200,6 +204,7 @@ impl<'a, E: Event> Intake<'a, E> {
         if let Some(rest) = self.transaction() {
             rest.await?;
         }
+        self.is_holding_back = false;
         Ok(())
     }
 
@@ -245,6 +250,7 @@ impl<'a, E: Event> Intake<'a, E> {
             return None;
         }
         let cursor = self.cursor.take().zip(self.node_id.clone());
+        let name = self.name.clone();
         let notes = if notes { self.node_id.clone() } else { None };
         let held_back = std::mem::take(&mut self.held_back);
         self.is_holding_back = !held_back.is_empty();
@@ -275,7 +281,12 @@ impl<'a, E: Event> Intake<'a, E> {
             }
             match cursor {
                 Some((Move::Advance(sent), peer)) => log.advance_sent(&peer, sent).await?,
-                Some((Move::Reset(cursors), peer)) => log.reset_cursors(&peer, cursors).await?,
+                Some((Move::Reset(cursors), peer)) => {
+                    log.reset_cursors(&peer, cursors).await?;
+                    if let Some(name) = name {
+                        log.reset_cursors(&name, Cursors::default()).await?;
+                    }
+                }
                 None => {}
             }
             Ok((count, received))

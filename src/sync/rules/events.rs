@@ -58,7 +58,10 @@ impl<E> Rules<E> {
         live.received_before = Added::ZERO;
         if self.config.peer_name.is_some() && self.peer_epoch.is_none() {
             // What was confirmed was so for all nodes of that name: this one only counts anew.
-            let cursors = Cursors { sent: live.sent, ..Cursors::default() };
+            // A second look is about some of what was confirmed before it.
+            let sent = live.sent.max(live.reevaluate_up_to);
+            let return_up_to = live.return_up_to;
+            let cursors = Cursors { sent, return_up_to, ..Cursors::default() };
             self.outputs.push_back(Output::Reset(cursors));
             self.hang_up(Some(Error::LogReplaced));
             return;

@@ -4,10 +4,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use logux_codecs::{Added, Connect, Connected, Headers, Message, Protocol, ProtocolError, Value};
+use logux_codecs::{
+    Added, Connect, Connected, Headers, Message, NodeId, Protocol, ProtocolError, Value,
+};
 
 use super::clocks::TimeFix;
-use super::input_output::{Admitted, Config, Introduction, LetIn, LogIdentity, Now, Output, Role};
+use super::input_output::{
+    Admitted, Claim, Config, Introduction, LetIn, LogIdentity, Now, Output, Role,
+};
 use super::live::{Live, Reevaluation};
 use super::phase::{Candidate, Phase};
 use super::relative::Relative;
@@ -20,8 +24,9 @@ use crate::sync::notice::Notice;
 /// The header that carries a log's [`Epoch`].
 const EPOCH: &str = "log-epoch";
 
-/// The header of an opener that does not know who will answer: that it has received nothing is then no claim.
-const KNOWS_NOBODY: &str = "log-knows-nobody";
+/// The header that says which log an opener's claim in `connect` is about: its [`Epoch`], or nothing. Where
+/// another log is behind the one that answers, it is no claim.
+const CLAIM_OF: &str = "log-claim-of";
 
 impl<E> Rules<E> {
     pub(super) fn open(&mut self, now: Now) {
@@ -29,11 +34,11 @@ impl<E> Rules<E> {
         if self.config.role == Role::Opener {
             self.asked = Some(now);
             self.send_headers();
-            let Config { local, credentials, subprotocol, synced, .. } = &self.config;
+            let Config { local, credentials, subprotocol, claim, .. } = &self.config;
             let connect = Connect {
                 protocol: Protocol::LATEST.number(),
                 node_id: local.clone(),
-                synced: *synced,
+                synced: claim.synced,
                 credentials: credentials.clone(),
                 subprotocol: *subprotocol,
             };
@@ -116,9 +121,7 @@ impl<E> Rules<E> {
     pub(super) fn let_in(&mut self, now: Now, admitted: Admitted) {
         let Admitted { log, cursors, trust, authors, lasts, suspected_up_to, held_back } = admitted;
         let LogIdentity { node_id, epoch, end } = log;
-        // It may have grown since the user was asked; another log than before has an end of its own.
-        self.log_end = if epoch == self.config.epoch { self.log_end.max(end) } else { end };
-        (self.config.local, self.config.epoch) = (node_id, epoch);
+        (self.config.local, self.config.epoch, self.log_end) = (node_id, epoch, end);
         let Phase::Checking(candidate) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
@@ -128,17 +131,17 @@ impl<E> Rules<E> {
             self.refuse(fault.to_protocol(text), Error::Peer(fault));
             return;
         }
+        let is_other_claim = self.claim_of.is_some_and(|of| of != Some(epoch));
+        let claimed = if is_other_claim { Added::ZERO } else { candidate.synced };
         let (base_time, sent) = match self.config.role {
-            Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors, trust)),
+            Role::Acceptor => (now.clock, self.believed(claimed, &cursors, trust)),
             Role::Opener => (candidate.base_time, cursors.sent),
         };
         let sent = self.config.synced_override.unwrap_or(sent);
-        // The guess was about another node: told too much, this one would leave out events. Or it is known
-        // better than was guessed: told too little, it would send all again.
-        let Config { knows_nobody, dials, .. } = self.config;
-        let knows_it = knows_nobody && dials && cursors.received > Added::ZERO;
-        if self.config.role == Role::Opener && (self.config.synced > cursors.received || knows_it) {
-            self.hang_up(Some(Error::AnotherNode { found: candidate.node_id }));
+        if self.config.role == Role::Opener
+            && self.config.claim.is_wrong(&candidate.name, cursors.received)
+        {
+            self.hang_up(Some(Error::AnotherNode { found: candidate.name }));
             return;
         }
         // The peer has another log than before, which lacks what had come from it: it says so, or
@@ -147,17 +150,16 @@ impl<E> Rules<E> {
         let lost = replaced
             || self.config.role == Role::Acceptor
                 && self.config.synced_override.is_none()
-                && !self.peer_knows_nobody
-                && candidate.synced < cursors.sent;
+                && !is_other_claim
+                && claimed < cursors.sent;
         // Or it has never confirmed any of what it says that it has, or more than there is: that was not of
         // this log.
-        let is_unfounded = self.config.synced_override.is_none()
-            && sent == Added::ZERO
-            && candidate.synced > Added::ZERO;
+        let is_unfounded =
+            self.config.synced_override.is_none() && sent == Added::ZERO && claimed > Added::ZERO;
         let start_over = lost || sent > self.log_end || is_unfounded;
         let sent = if start_over { Added::ZERO } else { sent };
         let cursors = if lost { self.reset_cursors(&cursors) } else { cursors };
-        if replaced && self.config.synced > Added::ZERO {
+        if replaced && self.config.claim.synced > Added::ZERO {
             // What it was told in `connect` was about the other log.
             self.hang_up(Some(Error::LogReplaced));
             return;
@@ -173,7 +175,7 @@ impl<E> Rules<E> {
             local_subprotocol: self.config.subprotocol,
             peer_subprotocol: candidate.subprotocol,
         };
-        let unfounded = (start_over && !lost).then_some(candidate.synced);
+        let unfounded = (start_over && !lost).then_some(claimed);
         let let_in =
             LetIn { relative: relative.clone(), authors, start: sent, unfounded, held_back };
         self.outputs.push_back(Output::LetIn(Box::new(let_in)));
@@ -265,9 +267,11 @@ impl<E> Rules<E> {
     /// The peer's headers, all of them; the one that is between the nodes is not for the user.
     pub(super) fn headers(&mut self, mut headers: Headers) -> Result<(), Misbehaviour> {
         let epoch = headers.remove(EPOCH);
+        if let Some(claim_of) = headers.remove(CLAIM_OF) {
+            self.claim_of = Some(claim_of.as_str().and_then(Epoch::parse));
+        }
         if let Some(epoch) = epoch.as_ref().and_then(Value::as_str).and_then(Epoch::parse) {
             self.peer_epoch = self.peer_epoch.or(Some(epoch));
-            self.peer_knows_nobody |= headers.remove(KNOWS_NOBODY).is_some();
             if headers.is_empty() && !self.told_headers {
                 return Ok(());
             }
@@ -295,9 +299,20 @@ impl<E> Rules<E> {
     pub(super) fn send_headers(&mut self) {
         let mut headers = self.config.headers.clone();
         headers.insert(EPOCH.to_owned(), self.config.epoch.to_string().into());
-        if self.config.knows_nobody {
-            headers.insert(KNOWS_NOBODY.to_owned(), true.into());
+        let Config { role, claim, .. } = &self.config;
+        if *role == Role::Opener && !claim.is_told {
+            let of = claim.epoch.map_or(Value::Null, |epoch| epoch.to_string().into());
+            headers.insert(CLAIM_OF.to_owned(), of);
         }
         self.send(Message::Headers(headers));
+    }
+}
+
+impl Claim {
+    /// Whether it was a wrong guess, now that this node has answered, whose log is received up to here. Told
+    /// too much, the node would leave out events; told too little, it would send all again.
+    fn is_wrong(&self, found: &NodeId, received: Added) -> bool {
+        let is_too_low = self.synced < received && self.of.as_ref() != Some(found);
+        self.synced > received || self.may_be_mended && is_too_low
     }
 }

@@ -10,7 +10,8 @@ use logux_codecs::{
 
 use super::arrival::Arrival;
 use super::input_output::{
-    Admitted, Config, Covered, Input, LogIdentity, Now, Output, Role, SentNext, Unreadable, Wanted,
+    Admitted, Claim, Config, Covered, Input, LogIdentity, Now, Output, Role, SentNext, Unreadable,
+    Wanted,
 };
 use super::relative::{FarFuture, Relative};
 use super::rules::Rules;
@@ -195,8 +196,6 @@ impl Side {
             role,
             local: node.id.clone(),
             peer_name: None,
-            knows_nobody: role == Role::Opener && node.dialled.is_none(),
-            dials: true,
             epoch: node.epoch,
             credentials: None,
             subprotocol: None,
@@ -211,9 +210,15 @@ impl Side {
             fix_time,
             time_fix: None,
             synced_override: None,
-            synced: match role {
-                Role::Opener => expected.map_or(Added::ZERO, |cursors| cursors.received),
-                Role::Acceptor => Added::ZERO,
+            claim: match role {
+                Role::Opener => Claim {
+                    synced: expected.map_or(Added::ZERO, |cursors| cursors.received),
+                    of: node.dialled.clone(),
+                    epoch: expected.and_then(|cursors| cursors.epoch),
+                    is_told: false,
+                    may_be_mended: true,
+                },
+                Role::Acceptor => Claim::default(),
             },
         };
         let mut side = Self {
@@ -244,7 +249,12 @@ impl Side {
     /// Gives the rules the oldest answer.
     pub(crate) fn answer(&mut self, node: &mut Node, now: Now) {
         let input = match self.answers.pop_front() {
-            Some(Answer::Now(input)) => input,
+            Some(Answer::Now(mut input)) => {
+                if let Input::Checked(Ok(admitted)) = &mut input {
+                    admitted.log.end = node.last_added();
+                }
+                input
+            }
             Some(Answer::Store(incoming)) => {
                 node.store(incoming);
                 self.stored += 1;

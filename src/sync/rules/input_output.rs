@@ -51,10 +51,6 @@ pub(crate) struct Config {
     pub(crate) local: NodeId,
     /// The peer is this node for the log, whatever it calls itself.
     pub(crate) peer_name: Option<NodeId>,
-    /// An opener does not know who will answer, so it says that it has received nothing.
-    pub(crate) knows_nobody: bool,
-    /// The session can dial again.
-    pub(crate) dials: bool,
     /// Which log this node has.
     pub(crate) epoch: Epoch,
     pub(crate) credentials: Option<Value>,
@@ -79,8 +75,22 @@ pub(crate) struct Config {
     pub(crate) time_fix: Option<(NodeId, i64)>,
     /// What the user says that the peer has.
     pub(crate) synced_override: Option<Added>,
-    /// An opener's guess of how far it has received the log of the node that will answer.
+    /// What an opener says that it has received.
+    pub(crate) claim: Claim,
+}
+
+/// How far an opener has received the log of the node that will probably answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Claim {
     pub(crate) synced: Added,
+    /// The node that is expected.
+    pub(crate) of: Option<NodeId>,
+    /// The log that it is about, as far as that has said which it is.
+    pub(crate) epoch: Option<Epoch>,
+    /// The user said so: it counts for whichever node answers.
+    pub(crate) is_told: bool,
+    /// If it is too low, the session dials again and makes a better one.
+    pub(crate) may_be_mended: bool,
 }
 
 /// What time it is.

@@ -140,7 +140,8 @@ impl Live {
     }
 
     fn received<E>(&self, entries: Vec<Entry<E>>) -> Incoming<E> {
-        let (peer, up_to) = (self.relative.peer.clone(), self.received);
+        // How far a log is received is kept under the name of the node whose log it is.
+        let (peer, up_to) = (self.relative.peer_name.clone(), self.received);
         Incoming { peer, entries, set_aside: Vec::new(), up_to }
     }
 

@@ -34,7 +34,7 @@ mod whose;
 
 pub(crate) use arrival::{Arrival, Patient};
 pub(crate) use input_output::{
-    Admitted, Config, Covered, Input, Introduction, Jump, LetIn, LogIdentity, Now, Output,
+    Admitted, Claim, Config, Covered, Input, Introduction, Jump, LetIn, LogIdentity, Now, Output,
     SentNext, Wanted,
 };
 pub use input_output::{Role, Unreadable};

@@ -60,8 +60,8 @@ pub(crate) struct Rules<E> {
     pub(super) round_trip: Option<Duration>,
     /// Which log the peer says that it has.
     pub(super) peer_epoch: Option<Epoch>,
-    /// The peer did not know whom it would reach, and claims nothing.
-    pub(super) peer_knows_nobody: bool,
+    /// Which log the peer's claim is about, if it has said that: `None` in it for none.
+    pub(super) claim_of: Option<Option<Epoch>>,
     /// The headers that the peer has sent before it introduced itself, as JSON: a stranger's values can
     /// take many times the memory of their text.
     pub(super) early_headers: Box<[u8]>,
@@ -98,7 +98,7 @@ impl<E> Rules<E> {
             asked: None,
             round_trip: None,
             peer_epoch: None,
-            peer_knows_nobody: false,
+            claim_of: None,
             early_headers: Box::default(),
             told_headers: false,
         }
@@ -153,6 +153,15 @@ impl<E> Rules<E> {
     pub(crate) fn cursors(&self) -> Option<(Added, Added)> {
         match &self.phase {
             Phase::Live(live) => Some((live.sent, live.received)),
+            _ => None,
+        }
+    }
+
+    /// How far the peer is done with the log, by what it has said since it was let in: before that it may turn
+    /// out that it has claimed a position of another log.
+    pub(crate) fn reached(&self) -> Option<Added> {
+        match &self.phase {
+            Phase::Live(live) if live.peer_ready || self.has_confirmed => Some(live.sent),
             _ => None,
         }
     }

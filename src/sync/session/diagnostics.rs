@@ -40,7 +40,8 @@ pub struct Diagnostics {
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) diagnostics: Diagnostics,
-    pub(super) log: Arc<dyn SessionLog>,
+    /// Until the session ends: a handle that is kept does not keep the store open.
+    pub(super) log: Option<Arc<dyn SessionLog>>,
     /// The node that the peer says that it is, let in or not.
     pub(super) claimed: Option<NodeId>,
     /// Why the session ended, if it did by an error.

@@ -2,7 +2,7 @@ use std::fmt;
 use std::future::pending;
 use std::sync::Arc;
 
-use logux_codecs::{EventId, Headers, NodeId};
+use logux_codecs::{Added, EventId, Headers, NodeId};
 
 use super::commands::{Commander, Commands, Owner};
 use super::diagnostics::{Diagnostics, Seen};
@@ -29,6 +29,19 @@ pub struct SessionHandle {
 pub struct SessionEnded {
     #[source]
     reason: Option<Arc<Error>>,
+}
+
+/// Why a session gave no receipt: see [`SessionHandle::receipt`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoReceipt {
+    /// The log does not hold the event, or the store failed.
+    #[error(transparent)]
+    Log(#[from] ReceiptError),
+    /// The session ended before the peer was done with the event. What was not confirmed travels in the next
+    /// session.
+    #[error(transparent)]
+    Ended(#[from] SessionEnded),
 }
 
 impl SessionEnded {
@@ -66,12 +79,15 @@ impl SessionHandle {
     /// Fails if the session ends before, and says why it ended. Cancel-safe.
     pub async fn wait_for(&self, state: State) -> Result<(), SessionEnded> {
         let mut seen = self.view.diagnostics.clone();
-        let mut log = Arc::clone(&seen.borrow().log);
-        let mut end = log.end().get();
+        let mut log = None;
+        let mut end = Added::ZERO;
         let reached = seen.wait_for(|seen| {
-            if !Arc::ptr_eq(&log, &seen.log) {
-                log = Arc::clone(&seen.log);
-                end = log.end().get();
+            // As of now, or of when it is known which log it is.
+            if let Some(now) = &seen.log
+                && log.as_ref().is_none_or(|before| !Arc::ptr_eq(before, now))
+            {
+                end = now.end().get();
+                log = Some(Arc::clone(now));
             }
             let Diagnostics { state: now, synced, .. } = seen.diagnostics;
             now == state && (state != State::Synchronized || synced >= end)
@@ -101,21 +117,21 @@ impl SessionHandle {
     /// match client.receipt(&entry.meta.id).await? {
     ///     Receipt::Confirmed => println!("the peer has it"),
     ///     Receipt::HeldBack(refused) => println!("the peer did not take it: {}", refused.reason),
-    ///     other => println!("the peer does not get it: {other:?}"),
+    ///     Receipt::Withheld => println!("out_filter keeps it from the peer"),
+    ///     other => println!("an earlier process was done with it: {other:?}"),
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn receipt(&self, id: &EventId) -> Result<Receipt, ReceiptError> {
+    pub async fn receipt(&self, id: &EventId) -> Result<Receipt, NoReceipt> {
         let mut seen = self.view.diagnostics.clone();
         loop {
             let (log, peer) = {
                 let seen = seen.borrow_and_update();
-                (
-                    Arc::clone(&seen.log),
-                    seen.diagnostics.peer.as_ref().map(|peer| peer.node_id.clone()),
-                )
+                let peer = seen.diagnostics.peer.as_ref().map(|peer| peer.node_id.clone());
+                (seen.log.clone(), peer)
             };
+            let Some(log) = log else { return Err(self.session_ended().into()) };
             let receipt = async {
                 match &peer {
                     Some(peer) => log.receipt(peer, id).await,
@@ -124,14 +140,14 @@ impl SessionHandle {
             };
             let is_another = |seen: &Seen| {
                 seen.diagnostics.peer.as_ref().map(|peer| &peer.node_id) != peer.as_ref()
-                    || !Arc::ptr_eq(&seen.log, &log)
+                    || seen.log.as_ref().is_none_or(|now| !Arc::ptr_eq(now, &log))
             };
             tokio::select! {
                 biased;
-                receipt = receipt => return receipt,
+                receipt = receipt => return Ok(receipt?),
                 another = seen.wait_for(is_another) => {
                     if another.is_err() {
-                        return Err(ReceiptError::Ended(self.session_ended().into()));
+                        return Err(self.session_ended().into());
                     }
                 }
             }

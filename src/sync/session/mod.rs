@@ -13,7 +13,7 @@ mod streams;
 
 pub(crate) use commands::{Command, Commands, Owner, Wish};
 pub use diagnostics::Diagnostics;
-pub use handle::{SessionEnded, SessionHandle};
+pub use handle::{NoReceipt, SessionEnded, SessionHandle};
 pub(crate) use reporter::Reporter;
 pub use session::Session;
 pub use streams::{Notices, States};

@@ -41,7 +41,12 @@ impl Reporter {
             bytes_received: 0,
         };
         Self {
-            seen: watch::Sender::new(Seen { diagnostics, log, claimed: None, ended: None }),
+            seen: watch::Sender::new(Seen {
+                diagnostics,
+                log: Some(log),
+                claimed: None,
+                ended: None,
+            }),
             notices: Arc::default(),
         }
     }
@@ -73,7 +78,7 @@ impl Reporter {
 
     /// Notes which log it is that is kept in step.
     pub(crate) fn log(&self, log: Arc<dyn SessionLog>) {
-        self.seen.send_modify(|seen| seen.log = log);
+        self.seen.send_modify(|seen| seen.log = Some(log));
     }
 
     pub(crate) fn peer(&self) -> Option<Arc<Peer>> {
@@ -118,6 +123,7 @@ impl Drop for Reporter {
                 diagnostics.state = State::Disconnected;
             }
         });
+        self.seen.send_modify(|seen| seen.log = None);
         self.notices.close();
     }
 }
