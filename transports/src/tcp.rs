@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
 
 use crate::link::{invalid, network};
 use crate::options::ListenerOptions;
@@ -72,6 +72,36 @@ impl Address {
 async fn connect_to_one(addresses: impl IntoIterator<Item = SocketAddr>) -> io::Result<TcpStream> {
     // Judged one by one: the error of all does not tell that one of them was the system's.
     race(addresses, async |address| TcpStream::connect(address).await.map_err(not_final)).await
+}
+
+/// How many connections the system keeps until they are accepted. Beyond it a client dials in vain, and
+/// again after a second at the earliest: with the 128 of the standard library, a burst of strangers has
+/// honest clients wait. Systems make it less where they have a limit, as Linux has 4,096.
+const BACKLOG: u32 = 4096;
+
+/// Listens on the first of a host's addresses that it can.
+pub(crate) async fn listen(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let mut failed = None;
+    for address in lookup_host(address).await? {
+        match listen_on(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.unwrap_or_else(|| invalid("the name to listen on has no address".to_owned())))
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A server that starts again takes its port again. On Windows this would let others take it.
+    if cfg!(not(windows)) {
+        socket.set_reuseaddr(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// The bytes of a connection that was accepted from an address, within TLS where the server speaks it,

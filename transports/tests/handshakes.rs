@@ -402,3 +402,24 @@ async fn an_address_has_only_so_many_websockets() {
         assert!(answer.starts_with("HTTP/1.1 429 "), "{}: {answer}", door.name);
     }
 }
+
+/// A client for which the system has no room dials again after a second, whoever took the room.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_burst_of_connections_has_no_client_dial_again() {
+    const BURST: usize = 400;
+
+    // The system's own limit may be less.
+    let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let burst = BURST.min(limit.trim().parse().unwrap());
+    let websocket = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
+    let http = HttpListener::bind("127.0.0.1:0").await.unwrap();
+    for address in [websocket.local_addr().unwrap(), http.local_addr().unwrap()] {
+        let mut connections = Vec::new();
+        for number in 0..burst {
+            let connecting = timeout(LIMIT, TcpStream::connect(address));
+            connections
+                .push(connecting.await.unwrap_or_else(|_| panic!("{number} waits")).unwrap());
+        }
+    }
+}

@@ -12,6 +12,7 @@ use super::service::HttpService;
 use crate::link::{Format, Listener};
 use crate::options::ListenerOptions;
 use crate::rt;
+use crate::tcp;
 
 /// Accepts WebSocket and long-poll clients on one port.
 ///
@@ -49,7 +50,7 @@ pub struct HttpListener {
 impl HttpListener {
     /// Listens on an address; port 0 takes a free one, which [`local_addr`](Self::local_addr) tells.
     pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        Self::from_tcp(TcpListener::bind(address).await?)
+        Self::from_tcp(tcp::listen(address).await?)
     }
 
     /// Listens on a socket that is already bound.

@@ -29,7 +29,7 @@ pub struct WebSocketListener {
 impl WebSocketListener {
     /// Listens on an address; port 0 takes a free one, which [`local_addr`](Self::local_addr) tells.
     pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        Ok(Self::from_tcp(TcpListener::bind(address).await?))
+        Ok(Self::from_tcp(tcp::listen(address).await?))
     }
 
     /// Listens on a socket that is already bound.
