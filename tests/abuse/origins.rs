@@ -6,7 +6,8 @@ use logux_sync::{
 };
 use tokio::time::timeout;
 
-use crate::arena::{LIMIT, short, under_attack};
+use crate::arena::{Door, short, under_attack};
+use crate::honest::LIMIT;
 use crate::raw::{Answer, Headers, MEDIA_TYPE, Raw, UPGRADE, create, head, post};
 
 const ALLOWED: [&str; 2] = ["https://example.com", "https://other.example:8443"];
@@ -40,10 +41,17 @@ fn can_be_read(answer: &Answer, origin: &str) -> bool {
     told.0.is_some_and(|told| told == origin)
 }
 
-#[test]
-fn pages_of_origins_that_are_not_allowed_get_nowhere() {
-    under_attack(allow_list(), async |arena| {
-        let mut raw = Raw::connect(arena.address).await;
+on_http![
+    pages_of_origins_that_are_not_allowed_get_nowhere,
+    pages_of_allowed_origins_are_let_ask_and_read,
+    without_an_allow_list_no_page_of_another_host_can_read,
+    programs_that_are_no_browsers_are_taken,
+    pages_of_other_hosts_do_not_come_in_where_nobody_is_checked,
+];
+
+fn pages_of_origins_that_are_not_allowed_get_nowhere(door: Door) {
+    under_attack(door, allow_list(), async |arena| {
+        let mut raw = arena.connect().await;
         for origin in FOREIGN {
             let header = ("origin", origin);
             let preflight = ask(&mut raw, "OPTIONS", &[], origin).await;
@@ -56,15 +64,14 @@ fn pages_of_origins_that_are_not_allowed_get_nowhere() {
         }
         let two = [("origin", ALLOWED[0]), ("origin", ALLOWED[0])];
         assert_eq!(raw.ask(&create(&two)).await.status, 403);
-        assert_eq!(arena.server().connections(), 2);
+        assert_eq!(arena.attackers().await, 0);
     });
 }
 
-#[test]
-fn pages_of_allowed_origins_are_let_ask_and_read() {
-    under_attack(allow_list(), async |arena| {
+fn pages_of_allowed_origins_are_let_ask_and_read(door: Door) {
+    under_attack(door, allow_list(), async |arena| {
         for origin in ALLOWED {
-            let mut raw = Raw::connect(arena.address).await;
+            let mut raw = arena.connect().await;
             let asks = [
                 ("access-control-request-method", "POST"),
                 ("access-control-request-headers", "content-type,logux-nonce"),
@@ -97,10 +104,9 @@ fn pages_of_allowed_origins_are_let_ask_and_read() {
     });
 }
 
-#[test]
-fn without_an_allow_list_no_page_of_another_host_can_read() {
-    under_attack(short(), async |arena| {
-        let mut raw = Raw::connect(arena.address).await;
+fn without_an_allow_list_no_page_of_another_host_can_read(door: Door) {
+    under_attack(door, short(), async |arena| {
+        let mut raw = arena.connect().await;
         for origin in FOREIGN {
             let preflight = ask(&mut raw, "OPTIONS", &[], origin).await;
             assert!(!can_be_read(&preflight, origin));
@@ -111,10 +117,9 @@ fn without_an_allow_list_no_page_of_another_host_can_read() {
     });
 }
 
-#[test]
-fn programs_that_are_no_browsers_are_taken() {
-    under_attack(allow_list(), async |arena| {
-        let mut raw = Raw::connect(arena.address).await;
+fn programs_that_are_no_browsers_are_taken(door: Door) {
+    under_attack(door, allow_list(), async |arena| {
+        let mut raw = arena.connect().await;
         let answer = raw.ask(&create(&[])).await;
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, None));
         assert_eq!(raw.ask(&head("GET", &UPGRADE)).await.status, 101);
@@ -122,14 +127,14 @@ fn programs_that_are_no_browsers_are_taken() {
 }
 
 /// A server that checks nobody may be meant for this machine, or for those in this network.
-#[test]
-fn pages_of_other_hosts_do_not_come_in_where_nobody_is_checked() {
-    under_attack(short(), async |arena| {
-        let own = format!("http://{}", arena.address);
+fn pages_of_other_hosts_do_not_come_in_where_nobody_is_checked(door: Door) {
+    under_attack(door, short(), async |arena| {
+        let [websocket, long_poll] = arena.urls();
+        let own = long_poll.strip_suffix('/').unwrap().to_owned();
         let names = ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:8080", &own];
         for origin in FOREIGN.iter().chain(&names) {
-            let websocket = WebSocket::new(&format!("ws://{}", arena.address)).unwrap();
-            let long_poll = LongPoll::new(&format!("http://{}", arena.address)).unwrap();
+            let websocket = WebSocket::new(&websocket).unwrap();
+            let long_poll = LongPoll::new(&long_poll).unwrap();
             let came_in = [
                 comes_in(websocket.header("origin", origin).unwrap()).await,
                 comes_in(long_poll.header("origin", origin).unwrap()).await,

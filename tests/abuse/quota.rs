@@ -5,7 +5,8 @@ use logux_sync::transports::{FrameReceiver, FrameSender};
 use logux_sync::{Added, Json, LongPoll, Quota, SyncOptions, Transport, WebSocket, format};
 use tokio::time::{Duration, Instant, timeout};
 
-use crate::arena::{Arena, LIMIT, short, under_attack_with};
+use crate::arena::{Arena, Door, Target, short, under_attack};
+use crate::honest::LIMIT;
 
 /// Events per second of one node, and at once: more than the honest clients tell each other.
 const EVENTS: u64 = 200;
@@ -57,11 +58,13 @@ async fn count(arena: &Arena, name: &str) -> u64 {
     entries.iter().filter(|entry| entry.meta.id.node().as_str() == name).count() as u64
 }
 
-#[test]
-fn clients_that_send_without_end_get_no_more_than_their_quota() {
-    under_attack_with(short(), with_quota, async |arena| {
-        let websocket = WebSocket::new(&format!("ws://{}/", arena.address)).unwrap();
-        let long_poll = LongPoll::new(&format!("http://{}/", arena.address)).unwrap();
+on_http![clients_that_send_without_end_get_no_more_than_their_quota];
+
+fn clients_that_send_without_end_get_no_more_than_their_quota(door: Door) {
+    under_attack(door, Target::from(short()).sync(with_quota), async |arena| {
+        let [websocket, long_poll] = arena.urls();
+        let websocket = WebSocket::new(&websocket).unwrap();
+        let long_poll = LongPoll::new(&long_poll).unwrap();
         let start = Instant::now();
         let floods = join(flood("13:ws", websocket), flood("13:poll", long_poll));
         timeout(LIMIT, floods).await.expect("each is told that it sends too much");

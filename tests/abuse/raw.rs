@@ -1,27 +1,35 @@
 //! A client of which each byte is chosen.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{
+    AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf,
+    WriteHalf, split,
+};
 use tokio::time::{sleep, timeout};
 
-use crate::arena::LIMIT;
+use crate::honest::LIMIT;
 
 pub(crate) const MEDIA_TYPE: (&str, &str) = ("content-type", "application/vnd.logux.batch+json");
 
 pub(crate) type Headers<'a> = &'a [(&'a str, &'a str)];
 
 pub(crate) struct Raw {
-    reader: BufReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
+    reader: Reader,
+    writer: Writer,
 }
+
+type Reader = BufReader<ReadHalf<Box<dyn ByteStream>>>;
+type Writer = WriteHalf<Box<dyn ByteStream>>;
+
+/// Plain TCP, or TLS over it.
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
 /// A whole answer.
 #[derive(Debug)]
@@ -38,13 +46,8 @@ impl Answer {
 }
 
 impl Raw {
-    pub(crate) async fn connect(server: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(server).await.unwrap())
-    }
-
-    pub(crate) fn over(stream: TcpStream) -> Self {
-        stream.set_nodelay(true).unwrap();
-        let (reader, writer) = stream.into_split();
+    pub(crate) fn over(stream: impl ByteStream + 'static) -> Self {
+        let (reader, writer) = split(Box::new(stream) as Box<dyn ByteStream>);
         Self { reader: BufReader::new(reader), writer }
     }
 
@@ -55,7 +58,7 @@ impl Raw {
 
     /// Sends bytes. Tells whether there is still somebody who takes them.
     pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.writer.write_all(bytes.as_ref()).await.is_ok()
+        write(&mut self.writer, bytes.as_ref()).await.is_ok()
     }
 
     /// Sends bytes one by one, without end, until an answer comes, or the end.
@@ -110,6 +113,15 @@ impl Raw {
         assert_eq!(more.map_err(|error| error.kind()).map(String::from_utf8_lossy), Ok("".into()));
     }
 
+    /// Waits until the server is gone, whatever it says before.
+    pub(crate) async fn gone(&mut self) {
+        let ending = async {
+            let mut space = [0; 4 << 10];
+            while self.reader.read(&mut space).await.is_ok_and(|count| count > 0) {}
+        };
+        timeout(LIMIT, ending).await.expect("the server does not end");
+    }
+
     pub(crate) async fn ask(&mut self, request: &[u8]) -> Answer {
         self.send(request).await;
         self.answer().await
@@ -120,7 +132,7 @@ impl Raw {
         let Self { reader, writer } = self;
         let sending = async {
             for _ in 0..count {
-                writer.write_all(request).await.unwrap();
+                write(writer, request).await.unwrap();
             }
         };
         let reading = async {
@@ -134,7 +146,13 @@ impl Raw {
     }
 }
 
-async fn line(reader: &mut BufReader<OwnedReadHalf>) -> Option<String> {
+/// Writes all, and keeps nothing back, as TLS may.
+async fn write(writer: &mut Writer, bytes: &[u8]) -> io::Result<()> {
+    writer.write_all(bytes).await?;
+    writer.flush().await
+}
+
+async fn line(reader: &mut Reader) -> Option<String> {
     let mut line = Vec::new();
     match reader.read_until(b'\n', &mut line).await {
         Ok(0) => None,
@@ -142,12 +160,17 @@ async fn line(reader: &mut BufReader<OwnedReadHalf>) -> Option<String> {
             let line = String::from_utf8(line).unwrap();
             Some(line.strip_suffix("\r\n").expect("a line is whole").to_owned())
         }
-        Err(error) if error.kind() == ErrorKind::ConnectionReset && line.is_empty() => None,
+        Err(error) if is_cut(&error) && line.is_empty() => None,
         Err(error) => panic!("{error} after {line:?}"),
     }
 }
 
-async fn read_answer(reader: &mut BufReader<OwnedReadHalf>) -> Option<Answer> {
+/// By TLS, a connection that ends without a word is cut, too.
+fn is_cut(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof)
+}
+
+async fn read_answer(reader: &mut Reader) -> Option<Answer> {
     let first = line(reader).await?;
     let status = first.strip_prefix("HTTP/1.1 ").expect("an answer").get(..3).unwrap();
     let status = status.parse().unwrap();
@@ -172,17 +195,17 @@ async fn read_answer(reader: &mut BufReader<OwnedReadHalf>) -> Option<Answer> {
     Some(Answer { status, headers, body })
 }
 
-async fn trickle(writer: &mut OwnedWriteHalf, byte: u8) {
+async fn trickle(writer: &mut Writer, byte: u8) {
     const PAUSE: Duration = Duration::from_millis(20);
 
     loop {
         sleep(PAUSE).await;
-        let _ = writer.write_all(&[byte]).await;
+        let _ = write(writer, &[byte]).await;
     }
 }
 
 /// Reads a WebSocket up to the frame that closes it, or the end.
-async fn read_close(reader: &mut BufReader<OwnedReadHalf>) {
+async fn read_close(reader: &mut Reader) {
     const CLOSE: u8 = 0x88;
 
     while let Ok([kind, length]) = read(reader).await {
@@ -199,7 +222,7 @@ async fn read_close(reader: &mut BufReader<OwnedReadHalf>) {
     }
 }
 
-async fn read<const N: usize>(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<[u8; N]> {
+async fn read<const N: usize>(reader: &mut Reader) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     reader.read_exact(&mut bytes).await?;
     Ok(bytes)
@@ -230,14 +253,6 @@ pub(crate) const UPGRADE: [(&str, &str); 4] = [
     ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-/// Opens a WebSocket.
-pub(crate) async fn websocket(server: SocketAddr) -> Raw {
-    let mut raw = Raw::connect(server).await;
-    let answer = raw.ask(&head("GET", &UPGRADE)).await;
-    assert_eq!(answer.status, 101, "{answer:?}");
-    raw
-}
-
 /// The first bytes of a WebSocket frame of text, of less than 64 KiB, masked with zeros.
 pub(crate) fn frame_header(length: u16) -> Vec<u8> {
     let [high, low] = length.to_be_bytes();
@@ -260,13 +275,6 @@ pub(crate) fn create(headers: Headers<'_>) -> Vec<u8> {
     // The last of the digits has bits that are not used, and are zero.
     let nonce = format!("{:021}A", NONCES.fetch_add(1, Ordering::Relaxed));
     post(&[&[MEDIA_TYPE, ("logux-nonce", &nonce)], headers].concat(), b"")
-}
-
-/// Opens a long-poll session, and tells its id.
-pub(crate) async fn session(raw: &mut Raw) -> String {
-    let answer = raw.ask(&create(&[])).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.header("logux-session").unwrap().to_owned()
 }
 
 /// How a node introduces itself.

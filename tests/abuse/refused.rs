@@ -5,13 +5,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use crate::arena::{Arena, short, under_attack};
-use crate::raw::{Answer, Headers, MEDIA_TYPE, Raw, create, head, post, session};
+use crate::arena::{Arena, Door, short, under_attack};
+use crate::raw::{Answer, Headers, MEDIA_TYPE, create, head, post};
 
 /// Sends a request on a connection of its own, all of it before it looks for the answer; the server
 /// ends the connection, but not before.
 async fn last_answer(arena: &Arena, request: &[u8]) -> Answer {
-    let mut raw = Raw::connect(arena.address).await;
+    let mut raw = arena.connect().await;
     for piece in request.chunks(10_000) {
         assert!(raw.try_send(piece).await, "the connection is reset, and the answer may be lost");
         sleep(Duration::from_millis(1)).await;
@@ -21,9 +21,17 @@ async fn last_answer(arena: &Arena, request: &[u8]) -> Answer {
     answer
 }
 
-#[test]
-fn a_head_that_is_too_long_is_refused() {
-    under_attack(short(), async |arena| {
+on_http_and_https![
+    a_head_that_is_too_long_is_refused,
+    a_body_that_is_too_long_is_refused,
+    a_request_of_two_lengths_is_refused,
+    ten_thousand_wrong_media_types_are_answered_and_leave_nothing,
+    what_is_no_http_is_answered_or_cut,
+    requests_in_a_row_are_answered_in_a_row,
+];
+
+fn a_head_that_is_too_long_is_refused(door: Door) {
+    under_attack(door, short(), async |arena| {
         let long = "x".repeat(20_000);
         let very_long = "x".repeat(1_000_000);
         let many = vec![("x", "x"); 100];
@@ -40,15 +48,14 @@ fn a_head_that_is_too_long_is_refused() {
     });
 }
 
-#[test]
-fn a_body_that_is_too_long_is_refused() {
-    under_attack(short(), async |arena| {
+fn a_body_that_is_too_long_is_refused(door: Door) {
+    under_attack(door, short(), async |arena| {
         // Above what one may have that was not let in, what all may have, and what anything can have.
         let lengths = ["70000", "2000000", "100000000000", "18446744073709551615"];
         let attacks = lengths.iter().flat_map(|length| [(length, 0), (length, 69_999)]);
         let attacks = attacks.map(async |(length, sent)| {
-            let mut raw = Raw::connect(arena.address).await;
-            let id = session(&mut raw).await;
+            let mut raw = arena.connect().await;
+            let id = arena.session(&mut raw).await;
             let headers = [MEDIA_TYPE, ("logux-session", &id), ("content-length", length)];
             let first = [("logux-ack", "0"), ("logux-first", "1")];
             raw.send(head("POST", &[&headers[..], &first].concat())).await;
@@ -61,11 +68,10 @@ fn a_body_that_is_too_long_is_refused() {
     });
 }
 
-#[test]
-fn a_request_of_two_lengths_is_refused() {
-    under_attack(short(), async |arena| {
-        let mut raw = Raw::connect(arena.address).await;
-        let id = session(&mut raw).await;
+fn a_request_of_two_lengths_is_refused(door: Door) {
+    under_attack(door, short(), async |arena| {
+        let mut raw = arena.connect().await;
+        let id = arena.session(&mut raw).await;
         let chunked = ("transfer-encoding", "chunked");
         let cases: [Headers<'_>; 9] = [
             &[("content-length", "5"), chunked],
@@ -95,15 +101,13 @@ fn a_request_of_two_lengths_is_refused() {
     });
 }
 
-#[test]
-fn ten_thousand_wrong_media_types_are_answered_and_leave_nothing() {
+fn ten_thousand_wrong_media_types_are_answered_and_leave_nothing(door: Door) {
     const CONNECTIONS: usize = 100;
     const REQUESTS: usize = 100;
 
-    under_attack(short(), async |arena| {
-        let address = arena.address;
+    under_attack(door, short(), async |arena| {
         let attacks = (0..CONNECTIONS).map(async |_| {
-            let mut raw = Raw::connect(address).await;
+            let mut raw = arena.connect().await;
             for n in 0..REQUESTS {
                 let mine = MEDIA_TYPE.1;
                 let parameter = format!("{mine}; charset=utf-8");
@@ -128,9 +132,8 @@ fn ten_thousand_wrong_media_types_are_answered_and_leave_nothing() {
     });
 }
 
-#[test]
-fn what_is_no_http_is_answered_or_cut() {
-    under_attack(short(), async |arena| {
+fn what_is_no_http_is_answered_or_cut(door: Door) {
+    under_attack(door, short(), async |arena| {
         let seed = fastrand::u64(..);
         println!("the seed is {seed}");
         let mut random = fastrand::Rng::with_seed(seed);
@@ -148,7 +151,7 @@ fn what_is_no_http_is_answered_or_cut() {
             cases.push(std::iter::repeat_with(|| random.u8(..)).take(length).collect());
         }
         let attacks = cases.iter().map(async |bytes| {
-            let mut raw = Raw::connect(arena.address).await;
+            let mut raw = arena.connect().await;
             raw.send(bytes).await;
             if let Some(answer) = raw.try_answer().await {
                 assert_eq!(answer.status, 400, "{:?}", String::from_utf8_lossy(bytes));
@@ -159,12 +162,11 @@ fn what_is_no_http_is_answered_or_cut() {
     });
 }
 
-#[test]
-fn requests_in_a_row_are_answered_in_a_row() {
+fn requests_in_a_row_are_answered_in_a_row(door: Door) {
     const REQUESTS: usize = 10_000;
 
-    under_attack(short(), async |arena| {
-        let mut raw = Raw::connect(arena.address).await;
+    under_attack(door, short(), async |arena| {
+        let mut raw = arena.connect().await;
         let answers = raw.ask_in_a_row(&head("GET", &[]), REQUESTS).await;
         assert!(answers.iter().all(|answer| answer.status == 426));
     });

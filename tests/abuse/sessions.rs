@@ -1,12 +1,12 @@
 //! Sessions that are guessed, crowded or abused.
 
 use futures_util::future::join_all;
+use logux_sync::Forwarding;
 use tokio::time::{Duration, sleep, timeout};
 
-use crate::arena::{Arena, LIMIT, short, under_attack};
-use crate::raw::{
-    MEDIA_TYPE, Raw, UPGRADE, connect, create, frame, head, packed, post, session, websocket,
-};
+use crate::arena::{Door, short, under_attack};
+use crate::honest::LIMIT;
+use crate::raw::{MEDIA_TYPE, UPGRADE, connect, create, frame, head, packed, post};
 
 /// A poll of a session.
 fn poll(id: &str, number: usize, ack: &str) -> Vec<u8> {
@@ -15,22 +15,18 @@ fn poll(id: &str, number: usize, ack: &str) -> Vec<u8> {
     post(&[&headers[..], &[("logux-request", &number), ("logux-ack", ack)]].concat(), b"")
 }
 
-/// Waits until the server has so many connections.
-async fn has_connections(arena: &Arena, count: usize) {
-    let coming = async {
-        while arena.server().connections() != count {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let come = timeout(LIMIT, coming).await;
-    assert!(come.is_ok(), "{} instead of {count}", arena.server().connections());
-}
+on_http_and_https![
+    ids_that_are_guessed_find_nothing,
+    who_never_acknowledges_loses_the_session,
+    what_was_never_sent_cannot_be_acknowledged,
+    sessions_that_are_opened_and_left_end,
+    one_session_too_many_of_an_address_is_refused,
+];
 
-#[test]
-fn ids_that_are_guessed_find_nothing() {
-    under_attack(short(), async |arena| {
-        let mut raw = Raw::connect(arena.address).await;
-        let id = session(&mut raw).await;
+fn ids_that_are_guessed_find_nothing(door: Door) {
+    under_attack(door, short(), async |arena| {
+        let mut raw = arena.connect().await;
+        let id = arena.session(&mut raw).await;
         let mut random = fastrand::Rng::with_seed(1);
         let mut guess = |_| (0..id.len()).map(|_| random.alphanumeric() as u8).collect();
         let mut guesses: Vec<Vec<u8>> = (0..2000).map(&mut guess).collect();
@@ -55,12 +51,10 @@ fn ids_that_are_guessed_find_nothing() {
     });
 }
 
-#[test]
-fn who_never_acknowledges_loses_the_session() {
-    under_attack(short(), async |arena| {
-        let honest = arena.server().connections();
-        let mut raw = Raw::connect(arena.address).await;
-        let id = session(&mut raw).await;
+fn who_never_acknowledges_loses_the_session(door: Door) {
+    under_attack(door, short(), async |arena| {
+        let mut raw = arena.connect().await;
+        let id = arena.session(&mut raw).await;
         let headers =
             [MEDIA_TYPE, ("logux-session", &id), ("logux-ack", "0"), ("logux-first", "1")];
         let answer = raw.ask(&post(&headers, &packed(&connect("never")))).await;
@@ -78,48 +72,43 @@ fn who_never_acknowledges_loses_the_session() {
             }
         };
         assert_eq!(timeout(LIMIT, answers).await, Ok(100));
-        has_connections(arena, honest).await;
+        arena.has_attackers(0).await;
     });
 }
 
-#[test]
-fn what_was_never_sent_cannot_be_acknowledged() {
-    under_attack(short(), async |arena| {
-        let honest = arena.server().connections();
-        let mut raw = Raw::connect(arena.address).await;
-        let id = session(&mut raw).await;
+fn what_was_never_sent_cannot_be_acknowledged(door: Door) {
+    under_attack(door, short(), async |arena| {
+        let mut raw = arena.connect().await;
+        let id = arena.session(&mut raw).await;
         assert_eq!(raw.ask(&poll(&id, 1, "9007199254740991")).await.status, 404);
         assert_eq!(raw.ask(&poll(&id, 2, "0")).await.status, 404);
-        has_connections(arena, honest).await;
+        arena.has_attackers(0).await;
     });
 }
 
-#[test]
-fn sessions_that_are_opened_and_left_end() {
-    under_attack(short(), async |arena| {
-        let honest = arena.server().connections();
-        let address = arena.address;
+fn sessions_that_are_opened_and_left_end(door: Door) {
+    under_attack(door, short(), async |arena| {
         let long_polls =
-            join_all((0..100).map(async |_| session(&mut Raw::connect(address).await).await));
-        let websockets = join_all((0..100).map(async |_| drop(websocket(address).await)));
+            join_all((0..100).map(async |_| arena.session(&mut arena.connect().await).await));
+        let websockets = join_all((0..100).map(async |_| drop(arena.websocket().await)));
         let (ids, _) = futures_util::future::join(long_polls, websockets).await;
         assert_eq!(ids.len(), 100);
-        has_connections(arena, honest).await;
+        arena.has_attackers(0).await;
     });
 }
 
-#[test]
-fn one_session_too_many_of_an_address_is_refused() {
-    under_attack(short().max_links_per_address(10), async |arena| {
-        let mut raw = Raw::connect(arena.address).await;
+fn one_session_too_many_of_an_address_is_refused(door: Door) {
+    // The honest clients are behind it, with an address of their own.
+    let options = short().trusted_proxies(["127.0.0.1"], Forwarding::XForwardedFor).unwrap();
+    under_attack(door, options.max_links_per_address(8), async |arena| {
+        let mut raw = arena.connect().await;
         let mut websockets = Vec::new();
         for n in 0..4 {
-            session(&mut raw).await;
-            let mut websocket = websocket(arena.address).await;
+            arena.session(&mut raw).await;
+            let mut websocket = arena.websocket().await;
             websocket.send(frame(&connect(&format!("crowd{n}")))).await;
             websockets.push(websocket);
         }
-        // Two are honest.
         for request in [create(&[]), head("GET", &UPGRADE)] {
             let answer = raw.ask(&request).await;
             assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));

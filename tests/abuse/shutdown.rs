@@ -1,34 +1,35 @@
 //! The end of a server.
 
-use tokio::net::TcpStream;
 use tokio::time::{Duration, sleep, timeout};
 
-use crate::arena::{LIMIT, short, under_attack};
-use crate::raw::{MEDIA_TYPE, Raw, connect, create, frame, packed, post, session, websocket};
+use crate::arena::{Door, short, under_attack};
+use crate::honest::LIMIT;
+use crate::raw::{MEDIA_TYPE, connect, create, frame, packed, post};
 
-#[test]
-fn a_shutdown_closes_websockets_and_polled_sessions_in_order() {
-    under_attack(short().wait(LIMIT), async |arena| {
-        let mut websocket = websocket(arena.address).await;
+on_http_and_https![a_shutdown_closes_websockets_and_polled_sessions_in_order,];
+
+fn a_shutdown_closes_websockets_and_polled_sessions_in_order(door: Door) {
+    under_attack(door, short().wait(LIMIT), async |arena| {
+        let mut websocket = arena.websocket().await;
         websocket.send(frame(&connect("websocket"))).await;
 
-        let mut send = Raw::connect(arena.address).await;
-        let id = session(&mut send).await;
+        let mut send = arena.connect().await;
+        let id = arena.session(&mut send).await;
         let id = ("logux-session", &*id);
         let first = [MEDIA_TYPE, id, ("logux-ack", "0"), ("logux-first", "1")];
         assert_eq!(send.ask(&post(&first, &packed(&connect("polled")))).await.status, 200);
         // `connected`, and then a poll that is held.
-        let mut poll = Raw::connect(arena.address).await;
+        let mut poll = arena.connect().await;
         let ask = |number, ack| {
             let number = ("logux-request", number);
             post(&[MEDIA_TYPE, id, ("logux-poll", "1"), number, ("logux-ack", ack)], b"")
         };
         assert_eq!(poll.ask(&ask("2", "0")).await.header("logux-first"), Some("1"));
         poll.send(ask("3", "1")).await;
-        let idle = Raw::connect(arena.address).await;
+        let idle = arena.connect().await;
 
-        assert_eq!(arena.server().connections(), 4);
-        let server = arena.server.take().unwrap();
+        assert_eq!(arena.attackers().await, 2);
+        let server = arena.take_server().await;
         let shutdown = tokio::spawn(server.shutdown(LIMIT));
         websocket.closed().await;
         drop(websocket);
@@ -46,7 +47,7 @@ fn a_shutdown_closes_websockets_and_polled_sessions_in_order() {
             raw.ended().await;
         }
         let freed = async {
-            while TcpStream::connect(arena.address).await.is_ok() {
+            while arena.is_open().await {
                 sleep(Duration::from_millis(5)).await;
             }
         };

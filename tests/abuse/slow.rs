@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use tokio::net::TcpSocket;
+use futures_util::future::{join_all, ready};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::arena::{Arena, LIMIT, short, under_attack};
-use crate::raw::{
-    MEDIA_TYPE, Raw, UPGRADE, connect, frame, frame_header, head, post, session, websocket,
-};
+use crate::arena::{Arena, Door, Target, short, under_attack};
+use crate::honest::LIMIT;
+use crate::raw::{MEDIA_TYPE, Raw, UPGRADE, connect, frame, frame_header, head, post};
 
 /// How many at once.
 const MANY: usize = 50;
@@ -18,26 +16,36 @@ const MANY: usize = 50;
 const SOON: Duration = Duration::from_secs(15);
 
 /// Runs many of the same at once; none may last.
-async fn many(attack: impl AsyncFn(usize)) {
+pub(crate) async fn many(attack: impl AsyncFn(usize)) {
     let start = Instant::now();
     join_all((0..MANY).map(|n| attack(n))).await;
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
 }
 
-#[test]
-fn who_connects_and_says_nothing_is_cut() {
-    under_attack(short(), async |arena| {
-        let address = arena.address;
-        many(async |_| Raw::connect(address).await.cut().await).await;
+on_every_door![
+    who_connects_and_says_nothing_is_cut,
+    the_head_of_a_websocket_that_comes_byte_by_byte_is_cut,
+    the_header_of_a_frame_that_never_ends_is_cut,
+    a_frame_that_comes_byte_by_byte_is_cut,
+    a_websocket_that_is_not_read_is_cut,
+];
+on_http_and_https![
+    a_head_that_comes_byte_by_byte_is_cut,
+    a_body_that_comes_byte_by_byte_is_answered_408,
+    who_goes_on_sending_after_the_last_answer_is_cut,
+    who_does_not_read_its_answers_is_cut,
+];
+
+fn who_connects_and_says_nothing_is_cut(door: Door) {
+    under_attack(door, short(), async |arena| {
+        many(async |_| arena.connect().await.cut().await).await;
     });
 }
 
-#[test]
-fn a_head_that_comes_byte_by_byte_is_cut() {
-    under_attack(short(), async |arena| {
-        let address = arena.address;
+fn a_head_that_comes_byte_by_byte_is_cut(door: Door) {
+    under_attack(door, short(), async |arena| {
         many(async |_| {
-            let mut raw = Raw::connect(address).await;
+            let mut raw = arena.connect().await;
             raw.send("POST / HTTP/1.1\r\nx: ").await;
             raw.trickle_until_answered(b'x').await;
             raw.cut().await;
@@ -46,13 +54,11 @@ fn a_head_that_comes_byte_by_byte_is_cut() {
     });
 }
 
-#[test]
-fn the_head_of_a_websocket_that_comes_byte_by_byte_is_cut() {
-    under_attack(short(), async |arena| {
-        let address = arena.address;
+fn the_head_of_a_websocket_that_comes_byte_by_byte_is_cut(door: Door) {
+    under_attack(door, short(), async |arena| {
         let whole = head("GET", &UPGRADE);
         many(async |_| {
-            let mut raw = Raw::connect(address).await;
+            let mut raw = arena.connect().await;
             raw.send(whole.strip_suffix(b"\r\n").unwrap()).await;
             raw.send("x: ").await;
             raw.trickle_until_answered(b'x').await;
@@ -62,13 +68,11 @@ fn the_head_of_a_websocket_that_comes_byte_by_byte_is_cut() {
     });
 }
 
-#[test]
-fn a_body_that_comes_byte_by_byte_is_answered_408() {
-    under_attack(short(), async |arena| {
-        let address = arena.address;
+fn a_body_that_comes_byte_by_byte_is_answered_408(door: Door) {
+    under_attack(door, short(), async |arena| {
         many(async |_| {
-            let mut raw = Raw::connect(address).await;
-            let id = session(&mut raw).await;
+            let mut raw = arena.connect().await;
+            let id = arena.session(&mut raw).await;
             let id = ("logux-session", &*id);
             let length = ("content-length", "60000");
             let request =
@@ -82,12 +86,10 @@ fn a_body_that_comes_byte_by_byte_is_answered_408() {
     });
 }
 
-#[test]
-fn who_goes_on_sending_after_the_last_answer_is_cut() {
-    under_attack(short(), async |arena| {
-        let address = arena.address;
+fn who_goes_on_sending_after_the_last_answer_is_cut(door: Door) {
+    under_attack(door, short(), async |arena| {
         many(async |n| {
-            let mut raw = Raw::connect(address).await;
+            let mut raw = arena.connect().await;
             raw.send(vec![b'x'; 20_000]).await;
             let (size, pause) = if n == 0 { (1 << 20, 1) } else { (1, 100) };
             let sending = async {
@@ -103,17 +105,15 @@ fn who_goes_on_sending_after_the_last_answer_is_cut() {
 
 /// A WebSocket of a client that has been let in, or has not.
 async fn opened(arena: &Arena, n: usize, is_let_in: bool) -> Raw {
-    let mut raw = websocket(arena.address).await;
+    let mut raw = arena.websocket().await;
     if is_let_in {
         raw.send(frame(&connect(&format!("slow{n}")))).await;
     }
     raw
 }
 
-#[test]
-fn the_header_of_a_frame_that_never_ends_is_cut() {
-    under_attack(short(), async |arena| {
-        let arena = &*arena;
+fn the_header_of_a_frame_that_never_ends_is_cut(door: Door) {
+    under_attack(door, short(), async |arena| {
         many(async |n| {
             let mut raw = opened(arena, n, n % 2 == 0).await;
             raw.send(&frame_header(1000)[..1]).await;
@@ -123,10 +123,8 @@ fn the_header_of_a_frame_that_never_ends_is_cut() {
     });
 }
 
-#[test]
-fn a_frame_that_comes_byte_by_byte_is_cut() {
-    under_attack(short(), async |arena| {
-        let arena = &*arena;
+fn a_frame_that_comes_byte_by_byte_is_cut(door: Door) {
+    under_attack(door, short(), async |arena| {
         many(async |n| {
             let mut raw = opened(arena, n, n % 2 == 0).await;
             raw.send(frame_header(60_000)).await;
@@ -138,14 +136,12 @@ fn a_frame_that_comes_byte_by_byte_is_cut() {
 
 /// A connection whose client has room for next to nothing that it does not read.
 async fn narrow(arena: &Arena) -> Raw {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4 << 10).unwrap();
-    Raw::over(socket.connect(arena.address).await.unwrap())
+    let tcp = arena.tcp_by(|socket| socket.set_recv_buffer_size(4 << 10).unwrap()).await;
+    arena.try_connect(tcp).await.expect("the server speaks TLS")
 }
 
-#[test]
-fn who_does_not_read_its_answers_is_cut() {
-    under_attack(short(), async |arena| {
+fn who_does_not_read_its_answers_is_cut(door: Door) {
+    under_attack(door, short(), async |arena| {
         let mut raw = narrow(arena).await;
         let request = post(&[("x", &"x".repeat(1000))], b"");
         let asking = async {
@@ -156,22 +152,22 @@ fn who_does_not_read_its_answers_is_cut() {
     });
 }
 
-#[test]
-fn a_websocket_that_is_not_read_is_cut() {
-    under_attack(short(), async |arena| {
-        let honest = arena.server().connections();
+fn a_websocket_that_is_not_read_is_cut(door: Door) {
+    // Nobody else is to read as much.
+    let target = Target::from(short()).sync(|options| {
+        options.out_filter(|entry, peer| {
+            let is_sent = entry.event.len() < 1_000 || peer.node_id.as_str() == "deaf";
+            ready(Ok(is_sent))
+        })
+    });
+    under_attack(door, target, async |arena| {
         let mut raw = narrow(arena).await;
         assert_eq!(raw.ask(&head("GET", &UPGRADE)).await.status, 101);
         raw.send(frame(&connect("deaf"))).await;
         for _ in 0..200 {
             arena.log.add("x".repeat(60_000)).await.unwrap();
         }
-        assert_eq!(arena.server().connections(), honest + 1);
-        let cutting = async {
-            while arena.server().connections() > honest {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(LIMIT, cutting).await.expect("it is not cut");
+        assert_eq!(arena.attackers().await, 1);
+        arena.has_attackers(0).await;
     });
 }
