@@ -7,7 +7,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use logux_sync::{
     HttpListener, Json, Listener, ListenerOptions, Log, LongPoll, MemoryStore, Peer, RunningServer,
     Server, SyncOptions, TlsClient, WebSocket, WebSocketListener,
@@ -328,23 +327,7 @@ impl Arena {
 
     /// So many strangers do the same again and again, until many newcomers have come in.
     pub(crate) async fn crowd(&self, count: usize, attack: impl AsyncFn(usize)) {
-        let attack = &attack;
-        let attacks = (0..count).map(async |number| {
-            loop {
-                attack(number).await;
-                // Ports are as few as 28,000, and each is free again a minute later.
-                sleep(SHORT / 10).await;
-            }
-        });
-        let staying = async {
-            for _ in 0..5 {
-                self.stay().await;
-            }
-        };
-        tokio::select! {
-            () = staying => {}
-            _ = join_all::<Vec<_>>(attacks.collect()) => unreachable!("they have no end"),
-        }
+        self.honest().beside(count, attack).await;
     }
 
     /// How many connections there are besides those of honest clients.

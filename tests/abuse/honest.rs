@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use logux_sync::{
     ClientSync, Json, Log, LongPoll, MemoryStore, NodeId, Reconnect, Session, State, SyncOptions,
     Transport, WebSocket,
@@ -125,6 +126,27 @@ impl Honest {
         // One may be on its way.
         let enough = came.borrow().count + 2 * NEWCOMERS + 1;
         came.wait_for(|came| came.count >= enough).await.expect("they come until the end");
+    }
+
+    /// So many strangers do the same again and again, until many newcomers have come in.
+    pub(crate) async fn beside(&self, strangers: usize, attack: impl AsyncFn(usize)) {
+        let attack = &attack;
+        let attacks = (0..strangers).map(async |number| {
+            loop {
+                attack(number).await;
+                // Ports are as few as 28,000, and each is free again a minute later.
+                sleep(3 * PAUSE).await;
+            }
+        });
+        let staying = async {
+            for _ in 0..5 {
+                self.see_newcomers().await;
+            }
+        };
+        tokio::select! {
+            () = staying => {}
+            _ = join_all::<Vec<_>>(attacks.collect()) => unreachable!("they have no end"),
+        }
     }
 
     /// Waits until no newcomer is here; none comes while this is held.

@@ -1,7 +1,14 @@
 //! Sessions through a reverse proxy, nginx, as it is by default: `tests/proxy/run` installs it and
 //! runs this.
 
+#[path = "../abuse/honest.rs"]
+#[allow(dead_code, reason = "shared")]
+mod honest;
 mod nginx;
+#[path = "../abuse/raw.rs"]
+#[allow(dead_code, reason = "shared")]
+mod raw;
+mod strangers;
 
 use std::collections::HashSet;
 use std::env;
@@ -151,7 +158,7 @@ async fn long_events_arrive<T: Transport>(
 #[ignore = "needs nginx: run tests/proxy/run"]
 async fn clients_behind_a_header_have_limits_of_their_own() {
     let options = ListenerOptions::new();
-    let options = options.trusted_proxies(["127.0.0.1"], Forwarding::XForwardedFor).unwrap();
+    let options = options.trusted_proxies([nginx::SOURCE], Forwarding::XForwardedFor).unwrap();
     let listener = HttpListener::bind("127.0.0.1:0").await.unwrap().options(options);
     let upstream = listener.local_addr().unwrap();
     let nginx = Nginx::start("header", "", upstream).await;
@@ -163,7 +170,7 @@ async fn clients_behind_a_header_have_limits_of_their_own() {
 #[ignore = "needs nginx: run tests/proxy/run"]
 async fn clients_behind_the_proxy_protocol_have_limits_of_their_own() {
     let options = ListenerOptions::new();
-    let options = options.trusted_proxies(["127.0.0.1"], Forwarding::ProxyProtocol).unwrap();
+    let options = options.trusted_proxies([nginx::SOURCE], Forwarding::ProxyProtocol).unwrap();
     let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap().options(options);
     let (address, upstream) = (nginx::free_address(), listener.local_addr().unwrap());
     let nginx = Nginx::start("stream", &nginx::stream(address, upstream), upstream).await;

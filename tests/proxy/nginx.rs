@@ -13,6 +13,9 @@ use tokio::time::{sleep, timeout};
 /// How long nginx may take to start, or to read its settings again.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// Where nginx connects from when it tells its clients' addresses, so that no client has the same address.
+pub(crate) const SOURCE: &str = "127.0.0.9";
+
 /// A running nginx, which stops when it is dropped.
 pub(crate) struct Nginx {
     folder: PathBuf,
@@ -120,7 +123,8 @@ pub(crate) fn stream(address: SocketAddr, upstream: SocketAddr) -> String {
         }
         _ => String::new(),
     };
-    let server = format!("listen {address}; proxy_pass {upstream}; proxy_protocol on;");
+    let server =
+        format!("listen {address}; proxy_pass {upstream}; proxy_bind {SOURCE}; proxy_protocol on;");
     format!("{module} stream {{ server {{ {server} }} }}")
 }
 
@@ -175,6 +179,7 @@ fn configuration(
                 # The server is told who asks.
                 location /forwarded {{
                     proxy_pass http://{upstream};
+                    proxy_bind {SOURCE};
                     proxy_http_version 1.1;
                     proxy_set_header Upgrade $http_upgrade;
                     proxy_set_header Connection $connection_upgrade;
