@@ -8,7 +8,7 @@ use crate::raw::{Raw, UPGRADE, create, head};
 const PLACES: usize = 8;
 const STRANGERS: usize = 200;
 
-on_http![strangers_behind_a_proxy_take_no_places_of_others];
+on_http![strangers_behind_a_proxy_take_no_places_of_others, a_network_of_ipv6_is_one_stranger,];
 on_every_door![connections_that_do_not_begin_as_a_proxys_are_cut];
 
 fn strangers_behind_a_proxy_take_no_places_of_others(door: Door) {
@@ -36,6 +36,22 @@ fn strangers_behind_a_proxy_take_no_places_of_others(door: Door) {
         assert_eq!(raw.ask(&head("GET", &upgrade)).await.status, 429);
         let upgrade = [&UPGRADE[..], &[("x-forwarded-for", "198.51.100.3")]].concat();
         assert_eq!(raw.ask(&head("GET", &upgrade)).await.status, 101);
+    });
+}
+
+/// One who has a network of 64 bits has as many addresses as it takes.
+fn a_network_of_ipv6_is_one_stranger(door: Door) {
+    let options = short().max_links_per_address(PLACES);
+    let options = options.trusted_proxies(["127.0.0.1"], Forwarding::XForwardedFor).unwrap();
+    under_attack(door, options, async |arena| {
+        let mut raw = arena.connect().await;
+        for number in 0..STRANGERS {
+            let address = format!("2001:db8::{number:x}:1");
+            let answer = raw.ask(&create(&[("x-forwarded-for", &address)])).await;
+            assert_eq!(answer.status, if number < PLACES { 200 } else { 429 }, "{number}");
+        }
+        let answer = raw.ask(&create(&[("x-forwarded-for", "2001:db8:0:1::1")])).await;
+        assert_eq!(answer.status, 200);
     });
 }
 
