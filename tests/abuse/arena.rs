@@ -19,7 +19,7 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use crate::certificate::{Certificate, Dialler};
-use crate::honest::{Honest, LIMIT, Limits, Way, is_newcomer};
+use crate::honest::{Honest, LIMIT, Way, is_newcomer};
 use crate::raw::{Raw, UPGRADE, create, head};
 
 /// What a client may do without a request's, or a byte's, coming.
@@ -51,42 +51,32 @@ pub(crate) enum Door {
 
 /// Runs attacks on every kind of server, each in a module of its name.
 macro_rules! on_every_door {
-    ($($attack:ident),* $(,)?) => { $(
-        mod $attack {
-            on_doors! { $attack: http Http, https Https, ws Ws, wss Wss }
-        }
-    )* };
-}
-
-/// Runs attacks where TLS makes no difference.
-macro_rules! on_http {
-    ($($attack:ident),* $(,)?) => { $(
-        mod $attack {
-            on_doors! { $attack: http Http }
-        }
-    )* };
-}
-
-/// Runs attacks on the handshakes of TLS.
-macro_rules! on_tls {
-    ($($attack:ident),* $(,)?) => { $(
-        mod $attack {
-            on_doors! { $attack: https Https, wss Wss }
-        }
-    )* };
+    ($($attack:ident),* $(,)?) => {
+        on_doors! { { http Http, https Https, ws Ws, wss Wss } $($attack),* }
+    };
 }
 
 /// Runs attacks on servers that take long-poll clients.
 macro_rules! on_http_and_https {
-    ($($attack:ident),* $(,)?) => { $(
-        mod $attack {
-            on_doors! { $attack: http Http, https Https }
-        }
-    )* };
+    ($($attack:ident),* $(,)?) => { on_doors! { { http Http, https Https } $($attack),* } };
+}
+
+/// Runs attacks where TLS makes no difference.
+macro_rules! on_http {
+    ($($attack:ident),* $(,)?) => { on_doors! { { http Http } $($attack),* } };
+}
+
+/// Runs attacks on the handshakes of TLS.
+macro_rules! on_tls {
+    ($($attack:ident),* $(,)?) => { on_doors! { { https Https, wss Wss } $($attack),* } };
 }
 
 macro_rules! on_doors {
-    ($attack:ident: $($name:ident $door:ident),*) => { $(
+    ($doors:tt $($attack:ident),*) => { $( mod $attack { on_each! { $attack $doors } } )* };
+}
+
+macro_rules! on_each {
+    ($attack:ident { $($name:ident $door:ident),* }) => { $(
         #[test]
         fn $name() {
             super::$attack($crate::arena::Door::$door);
@@ -100,7 +90,6 @@ pub(crate) struct Target {
     sync: SyncOptions<String>,
     max_connections: usize,
     source: Ipv4Addr,
-    limits: Limits,
     turns: u32,
 }
 
@@ -133,7 +122,6 @@ impl From<ListenerOptions> for Target {
             sync: SyncOptions::new().timeout(PATIENCE).ping(PATIENCE),
             max_connections: 10_000,
             source: Ipv4Addr::LOCALHOST,
-            limits: Limits::default(),
             turns: 1,
         }
     }
@@ -181,11 +169,10 @@ pub(crate) fn under_attack(
     }
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let (limits, turns) = (target.limits, target.turns);
-        let _turn = TURNS.acquire_many(turns).await.unwrap();
+        let _turn = TURNS.acquire_many(target.turns).await.unwrap();
         let mut arena = Arena::new(door, target).await;
         let before = Level::of(arena.address);
-        arena.honest = Some(Honest::start(arena.way.clone(), limits).await);
+        arena.honest = Some(Honest::start(arena.way.clone()).await);
         attack(&arena).await;
         let honest = arena.honest.take().unwrap();
         let Some(server) = arena.server.take() else {

@@ -36,6 +36,7 @@ fn strangers_behind_a_proxy_take_no_places_of_others(door: Door) {
         assert_eq!(raw.ask(&head("GET", &upgrade)).await.status, 429);
         let upgrade = [&UPGRADE[..], &[("x-forwarded-for", "198.51.100.3")]].concat();
         assert_eq!(raw.ask(&head("GET", &upgrade)).await.status, 101);
+        arena.stay().await;
     });
 }
 
@@ -52,6 +53,7 @@ fn a_network_of_ipv6_is_one_stranger(door: Door) {
         }
         let answer = raw.ask(&create(&[("x-forwarded-for", "2001:db8:0:1::1")])).await;
         assert_eq!(answer.status, 200);
+        arena.stay().await;
     });
 }
 

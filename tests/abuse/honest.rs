@@ -39,20 +39,12 @@ const BUSY: u32 = 20;
 /// Far above what anything here takes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-/// How long an attack may hold up honest clients.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// From the beginning of a session until it is `Synchronized`, further attempts included.
-    pub(crate) to_come_in: Duration,
-    /// From one client to the other.
-    pub(crate) to_go_on: Duration,
-}
+/// How long an attack may hold up a newcomer, from the beginning of its session until it is `Synchronized`,
+/// further attempts included.
+const TO_COME_IN: Duration = Duration::from_secs(1);
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { to_come_in: Duration::from_secs(1), to_go_on: Duration::from_millis(500) }
-    }
-}
+/// How long an attack may hold up an event, from one client to the other.
+const TO_GO_ON: Duration = Duration::from_millis(500);
 
 /// How the server is reached.
 #[derive(Clone, Debug)]
@@ -71,7 +63,6 @@ pub(crate) struct Honest {
     came: watch::Receiver<Waits>,
     /// Held by the newcomer that is here.
     turn: Arc<Mutex<()>>,
-    limits: Limits,
 }
 
 /// How often something was waited for, and how long at most.
@@ -100,7 +91,7 @@ impl Way {
 }
 
 impl Honest {
-    pub(crate) async fn start(way: Way, limits: Limits) -> Self {
+    pub(crate) async fn start(way: Way) -> Self {
         let logs = [open("alice").await, open("bob").await];
         let first = start(&logs[0], way.websocket.clone());
         let second = match way.long_poll.clone() {
@@ -112,12 +103,12 @@ impl Honest {
             session.wait_for(State::Synchronized).await.unwrap();
         }
         let (is_over, over) = watch::channel(false);
-        let talk = tokio::spawn(talk(logs, over.clone(), limits));
+        let talk = tokio::spawn(talk(logs, over.clone()));
         let (report, came) = watch::channel(Waits::default());
         let turn = Arc::new(Mutex::new(()));
-        let newcomers = come_one_by_one(way, limits, over, report, Arc::clone(&turn));
+        let newcomers = come_one_by_one(way, over, report, Arc::clone(&turn));
         let newcomers = tokio::spawn(newcomers);
-        Self { sessions, is_over, talk, newcomers, came, turn, limits }
+        Self { sessions, is_over, talk, newcomers, came, turn }
     }
 
     /// Waits until some newcomers of each kind have come in from now on.
@@ -163,7 +154,7 @@ impl Honest {
     /// Ends in order, after one more talk, and prints a line of the table: what was seen, and what may be.
     /// Many times what may be is a fault.
     pub(crate) async fn end(self) {
-        let Self { sessions, is_over, talk, newcomers, came, limits, .. } = self;
+        let Self { sessions, is_over, talk, newcomers, came, .. } = self;
         let during = came.borrow().count;
         is_over.send_replace(true);
         newcomers.await.unwrap();
@@ -174,15 +165,15 @@ impl Honest {
         let test = thread::current().name().unwrap_or_default().to_owned();
         let row = format!(
             "| {test} | {}, {during} of {} during it | {}, {} |",
-            Share(came.longest, limits.to_come_in),
+            Share(came.longest, TO_COME_IN),
             came.count,
-            Share(told.longest, limits.to_go_on),
+            Share(told.longest, TO_GO_ON),
             told.count,
         );
         // On a line of its own, whatever the harness prints.
         println!("\n{row}");
-        assert!(came.longest < BUSY * limits.to_come_in, "newcomers are held up: {row}");
-        assert!(told.longest < BUSY * limits.to_go_on, "events are held up: {row}");
+        assert!(came.longest < BUSY * TO_COME_IN, "newcomers are held up: {row}");
+        assert!(told.longest < BUSY * TO_GO_ON, "events are held up: {row}");
     }
 
     /// Learns that the server has ended.
@@ -190,7 +181,7 @@ impl Honest {
         self.talk.abort();
         self.newcomers.abort();
         for session in self.sessions {
-            let ended = timeout(BUSY * self.limits.to_come_in, session.ended()).await;
+            let ended = timeout(BUSY * TO_COME_IN, session.ended()).await;
             ended.expect("it learns of the end").expect("which is no error");
         }
     }
@@ -228,14 +219,14 @@ fn start(log: &Log<String>, transport: impl Transport) -> Session {
 }
 
 /// Both tell each other events in turn, until it is over.
-async fn talk(logs: [Log<String>; 2], over: watch::Receiver<bool>, limits: Limits) -> Waits {
+async fn talk(logs: [Log<String>; 2], over: watch::Receiver<bool>) -> Waits {
     let mut waits = Waits::default();
     let [alice, bob] = &logs;
     loop {
         let is_over = *over.borrow();
         for (from, to) in [(alice, bob), (bob, alice)] {
             let event = format!("{} {}", from.node_id(), waits.count);
-            waits.add(tell(from, to, event, limits).await);
+            waits.add(tell(from, to, event).await);
         }
         if is_over {
             return waits;
@@ -245,12 +236,12 @@ async fn talk(logs: [Log<String>; 2], over: watch::Receiver<bool>, limits: Limit
 }
 
 /// Adds an event to a log, and tells how long it takes until it is in another.
-async fn tell(from: &Log<String>, to: &Log<String>, event: String, limits: Limits) -> Duration {
+async fn tell(from: &Log<String>, to: &Log<String>, event: String) -> Duration {
     let mut entries = to.follow(to.last_added());
     let start = Instant::now();
     from.add(event.clone()).await.unwrap();
     let arrival = async { while entries.next().await.unwrap().unwrap().event != event {} };
-    let arrived = timeout(BUSY * limits.to_go_on, arrival).await;
+    let arrived = timeout(BUSY * TO_GO_ON, arrival).await;
     assert!(arrived.is_ok(), "{event:?} does not reach {}", to.node_id());
     start.elapsed()
 }
@@ -258,7 +249,6 @@ async fn tell(from: &Log<String>, to: &Log<String>, event: String, limits: Limit
 /// Newcomers of both kinds in turn, until it is over and there were enough.
 async fn come_one_by_one(
     way: Way,
-    limits: Limits,
     over: watch::Receiver<bool>,
     report: watch::Sender<Waits>,
     turn: Arc<Mutex<()>>,
@@ -271,8 +261,8 @@ async fn come_one_by_one(
         }
         let its_turn = turn.lock().await;
         let time = match &way.long_poll {
-            Some(long_poll) if count % 2 == 1 => come_in(count, long_poll.clone(), limits).await,
-            _ => come_in(count, way.websocket.clone(), limits).await,
+            Some(long_poll) if count % 2 == 1 => come_in(count, long_poll.clone()).await,
+            _ => come_in(count, way.websocket.clone()).await,
         };
         drop(its_turn);
         report.send_modify(|waits| waits.add(time));
@@ -281,12 +271,12 @@ async fn come_one_by_one(
 }
 
 /// How long a newcomer takes to come in. It dials again where it has to.
-async fn come_in(number: usize, transport: impl Transport, limits: Limits) -> Duration {
+async fn come_in(number: usize, transport: impl Transport) -> Duration {
     let log = open(&format!("{NEWCOMER}{number}")).await;
     let start_of_all = Instant::now();
     let session = start(&log, Reconnect::new(transport));
     let synchronized = session.wait_for(State::Synchronized);
-    let came_in = timeout(BUSY * limits.to_come_in, synchronized).await;
+    let came_in = timeout(BUSY * TO_COME_IN, synchronized).await;
     let time = start_of_all.elapsed();
     let came_in = came_in.unwrap_or_else(|_| panic!("newcomer {number} does not come in"));
     came_in.unwrap_or_else(|error| panic!("newcomer {number} is refused: {:?}", error.reason()));

@@ -113,6 +113,7 @@ fn one_session_too_many_of_an_address_is_refused(door: Door) {
             let answer = raw.ask(&request).await;
             assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
         }
+        arena.stay().await;
         drop(websockets.pop());
         let again = async {
             while raw.ask(&create(&[])).await.status != 200 {

@@ -10,7 +10,7 @@ use logux_sync::{
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
-use crate::honest::{Honest, LIMIT, Limits, TOKEN, Way};
+use crate::honest::{Honest, LIMIT, TOKEN, Way};
 use crate::nginx::{self, Nginx};
 use crate::open;
 use crate::raw::{MEDIA_TYPE, Raw, UPGRADE, connect, create, frame, head, packed, post};
@@ -58,7 +58,7 @@ async fn strangers_hold_up_nobody(listener: HttpListener, proxy: SocketAddr) {
     let websocket = WebSocket::new(&format!("ws://{proxy}/forwarded")).unwrap();
     let long_poll = LongPoll::new(&format!("http://{proxy}/forwarded")).unwrap();
     let way = Way::new(websocket, Some(long_poll));
-    let honest = Honest::start(way, Limits::default()).await;
+    let honest = Honest::start(way).await;
     honest.beside(2 * STRANGERS, async |number| stranger(proxy, number).await).await;
     honest.end().await;
     server.shutdown(LIMIT).await;
