@@ -32,7 +32,10 @@ on_every_door![
     wrong_tokens_of_another_address_hold_up_nobody,
     tabs_that_open_at_once_are_all_let_in,
 ];
-on_http_and_https![headers_of_many_objects_by_long_poll_hold_up_nobody];
+on_http_and_https![
+    headers_of_many_objects_by_long_poll_hold_up_nobody,
+    connections_that_are_kept_take_no_places_of_others,
+];
 
 /// Connections on which nothing is said, or the half of what begins TLS.
 async fn silent(arena: &Arena) -> Vec<Raw> {
@@ -226,5 +229,24 @@ fn tabs_that_open_at_once_are_all_let_in(door: Door) {
                 tab.close().await.unwrap();
             }
         }
+    });
+}
+
+/// Strangers that ask something now and then, on a server that has no room for more connections.
+fn connections_that_are_kept_take_no_places_of_others(door: Door) {
+    let options = short().handshake_timeout(LIMIT).max_connections(PLACES);
+    under_attack(door, Target::from(options).elsewhere(), async |arena| {
+        arena
+            .crowd(2 * PLACES, async |_| {
+                let Some(mut raw) = arena.try_connect(arena.tcp().await).await else { return };
+                loop {
+                    raw.send(head("OPTIONS", &[])).await;
+                    if raw.try_answer().await.is_none() {
+                        return;
+                    }
+                    sleep(SHORT / 3).await;
+                }
+            })
+            .await;
     });
 }

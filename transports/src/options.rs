@@ -258,11 +258,13 @@ impl ListenerOptions {
         self
     }
 
-    /// How many HTTP connections there are at once, not counting those that a WebSocket has taken
-    /// over: 20,000 by default, 1 at least. Where there are so many, new ones wait in the system's queue
-    /// until one ends.
+    /// How many HTTP connections there are at once on which something was asked, not counting those that a
+    /// WebSocket has taken over: 20,000 by default, 1 at least. Where there are so many, the first request
+    /// of a new one waits until one ends; or, where another network holds at least two more of them than its
+    /// own, it takes the place of the oldest of the network that holds most, which is cut. Connections of a
+    /// [proxy](Self::trusted_proxies) that tells its clients' addresses in a header are not cut so.
     ///
-    /// Those on which nothing was asked yet have places of their own (see
+    /// Those on which nothing was asked yet, or that wait, have places of their own (see
     /// [`max_handshakes`](Self::max_handshakes)), and come on top of this number.
     ///
     /// On a port of its own only: a program that serves the requests itself sets its own limit.

@@ -13,6 +13,7 @@ mod registry;
 mod request;
 mod serve;
 mod service;
+mod shares;
 mod upgrade;
 
 pub use link::{HttpLink, HttpReceiver, HttpSender};

@@ -1,23 +1,25 @@
 //! A port of our own.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tower_service::Service;
 
 use super::patient::Patient;
 use super::registry::Registry;
 use super::service::HttpService;
+use super::shares::{Share, Shares};
 use super::upgrade::Connection;
 use crate::link::network;
-use crate::rt::{JoinSet, timeout};
+use crate::rt::{AbortHandle, JoinSet, timeout};
 use crate::strangers::{Stranger, Strangers};
 use crate::tcp;
 use crate::websocket::{MAX_HEAD, MAX_HEADERS};
@@ -28,12 +30,11 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Serves until nobody accepts links any more and the last one has ended.
 pub(super) async fn serve(tcp: TcpListener, registry: Arc<Registry>) {
     let mut connections = JoinSet::new();
-    // The connections on which nothing was asked yet.
+    // The connections on which nothing was asked yet, or that wait for a place among those in use.
     let silent = Strangers::default();
+    let in_use = Shares::default();
     let mut idle = pin!(registry.idle());
     loop {
-        let in_use = connections.len().saturating_sub(silent.count());
-        let has_room = in_use < registry.options().max_connections;
         tokio::select! {
             () = &mut idle => break,
             Some(done) = connections.join_next() => {
@@ -41,19 +42,25 @@ pub(super) async fn serve(tcp: TcpListener, registry: Arc<Registry>) {
                     tracing::error!(%error, "a connection panicked; the others go on");
                 }
             }
-            accepted = tcp.accept(), if has_room => {
+            accepted = tcp.accept() => {
                 match accepted {
                     Ok((tcp, address)) => {
                         let options = registry.options();
                         let network = Some(network(address.ip()));
                         let place = silent.enter(network, options.max_handshakes);
                         let Some((stranger, eviction)) = place else { continue };
-                        let registry = Arc::clone(&registry);
-                        eviction.aborts(connections.spawn(async move {
-                            if let Err(error) = connection(tcp, address, registry, stranger).await {
+                        let (registry, in_use) = (Arc::clone(&registry), in_use.clone());
+                        let (tell, told) = oneshot::channel();
+                        let task = connections.spawn(async move {
+                            let Ok(task) = told.await else { return };
+                            let entrance = Entrance { stranger, in_use, task };
+                            if let Err(error) = connection(tcp, address, registry, entrance).await {
                                 tracing::debug!(%error, "an HTTP connection failed");
                             }
-                        }));
+                        });
+                        eviction.aborts(task.clone());
+                        // It waits for this.
+                        let _ = tell.send(task);
                     }
                     Err(error) => tcp::pause(&error, &silent).await,
                 }
@@ -65,22 +72,50 @@ pub(super) async fn serve(tcp: TcpListener, registry: Arc<Registry>) {
     let _ = timeout(LAST_ANSWERS, last).await;
 }
 
+/// How a connection gets from its place among the silent ones to one among those in use.
+struct Entrance {
+    stranger: Stranger,
+    in_use: Shares,
+    /// The one that serves the connection.
+    task: AbortHandle,
+}
+
+impl Entrance {
+    async fn enter(self, network: Option<IpAddr>, max: usize) -> Share {
+        // While it waits, it keeps its place among the silent ones.
+        let share = self.in_use.take(network, &self.task, max).await;
+        drop(self.stranger);
+        share
+    }
+}
+
 async fn connection(
     tcp: TcpStream,
     address: SocketAddr,
     registry: Arc<Registry>,
-    stranger: Stranger,
+    entrance: Entrance,
 ) -> io::Result<()> {
     let options = registry.options();
-    let accepting = tcp::accept(tcp, address, &stranger, &options);
+    let accepting = tcp::accept(tcp, address, &entrance.stranger, &options);
     let (stream, address) = timeout(options.handshake_timeout, accepting).await??;
     let stream: Connection = TokioIo::new(Patient::new(stream, options.write_timeout));
+    // A proxy's connections carry the requests of many.
+    let network = (!options.proxies.speak_for_others(address)).then(|| network(address.ip()));
+    let max = options.max_connections;
     let service = HttpService::new(Arc::clone(&registry));
-    let stranger = Mutex::new(Some(stranger));
+    let (entrance, place) = (Mutex::new(Some(entrance)), Arc::new(OnceLock::new()));
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        drop(stranger.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let entering = entrance.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let entering = entering.map(|entrance| (entrance, Arc::clone(&place)));
         request.extensions_mut().insert(address);
-        service.clone().call(request)
+        let answering = service.clone().call(request);
+        async move {
+            if let Some((entrance, place)) = entering {
+                // It is kept for as long as the connection lasts.
+                let _ = place.set(entrance.enter(network, max).await);
+            }
+            answering.await
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

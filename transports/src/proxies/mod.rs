@@ -84,6 +84,13 @@ impl Proxies {
         client
     }
 
+    /// Whether requests over a connection from an address may be those of several clients.
+    #[cfg(feature = "long-poll")]
+    pub(crate) fn speak_for_others(&self, peer: SocketAddr) -> bool {
+        let kinds = [Forwarding::XForwardedFor, Forwarding::Forwarded];
+        kinds.into_iter().any(|kind| self.trusts(canonical(peer), kind))
+    }
+
     fn trusts(&self, address: SocketAddr, forwarding: Forwarding) -> bool {
         let mut networks = self.0.iter().filter(|(_, trusted)| *trusted == forwarding);
         networks.any(|(network, _)| network.contains(address.ip()))
