@@ -25,6 +25,10 @@ use crate::raw::{Raw, UPGRADE, create, head};
 /// What a client may do without a request's, or a byte's, coming.
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
 
+/// How long a client may take for a handshake, or a request's head. Those of TLS take long where many come at
+/// once on a busy machine.
+const HANDSHAKE: Duration = Duration::from_secs(1);
+
 /// How long a session may be silent before it is asked, and then until it answers. Longer than a busy
 /// machine may leave an honest client without its turn.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
@@ -109,7 +113,7 @@ pub(crate) fn short() -> ListenerOptions {
     ListenerOptions::new()
         .wait(SHORT)
         .inactivity(PATIENCE)
-        .handshake_timeout(SHORT)
+        .handshake_timeout(HANDSHAKE)
         .body_timeout(SHORT)
         .write_timeout(SHORT)
 }

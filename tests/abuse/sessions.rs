@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use logux_sync::Forwarding;
 use tokio::time::{Duration, sleep, timeout};
 
-use crate::arena::{Door, short, under_attack};
+use crate::arena::{Door, Target, short, under_attack};
 use crate::honest::LIMIT;
 use crate::raw::{MEDIA_TYPE, UPGRADE, connect, create, frame, head, packed, post};
 
@@ -24,7 +24,9 @@ on_http_and_https![
 ];
 
 fn ids_that_are_guessed_find_nothing(door: Door) {
-    under_attack(door, short(), async |arena| {
+    // The session is to be there for as long as it is guessed.
+    let target = Target::from(short().inactivity(LIMIT)).sync(|options| options.timeout(LIMIT));
+    under_attack(door, target, async |arena| {
         let mut raw = arena.connect().await;
         let id = arena.session(&mut raw).await;
         let mut random = fastrand::Rng::with_seed(1);
@@ -48,6 +50,9 @@ fn ids_that_are_guessed_find_nothing(door: Door) {
         }
         assert!(answers.iter().all(|answer| answer.0 == 404 && *answer == answers[0]));
         assert_eq!(raw.ask(&poll(&id, 1, "0")).await.status, 200);
+        let headers = [MEDIA_TYPE, ("logux-session", &id), ("logux-ack", "0")];
+        let last = [&headers[..], &[("logux-first", "1"), ("logux-close", "1")]].concat();
+        assert_eq!(raw.ask(&post(&last, b"")).await.status, 200);
     });
 }
 
@@ -87,7 +92,7 @@ fn what_was_never_sent_cannot_be_acknowledged(door: Door) {
 }
 
 fn sessions_that_are_opened_and_left_end(door: Door) {
-    under_attack(door, short(), async |arena| {
+    under_attack(door, short().handshake_timeout(LIMIT), async |arena| {
         let long_polls =
             join_all((0..100).map(async |_| arena.session(&mut arena.connect().await).await));
         let websockets = join_all((0..100).map(async |_| drop(arena.websocket().await)));
