@@ -28,6 +28,17 @@ const EPOCH: &str = "log-epoch";
 /// another log is behind the one that answers, it is no claim.
 const CLAIM_OF: &str = "log-claim-of";
 
+/// What a peer's claim in `connect` is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ClaimOf {
+    /// It does not say: this log, as JavaScript nodes mean it.
+    #[default]
+    Unsaid,
+    /// No log: it did not know who would answer.
+    Nothing,
+    Log(Epoch),
+}
+
 impl<E> Rules<E> {
     pub(super) fn open(&mut self, now: Now) {
         self.answer_within(now, self.config.admission_timeout);
@@ -131,7 +142,7 @@ impl<E> Rules<E> {
             self.refuse(fault.to_protocol(text), Error::Peer(fault));
             return;
         }
-        let is_other_claim = self.claim_of.is_some_and(|of| of != Some(epoch));
+        let is_other_claim = ![ClaimOf::Unsaid, ClaimOf::Log(epoch)].contains(&self.claim_of);
         let claimed = if is_other_claim { Added::ZERO } else { candidate.synced };
         let (base_time, sent) = match self.config.role {
             Role::Acceptor => (now.clock, self.believed(claimed, &cursors, trust)),
@@ -268,7 +279,8 @@ impl<E> Rules<E> {
     pub(super) fn headers(&mut self, mut headers: Headers) -> Result<(), Misbehaviour> {
         let epoch = headers.remove(EPOCH);
         if let Some(claim_of) = headers.remove(CLAIM_OF) {
-            self.claim_of = Some(claim_of.as_str().and_then(Epoch::parse));
+            let epoch = claim_of.as_str().and_then(Epoch::parse);
+            self.claim_of = epoch.map_or(ClaimOf::Nothing, ClaimOf::Log);
         }
         if let Some(epoch) = epoch.as_ref().and_then(Value::as_str).and_then(Epoch::parse) {
             self.peer_epoch = self.peer_epoch.or(Some(epoch));

@@ -4,6 +4,7 @@ use std::time::Duration;
 use logux_codecs::{Added, EventId, Message, ProtocolError, shown};
 
 use super::arrival::Arrival;
+use super::handshake::ClaimOf;
 use super::input_output::{Config, Input, Now, Output, Role};
 use super::live::{Confirmed, Reevaluation};
 use super::phase::Phase;
@@ -60,8 +61,8 @@ pub(crate) struct Rules<E> {
     pub(super) round_trip: Option<Duration>,
     /// Which log the peer says that it has.
     pub(super) peer_epoch: Option<Epoch>,
-    /// Which log the peer's claim is about, if it has said that: `None` in it for none.
-    pub(super) claim_of: Option<Option<Epoch>>,
+    /// Which log the peer's claim is about.
+    pub(super) claim_of: ClaimOf,
     /// The headers that the peer has sent before it introduced itself, as JSON: a stranger's values can
     /// take many times the memory of their text.
     pub(super) early_headers: Box<[u8]>,
@@ -98,7 +99,7 @@ impl<E> Rules<E> {
             asked: None,
             round_trip: None,
             peer_epoch: None,
-            claim_of: None,
+            claim_of: ClaimOf::default(),
             early_headers: Box::default(),
             told_headers: false,
         }
