@@ -156,9 +156,9 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "claim off by one",
         edits: &[Edit {
             file: "src/sync/rules/handshake.rs",
-            is: "Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors, trust)),",
+            is: "Role::Acceptor => (now.clock, self.believed(claimed, &cursors, trust)),",
             becomes: "Role::Acceptor if PLANTED => (now.clock, candidate.synced.plus(1)),
-                Role::Acceptor => (now.clock, self.believed(candidate.synced, &cursors, trust)),",
+                Role::Acceptor => (now.clock, self.believed(claimed, &cursors, trust)),",
         }],
     },
     Fault {
@@ -166,9 +166,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "connect claims what was sent",
         edits: &[Edit {
             file: "src/sync/admission/admission.rs",
-            is: "(None, Some(node)) => Ok(log.cursors(&node).await?.received),",
-            becomes: "(None, Some(node)) if PLANTED => Ok(log.cursors(&node).await?.sent),
-                (None, Some(node)) => Ok(log.cursors(&node).await?.received),",
+            is: "self.other_synced.unwrap_or(of_node.received),",
+            becomes: "self.other_synced.unwrap_or(if PLANTED { of_node.sent } else { of_node.received }),",
         }],
     },
     Fault {
@@ -310,8 +309,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "what is withheld is forgotten",
         edits: &[Edit {
             file: "src/log/withheld.rs",
-            is: "positions.remove(after.value() + 1..=up_to.value());",
-            becomes: "positions.remove(after.value() + 1..=up_to.value());
+            is: "positions.withheld.remove(covered);",
+            becomes: "positions.withheld.remove(covered);
                 let withheld = if PLANTED { &[] } else { withheld };",
         }],
     },
@@ -332,8 +331,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "a second look sends all again",
         edits: &[Edit {
             file: "src/log/withheld.rs",
-            is: "looks_at_all && positions.holds(added) ||",
-            becomes: "PLANTED || looks_at_all && positions.holds(added) ||",
+            is: "looks_at_all && positions.withheld.holds(added) ||",
+            becomes: "PLANTED || looks_at_all && positions.withheld.holds(added) ||",
         }],
     },
     Fault {
