@@ -232,7 +232,7 @@ async fn a_second_look_under_way_does_not_send_all_to_a_node_that_counts_anew() 
     peer.send(&CONNECTED.replace("server", "server:abc")).await;
     peer.send(r#"["sync",9,{"n":10},{"id":"1","time":1}]"#).await;
     peer.send(r#"["ready",9]"#).await;
-    let (up_to, first) = sync(&mut peer).await;
+    let (up_to, first) = peer.next_sync().await;
     assert_eq!(first, [1, 2]);
     peer.send(&format!(r#"["synced",{up_to}]"#)).await;
     sleep(seconds(1)).await;
@@ -248,7 +248,7 @@ async fn a_second_look_under_way_does_not_send_all_to_a_node_that_counts_anew() 
     assert_eq!(peer.next().await.unwrap(), r#"["connect",7,"10:client",0]"#);
     peer.send(&CONNECTED.replace("server", "server:abc")).await;
     peer.send(r#"["ready",1]"#).await;
-    let (_, sent) = sync(&mut peer).await;
+    let (_, sent) = peer.next_sync().await;
     assert_eq!(sent, [0], "{rest:?}");
 }
 
@@ -328,15 +328,4 @@ async fn nothing_travels_again_from_a_node_that_is_dialled_now_and_then() {
         client.close().await.unwrap();
     }
     assert_eq!(received, [100, 5, 0, 0]);
-}
-
-/// Reads up to the next `sync`, and answers its position and its numbers.
-async fn sync(peer: &mut Peer) -> (u64, Vec<u64>) {
-    loop {
-        let frame = peer.next().await.expect("a frame");
-        let message: Value = serde_json::from_str(&frame).unwrap();
-        if message[0] == "sync" {
-            return (message[1].as_u64().unwrap(), numbers(&message));
-        }
-    }
 }

@@ -6,31 +6,20 @@ use futures_util::FutureExt;
 use futures_util::future::join;
 use logux_sync::{
     Added, ClientSync, Clock, Draft, EventId, Json, Log, Memory, NoReceipt, NodeId, Receipt,
-    ReceiptError, Server, State, Store, Value,
+    ReceiptError, Server, State, Store,
 };
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::gate::Gate;
 use crate::world::{
-    AGES, CONNECT, CONNECTED, Peer, add, log, milliseconds, numbers, options, quick, seconds,
+    AGES, CONNECT, CONNECTED, Peer, add, log, milliseconds, options, quick, seconds,
 };
 
 const EPOCH: &str = r#"["headers",{"log-epoch":"00000000000000aa"}]"#;
 
 fn client() -> NodeId {
     "10:client".parse().unwrap()
-}
-
-/// Reads up to the next `sync`, and answers its position and its numbers.
-async fn sync(peer: &mut Peer) -> (u64, Vec<u64>) {
-    loop {
-        let frame = peer.next().await.expect("a frame");
-        let message: Value = serde_json::from_str(&frame).unwrap();
-        if message[0] == "sync" {
-            return (message[1].as_u64().unwrap(), numbers(&message));
-        }
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,7 +173,7 @@ async fn a_claim_about_another_log_confirms_nothing() {
     let mut peer = Peer::dial(&memory).await;
     peer.send(EPOCH).await;
     peer.send(CONNECT).await;
-    sync(&mut peer).await;
+    peer.next_sync().await;
     peer.send(r#"["synced",3]"#).await;
     sleep(seconds(1)).await;
     peer.hang_up().await;
@@ -202,7 +191,7 @@ async fn a_claim_about_another_log_confirms_nothing() {
     let mut peer = Peer::dial(&memory).await;
     peer.send(EPOCH).await;
     peer.send(r#"["connect",7,"10:client",3]"#).await;
-    let sent = sync(&mut peer).await;
+    let sent = peer.next_sync().await;
     assert!(early.is_err(), "{early:?}, and then it is sent {sent:?}");
 }
 
@@ -224,7 +213,7 @@ async fn a_connection_that_begins_anew_takes_nothing_back() {
     let mut peer = Peer::dial(&memory).await;
     peer.send(&format!(r#"["headers",{{"log-epoch":"{epoch}","log-claim-of":null}}]"#)).await;
     peer.send(CONNECT).await;
-    sync(&mut peer).await;
+    peer.next_sync().await;
     peer.hang_up().await;
     sleep(seconds(1)).await;
     assert_eq!(session.diagnostics().state, State::Synchronized);
@@ -277,7 +266,7 @@ async fn a_receipt_comes_with_the_reason_that_is_noted_at_the_end() {
     let mut peer = Peer::dial(&memory).await;
     peer.send(EPOCH).await;
     peer.send(CONNECT).await;
-    sync(&mut peer).await;
+    peer.next_sync().await;
     let to = client();
     let mut receipt = Box::pin(there.receipt(&to, &entry.meta.id));
     assert!(timeout(seconds(1), &mut receipt).await.is_err());

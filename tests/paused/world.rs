@@ -109,6 +109,17 @@ impl Peer {
         self.0
     }
 
+    /// Reads up to the next `sync`, and answers its position and its numbers.
+    pub(crate) async fn next_sync(&mut self) -> (u64, Vec<u64>) {
+        loop {
+            let frame = self.next().await.expect("a frame");
+            let message: Value = serde_json::from_str(&frame).unwrap();
+            if message[0] == "sync" {
+                return (message[1].as_u64().unwrap(), numbers(&message));
+            }
+        }
+    }
+
     pub(crate) async fn hang_up(self) {
         let _ = self.0.sender.close().await;
     }
