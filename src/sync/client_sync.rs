@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use logux_codecs::{Codec, Event, NodeId};
+use logux_codecs::{Codec, Event};
 use logux_transports::rt::timeout;
 use logux_transports::{Link, Transport};
 
@@ -92,14 +92,13 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
             if let Some(headers) = told {
                 self.options.headers = headers;
             }
-            let time_fix = lasting.time_fix.clone();
             let opened = tokio::select! {
                 biased;
                 wish = commands.wish() => match wish {
                     Wish::Close => break,
                     Wish::Reconnect => continue,
                 },
-                opened = self.open(time_fix, !lasting.guessed_wrong) => opened,
+                opened = self.open(&lasting) => opened,
             };
             let ended = match opened {
                 Ok((link, mut config)) => {
@@ -130,7 +129,7 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
             };
             let dials_at_once = ended.dials_anew
                 || self.has_fresh_credentials(&ended, &mut lasting)
-                || knows_better(&ended, &mut lasting);
+                || dials_for_a_better_claim(&ended, &mut lasting);
             let is_final = ended.result.as_ref().is_err_and(|error| !error.is_transient());
             let is_over = ended.closed_here || is_final;
             show_roughly(&self.log, reporter);
@@ -174,29 +173,32 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
     /// Opens a link, and tells with what to start on it.
     async fn open(
         &mut self,
-        time_fix: Option<(NodeId, i64)>,
-        may_be_mended: bool,
+        lasting: &Lasting,
     ) -> Result<(Link<T::Sender, T::Receiver>, Config), Error> {
         // Before the link: a peer does not wait for a token to be fetched.
         let credentials = self.options.produce_credentials().await?;
         let max_frame = self.options.limits_in::<C>(self.log.event_limits()).frame;
         let link = self.transport.open(format::<C>(), max_frame).await;
         let link = link.map_err(Error::Link)?;
-        // The last node that answered will probably do so again.
-        let expected = self.log.dialled().await?;
+        // Other sessions of the log may have dialled other nodes.
+        let expected = match &lasting.answered {
+            Some(node) => Some(node.clone()),
+            None => self.log.dialled().await?,
+        };
         let mut claim = self.options.admission.claim(&self.log, expected).await?;
-        claim.may_be_mended = may_be_mended;
+        claim.may_be_mended = !lasting.guessed_wrong;
         let mut config = self.options.config(Role::Opener, &self.log, credentials, claim);
-        config.time_fix = time_fix;
+        config.time_fix.clone_from(&lasting.time_fix);
         Ok((link, config))
     }
 }
 
-/// Whether another node answered than was expected, which is told next what is known of it. Once: who answers
-/// may change each time.
-fn knows_better(ended: &Ended, lasting: &mut Lasting) -> bool {
-    let is_another = matches!(ended.result, Err(Error::AnotherNode { .. }));
-    is_another && !ended.closed_here && !std::mem::replace(&mut lasting.guessed_wrong, true)
+/// Whether to dial at once because another node answered than expected, with a claim about that node. Only the
+/// first time in a row, since each attempt may reach another node.
+fn dials_for_a_better_claim(ended: &Ended, lasting: &mut Lasting) -> bool {
+    let Err(Error::AnotherNode { found }) = &ended.result else { return false };
+    lasting.answered = Some(found.clone());
+    !ended.closed_here && !std::mem::replace(&mut lasting.guessed_wrong, true)
 }
 
 impl Ended {

@@ -51,10 +51,13 @@ pub enum Error {
     /// The peer did not answer in time.
     #[error("the peer was silent for {} ms", .0.as_millis())]
     Silent(Duration),
-    /// Another node answered than the one that the last connection led to, or one that this node knows and
-    /// has never dialled. The next attempt, which follows at once, tells it what was received from it. See
-    /// [`SyncOptions::peer_name`](crate::SyncOptions::peer_name) for nodes that share one log.
-    #[error("the node {found} answered, and what it was told to be received is of another node")]
+    /// Another node answered than the one that the last connection led to. The next connection tells it what
+    /// was received from it: a [`ClientSync`](crate::ClientSync) dials again at once, the first time in a row.
+    /// See [`SyncOptions::peer_name`](crate::SyncOptions::peer_name) for nodes that are one peer.
+    #[error(
+        "the node {found} answered instead of the expected one; the next connection starts from what was \
+         received from it"
+    )]
     AnotherNode {
         /// The node that answered.
         found: NodeId,

@@ -174,7 +174,7 @@ impl<E> SyncOptions<E> {
     }
 
     /// How much a client may send once it is let in: by default 1,000 events and 1 MiB per second for a node,
-    /// 10 seconds' worth of that at once, and 4 times that for all nodes of a user. See [`Quota`]. `None`
+    /// 10 seconds' worth of that at once, and 4 times that for all nodes of a user at one address. See [`Quota`]. `None`
     /// sets no limit.
     ///
     /// It holds for peers that [`auth`](Self::auth) lets in as clients ([`Access::client`], and `true`) where
@@ -186,6 +186,8 @@ impl<E> SyncOptions<E> {
     /// [`Error::QuotaExceeded`](crate::Error::QuotaExceeded). It may come back, and what it has spent is
     /// remembered. Nothing is lost: what was not confirmed travels again. So a client that has made more than
     /// some 70,000 events without a connection, or 70 MiB, is cut once a minute and goes on.
+    ///
+    /// A message counts as 64 bytes at least.
     ///
     /// A JavaScript node gives up when a message is not confirmed for 20 seconds, and connects again. So
     /// leave the burst large enough for what an honest client sends at once, and let the largest message
@@ -334,7 +336,8 @@ impl<E> SyncOptions<E> {
     /// [`source`](crate::Meta::source) of what these nodes bring, and is what
     /// [`Log::receipt`](crate::Log::receipt) and [`Log::held_back`](crate::Log::held_back) ask for;
     /// [`auth`](Self::auth) sees what they call themselves. A [`BaseSync`](crate::BaseSync), which does not know
-    /// who will answer, expects a node that calls itself so.
+    /// who will answer, expects a node that calls itself so: where something was received from such a node and
+    /// another one answers, the link ends with [`Error::AnotherNode`](crate::Error::AnotherNode).
     ///
     /// A client that used another name before sends everything once more. Ignored where this node accepts the
     /// connection.

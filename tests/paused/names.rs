@@ -329,3 +329,60 @@ async fn nothing_travels_again_from_a_node_that_is_dialled_now_and_then() {
     }
     assert_eq!(received, [100, 5, 0, 0]);
 }
+
+/// Each knows whom it reached last, whichever of them dialled last.
+#[tokio::test(start_paused = true)]
+async fn sessions_of_one_log_do_not_spoil_each_others_claims() {
+    let (here, _) = log("10:client").await;
+    let mut servers = Vec::new();
+    for number in 1..=3 {
+        let (there, _) = log(&format!("server:{number}")).await;
+        add(&there, 100 * number..100 * number + 10 * number).await;
+        let (memory, listener) = Memory::listen();
+        let server = Server::new(&there, Json, listener).start();
+        servers.push((there, server, ClientSync::new(&here, Json, quick(memory)).start()));
+    }
+    sleep(seconds(1)).await;
+    let received = async || {
+        let mut received = 0;
+        for (.., client) in &servers {
+            client.wait_for(State::Synchronized).await.unwrap();
+            received += client.diagnostics().events_received;
+        }
+        received
+    };
+    let before = received().await;
+    for _ in 0..3 {
+        for (_, server, _) in &servers {
+            for session in server.sessions() {
+                session.abort();
+            }
+        }
+        sleep(seconds(5)).await;
+    }
+    assert_eq!(received().await, before);
+    for (.., client) in servers {
+        let mut errors = client.errors();
+        client.close().await.unwrap();
+        while let Some(error) = errors.next().await {
+            assert!(!matches!(*error, Error::AnotherNode { .. }), "{error}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_received_again_when_a_peer_gets_a_name() {
+    let ((here, _), (there, _)) = (log("10:client").await, log("server:abc").await);
+    add(&there, 0..50).await;
+    for (options, received) in [(options(), 50), (named(), 0), (options(), 0), (named(), 0)] {
+        let (memory, listener) = Memory::listen();
+        let _server = Server::new(&there, Json, listener).start();
+        let client = ClientSync::new(&here, Json, patient(memory)).options(options).start();
+        client.wait_for(State::Synchronized).await.unwrap();
+        sleep(seconds(1)).await;
+        assert_eq!(client.diagnostics().events_received, received);
+        let mut errors = client.errors();
+        client.close().await.unwrap();
+        assert!(errors.next().await.is_none());
+    }
+}

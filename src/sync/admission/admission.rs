@@ -1,6 +1,6 @@
 use std::fmt;
 use std::future::ready;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ impl<E: Event> Policy<E> {
         Ok(Claim {
             synced: self.other_synced.unwrap_or(of_node.received),
             of: Some(of),
-            epoch: of_peer.epoch,
+            epoch: of_peer.epoch.or(of_node.epoch),
             is_told: self.other_synced.is_some(),
             may_be_mended: false,
         })
@@ -161,8 +161,8 @@ impl<E: Event> Policy<E> {
         link: LinkInfo,
         chosen: &OnceLock<Log<E>>,
     ) -> Result<Result<Admitted, ProtocolError>, Error> {
-        let Introduction { node_id, name, credentials, subprotocol, headers, epoch, synced } =
-            introduction;
+        let Introduction { epoch, synced, claim_of, .. } = introduction;
+        let Introduction { node_id, name, credentials, subprotocol, headers, .. } = introduction;
         let login = Login { node_id: name.clone(), credentials, subprotocol, headers, link };
         // As of the introduction: while the user is asked, another connection of the peer may move on.
         let sent = usual.cursors(&node_id).await?.sent;
@@ -183,22 +183,30 @@ impl<E: Event> Policy<E> {
         }
         let mut cursors = log.cursors(&node_id).await?;
         if name != node_id {
-            cursors.received = log.cursors(&name).await?.received;
+            let by_name = log.cursors(&name).await?;
+            cursors.received = by_name.received;
+            cursors.epoch = cursors.epoch.or(by_name.epoch);
         }
         if cursors.epoch.is_none()
             && let Some(epoch) = epoch
         {
             log.set_epoch(&node_id, epoch).await?;
+            if name != node_id {
+                log.set_epoch(&name, epoch).await?;
+            }
         }
         if self.synced.is_some() || self.other_synced.is_some() {
             // The user knows better, and later connections go on from there.
             cursors.sent = self.synced.unwrap_or(cursors.sent);
             cursors.received = self.other_synced.unwrap_or(cursors.received);
             cursors.epoch = cursors.epoch.or(epoch);
-            log.reset_cursors(&node_id, cursors).await?;
-            if name != node_id {
-                let Cursors { received, .. } = cursors;
-                log.reset_cursors(&name, Cursors { received, ..Cursors::default() }).await?;
+            if name == node_id {
+                log.reset_cursors(&node_id, cursors).await?;
+            } else {
+                let Cursors { received, epoch, .. } = cursors;
+                log.reset_cursors(&node_id, Cursors { received: Added::ZERO, ..cursors }).await?;
+                let of_name = Cursors { received, epoch, ..Cursors::default() };
+                log.reset_cursors(&name, of_name).await?;
             }
         } else if is_usual {
             cursors.sent = cursors.sent.min(sent);
@@ -210,6 +218,7 @@ impl<E: Event> Policy<E> {
             cursors.sent = cursors.sent.min(synced);
         }
         if role == Role::Acceptor
+            && claim_of.is_of(log.epoch())
             && synced < cursors.sent
             && came_from(&log, &node_id, synced, cursors.sent).await?
         {
@@ -239,26 +248,31 @@ impl<E> Pass<E> {
 }
 
 /// Whether all between what a peer claims to have and what it is known to have came from it. Where this node
-/// dialled before, it counted that, too; the peer cannot claim it.
+/// dialled before, it counted that, too; the peer cannot claim it. Looks at no more than 64 Ki events: the peer
+/// waits.
 async fn came_from<E: Event>(
     log: &Log<E>,
     peer: &NodeId,
     claimed: Added,
     known: Added,
 ) -> Result<bool, Error> {
-    const PAGE: usize = 256;
+    const PAGE: usize = 64;
+    const PAGES: usize = 1 << 10;
 
     let mut after = claimed;
-    while after < known {
+    for _ in 0..PAGES {
+        if after >= known {
+            return Ok(true);
+        }
         let entries = log.entries_after(after, PAGE).await?;
         let up_to_known = entries.iter().take_while(|entry| entry.meta.added <= known);
         if up_to_known.into_iter().any(|entry| entry.meta.source.as_ref() != Some(peer)) {
             return Ok(false);
         }
-        let Some(last) = entries.last() else { break };
+        let Some(last) = entries.last() else { return Ok(true) };
         after = last.meta.added;
     }
-    Ok(true)
+    Ok(false)
 }
 
 /// Whether a connection that began with the usual log can go on with this one.
@@ -316,12 +330,15 @@ pub(crate) struct Admission<'a, E> {
     policy: &'a Policy<E>,
     role: Role,
     link: LinkInfo,
+    /// Where the connection comes from.
+    network: Option<IpAddr>,
     chosen: Arc<OnceLock<Log<E>>>,
 }
 
 impl<'a, E: Event> Admission<'a, E> {
     pub(crate) fn new(log: &'a Log<E>, policy: &'a Policy<E>, role: Role, link: LinkInfo) -> Self {
-        Self { log, policy, role, link, chosen: Arc::default() }
+        let network = link.network();
+        Self { log, policy, role, link, network, chosen: Arc::default() }
     }
 
     /// The log that the user chose for the peer, if not the usual one.
@@ -340,7 +357,7 @@ impl<'a, E: Event> Admission<'a, E> {
         let is_client = self.role == Role::Acceptor && authors == Authors::OwnClient;
         let accounts = self.policy.accounts.as_ref();
         let accounts = accounts.filter(|_| is_client && self.policy.auth.is_some());
-        accounts.map(|accounts| accounts.open(&peer.log, &peer.node_id))
+        accounts.map(|accounts| accounts.open(&peer.log, &peer.node_id, self.network))
     }
 
     /// Checks the peer, which introduces itself once.

@@ -1,6 +1,7 @@
 //! A client that was let in sends no more than its quota in the long run, nor do all clients of its user.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ const MANY: usize = 1_000;
 ///
 /// A quota comes back evenly, and what was not used of it is kept for up to the [`burst`](Self::burst). A
 /// client that has used up its quota is not read until enough of it has come back: that slows it down, and
-/// costs no memory. A client that has waited for all of its [`patience`](Self::patience) is told so, and its
+/// costs no more than that message's frame. A client that has waited for all of its [`patience`](Self::patience) is told so, and its
 /// connection ends. A message is taken whole once the quota is not overdrawn, whatever its size, so the wait
 /// after a large one is longer.
 ///
@@ -32,7 +33,7 @@ pub struct Quota {
     pub bytes: u64,
     /// What a node may send in so much time, it may also send at once: 10 seconds.
     pub burst: Duration,
-    /// How many times as much all nodes of a user may send together: 4.
+    /// How many times as much all nodes of a user at one address may send together: 4.
     pub user_factor: u64,
     /// How long a client may be slowed down without a pause of a second before its connection ends: 1 minute.
     pub patience: Duration,
@@ -54,14 +55,14 @@ impl Quota {
     /// Sets how many events one node may send per second: at least 1. `u64::MAX` sets no limit.
     #[must_use]
     pub const fn events(mut self, per_second: u64) -> Self {
-        self.events = per_second;
+        self.events = if per_second == 0 { 1 } else { per_second };
         self
     }
 
     /// Sets how many bytes one node may send per second: at least 1. `u64::MAX` sets no limit.
     #[must_use]
     pub const fn bytes(mut self, per_second: u64) -> Self {
-        self.bytes = per_second;
+        self.bytes = if per_second == 0 { 1 } else { per_second };
         self
     }
 
@@ -72,11 +73,13 @@ impl Quota {
         self
     }
 
-    /// Sets how many times as much all nodes of a user may send together: at least 1. The user is the text
-    /// before the first colon of a node's name; a node without a colon has no user, and its own quota only.
+    /// Sets how many times as much all nodes of a user at one address may send together: at least 1. The user
+    /// is the text before the first colon of a node's name; a node without a colon has no user, and its own
+    /// quota only. A name for many people, as `anonymous`, is one user at each address; a network of IPv6 is one
+    /// address.
     #[must_use]
     pub const fn user_factor(mut self, factor: u64) -> Self {
-        self.user_factor = factor;
+        self.user_factor = if factor == 0 { 1 } else { factor };
         self
     }
 
@@ -118,8 +121,9 @@ struct Open {
 /// its own. A node and a user may have the same name.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Owner {
+    /// At this node, this one.
     Node(NodeId, NodeId),
-    User(NodeId, Box<str>),
+    User(NodeId, Box<str>, Option<IpAddr>),
 }
 
 /// What was sent by one node, or by all nodes of one user.
@@ -151,8 +155,13 @@ impl Accounts {
         Self { quota, start: Instant::now(), open: Mutex::new(open) }
     }
 
-    /// Opens the accounts that a node has at another, or finds them as they were left.
-    pub(super) fn open(self: &Arc<Self>, at: &NodeId, node: &NodeId) -> Payer {
+    /// Opens the accounts that a node of a network has at another, or finds them as they were left.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        at: &NodeId,
+        node: &NodeId,
+        network: Option<IpAddr>,
+    ) -> Payer {
         let mut open = lock(&self.open);
         let Open { accounts, sweep_at } = &mut *open;
         if accounts.len() >= *sweep_at {
@@ -165,7 +174,7 @@ impl Accounts {
             let new = || Arc::new(Account::new(&self.quota, factor));
             Arc::clone(accounts.entry(owner).or_insert_with(new))
         };
-        let user = node.user_id().map(|user| Owner::User(at.clone(), user.into()));
+        let user = node.user_id().map(|user| Owner::User(at.clone(), user.into(), network));
         let user = user.map(|user| account(user, self.quota.user_factor));
         let node = account(Owner::Node(at.clone(), node.clone()), 1);
         Payer { all: Arc::clone(self), own: [Some(node), user] }
@@ -238,7 +247,8 @@ mod tests {
     #[test]
     fn accounts_of_nodes_that_are_gone_are_closed() {
         let accounts = Arc::new(Accounts::new(Quota::default()));
-        let open = |name: &str| accounts.open(&"server".parse().unwrap(), &name.parse().unwrap());
+        let open =
+            |name: &str| accounts.open(&"server".parse().unwrap(), &name.parse().unwrap(), None);
         let own = |payer: &Payer| Arc::clone(payer.own[0].as_ref().unwrap());
         let (here, owes) = (open("here"), open("owes"));
         owes.pay(Cost { events: u64::MAX, bytes: 0 });

@@ -16,7 +16,7 @@ use super::clocks::Clocks;
 use super::intake::{Intake, take_up};
 use super::outgoing::Outgoing;
 use super::reader::Reader;
-use super::throttle::Throttle;
+use super::throttle::{Throttle, Waited};
 use crate::apart::Refused;
 use crate::log::{Known, Log, Presence, Verdict, Withheld};
 use crate::store::StoreError;
@@ -67,6 +67,8 @@ pub(crate) struct Lasting {
     pub(crate) was_let_in: bool,
     /// The peer has refused fresh credentials since it last let this node in.
     pub(crate) was_refused: bool,
+    /// The node that answered last: it will probably do so again.
+    pub(crate) answered: Option<NodeId>,
     /// Another node than expected has answered since some peer was let in.
     pub(crate) guessed_wrong: bool,
     /// What the user told one connection and holds for the next ones.
@@ -103,7 +105,7 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     dials: bool,
     admission: Admission<'a, E>,
     reader: Reader<'a, C, R>,
-    throttle: Throttle<E>,
+    throttle: Throttle,
     intake: Intake<'a, E>,
     outgoing: Outgoing<'a, E, C, S>,
     /// What the user or the store is asked now and then.
@@ -324,7 +326,11 @@ where
                     Some((input, cost)) => self.throttle.pass(input, cost),
                     None => return Ok(()),
                 },
-                waited = self.throttle.next(), if !self.throttle.is_free() => waited,
+                waited = self.throttle.next(), if !self.throttle.is_free() => match waited {
+                    Waited::Frame(frame) => Some(self.reader.message(frame, limits)),
+                    Waited::OverQuota(quota) => Some(Input::OverQuota(quota)),
+                    Waited::Debt => None,
+                },
                 answer = self.errands.result(), if self.errands.is_busy() => answer?,
                 stored = self.intake.next() => stored?,
                 sent = self.outgoing.next() => sent?,
@@ -465,6 +471,7 @@ where
         });
         self.lasting.was_refused = false;
         self.lasting.guessed_wrong = false;
+        self.lasting.answered = Some(relative.peer_name.clone());
         if let Some(stranger) = &mut self.stranger {
             stranger.let_in();
         }

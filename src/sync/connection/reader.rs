@@ -11,6 +11,9 @@ use crate::sync::error::{Error, bounded, start_of, with_causes};
 use crate::sync::rules::{Arrival, Input, Patient};
 use crate::sync::session::Reporter;
 
+/// What a message takes of a quota at least, in bytes: also the shortest one is work.
+const MIN_COST: u64 = 64;
+
 /// So many frames are taken in a row before everything else gets its turn: what they ask for is then
 /// stored and answered together.
 const MAX_IN_A_ROW: usize = 32;
@@ -59,7 +62,21 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
         self.in_a_row += 1;
         self.ended = !matches!(received, Ok(Some(_)));
         match received {
-            Ok(Some(frame)) => Ok(Some(self.decode(frame, limits))),
+            Ok(Some(frame)) => {
+                let bytes = frame.len() as u64;
+                let input = self.message(frame, limits);
+                let events = match &input {
+                    Input::Received { message: Message::Sync(sync), .. } => {
+                        sync.entries.len() as u64
+                    }
+                    _ => 0,
+                };
+                self.reporter.update(|diagnostics| {
+                    diagnostics.bytes_received += bytes;
+                    diagnostics.events_received += events;
+                });
+                Ok(Some((input, Cost { events, bytes: bytes.max(MIN_COST) })))
+            }
             Ok(None) => Ok(None),
             // A frame that is not one is the peer's fault, everything else is the link's.
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -73,19 +90,11 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
         }
     }
 
-    fn decode<E: Event>(&mut self, frame: Bytes, limits: Limits) -> (Input<E>, Cost) {
+    /// A frame as a message, or as what is wrong with it.
+    pub(crate) fn message<E: Event>(&mut self, frame: Bytes, limits: Limits) -> Input<E> {
         let decoded = self.read::<E>(&frame, limits).map_err(bounded);
-        let events = match &decoded {
-            Ok(Message::Sync(sync)) => sync.entries.len() as u64,
-            _ => 0,
-        };
-        let cost = Cost { events, bytes: frame.len() as u64 };
-        self.reporter.update(|diagnostics| {
-            diagnostics.bytes_received += cost.bytes;
-            diagnostics.events_received += cost.events;
-        });
         let is_first = !std::mem::replace(&mut self.speaks, true);
-        let input = match decoded {
+        match decoded {
             Ok(message) => Input::Received { message, frame },
             Err(source) => {
                 let what = shown(&with_causes(&*source));
@@ -97,8 +106,7 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
                 };
                 Input::Malformed { error, shown }
             }
-        };
-        (input, cost)
+        }
     }
 
     /// The message of a frame. What cannot be read of its events, or not be sent on, spoils no other.

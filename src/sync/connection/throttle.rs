@@ -3,34 +3,47 @@
 use std::future::pending;
 use std::time::Duration;
 
+use bytes::Bytes;
 use logux_transports::rt::Instant;
 
 use super::connection::until;
-use crate::sync::admission::{Cost, Payer};
+use crate::sync::admission::{Cost, Payer, Quota};
 use crate::sync::rules::Input;
 
 /// A client that was not slowed down for so long has made a pause.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Lets messages through as a peer's quota allows.
-pub(crate) struct Throttle<E> {
+#[derive(Default)]
+pub(crate) struct Throttle {
     /// `None` for a peer without a quota, and before it is let in.
     payer: Option<Payer>,
-    waiting: Option<Waiting<E>>,
+    waiting: Option<Waiting>,
     /// Since when, and until when, the peer is slowed down without a pause.
     slowed: Option<(Instant, Option<Instant>)>,
 }
 
-struct Waiting<E> {
-    /// `None` for a peer that comes back with an overdrawn account.
-    message: Option<(Input<E>, Cost)>,
+struct Waiting {
+    /// Of a message only the frame is kept: as a value it may take many times the memory. `None` for a peer
+    /// that comes back with an overdrawn account.
+    frame: Option<(Bytes, Cost)>,
     /// `None` for later than a clock can tell.
     until: Option<Instant>,
     /// That is the end of the patience with the peer.
     is_too_long: bool,
 }
 
-impl<E> Throttle<E> {
+/// What the wait for a peer's quota came to.
+pub(crate) enum Waited {
+    /// This frame may be taken now.
+    Frame(Bytes),
+    /// The peer was slowed down for too long.
+    OverQuota(Quota),
+    /// A debt is paid, and nothing has come meanwhile.
+    Debt,
+}
+
+impl Throttle {
     /// From now on the peer pays for what it sends. One that has spent too much before waits first.
     pub(crate) fn let_in(&mut self, payer: Option<Payer>) {
         self.payer = payer;
@@ -46,30 +59,33 @@ impl<E> Throttle<E> {
     }
 
     /// Hands what came back at once, unless it has to wait.
-    pub(crate) fn pass(&mut self, input: Input<E>, cost: Cost) -> Option<Input<E>> {
+    pub(crate) fn pass<E>(&mut self, input: Input<E>, cost: Cost) -> Option<Input<E>> {
         let Some(payer) = &self.payer else { return Some(input) };
         let wait = payer.pay(cost);
-        // What is not a message ends the connection at once.
-        if wait.is_zero() || !matches!(input, Input::Received { .. }) {
-            return Some(input);
+        match input {
+            Input::Received { frame, .. } if !wait.is_zero() => {
+                self.wait(wait, Some((frame, cost)));
+                None
+            }
+            // What is not a message ends the connection at once.
+            input => Some(input),
         }
-        self.wait(wait, Some((input, cost)));
-        None
     }
 
-    /// What waited, or that the peer was slowed down for too long; `None` where there was only time to
-    /// wait for. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Option<Input<E>> {
-        let Some(waiting) = &self.waiting else { return pending().await };
+    /// Waits until what waits may go on, or until the patience with the peer has ended. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Waited {
+        let (Some(waiting), Some(payer)) = (&self.waiting, &self.payer) else {
+            return pending().await;
+        };
         until(waiting.until).await;
         if waiting.is_too_long {
-            return self.payer.as_ref().map(|payer| Input::OverQuota(payer.quota()));
+            return Waited::OverQuota(payer.quota());
         }
-        let (input, _) = self.waiting.take()?.message?;
-        Some(input)
+        let frame = self.waiting.take().and_then(|waiting| waiting.frame);
+        frame.map_or(Waited::Debt, |(frame, _)| Waited::Frame(frame))
     }
 
-    fn wait(&mut self, wait: Duration, message: Option<(Input<E>, Cost)>) {
+    fn wait(&mut self, wait: Duration, frame: Option<(Bytes, Cost)>) {
         let now = Instant::now();
         let goes_on = |until: Option<Instant>| {
             until.is_none_or(|until| now.saturating_duration_since(until) < PAUSE)
@@ -85,21 +101,15 @@ impl<E> Throttle<E> {
         let patience = patience.unwrap_or_default().saturating_sub(now - since);
         let until = now.checked_add(wait.min(patience));
         self.slowed = Some((since, until));
-        self.waiting = Some(Waiting { message, until, is_too_long: wait > patience });
+        self.waiting = Some(Waiting { frame, until, is_too_long: wait > patience });
     }
 }
 
-impl<E> Default for Throttle<E> {
-    fn default() -> Self {
-        Self { payer: None, waiting: None, slowed: None }
-    }
-}
-
-impl<E> Drop for Throttle<E> {
+impl Drop for Throttle {
     /// A message that still waits was not taken: it comes again, and is paid for then.
     fn drop(&mut self) {
         if let Some(payer) = &self.payer
-            && let Some(Waiting { message: Some((_, cost)), .. }) = &self.waiting
+            && let Some(Waiting { frame: Some((_, cost)), .. }) = &self.waiting
         {
             payer.take_back(*cost);
         }

@@ -10,7 +10,7 @@ use logux_codecs::{
 
 use super::clocks::TimeFix;
 use super::input_output::{
-    Admitted, Claim, Config, Introduction, LetIn, LogIdentity, Now, Output, Role,
+    Admitted, Claim, ClaimOf, Config, Introduction, LetIn, LogIdentity, Now, Output, Role,
 };
 use super::live::{Live, Reevaluation};
 use super::phase::{Candidate, Phase};
@@ -27,17 +27,6 @@ const EPOCH: &str = "log-epoch";
 /// The header that says which log an opener's claim in `connect` is about: its [`Epoch`], or nothing. Where
 /// another log is behind the one that answers, it is no claim.
 const CLAIM_OF: &str = "log-claim-of";
-
-/// What a peer's claim in `connect` is about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum ClaimOf {
-    /// It does not say: this log, as JavaScript nodes mean it.
-    #[default]
-    Unsaid,
-    /// No log: it did not know who would answer.
-    Nothing,
-    Log(Epoch),
-}
 
 impl<E> Rules<E> {
     pub(super) fn open(&mut self, now: Now) {
@@ -123,6 +112,7 @@ impl<E> Rules<E> {
             headers: Arc::clone(&candidate.headers),
             epoch: self.peer_epoch,
             synced: candidate.synced,
+            claim_of: self.claim_of,
         }));
         self.phase = Phase::Checking(candidate);
         Ok(())
@@ -142,7 +132,7 @@ impl<E> Rules<E> {
             self.refuse(fault.to_protocol(text), Error::Peer(fault));
             return;
         }
-        let is_other_claim = ![ClaimOf::Unsaid, ClaimOf::Log(epoch)].contains(&self.claim_of);
+        let is_other_claim = !self.claim_of.is_of(epoch);
         let claimed = if is_other_claim { Added::ZERO } else { candidate.synced };
         let (base_time, sent) = match self.config.role {
             Role::Acceptor => (now.clock, self.believed(claimed, &cursors, trust)),
@@ -247,8 +237,8 @@ impl<E> Rules<E> {
         }
     }
 
-    /// How far a peer has this log that says it has it up to here. Of a peer of which nothing is known yet
-    /// that was about the log that this node had before. A node that knows which log it speaks of notices
+    /// How far a peer has this log that says it has it up to here. Where nothing is known of the peer yet, its
+    /// claim was about an earlier log of this node. A node that knows which log it speaks of notices
     /// that by itself from then on. Any other one, as JavaScript nodes are, goes on to claim it: until it
     /// has confirmed as much of this log, it has what it has confirmed, and some of what follows may travel
     /// again.

@@ -203,8 +203,27 @@ pub(crate) struct Introduction {
     pub(crate) headers: Arc<Headers>,
     /// Which log it has, as far as it has said.
     pub(crate) epoch: Option<Epoch>,
-    /// How far it says that it has this node's log; an opener does not learn it.
+    /// How far it says that it has this node's log, and which log that is; an opener does not learn it.
     pub(crate) synced: Added,
+    pub(crate) claim_of: ClaimOf,
+}
+
+/// What a peer's claim in `connect` is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ClaimOf {
+    /// It does not say: this log, as JavaScript nodes mean it.
+    #[default]
+    Unsaid,
+    /// No log: it did not know who would answer.
+    Nothing,
+    Log(Epoch),
+}
+
+impl ClaimOf {
+    /// Whether it is about this log.
+    pub(crate) fn is_of(self, epoch: Epoch) -> bool {
+        [Self::Unsaid, Self::Log(epoch)].contains(&self)
+    }
 }
 
 /// Which log of this node's a peer was led to.

@@ -4,8 +4,7 @@ use std::time::Duration;
 use logux_codecs::{Added, EventId, Message, ProtocolError, shown};
 
 use super::arrival::Arrival;
-use super::handshake::ClaimOf;
-use super::input_output::{Config, Input, Now, Output, Role};
+use super::input_output::{ClaimOf, Config, Input, Now, Output, Role};
 use super::live::{Confirmed, Reevaluation};
 use super::phase::Phase;
 use super::report::Report;
