@@ -259,10 +259,12 @@ impl ListenerOptions {
     }
 
     /// How many HTTP connections there are at once on which something was asked, not counting those that a
-    /// WebSocket has taken over: 20,000 by default, 1 at least. Where there are so many, the first request
-    /// of a new one waits until one ends; or, where another network holds at least two more of them than its
-    /// own, it takes the place of the oldest of the network that holds most, which is cut. Connections of a
-    /// [proxy](Self::trusted_proxies) that tells its clients' addresses in a header are not cut so.
+    /// WebSocket has taken over: 20,000 by default, 1 at least. Where there are so many, a new one takes the
+    /// place of one that is cut: the one that has been idle for longest, of a network that holds more of them
+    /// than its own; or else the newest of the network that holds most, if that is at least two more. Otherwise
+    /// its first request waits until one ends, at most for the
+    /// [`handshake_timeout`](Self::handshake_timeout). Connections of a [proxy](Self::trusted_proxies) that tells
+    /// its clients' addresses in a header are not cut so.
     ///
     /// Those on which nothing was asked yet, or that wait, have places of their own (see
     /// [`max_handshakes`](Self::max_handshakes)), and come on top of this number.

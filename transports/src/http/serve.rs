@@ -1,5 +1,6 @@
 //! A port of our own.
 
+use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -81,9 +82,14 @@ struct Entrance {
 }
 
 impl Entrance {
-    async fn enter(self, network: Option<IpAddr>, max: usize) -> Share {
+    /// The connection ends where it gets no place in time.
+    async fn enter(self, network: Option<IpAddr>, max: usize, limit: Duration) -> Share {
         // While it waits, it keeps its place among the silent ones.
-        let share = self.in_use.take(network, &self.task, max).await;
+        let Ok(share) = timeout(limit, self.in_use.take(network, &self.task, max)).await else {
+            tracing::debug!("an HTTP connection was cut: all places are in use");
+            self.task.abort();
+            return pending().await;
+        };
         drop(self.stranger);
         share
     }
@@ -101,19 +107,20 @@ async fn connection(
     let stream: Connection = TokioIo::new(Patient::new(stream, options.write_timeout));
     // A proxy's connections carry the requests of many.
     let network = (!options.proxies.speak_for_others(address)).then(|| network(address.ip()));
-    let max = options.max_connections;
+    let (max, limit) = (options.max_connections, options.handshake_timeout);
     let service = HttpService::new(Arc::clone(&registry));
     let (entrance, place) = (Mutex::new(Some(entrance)), Arc::new(OnceLock::new()));
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let entering = entrance.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let entering = entering.map(|entrance| (entrance, Arc::clone(&place)));
+        let place = Arc::clone(&place);
         request.extensions_mut().insert(address);
         let answering = service.clone().call(request);
         async move {
-            if let Some((entrance, place)) = entering {
+            if let Some(entrance) = entering {
                 // It is kept for as long as the connection lasts.
-                let _ = place.set(entrance.enter(network, max).await);
+                let _ = place.set(entrance.enter(network, max, limit).await);
             }
+            let _in_flight = place.get().map(Share::in_flight);
             answering.await
         }
     });

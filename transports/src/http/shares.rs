@@ -8,18 +8,22 @@ use tokio::sync::Notify;
 
 use crate::rt::AbortHandle;
 
+/// So many idle connections are looked at for a newcomer.
+const MAX_LOOKS: usize = 64;
+
 /// The places. Clones share them.
 ///
-/// Where all are taken, a newcomer gets the oldest place of the network that holds most, if that is at least
-/// two more than its own network holds: else two networks would take each other's places in turn. Otherwise
-/// it waits.
+/// Where all are taken, a newcomer gets the place of the connection that has been idle for longest, which loses
+/// nothing by that, of those whose networks hold more places than its own. Where there is none, it gets the
+/// newest place of the network that holds most, if that is at least two more than its own network holds: else two
+/// networks would take each other's places in turn. Otherwise it waits.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shares(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     taken: Mutex<Taken>,
-    /// Tells one newcomer that a place is free.
+    /// Tells one newcomer that a place is free, or may be taken.
     freed: Notify,
 }
 
@@ -27,10 +31,19 @@ struct Shared {
 struct Taken {
     count: usize,
     last: u64,
-    /// The tasks of connections, in the order in which they came.
-    networks: HashMap<IpAddr, BTreeMap<u64, AbortHandle>>,
+    /// The connections, in the order in which they came.
+    networks: HashMap<IpAddr, BTreeMap<u64, Held>>,
+    /// Those that are idle, longest first.
+    idle: BTreeMap<u64, (IpAddr, u64)>,
     /// How many places each network holds.
     sizes: BTreeSet<(usize, IpAddr)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    task: AbortHandle,
+    /// Since when it is idle, in the order of all that happens.
+    idle: Option<u64>,
 }
 
 /// A connection's place, given up when this is dropped.
@@ -40,6 +53,27 @@ pub(super) struct Share {
     shares: Shares,
     network: Option<IpAddr>,
     number: u64,
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+#[must_use = "the connection is idle when it is dropped"]
+pub(super) struct InFlight<'a>(&'a Share);
+
+impl Share {
+    /// Notes that the connection is not idle. It has one request at a time.
+    pub(super) fn in_flight(&self) -> InFlight<'_> {
+        self.shares.lock().set_idle(self.network, self.number, false);
+        InFlight(self)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let Share { shares, network, number } = self.0;
+        shares.lock().set_idle(*network, *number, true);
+        shares.0.freed.notify_one();
+    }
 }
 
 impl Shares {
@@ -89,17 +123,37 @@ impl Taken {
         self.networks.get(&network).map_or(0, BTreeMap::len)
     }
 
-    /// Cuts a connection of the network that holds most, for the sake of a newcomer's network.
+    /// Cuts a connection that is idle, or one of the network that holds most, for the sake of a newcomer's
+    /// network.
     fn evict_for(&mut self, newcomer: Option<IpAddr>) -> Option<()> {
         let (most, largest) = *self.sizes.last()?;
         let own = newcomer.map_or(0, |network| self.held_by(network));
-        if most < own + 2 {
-            return None;
+        let mut idle = self.idle.values().take(MAX_LOOKS).copied();
+        let (network, number) = if let Some(idle) = idle.find(|(of, _)| self.held_by(*of) > own) {
+            idle
+        } else {
+            if most < own + 2 {
+                return None;
+            }
+            (largest, *self.networks.get(&largest)?.last_key_value()?.0)
+        };
+        self.networks.get(&network)?.get(&number)?.task.abort();
+        self.remove(Some(network), number).then_some(())
+    }
+
+    /// Those of a proxy are never cut, so it does not matter whether they are idle.
+    fn set_idle(&mut self, network: Option<IpAddr>, number: u64, is_idle: bool) {
+        let Some(network) = network else { return };
+        let held = self.networks.get_mut(&network).and_then(|held| held.get_mut(&number));
+        let Some(held) = held else { return };
+        if let Some(since) = held.idle.take() {
+            self.idle.remove(&since);
         }
-        let (number, task) = self.networks.get(&largest)?.first_key_value()?;
-        let number = *number;
-        task.abort();
-        self.remove(Some(largest), number).then_some(())
+        if is_idle {
+            self.last += 1;
+            held.idle = Some(self.last);
+            self.idle.insert(self.last, (network, number));
+        }
     }
 
     fn add(&mut self, network: Option<IpAddr>, number: u64, task: AbortHandle) {
@@ -107,7 +161,7 @@ impl Taken {
         if let Some(network) = network {
             let held = self.networks.entry(network).or_default();
             self.sizes.remove(&(held.len(), network));
-            held.insert(number, task);
+            held.insert(number, Held { task, idle: None });
             self.sizes.insert((held.len(), network));
         }
     }
@@ -117,8 +171,9 @@ impl Taken {
         if let Some(network) = network {
             let Some(held) = self.networks.get_mut(&network) else { return false };
             let size = held.len();
-            if held.remove(&number).is_none() {
-                return false;
+            let Some(removed) = held.remove(&number) else { return false };
+            if let Some(since) = removed.idle {
+                self.idle.remove(&since);
             }
             self.sizes.remove(&(size, network));
             if held.is_empty() {
@@ -177,13 +232,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_newcomer_gets_the_oldest_place_of_the_network_that_holds_most() {
+    async fn a_newcomer_gets_the_newest_place_of_the_network_that_holds_most() {
         let shares = Shares::default();
         let mut held: Vec<_> =
             [1, 2, 2, 2].map(|number| take(&shares, Some(network(number)), 4).unwrap()).into();
         held.push(take(&shares, Some(network(3)), 4).unwrap());
-        let (oldest, share) = held.remove(1);
-        assert!(oldest.await.unwrap_err().is_cancelled());
+        let (newest, share) = held.remove(3);
+        assert!(newest.await.unwrap_err().is_cancelled());
         // Its place is another's by now.
         drop(share);
         assert_eq!(shares.lock().count, 4);
@@ -196,6 +251,32 @@ mod tests {
         assert_eq!(sizes(&shares), []);
         assert_eq!(shares.lock().count, 0);
         assert!(shares.lock().networks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_gets_the_place_that_is_idle_for_longest() {
+        let shares = Shares::default();
+        // As many networks as there are places.
+        let held: Vec<_> =
+            (1..=4).map(|number| take(&shares, Some(network(number)), 4).unwrap()).collect();
+        assert!(take(&shares, Some(network(5)), 4).is_none());
+        for place in [2, 0, 1, 2] {
+            drop(held[place].1.in_flight());
+        }
+        let answering = held[0].1.in_flight();
+        let first = take(&shares, Some(network(5)), 4).unwrap();
+        assert!(take(&shares, Some(network(5)), 4).is_none(), "it holds as many as the others");
+        let second = take(&shares, Some(network(6)), 4).unwrap();
+        assert!(take(&shares, Some(network(7)), 4).is_none(), "none is idle");
+        drop((first, second));
+        drop(answering);
+        let cut: Vec<_> = held.iter().map(|(task, _)| task.is_finished()).collect();
+        tokio::task::yield_now().await;
+        let cut_by_now: Vec<_> = held.iter().map(|(task, _)| task.is_finished()).collect();
+        assert_eq!((cut, cut_by_now), (vec![false; 4], vec![false, true, true, false]));
+        drop(held);
+        let taken = shares.lock();
+        assert_eq!((taken.count, taken.idle.len()), (0, 0));
     }
 
     #[tokio::test]
