@@ -23,7 +23,7 @@ pub(super) struct Shares(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     taken: Mutex<Taken>,
-    /// Tells one newcomer that a place is free, or may be taken.
+    /// Tells one newcomer that a place is free, in the order in which they came.
     freed: Notify,
 }
 
@@ -72,7 +72,6 @@ impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         let Share { shares, network, number } = self.0;
         shares.lock().set_idle(*network, *number, true);
-        shares.0.freed.notify_one();
     }
 }
 
@@ -104,10 +103,6 @@ impl Shares {
         taken.last += 1;
         let number = taken.last;
         taken.add(network, number, task.clone());
-        if taken.count < max {
-            // More than one may have become free since the last one was told.
-            self.0.freed.notify_one();
-        }
         drop(taken);
         Some(Share { shares: self.clone(), network, number })
     }
