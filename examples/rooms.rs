@@ -14,11 +14,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Access, Added, ClientSync, Forwarding, Json, ListenerOptions, Log, Login, MemoryStore, Open,
-    Receipt, Reconnect, Server, Session, SyncOptions, Value, WebSocket, WebSocketListener,
+    Access, Added, ClientSync, Forwarding, Headers, Json, ListenerOptions, Log, Login, MemoryStore,
+    Open, Receipt, Reconnect, Server, Session, SyncOptions, Value, WebSocket, WebSocketListener,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio::time::timeout;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -41,13 +40,10 @@ impl Doors {
     /// The token is that of this user, not just any good one. It lasts for an hour; a client that has
     /// `credentials_with` comes back with another one then.
     fn check(&self, login: &Login) -> Access<Open<Chat>> {
-        let is_told = |user: &str| {
-            let token = login.credentials.as_ref().and_then(|value| value["token"].as_str());
-            token == Some(&format!("secret of {user}"))
-        };
-        let room = login.credentials.as_ref().and_then(|value| value["room"].as_str());
+        let is_right = |user: &str| login.token_is(&format!("secret of {user}"));
+        let room = login.headers.get("room").and_then(Value::as_str);
         match (login.user_id(), room.and_then(|room| self.rooms.get(room))) {
-            (Some(user), Some(log)) if is_told(user) && !self.is_out(user) => {
+            (Some(user), Some(log)) if is_right(user) && !self.is_out(user) => {
                 Access::client().expires_in(Duration::from_secs(60 * 60)).log(log.clone())
             }
             _ => Access::nobody(),
@@ -105,7 +101,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
     // What carl says is for elm alone.
     let said = carl_log.add(Chat::Say { text: "hello, elm".to_owned() }).await?;
     expect(&carl.receipt(&said.meta.id).await?, &Receipt::Confirmed)?;
-    expect(&carl_log.last_added(), &Added::ZERO.plus(1))?;
+    // What comes later is there, and that is not.
+    let later = anna_log.add(Chat::Say { text: "anybody here?".to_owned() }).await?;
+    expect(&anna.receipt(&later.meta.id).await?, &Receipt::Confirmed)?;
+    expect(&oak.receipt(bert_log.node_id(), &later.meta.id).await?, &Receipt::Confirmed)?;
+    expect(&oak.by_id(&said.meta.id).await?.is_none(), &true)?;
+    expect(&bert_log.by_id(&said.meta.id).await?.is_none(), &true)?;
+    expect(&doors.rooms["elm"].by_id(&said.meta.id).await?.is_some(), &true)?;
 
     // Neither a stranger nor a user who is shown out gets in.
     let (_, stranger) = enter(&url, "dora", "oak", "a guess").await?;
@@ -128,8 +130,8 @@ async fn enter(
 ) -> Result<(Log<Chat>, Session), Box<dyn Error>> {
     let log = Log::open(format!("{user}:phone").parse()?, MemoryStore::new()).await?;
     let transport = Reconnect::new(WebSocket::new(url)?).min_delay(Duration::from_millis(20));
-    let credentials: Value = json!({ "room": room, "token": token });
-    let options = SyncOptions::new().credentials(credentials);
+    let headers = Headers::from_iter([("room".to_owned(), room.into())]);
+    let options = SyncOptions::new().credentials(token).headers(headers);
     Ok((log.clone(), ClientSync::new(&log, Json, transport).options(options).start()))
 }
 
