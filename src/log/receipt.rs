@@ -20,8 +20,8 @@ pub enum Receipt {
     /// The peer confirmed the event, or brought it. It may have dropped the event by a filter of its own.
     Confirmed,
     /// [`out_filter`](crate::SyncOptions::out_filter) withheld the event, as of now: a second look
-    /// ([`reevaluate`](crate::SessionHandle::reevaluate)) that is under way may send it still. Where thousands of events with gaps
-    /// between them are withheld from one peer, the oldest gaps count as withheld, too.
+    /// ([`reevaluate`](crate::SessionHandle::reevaluate)) that is under way may send it still. Where thousands of
+    /// events with gaps between them are withheld from one peer, the oldest gaps count as withheld, too.
     Withheld,
     /// The event is [held back](Log::held_back): the peer did not take it, or it cannot be sent. The reason
     /// says why, and whether it is offered again by itself.

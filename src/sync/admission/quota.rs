@@ -15,8 +15,8 @@ const MANY: usize = 1_000;
 ///
 /// A quota comes back evenly, and what was not used of it is kept for up to the [`burst`](Self::burst). A
 /// client that has used up its quota is not read until enough of it has come back: that slows it down, and
-/// costs no more than that message's frame. A client that has waited for all of its [`patience`](Self::patience) is told so, and its
-/// connection ends. A message is taken whole once the quota is not overdrawn, whatever its size, so the wait
+/// costs no more than one message's frame. A client that has waited for all of its
+/// [`patience`](Self::patience) is told so, and its connection ends. A message is taken whole once the quota is not overdrawn, whatever its size, so the wait
 /// after a large one is longer.
 ///
 /// ```
@@ -55,14 +55,14 @@ impl Quota {
     /// Sets how many events one node may send per second: at least 1. `u64::MAX` sets no limit.
     #[must_use]
     pub const fn events(mut self, per_second: u64) -> Self {
-        self.events = if per_second == 0 { 1 } else { per_second };
+        self.events = per_second;
         self
     }
 
     /// Sets how many bytes one node may send per second: at least 1. `u64::MAX` sets no limit.
     #[must_use]
     pub const fn bytes(mut self, per_second: u64) -> Self {
-        self.bytes = if per_second == 0 { 1 } else { per_second };
+        self.bytes = per_second;
         self
     }
 
@@ -79,7 +79,7 @@ impl Quota {
     /// address.
     #[must_use]
     pub const fn user_factor(mut self, factor: u64) -> Self {
-        self.user_factor = if factor == 0 { 1 } else { factor };
+        self.user_factor = factor;
         self
     }
 
@@ -151,6 +151,10 @@ pub(crate) struct Payer {
 
 impl Accounts {
     pub(super) fn new(quota: Quota) -> Self {
+        let Quota { events, bytes, user_factor, .. } = quota;
+        // As the methods say.
+        let (events, bytes, user_factor) = (events.max(1), bytes.max(1), user_factor.max(1));
+        let quota = Quota { events, bytes, user_factor, ..quota };
         let open = Open { accounts: HashMap::new(), sweep_at: MANY };
         Self { quota, start: Instant::now(), open: Mutex::new(open) }
     }
@@ -203,7 +207,7 @@ impl Payer {
 
 impl Account {
     fn new(quota: &Quota, factor: u64) -> Self {
-        let rate = |per_second: u64| per_second.max(1).saturating_mul(factor.max(1));
+        let rate = |per_second: u64| per_second.saturating_mul(factor);
         Self { events: rate(quota.events), bytes: rate(quota.bytes), spent: Mutex::default() }
     }
 
