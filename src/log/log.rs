@@ -330,6 +330,29 @@ impl<E: Event> Log<E> {
         Follow::new(Arc::clone(&self.shared.store), Arc::clone(&self.shared.end), after)
     }
 
+    /// Whether all events above one position and up to another came from a peer.
+    pub(crate) async fn came_from(
+        &self,
+        peer: Option<&NodeId>,
+        mut after: Added,
+        up_to: Added,
+    ) -> Result<bool, StoreError> {
+        const PAGE: usize = 256;
+
+        while after < up_to {
+            let entries = self.entries_after(after, PAGE).await?;
+            let mut looked_at = entries.iter().take_while(|entry| entry.meta.added <= up_to);
+            if !looked_at
+                .all(|entry| entry.meta.source.is_some() && entry.meta.source.as_ref() == peer)
+            {
+                return Ok(false);
+            }
+            let Some(last) = entries.last() else { break };
+            after = last.meta.added;
+        }
+        Ok(true)
+    }
+
     /// How far the log and that of a peer are in step.
     pub async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError> {
         self.shared.store.cursors(peer).await

@@ -239,24 +239,9 @@ async fn show_offline<E: Event>(log: &Log<E>, reporter: &Reporter) {
 }
 
 async fn waits<E: Event>(log: &Log<E>, reporter: &Reporter) -> Result<bool, StoreError> {
-    const PAGE: usize = 256;
-
     let peer = reporter.peer();
     let peer = peer.as_ref().map(|peer| &peer.node_id);
-    let mut after = reporter.synced();
-    loop {
-        let entries = log.entries_after(after, PAGE).await?;
-        if entries
-            .iter()
-            .any(|entry| entry.meta.source.is_none() || entry.meta.source.as_ref() != peer)
-        {
-            return Ok(true);
-        }
-        match entries.last() {
-            Some(last) => after = last.meta.added,
-            None => return Ok(false),
-        }
-    }
+    Ok(!log.came_from(peer, reporter.synced(), log.last_added()).await?)
 }
 
 /// Never ends: shows when there is something to send while there is no connection.

@@ -19,13 +19,16 @@ use crate::log::Log;
 use crate::sync::callbacks::{CALLBACK_LIMIT, answer};
 use crate::sync::error::Error;
 use crate::sync::peer::Peer;
-use crate::sync::rules::{Admitted, Authors, Claim, Input, Introduction, LogIdentity, Role};
+use crate::sync::rules::{Admitted, Authors, Claim, Input, Introduction, Role};
 
 /// The user's answer to who may connect.
 type Auth<E> = Arc<dyn Fn(Login) -> BoxFuture<'static, Access<E>> + Send + Sync>;
 
 /// The user's answer to which application version may connect: the requirement, if it may not.
 type SubprotocolCheck = Arc<dyn Fn(Option<Subprotocol>) -> Result<(), Value> + Send + Sync>;
+
+/// So many events are looked at while a peer waits to come in.
+const MAX_LOOKED_AT: u64 = 1 << 16;
 
 /// What the user says of who may come in, and from which cursors.
 pub(crate) struct Policy<E> {
@@ -218,9 +221,11 @@ impl<E: Event> Policy<E> {
             cursors.sent = cursors.sent.min(synced);
         }
         if role == Role::Acceptor
+            // Where this node dialled before, it counted what came from the peer, too, which the peer cannot claim.
             && claim_of.is_of(log.epoch())
             && synced < cursors.sent
-            && came_from(&log, &node_id, synced, cursors.sent).await?
+            && cursors.sent.value() - synced.value() <= MAX_LOOKED_AT
+            && log.came_from(Some(&node_id), synced, cursors.sent).await?
         {
             cursors.sent = synced;
         }
@@ -230,12 +235,7 @@ impl<E: Event> Policy<E> {
         let held_back = held_back.into_iter().map(|refused| refused.id).collect();
         // The store may have taken its time.
         let lasts = expires.map(|(since, lasts)| lasts.saturating_sub(since.elapsed()));
-        let log = LogIdentity {
-            node_id: log.node_id().clone(),
-            epoch: log.epoch(),
-            end: log.last_added(),
-        };
-        Ok(Ok(Admitted { log, cursors, trust, authors, lasts, suspected_up_to, held_back }))
+        Ok(Ok(Admitted { cursors, trust, authors, lasts, suspected_up_to, held_back }))
     }
 }
 
@@ -245,34 +245,6 @@ impl<E> Pass<E> {
         let expires = access.lasts().map(|lasts| (Instant::now(), lasts));
         Some(Self { authors: access.authors(role)?, expires, log: access.into_log() })
     }
-}
-
-/// Whether all between what a peer claims to have and what it is known to have came from it. Where this node
-/// dialled before, it counted that, too; the peer cannot claim it. Looks at no more than 64 Ki events: the peer
-/// waits.
-async fn came_from<E: Event>(
-    log: &Log<E>,
-    peer: &NodeId,
-    claimed: Added,
-    known: Added,
-) -> Result<bool, Error> {
-    const PAGE: usize = 64;
-    const PAGES: usize = 1 << 10;
-
-    let mut after = claimed;
-    for _ in 0..PAGES {
-        if after >= known {
-            return Ok(true);
-        }
-        let entries = log.entries_after(after, PAGE).await?;
-        let up_to_known = entries.iter().take_while(|entry| entry.meta.added <= known);
-        if up_to_known.into_iter().any(|entry| entry.meta.source.as_ref() != Some(peer)) {
-            return Ok(false);
-        }
-        let Some(last) = entries.last() else { return Ok(true) };
-        after = last.meta.added;
-    }
-    Ok(false)
 }
 
 /// Whether a connection that began with the usual log can go on with this one.

@@ -27,7 +27,7 @@ use crate::sync::notice::Notice;
 use crate::sync::options::SyncOptions;
 use crate::sync::peer::Peer;
 use crate::sync::rules::{
-    Config, Covered, Input, LetIn, Now, Output, Relative, Role, Rules, Suspects,
+    Config, Covered, Input, LetIn, LogIdentity, Now, Output, Relative, Role, Rules, Suspects,
 };
 use crate::sync::session::{Command, Commands, Reporter};
 
@@ -359,14 +359,9 @@ where
 
     /// Tells the rules what happened, and before it that the clock has jumped, if it has, for what comes is of
     /// a time after that. Does what they say, and answers whether they have hung up.
-    fn handle(&mut self, mut input: Input<E>) -> Result<bool, Error> {
-        if let Input::Checked(Ok(admitted)) = &mut input {
-            if let Some(log) = self.admission.chosen() {
-                let log = log.clone();
-                self.go_on_with(log);
-            }
-            // It may have grown since the user was asked.
-            admitted.log.end = self.log.last_added();
+    fn handle(&mut self, input: Input<E>) -> Result<bool, Error> {
+        if let Input::Checked(Ok(_)) = &input {
+            self.lead_to_log();
         }
         let now = self.now();
         let jump = if self.look_at.is_some() { self.clocks.jump(now) } else { None };
@@ -416,13 +411,19 @@ where
         Ok(false)
     }
 
-    /// The peer is led to another log than the connection began with.
-    fn go_on_with(&mut self, log: Log<E>) {
-        self.clocks.go_by(log.clock().clone());
-        self.intake.go_on_with(log.clone());
-        self.reporter.log(Arc::new(log.clone()));
-        tracing::Span::current().record("node", tracing::field::display(log.node_id()));
-        self.log = log;
+    /// The peer comes in: from now on the connection is about the log that was chosen for it, if one was.
+    fn lead_to_log(&mut self) {
+        if let Some(log) = self.admission.chosen() {
+            self.log = log.clone();
+            self.clocks.go_by(log.clock().clone());
+            self.intake.go_on_with(log.clone());
+            self.reporter.log(Arc::new(log.clone()));
+            tracing::Span::current().record("node", tracing::field::display(log.node_id()));
+        }
+        let (node_id, epoch) = (self.log.node_id().clone(), self.log.epoch());
+        // It may have grown since the user was asked.
+        let log = LogIdentity { node_id, epoch, end: self.log.last_added() };
+        self.rules.handle(self.now(), Input::LedTo(log));
     }
 
     /// Tells the rules where the second look at what is withheld begins.

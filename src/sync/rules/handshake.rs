@@ -10,7 +10,7 @@ use logux_codecs::{
 
 use super::clocks::TimeFix;
 use super::input_output::{
-    Admitted, Claim, ClaimOf, Config, Introduction, LetIn, LogIdentity, Now, Output, Role,
+    Admitted, Claim, ClaimOf, Config, Introduction, LetIn, Now, Output, Role,
 };
 use super::live::{Live, Reevaluation};
 use super::phase::{Candidate, Phase};
@@ -120,9 +120,7 @@ impl<E> Rules<E> {
 
     /// The peer is who it says: answer it, and find out where both logs stand.
     pub(super) fn let_in(&mut self, now: Now, admitted: Admitted) {
-        let Admitted { log, cursors, trust, authors, lasts, suspected_up_to, held_back } = admitted;
-        let LogIdentity { node_id, epoch, end } = log;
-        (self.config.local, self.config.epoch, self.log_end) = (node_id, epoch, end);
+        let Admitted { cursors, trust, authors, lasts, suspected_up_to, held_back } = admitted;
         let Phase::Checking(candidate) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
@@ -132,7 +130,7 @@ impl<E> Rules<E> {
             self.refuse(fault.to_protocol(text), Error::Peer(fault));
             return;
         }
-        let is_other_claim = !self.claim_of.is_of(epoch);
+        let is_other_claim = !self.claim_of.is_of(self.config.epoch);
         let claimed = if is_other_claim { Added::ZERO } else { candidate.synced };
         let (base_time, sent) = match self.config.role {
             Role::Acceptor => (now.clock, self.believed(claimed, &cursors, trust)),

@@ -10,8 +10,7 @@ use logux_codecs::{
 
 use super::arrival::Arrival;
 use super::input_output::{
-    Admitted, Claim, Config, Covered, Input, LogIdentity, Now, Output, Role, SentNext, Unreadable,
-    Wanted,
+    Admitted, Claim, Config, Covered, Input, Now, Output, Role, SentNext, Unreadable, Wanted,
 };
 use super::relative::{FarFuture, Relative};
 use super::rules::Rules;
@@ -249,12 +248,7 @@ impl Side {
     /// Gives the rules the oldest answer.
     pub(crate) fn answer(&mut self, node: &mut Node, now: Now) {
         let input = match self.answers.pop_front() {
-            Some(Answer::Now(mut input)) => {
-                if let Input::Checked(Ok(admitted)) = &mut input {
-                    admitted.log.end = node.last_added();
-                }
-                input
-            }
+            Some(Answer::Now(input)) => input,
             Some(Answer::Store(incoming)) => {
                 node.store(incoming);
                 self.stored += 1;
@@ -314,13 +308,7 @@ impl Side {
                     }
                     self.peer = Some(introduction.node_id);
                     let refusal = node.refuses.then_some(ProtocolError::WrongCredentials);
-                    let log = LogIdentity {
-                        node_id: node.id.clone(),
-                        epoch: node.epoch,
-                        end: node.last_added(),
-                    };
                     let admitted = Admitted {
-                        log,
                         lasts: None,
                         cursors,
                         trust: Trust::default(),

@@ -120,6 +120,8 @@ pub(crate) enum Input<E> {
     Received { message: Message<Arrival<E>>, frame: Bytes },
     /// What came is not a message.
     Malformed { error: Error, shown: String },
+    /// The peer is led to this log, before it comes in.
+    LedTo(LogIdentity),
     /// Answers [`Output::Check`]: the peer comes in, or the error to tell it.
     Checked(Result<Box<Admitted>, ProtocolError>),
     /// The oldest so many [`Output::Store`] are stored.
@@ -238,7 +240,6 @@ pub(crate) struct LogIdentity {
 /// A peer that may come in.
 #[derive(Clone, Debug)]
 pub(crate) struct Admitted {
-    pub(crate) log: LogIdentity,
     /// How far both logs are in step.
     pub(crate) cursors: Cursors,
     pub(crate) trust: Trust,

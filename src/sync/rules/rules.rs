@@ -4,7 +4,7 @@ use std::time::Duration;
 use logux_codecs::{Added, EventId, Message, ProtocolError, shown};
 
 use super::arrival::Arrival;
-use super::input_output::{ClaimOf, Config, Input, Now, Output, Role};
+use super::input_output::{ClaimOf, Config, Input, LogIdentity, Now, Output, Role};
 use super::live::{Confirmed, Reevaluation};
 use super::phase::Phase;
 use super::report::Report;
@@ -199,6 +199,9 @@ impl<E> Rules<E> {
             }
             Input::Malformed { error, shown } => {
                 self.refuse(ProtocolError::WrongFormat(shown), error);
+            }
+            Input::LedTo(LogIdentity { node_id, epoch, end }) => {
+                (self.config.local, self.config.epoch, self.log_end) = (node_id, epoch, end);
             }
             Input::Checked(Ok(admitted)) => self.let_in(now, *admitted),
             Input::Checked(Err(refusal)) => self.refuse(refusal.clone(), Error::Refused(refusal)),
