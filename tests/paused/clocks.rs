@@ -6,45 +6,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Added, BaseSync, ClientSync, Clock, Error, Json, Log, Memory, MemoryStore, Role, Timestamp,
-    Value,
+    Added, BaseSync, ClientSync, Error, Json, Log, Memory, MemoryStore, Role, Timestamp, Value,
 };
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::hand::{Hand, START, log_at};
 use crate::world::{self, CONNECTED, Peer, add, options, quick};
 
-const START: u64 = 1_800_000_000_000;
 const HOUR: i64 = 60 * 60 * 1000;
-
-/// A clock that goes with the paused time, and can be set.
-#[derive(Clone)]
-struct Hand {
-    start: Instant,
-    ahead: Arc<AtomicI64>,
-}
-
-impl Hand {
-    fn new(ahead: i64) -> Self {
-        Self { start: Instant::now(), ahead: Arc::new(AtomicI64::new(ahead)) }
-    }
-
-    fn now(&self) -> Timestamp {
-        let passed = i64::try_from(self.start.elapsed().as_millis()).unwrap();
-        let ahead = self.ahead.load(Ordering::Relaxed);
-        Timestamp::new(START).unwrap().shifted(passed + ahead).unwrap()
-    }
-
-    fn clock(&self) -> Clock {
-        let hand = self.clone();
-        Clock::new(move || hand.now())
-    }
-}
-
-async fn log_at(node: &str, hand: &Hand) -> Log<Value> {
-    let store = Arc::new(MemoryStore::new());
-    Log::open_with(node.parse().unwrap(), store, hand.clock()).await.unwrap()
-}
 
 fn added(number: u64) -> Added {
     Added::new(number).unwrap()

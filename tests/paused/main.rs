@@ -8,6 +8,7 @@ mod closing;
 mod credentials;
 mod dialling;
 mod gate;
+mod hand;
 mod lost_logs;
 mod names;
 mod operators;

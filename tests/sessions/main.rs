@@ -3,6 +3,8 @@
 
 #[macro_use]
 mod cells;
+#[path = "../paused/hand.rs"]
+mod hand;
 mod scripted;
 
 mod auth;

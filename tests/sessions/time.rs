@@ -4,12 +4,12 @@
 use std::future::ready;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Access, Added, BaseSync, ClientSync, Clock, Draft, Epoch, Error, FarFuture, Log, MemoryStore,
+    Access, Added, BaseSync, ClientSync, Draft, Epoch, Error, FarFuture, Log, MemoryStore,
     Misbehaviour, Notice, Reconnect, Role, Server, ServerSync, State, SyncOptions, Timestamp,
     Value,
 };
@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cells::Cell;
+use crate::hand::{Hand, START, log_at};
 use crate::scripted::Peer;
 
 on_every_cell! {
@@ -45,38 +46,8 @@ on_every_cell! {
     a_client_that_waits_can_be_told_to_dial_now,
 }
 
-const START: u64 = 1_800_000_000_000;
 const HOUR: i64 = 60 * 60 * 1000;
 const YEAR: i64 = 365 * 24 * HOUR;
-
-/// A clock that goes with the paused time, and can be set.
-#[derive(Clone)]
-struct Hand {
-    start: Instant,
-    ahead: Arc<AtomicI64>,
-}
-
-impl Hand {
-    fn new(ahead: i64) -> Self {
-        Self { start: Instant::now(), ahead: Arc::new(AtomicI64::new(ahead)) }
-    }
-
-    fn now(&self) -> Timestamp {
-        let passed = i64::try_from(self.start.elapsed().as_millis()).unwrap();
-        let ahead = self.ahead.load(Ordering::Relaxed);
-        Timestamp::new(START).unwrap().shifted(passed + ahead).unwrap()
-    }
-
-    fn clock(&self) -> Clock {
-        let hand = self.clone();
-        Clock::new(move || hand.now())
-    }
-}
-
-async fn log_at(node: &str, hand: &Hand) -> Log<Value> {
-    let store = Arc::new(MemoryStore::new());
-    Log::open_with(node.parse().unwrap(), store, hand.clock()).await.unwrap()
-}
 
 async fn log(node: &str) -> Log<Value> {
     Log::open(node.parse().unwrap(), MemoryStore::new()).await.unwrap()
