@@ -174,8 +174,8 @@ impl<E> SyncOptions<E> {
     }
 
     /// How much a client may send once it is let in: by default 1,000 events and 1 MiB per second for a node,
-    /// 10 seconds' worth of that at once, and 4 times that for all nodes of a user at one address. See [`Quota`]. `None`
-    /// sets no limit.
+    /// 10 seconds' worth of that at once, and 4 times that for all nodes of a user at one address. See
+    /// [`Quota`]. `None` sets no limit.
     ///
     /// It holds for peers that [`auth`](Self::auth) lets in as clients ([`Access::client`], and `true`) where
     /// they connected to this node. It does not hold for a [relay](Access::relay), for a node that this one
