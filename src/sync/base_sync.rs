@@ -2,9 +2,9 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use logux_codecs::{Codec, Event};
-use logux_transports::strangers::Stranger;
 use logux_transports::{FrameReceiver, FrameSender, Link};
 
+use super::admission::Place;
 use super::connection::{Connection, Context, Lasting};
 use super::error::Error;
 use super::options::SyncOptions;
@@ -41,14 +41,14 @@ pub struct BaseSync<E, C, S, R> {
     role: Role,
     link: Link<S, R>,
     options: SyncOptions<E>,
-    stranger: Option<Stranger>,
+    place: Option<Place>,
 }
 
 impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> {
     /// Prepares to synchronize a log.
     pub fn new(log: &Log<E>, codec: C, role: Role, link: Link<S, R>) -> Self {
         let (log, options) = (log.clone(), SyncOptions::new());
-        Self { log, codec, role, link, options, stranger: None }
+        Self { log, codec, role, link, options, place: None }
     }
 
     /// Sets how to behave.
@@ -58,8 +58,8 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
     }
 
     /// Has this place, first among those whose peer was not let in.
-    pub(crate) fn stranger(mut self, stranger: Stranger) -> Self {
-        self.stranger = Some(stranger);
+    pub(crate) fn place(mut self, place: Place) -> Self {
+        self.place = Some(place);
         self
     }
 
@@ -76,7 +76,7 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
         commands: Commands,
         reporter: Reporter,
     ) -> impl Future<Output = Result<(), Arc<Error>>> + Send {
-        let Self { log, codec, role, link, options, stranger } = self;
+        let Self { log, codec, role, link, options, place } = self;
         async move {
             let working = async {
                 reporter.state(State::Connecting);
@@ -98,7 +98,7 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
                 let lasting = &mut Lasting::default();
                 let (log, options) = (&log, &options);
                 let context =
-                    Context { log, options, reporter, commands, lasting, stranger, dials: false };
+                    Context { log, options, reporter, commands, lasting, place, dials: false };
                 Connection::new(context, &codec, config, link).run().await.result
             };
             let result = tokio::select! {

@@ -114,7 +114,7 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                         reporter,
                         commands,
                         lasting,
-                        stranger: None,
+                        place: None,
                         dials: true,
                     };
                     let ended = Connection::new(context, codec, config, link).run().await;

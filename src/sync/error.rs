@@ -150,12 +150,21 @@ const CLOSED: &str = "closed";
 /// The error of a node to a client that sent more than its quota for too long. It may come back.
 const QUOTA_EXCEEDED: &str = "quota-exceeded";
 
+/// The error of a server without a place for a connection. The client may come back.
+const TOO_MANY_CONNECTIONS: &str = "too-many-connections";
+
 pub(crate) fn credentials_expired() -> ProtocolError {
     ProtocolError::Other { kind: CREDENTIALS_EXPIRED.to_owned(), options: Value::Null }
 }
 
 pub(crate) fn closed(reason: String) -> ProtocolError {
     ProtocolError::Other { kind: CLOSED.to_owned(), options: reason.into() }
+}
+
+pub(crate) fn too_many_connections() -> ProtocolError {
+    let text = "all places are taken, and this user or network holds as many as any other; close \
+                connections that you do not need, or come back later";
+    ProtocolError::Other { kind: TOO_MANY_CONNECTIONS.to_owned(), options: text.into() }
 }
 
 pub(crate) fn quota_exceeded(quota: &Quota) -> ProtocolError {
@@ -241,7 +250,8 @@ impl Error {
             Self::Silent(_) | Self::ClockJumped => true,
             // An operator's or a token's end is no fault of either side, and a quota comes back.
             Self::Received(ProtocolError::Other { kind, .. }) => {
-                [CREDENTIALS_EXPIRED, CLOSED, QUOTA_EXCEEDED].contains(&kind.as_str())
+                [CREDENTIALS_EXPIRED, CLOSED, QUOTA_EXCEEDED, TOO_MANY_CONNECTIONS]
+                    .contains(&kind.as_str())
             }
             _ => false,
         }

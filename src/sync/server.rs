@@ -8,10 +8,11 @@ use futures_util::FutureExt;
 use logux_codecs::choice::CodecVisitor;
 use logux_codecs::{Codec, Codecs, Event, NodeId};
 use logux_transports::rt::{self, AbortHandle, Id, JoinError, JoinHandle, JoinSet, timeout};
-use logux_transports::strangers::{Stranger, Strangers};
+use logux_transports::strangers::Strangers;
 use logux_transports::{Format, FrameReceiver, FrameSender, Link, Listener};
 use tokio::sync::oneshot;
 
+use super::admission::{Place, Places};
 use super::base_sync::BaseSync;
 use super::format::format;
 use super::options::SyncOptions;
@@ -106,16 +107,21 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
         self
     }
 
-    /// How many connections are served at once: 10,000. Further ones wait to be accepted, unless there are
-    /// some whose peer was not let in yet.
+    /// How many peers that were let in are served at once: 10,000. Connections whose peer was not let in yet
+    /// have [places of their own](Self::max_strangers).
+    ///
+    /// Where all places are taken, a newcomer gets one from the user with the most connections, at all
+    /// addresses and in all logs: that user's oldest connection ends. No place changes hands between users
+    /// with equally many connections (or one more); then the newcomer is refused. In both cases the peer is
+    /// told so by the error `too-many-connections`, and may come back later. Peers without a user, and all
+    /// peers of a server without [`auth`](SyncOptions::auth), are counted by network instead.
     pub fn max_connections(mut self, count: usize) -> Self {
         self.max_connections = count.max(1);
         self
     }
 
-    /// How many of the connections may have a peer that was not let in yet: 1,000. Where there are so many,
-    /// or no more connections may be served, a new one takes the place of one of the network that holds
-    /// most of these places, which is cut. A peer that `auth` is being asked about keeps its place, unless
+    /// How many more connections may have a peer that was not let in yet: 1,000. Where there are so many, a
+    /// new one takes the place of one of the network that holds most of these places, which is cut. A peer that `auth` is being asked about keeps its place, unless
     /// its network holds more of them than that of the new one, which is cut then.
     pub fn max_strangers(mut self, count: usize) -> Self {
         self.max_strangers = count.max(1);
@@ -137,60 +143,52 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
         connections: Connections,
     ) -> io::Result<Shutdown> {
         let mut tasks = JoinSet::new();
-        let strangers = Strangers::default();
+        let (places, strangers) = (Places::new(self.max_connections), Strangers::default());
         let mut formats = Formats { formats: Vec::new(), expansion: 0 };
         self.codecs.find(&mut formats);
         let Formats { formats, expansion } = formats;
         let max_frame = self.options.limits_of(self.log.event_limits(), expansion).frame;
-        let mut accepted: Option<Link<L::Sender, L::Receiver>> = None;
         let ended = loop {
-            let room = self.max_connections.saturating_sub(strangers.let_in_count());
-            let room = room.min(self.max_strangers);
-            if room > 0
-                && let Some(link) = accepted.take()
-            {
-                let Some((stranger, eviction)) = strangers.enter(link.info.network(), room) else {
-                    tracing::debug!(
-                        "a connection was cut: peers that `auth` is asked about have all places"
-                    );
-                    continue;
-                };
-                let (handle, owner, commands, reporter) =
-                    SessionHandle::new(Arc::new(self.log.clone()));
-                let format = link.info.format;
-                let format = format.or(Format::unnamed(&formats).map(|format| format.name));
-                let mut serve = Serve {
-                    log: &self.log,
-                    options: &self.options,
-                    format,
-                    parts: Some((link, commands, reporter, stranger)),
-                    tasks: &mut tasks,
-                };
-                let Some(task) = self.codecs.find(&mut serve) else {
-                    tracing::error!(
-                        ?format,
-                        "the listener opened a link in a format that there is not"
-                    );
-                    continue;
-                };
-                let connection = Served { handle, owner };
-                lock(&connections).insert(task.id(), connection);
-                eviction.aborts(task);
-            }
-            tokio::select! {
+            let link = tokio::select! {
                 biased;
                 // The handle was dropped: nobody waits, so there is time.
                 grace = &mut stopped => break Ok(grace.unwrap_or(Duration::from_secs(10))),
                 Some(done) = tasks.join_next_with_id() => {
                     lock(&connections).remove(&report(&done));
+                    continue;
                 }
-                link = self.listener.accept(&formats, max_frame), if accepted.is_none() && room > 0 => {
-                    match link {
-                        Ok(link) => accepted = Some(link),
-                        Err(error) => break Err(error),
-                    }
-                }
-            }
+                link = self.listener.accept(&formats, max_frame) => match link {
+                    Ok(link) => link,
+                    Err(error) => break Err(error),
+                },
+            };
+            let entered = strangers.enter(link.info.network(), self.max_strangers);
+            let Some((stranger, eviction)) = entered else {
+                tracing::debug!(
+                    "a connection was cut: peers that `auth` is asked about have all places"
+                );
+                continue;
+            };
+            let (handle, owner, commands, reporter) =
+                SessionHandle::new(Arc::new(self.log.clone()));
+            let format = link.info.format;
+            let format = format.or(Format::unnamed(&formats).map(|format| format.name));
+            let mut serve = Serve {
+                log: &self.log,
+                options: &self.options,
+                format,
+                parts: Some((link, commands, reporter, places.of(stranger))),
+                tasks: &mut tasks,
+            };
+            let Some(task) = self.codecs.find(&mut serve) else {
+                tracing::error!(
+                    ?format,
+                    "the listener opened a link in a format that there is not"
+                );
+                continue;
+            };
+            lock(&connections).insert(task.id(), Served { handle, owner });
+            eviction.aborts(task);
         };
         // No new connections while the present ones end.
         drop(self.listener);
@@ -237,7 +235,7 @@ struct Serve<'a, E, S, R> {
     options: &'a SyncOptions<E>,
     format: Option<&'static str>,
     /// Taken by the codec that fits.
-    parts: Option<(Link<S, R>, Commands, Reporter, Stranger)>,
+    parts: Option<(Link<S, R>, Commands, Reporter, Place)>,
     tasks: &'a mut JoinSet<()>,
 }
 
@@ -248,10 +246,10 @@ impl<E: Event, S: FrameSender, R: FrameReceiver> CodecVisitor for Serve<'_, E, S
         if self.format != Some(C::NAME) {
             return None;
         }
-        let (link, commands, reporter, stranger) = self.parts.take()?;
+        let (link, commands, reporter, place) = self.parts.take()?;
         let sync = BaseSync::new(self.log, codec.clone(), Role::Acceptor, link)
             .options(self.options.clone())
-            .stranger(stranger);
+            .place(place);
         // The error is in the program's log; the connection's end is all that the server has to know.
         Some(self.tasks.spawn(sync.run(commands, reporter).map(drop)))
     }

@@ -93,6 +93,7 @@ pub(crate) struct Target {
     listener: ListenerOptions,
     sync: SyncOptions<String>,
     max_connections: usize,
+    max_strangers: usize,
     source: Ipv4Addr,
     turns: u32,
 }
@@ -125,6 +126,7 @@ impl From<ListenerOptions> for Target {
             listener,
             sync: SyncOptions::new().timeout(PATIENCE).ping(PATIENCE),
             max_connections: 10_000,
+            max_strangers: 1_000,
             source: Ipv4Addr::LOCALHOST,
             turns: 1,
         }
@@ -142,6 +144,11 @@ impl Target {
 
     pub(crate) fn max_connections(mut self, count: usize) -> Self {
         self.max_connections = count;
+        self
+    }
+
+    pub(crate) fn max_strangers(mut self, count: usize) -> Self {
+        self.max_strangers = count;
         self
     }
 
@@ -193,7 +200,8 @@ pub(crate) fn under_attack(
 impl Arena {
     async fn new(door: Door, target: Target) -> Self {
         let log = Log::open("server".parse().unwrap(), MemoryStore::new()).await.unwrap();
-        let Target { mut listener, sync, max_connections, source, .. } = target;
+        let Target { mut listener, sync, max_connections, max_strangers, source, .. } = target;
+        let limits = [max_connections, max_strangers];
         let is_secure = matches!(door, Door::Https | Door::Wss);
         if is_secure {
             listener = listener.tls(CERTIFICATE.server());
@@ -201,11 +209,11 @@ impl Arena {
         let (address, server) = match door {
             Door::Http | Door::Https => {
                 let http = HttpListener::bind("127.0.0.1:0").await.unwrap().options(listener);
-                (http.local_addr(), serve(&log, http, sync, max_connections))
+                (http.local_addr(), serve(&log, http, sync, limits))
             }
             Door::Ws | Door::Wss => {
                 let ws = WebSocketListener::bind("127.0.0.1:0").await.unwrap().options(listener);
-                (ws.local_addr(), serve(&log, ws, sync, max_connections))
+                (ws.local_addr(), serve(&log, ws, sync, limits))
             }
         };
         // It listens, in a task of its own.
@@ -376,9 +384,10 @@ fn serve(
     log: &Log<String>,
     listener: impl Listener,
     options: SyncOptions<String>,
-    max_connections: usize,
+    [max_connections, max_strangers]: [usize; 2],
 ) -> RunningServer {
-    Server::new(log, Json, listener).options(options).max_connections(max_connections).start()
+    let server = Server::new(log, Json, listener).options(options);
+    server.max_connections(max_connections).max_strangers(max_strangers).start()
 }
 
 /// What serving takes, and gives back.

@@ -1,12 +1,15 @@
 //! Clients that were let in and send without end.
 
-use futures_util::future::join;
+use futures_util::StreamExt;
+use futures_util::future::{join, join_all};
+use futures_util::stream::FuturesUnordered;
 use logux_sync::transports::{FrameReceiver, FrameSender};
 use logux_sync::{Added, Json, LongPoll, Quota, SyncOptions, Transport, WebSocket, format};
 use tokio::time::{Duration, Instant, timeout};
 
 use crate::arena::{Arena, Door, Target, short, under_attack};
 use crate::honest::LIMIT;
+use crate::raw::{Raw, connect, frame};
 
 /// Events per second of one node, and at once: more than the honest clients tell each other.
 const EVENTS: u64 = 200;
@@ -74,5 +77,35 @@ fn clients_that_send_without_end_get_no_more_than_their_quota(door: Door) {
             let most = EVENTS + EVENTS * passed / 1_000 + AT_ONCE;
             assert!(count > EVENTS && count <= most, "{count} of {name}, and {most} at most");
         }
+    });
+}
+
+/// How many peers the server has room for.
+const PLACES: usize = 50;
+
+on_every_door![the_many_connections_of_one_user_take_no_places_of_others];
+
+fn the_many_connections_of_one_user_take_no_places_of_others(door: Door) {
+    let target = Target::from(short()).sync(|options| options.auth(async |_| true));
+    under_attack(door, target.max_connections(PLACES).elsewhere(), async |arena| {
+        let opened = (0..2 * PLACES).map(async |number| {
+            let mut raw = arena.websocket().await;
+            raw.send(frame(&connect(&format!("13:{number}")))).await;
+            raw
+        });
+        let mut opened = join_all(opened).await;
+        arena.stay().await;
+        // The two honest clients that talk have places, too.
+        let ends = opened.iter_mut().map(Raw::gone).collect::<FuturesUnordered<_>>();
+        let ended = ends.take(PLACES + 2).count();
+        timeout(LIMIT, ended).await.expect("more of them stay than there are places");
+        drop(opened);
+        // One that loses its place takes another one.
+        let crowd = arena.crowd(2 * PLACES, async |number| {
+            let mut raw = arena.websocket().await;
+            raw.send(frame(&connect(&format!("13:{number}")))).await;
+            raw.gone().await;
+        });
+        crowd.await;
     });
 }

@@ -279,5 +279,5 @@ pub(crate) fn create(headers: Headers<'_>) -> Vec<u8> {
 
 /// How a node introduces itself.
 pub(crate) fn connect(name: &str) -> String {
-    format!(r#"["connect",4,"{name}",0]"#)
+    format!(r#"["connect",7,"{name}",0]"#)
 }

@@ -13,6 +13,7 @@ mod lost_logs;
 mod names;
 mod operators;
 mod options;
+mod places;
 mod quota;
 mod race;
 mod receipts;

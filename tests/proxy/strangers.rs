@@ -54,7 +54,7 @@ async fn strangers_behind_the_proxy_protocol_hold_up_nobody() {
 async fn strangers_hold_up_nobody(listener: HttpListener, proxy: SocketAddr) {
     let options = SyncOptions::new().auth(async |login| login.token_is(TOKEN));
     let server = Server::new(&open("server").await, Json, listener).options(options);
-    let server = server.max_connections(PLACES).start();
+    let server = server.max_strangers(PLACES).start();
     let websocket = WebSocket::new(&format!("ws://{proxy}/forwarded")).unwrap();
     let long_poll = LongPoll::new(&format!("http://{proxy}/forwarded")).unwrap();
     let way = Way::new(websocket, Some(long_poll));

@@ -1,5 +1,5 @@
 //! Places for peers that were not let in: few, so that such peers cost little, and fairly shared, so that
-//! none of them keeps the others out. And a count of those that were let in.
+//! none of them keeps the others out.
 //!
 //! Hidden from the documentation: it is shared by this library's crates and may change in any release.
 
@@ -28,8 +28,6 @@ struct Taken {
     peers: BTreeMap<u64, Peer>,
     networks: HashMap<Option<IpAddr>, usize>,
     last: u64,
-    /// How many peers were let in and are still here.
-    let_in: usize,
 }
 
 #[derive(Debug)]
@@ -41,13 +39,12 @@ struct Peer {
     task: Option<AbortHandle>,
 }
 
-/// A peer's place, given up when this is dropped or the peer is let in.
+/// A peer's place, given up when this is dropped, as it is when the peer is let in.
 #[derive(Debug)]
 #[must_use = "a place is given up when it is dropped"]
 pub struct Stranger {
     strangers: Strangers,
     number: u64,
-    is_let_in: bool,
 }
 
 /// How a peer's place is taken from it.
@@ -75,20 +72,12 @@ impl Strangers {
         taken.peers.insert(number, peer);
         drop(taken);
         let strangers = self.clone();
-        Some((
-            Stranger { strangers, number, is_let_in: false },
-            Eviction { strangers: self.clone(), number },
-        ))
+        Some((Stranger { strangers, number }, Eviction { strangers: self.clone(), number }))
     }
 
     /// How many places are taken.
     pub fn count(&self) -> usize {
         self.lock().peers.len()
-    }
-
-    /// How many peers were let in and are still here.
-    pub fn let_in_count(&self) -> usize {
-        self.lock().let_in
     }
 
     /// Takes a place from the network that holds most, for the sake of something else than a newcomer.
@@ -165,17 +154,6 @@ impl Peer {
 }
 
 impl Stranger {
-    /// The peer is no stranger any more: it gives up its place, and is counted as let in until this is
-    /// dropped.
-    pub fn let_in(&mut self) {
-        if !self.is_let_in {
-            self.is_let_in = true;
-            let mut taken = self.strangers.lock();
-            taken.remove(self.number);
-            taken.let_in += 1;
-        }
-    }
-
     /// The network that the peer is of, where it was told later.
     pub fn set_network(&self, network: Option<IpAddr>) {
         self.strangers.lock().set_network(self.number, network);
@@ -200,12 +178,7 @@ impl Eviction {
 
 impl Drop for Stranger {
     fn drop(&mut self) {
-        let mut taken = self.strangers.lock();
-        if self.is_let_in {
-            taken.let_in -= 1;
-        } else {
-            taken.remove(self.number);
-        }
+        self.strangers.lock().remove(self.number);
     }
 }
 
@@ -296,21 +269,6 @@ mod tests {
         let (four, _) = enter(&strangers, 2, 2).unwrap();
         assert_eq!(holders(&strangers), [3, 4]);
         drop((one, two, three, four));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_is_let_in_gives_up_its_place() {
-        let strangers = Strangers::default();
-        let (mut one, _) = enter(&strangers, 1, 1).unwrap();
-        one.let_in();
-        one.let_in();
-        assert_eq!((strangers.count(), strangers.let_in_count()), (0, 1));
-        let (two, _) = enter(&strangers, 1, 1).unwrap();
-        assert_eq!((strangers.count(), strangers.let_in_count()), (1, 1));
-        drop(one);
-        assert_eq!((strangers.count(), strangers.let_in_count()), (1, 0));
-        drop(two);
-        assert_eq!((strangers.count(), strangers.let_in_count()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use logux_transports::rt::Instant;
 
 use super::access::Access;
 use super::login::Login;
+use super::places::Holder;
 use super::quota::{Accounts, Payer, Quota};
 use super::refusals::{RefusalLimit, Refusals};
 use crate::cursors::Cursors;
@@ -304,13 +305,14 @@ pub(crate) struct Admission<'a, E> {
     link: LinkInfo,
     /// Where the connection comes from.
     network: Option<IpAddr>,
+    holder: Option<Holder>,
     chosen: Arc<OnceLock<Log<E>>>,
 }
 
 impl<'a, E: Event> Admission<'a, E> {
     pub(crate) fn new(log: &'a Log<E>, policy: &'a Policy<E>, role: Role, link: LinkInfo) -> Self {
         let network = link.network();
-        Self { log, policy, role, link, network, chosen: Arc::default() }
+        Self { log, policy, role, link, network, holder: None, chosen: Arc::default() }
     }
 
     /// The log that the user chose for the peer, if not the usual one.
@@ -332,8 +334,15 @@ impl<'a, E: Event> Admission<'a, E> {
         accounts.map(|accounts| accounts.open(&peer.log, &peer.node_id, self.network))
     }
 
+    /// Whose connection this is, once the peer has introduced itself.
+    pub(crate) fn take_holder(&mut self) -> Option<Holder> {
+        self.holder.take()
+    }
+
     /// Checks the peer, which introduces itself once.
     pub(crate) fn check(&mut self, introduction: Introduction) -> BoxFuture<'static, Answer<E>> {
+        let is_proved = self.policy.auth.is_some();
+        self.holder = Some(Holder::new(&introduction.name, self.network, is_proved));
         let link = std::mem::take(&mut self.link);
         let (log, policy, role) = (self.log.clone(), self.policy.clone(), self.role);
         let chosen = Arc::clone(&self.chosen);

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use futures_util::{FutureExt, TryFutureExt};
-use logux_codecs::{Added, Codec, Event, EventId, Headers, Limits, Message, NodeId};
+use logux_codecs::{Added, Codec, Event, EventId, Headers, Limits, Message, NodeId, ProtocolError};
 use logux_transports::rt::{Instant, consume_budget, sleep_until, timeout};
-use logux_transports::strangers::Stranger;
 use logux_transports::{FrameReceiver, FrameSender, Link};
 use tracing::Instrument;
 
@@ -20,7 +19,7 @@ use super::throttle::{Throttle, Waited};
 use crate::apart::Refused;
 use crate::log::{Known, Log, Presence, Verdict, Withheld};
 use crate::store::StoreError;
-use crate::sync::admission::Admission;
+use crate::sync::admission::{Admission, Place};
 use crate::sync::error::{Error, Refusal};
 use crate::sync::lane::Errands;
 use crate::sync::notice::Notice;
@@ -83,7 +82,7 @@ pub(crate) struct Context<'a, E> {
     pub(crate) commands: &'a Commands,
     pub(crate) lasting: &'a mut Lasting,
     /// The connection's place, where there are places for connections.
-    pub(crate) stranger: Option<Stranger>,
+    pub(crate) place: Option<Place>,
     /// Whether the session can dial when this connection is over.
     pub(crate) dials: bool,
 }
@@ -110,7 +109,7 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     outgoing: Outgoing<'a, E, C, S>,
     /// What the user or the store is asked now and then.
     errands: Errands<Result<Option<Input<E>>, Error>>,
-    stranger: Option<Stranger>,
+    place: Option<Place>,
     /// Once the peer is let in.
     presence: Option<Presence>,
     /// What is known of the peer, once it is let in.
@@ -137,7 +136,7 @@ where
         config: Config,
         link: Link<S, R>,
     ) -> Self {
-        let Context { log, options, reporter, commands, lasting, stranger, dials } = context;
+        let Context { log, options, reporter, commands, lasting, place, dials } = context;
         let Link { sender, receiver, info } = link;
         let codec = codec.for_connection();
         let event_limits = log.event_limits();
@@ -163,7 +162,7 @@ where
             lasting,
             dials,
             errands: Errands::default(),
-            stranger,
+            place,
             presence: None,
             known: None,
             reached: None,
@@ -194,8 +193,8 @@ where
             self.commands.connected(false);
             // What waits there comes again, maybe before this connection is over.
             self.throttle = Throttle::default();
-            if let Some(stranger) = &self.stranger {
-                stranger.set_asked_about(false);
+            if let Some(place) = &self.place {
+                place.set_asked_about(false);
             }
             let mut found = false;
             if !self.dials_anew {
@@ -360,9 +359,16 @@ where
     /// Tells the rules what happened, and before it that the clock has jumped, if it has, for what comes is of
     /// a time after that. Does what they say, and answers whether they have hung up.
     fn handle(&mut self, input: Input<E>) -> Result<bool, Error> {
-        if let Input::Checked(Ok(_)) = &input {
-            self.lead_to_log();
-        }
+        let input = match input {
+            Input::Checked(Ok(admitted)) => match self.take_place() {
+                Ok(()) => {
+                    self.lead_to_log();
+                    Input::Checked(Ok(admitted))
+                }
+                Err(refusal) => Input::Checked(Err(refusal)),
+            },
+            input => input,
+        };
         let now = self.now();
         let jump = if self.look_at.is_some() { self.clocks.jump(now) } else { None };
         for input in jump.map(Input::Jumped).into_iter().chain([input]) {
@@ -375,8 +381,8 @@ where
                         tracing::Span::current().record("peer", tracing::field::display(&node_id));
                         self.reporter.claimed(node_id.clone());
                         self.intake.introduced(node_id, introduction.name.clone());
-                        if let Some(stranger) = &self.stranger {
-                            stranger.set_asked_about(true);
+                        if let Some(place) = &self.place {
+                            place.set_asked_about(true);
                         }
                         self.errands.ask(self.admission.check(introduction));
                     }
@@ -409,6 +415,14 @@ where
             self.report();
         }
         Ok(false)
+    }
+
+    /// The peer may come in, if there is a place for it.
+    fn take_place(&mut self) -> Result<(), ProtocolError> {
+        let (place, holder) = (self.place.as_mut(), self.admission.take_holder());
+        place.zip(holder).map_or(Ok(()), |(place, holder)| {
+            place.let_in(holder, Box::new(self.commands.displace()))
+        })
     }
 
     /// The peer comes in: from now on the connection is about the log that was chosen for it, if one was.
@@ -473,9 +487,6 @@ where
         self.lasting.was_refused = false;
         self.lasting.guessed_wrong = false;
         self.lasting.answered = Some(relative.peer_name.clone());
-        if let Some(stranger) = &mut self.stranger {
-            stranger.let_in();
-        }
         self.throttle.let_in(self.admission.payer(&peer, authors));
         self.lasting.was_let_in = true;
         self.reporter.update(|diagnostics| diagnostics.peer = Some(Arc::clone(&peer)));
@@ -580,6 +591,7 @@ where
                 None
             }
             Command::Twin => Some(Input::Twin),
+            Command::GiveUpPlace => Some(Input::Displaced),
             Command::Reconnect => Some(Input::Ask),
             Command::Close(reason) => {
                 self.closed_here = true;

@@ -11,6 +11,7 @@ use super::report::Report;
 use crate::cursors::Epoch;
 use crate::sync::error::{
     Error, Misbehaviour, closed, credentials_expired, quota_exceeded, start_of,
+    too_many_connections,
 };
 use crate::sync::notice::Notice;
 use crate::sync::state::State;
@@ -239,6 +240,9 @@ impl<E> Rules<E> {
             Input::Expired => self.refuse(credentials_expired(), Error::Expired),
             Input::OverQuota(quota) => {
                 self.refuse(quota_exceeded(&quota), Error::QuotaExceeded(quota));
+            }
+            Input::Displaced => {
+                self.refuse(too_many_connections(), Error::Refused(too_many_connections()));
             }
             Input::Close(reason) => {
                 if let Some(reason) = reason {

@@ -21,6 +21,8 @@ pub(crate) enum Command {
     OfferAgain,
     /// Another node has the name of the peer. Not the user, but another session says so.
     Twin,
+    /// Another user's connection gets the place of this one.
+    GiveUpPlace,
     Reconnect,
     /// With a reason for the peer, if there is one.
     Close(Option<String>),
@@ -45,6 +47,7 @@ struct Told {
     reevaluate: bool,
     offer_again: bool,
     has_twin: bool,
+    is_displaced: bool,
     reconnect: bool,
     close: Option<Close>,
     is_cut: bool,
@@ -91,6 +94,16 @@ impl Commands {
                 session.tell(|told| told.has_twin = true);
             }
         })
+    }
+
+    /// What the server calls when it takes the place of the session's connection.
+    pub(crate) fn displace(&self) -> impl Fn() + Send + use<> {
+        let session = Arc::downgrade(&self.0);
+        move || {
+            if let Some(session) = session.upgrade() {
+                session.tell(|told| told.is_displaced = true);
+            }
+        }
     }
 
     /// Notes whether there is a connection. What is only for the one that there was is forgotten.
@@ -261,6 +274,9 @@ impl Told {
     fn next(&mut self, is_live: bool) -> Option<Command> {
         if let Some(close) = &self.close {
             return Some(Command::Close(close.reason.clone()));
+        }
+        if std::mem::take(&mut self.is_displaced) {
+            return Some(Command::GiveUpPlace);
         }
         if std::mem::take(&mut self.reconnect) {
             return Some(Command::Reconnect);
