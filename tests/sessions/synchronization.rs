@@ -1,7 +1,6 @@
 //! What sessions do, from the public API, in paused time.
 
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
