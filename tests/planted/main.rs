@@ -61,7 +61,7 @@ fn plant_all_faults_into_a_copy() {
     let found = "#[path = \"../planted/found.rs\"]\nmod planted;\nmod network;";
     let rooms = [
         ("src/lib.rs", "mod log;", switch.to_owned()),
-        ("tests/simulation/main.rs", "mod network;", found.to_owned()),
+        ("tests/simulation/simulation.rs", "mod network;", found.to_owned()),
     ];
     copy::make(root, &copy, edits.chain(rooms));
 }

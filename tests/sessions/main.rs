@@ -9,7 +9,6 @@ mod scripted;
 
 mod auth;
 mod bad_input;
-mod bad_values;
 mod door;
 mod failing_store;
 mod filters;
