@@ -161,9 +161,22 @@ pub(crate) fn closed(reason: String) -> ProtocolError {
     ProtocolError::Other { kind: CLOSED.to_owned(), options: reason.into() }
 }
 
-pub(crate) fn too_many_connections() -> ProtocolError {
-    let text = "all places are taken, and this user or network holds as many as any other; close \
-                connections that you do not need, or come back later";
+/// To a peer that comes where all places are taken.
+pub(crate) fn no_place() -> ProtocolError {
+    too_many_connections(
+        "all places are taken, and no user or network holds clearly more of them than yours; come back later",
+    )
+}
+
+/// To a peer that gives up its place.
+pub(crate) fn displaced() -> ProtocolError {
+    too_many_connections(
+        "all places are taken, and another peer gets this one: your node has a newer connection, or your user or \
+         network holds the most places",
+    )
+}
+
+fn too_many_connections(text: &str) -> ProtocolError {
     ProtocolError::Other { kind: TOO_MANY_CONNECTIONS.to_owned(), options: text.into() }
 }
 

@@ -108,13 +108,14 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
     }
 
     /// How many peers that were let in are served at once: 10,000. Connections whose peer was not let in yet
-    /// have [places of their own](Self::max_strangers).
+    /// have [places of their own](Self::max_strangers), and up to 1,000 that gave up their places may still be
+    /// saying goodbye.
     ///
-    /// Where all places are taken, a newcomer gets one from the user with the most connections, at all
-    /// addresses and in all logs: that user's oldest connection ends. No place changes hands between users
-    /// with equally many connections (or one more); then the newcomer is refused. In both cases the peer is
-    /// told so by the error `too-many-connections`, and may come back later. Peers without a user, and all
-    /// peers of a server without [`auth`](SyncOptions::auth), are counted by network instead.
+    /// Where all places are taken, a newcomer gets the one of an older connection of the same node; or the oldest
+    /// one of the user that holds most at one network, or of the network that holds most. No place changes hands
+    /// where that user or network holds less than two more than the newcomer's; then the newcomer is refused. Both
+    /// are told so by the error `too-many-connections`, and may come back later. A relay, and a node without a
+    /// user, is counted by itself, and without [`auth`](SyncOptions::auth) only networks are.
     pub fn max_connections(mut self, count: usize) -> Self {
         self.max_connections = count.max(1);
         self

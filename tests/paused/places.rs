@@ -2,13 +2,15 @@
 
 use futures_util::StreamExt;
 use logux_sync::{
-    ClientSync, Json, Log, Memory, RunningServer, Server, Session, State, SyncOptions, Value,
+    Access, ClientSync, Json, Log, Memory, RunningServer, Server, Session, State, SyncOptions,
+    Value,
 };
 use tokio::time::{sleep, timeout};
 
 use crate::world::{FAREWELL, Peer, log, options, quick, seconds};
 
-const REFUSAL: &str = r#"["error","too-many-connections","all places are taken"#;
+const REFUSAL: &str = r#"["error","too-many-connections","all places are taken, and no user"#;
+const DISPLACED: &str = r#"["error","too-many-connections","all places are taken, and another"#;
 
 async fn server(options: SyncOptions<Value>, places: usize) -> (Log<Value>, Memory, RunningServer) {
     let (log, _) = log("server").await;
@@ -44,7 +46,7 @@ async fn refused(memory: &Memory, name: &str) {
 async fn displaced(peer: &mut Peer) {
     loop {
         match peer.next().await {
-            Some(frame) if frame.starts_with(REFUSAL) => break,
+            Some(frame) if frame.starts_with(DISPLACED) => break,
             frame => assert!(frame.is_some(), "it is told why"),
         }
     }
@@ -85,6 +87,34 @@ async fn a_newcomer_gets_a_place_of_the_user_with_most_connections() {
     assert_eq!(here(&server), ["10:c", "10:d", "11:b", "12:a", "13:a"]);
 }
 
+/// Its device has changed networks, and the server has not noticed.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_comes_back_gets_its_own_place() {
+    let (_, memory, server) = server(with_auth(), 2).await;
+    let mut first = let_in(&memory, "10:a").await;
+    let _other = let_in(&memory, "11:a").await;
+    refused(&memory, "10:b").await;
+    let _again = let_in(&memory, "10:a").await;
+    displaced(&mut first).await;
+    sleep(2 * FAREWELL).await;
+    assert_eq!(here(&server), ["10:a", "11:a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn relays_are_no_user_together() {
+    let relays = options().ping(None).auth(async |login| {
+        if login.user_id() == Some("backbone") { Access::relay() } else { Access::client() }
+    });
+    let (_, memory, server) = server(relays, 3).await;
+    let names = ["backbone:berlin", "backbone:paris", "backbone:rome"];
+    let mut peers = Vec::new();
+    for name in names {
+        peers.push(let_in(&memory, name).await);
+    }
+    refused(&memory, "10:a").await;
+    assert_eq!(here(&server), names);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_place_that_is_given_up_is_free() {
     let (_, memory, server) = server(with_auth(), 2).await;
@@ -109,7 +139,7 @@ async fn a_user_is_the_same_in_all_logs() {
     let logs = [log("server:oak").await.0, log("server:elm").await.0];
     let options = options().ping(None).auth(move |login| {
         let log = &logs[usize::from(login.node_id.as_str().ends_with('b'))];
-        std::future::ready(logux_sync::Access::client().log(log.clone()))
+        std::future::ready(Access::client().log(log.clone()))
     });
     let (_, memory, _server) = server(options, 2).await;
     let mut first = let_in(&memory, "10:a").await;

@@ -305,14 +305,15 @@ pub(crate) struct Admission<'a, E> {
     link: LinkInfo,
     /// Where the connection comes from.
     network: Option<IpAddr>,
-    holder: Option<Holder>,
+    /// What the peer calls itself, once it has introduced itself.
+    name: Option<NodeId>,
     chosen: Arc<OnceLock<Log<E>>>,
 }
 
 impl<'a, E: Event> Admission<'a, E> {
     pub(crate) fn new(log: &'a Log<E>, policy: &'a Policy<E>, role: Role, link: LinkInfo) -> Self {
         let network = link.network();
-        Self { log, policy, role, link, network, holder: None, chosen: Arc::default() }
+        Self { log, policy, role, link, network, name: None, chosen: Arc::default() }
     }
 
     /// The log that the user chose for the peer, if not the usual one.
@@ -334,15 +335,19 @@ impl<'a, E: Event> Admission<'a, E> {
         accounts.map(|accounts| accounts.open(&peer.log, &peer.node_id, self.network))
     }
 
-    /// Whose connection this is, once the peer has introduced itself.
-    pub(crate) fn take_holder(&mut self) -> Option<Holder> {
-        self.holder.take()
+    /// Whose connection this is: of a peer that was let in.
+    pub(crate) fn holder(&self, authors: Authors) -> Holder {
+        let name = self.name.as_ref().filter(|_| self.policy.auth.is_some());
+        let log = self.chosen().unwrap_or(self.log).node_id();
+        name.map_or_else(
+            || Holder::unknown(self.network),
+            |name| Holder::known(log, name, self.network, authors == Authors::Any),
+        )
     }
 
     /// Checks the peer, which introduces itself once.
     pub(crate) fn check(&mut self, introduction: Introduction) -> BoxFuture<'static, Answer<E>> {
-        let is_proved = self.policy.auth.is_some();
-        self.holder = Some(Holder::new(&introduction.name, self.network, is_proved));
+        self.name = Some(introduction.name.clone());
         let link = std::mem::take(&mut self.link);
         let (log, policy, role) = (self.log.clone(), self.policy.clone(), self.role);
         let chosen = Arc::clone(&self.chosen);

@@ -26,7 +26,8 @@ use crate::sync::notice::Notice;
 use crate::sync::options::SyncOptions;
 use crate::sync::peer::Peer;
 use crate::sync::rules::{
-    Config, Covered, Input, LetIn, LogIdentity, Now, Output, Relative, Role, Rules, Suspects,
+    Authors, Config, Covered, Input, LetIn, LogIdentity, Now, Output, Relative, Role, Rules,
+    Suspects,
 };
 use crate::sync::session::{Command, Commands, Reporter};
 
@@ -360,7 +361,7 @@ where
     /// a time after that. Does what they say, and answers whether they have hung up.
     fn handle(&mut self, input: Input<E>) -> Result<bool, Error> {
         let input = match input {
-            Input::Checked(Ok(admitted)) => match self.take_place() {
+            Input::Checked(Ok(admitted)) => match self.take_place(admitted.authors) {
                 Ok(()) => {
                     self.lead_to_log();
                     Input::Checked(Ok(admitted))
@@ -418,11 +419,9 @@ where
     }
 
     /// The peer may come in, if there is a place for it.
-    fn take_place(&mut self) -> Result<(), ProtocolError> {
-        let (place, holder) = (self.place.as_mut(), self.admission.take_holder());
-        place.zip(holder).map_or(Ok(()), |(place, holder)| {
-            place.let_in(holder, Box::new(self.commands.displace()))
-        })
+    fn take_place(&mut self, authors: Authors) -> Result<(), ProtocolError> {
+        let Some(place) = &mut self.place else { return Ok(()) };
+        place.let_in(self.admission.holder(authors), Box::new(self.commands.displace()))
     }
 
     /// The peer comes in: from now on the connection is about the log that was chosen for it, if one was.

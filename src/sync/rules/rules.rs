@@ -10,8 +10,7 @@ use super::phase::Phase;
 use super::report::Report;
 use crate::cursors::Epoch;
 use crate::sync::error::{
-    Error, Misbehaviour, closed, credentials_expired, quota_exceeded, start_of,
-    too_many_connections,
+    Error, Misbehaviour, closed, credentials_expired, displaced, quota_exceeded, start_of,
 };
 use crate::sync::notice::Notice;
 use crate::sync::state::State;
@@ -242,7 +241,7 @@ impl<E> Rules<E> {
                 self.refuse(quota_exceeded(&quota), Error::QuotaExceeded(quota));
             }
             Input::Displaced => {
-                self.refuse(too_many_connections(), Error::Refused(too_many_connections()));
+                self.refuse(displaced(), Error::Refused(displaced()));
             }
             Input::Close(reason) => {
                 if let Some(reason) = reason {

@@ -8,6 +8,7 @@ use logux_transports::rt::sleep;
 use tokio::sync::Notify;
 
 use crate::log::Alarm;
+use crate::sync::admission::Displaced;
 
 /// How many texts for the peer's developer wait for the connection; a further one waits to be told.
 const MAX_TEXTS: usize = 16;
@@ -97,11 +98,14 @@ impl Commands {
     }
 
     /// What the server calls when it takes the place of the session's connection.
-    pub(crate) fn displace(&self) -> impl Fn() + Send + use<> {
+    pub(crate) fn displace(&self) -> impl Fn(Displaced) + Send + use<> {
         let session = Arc::downgrade(&self.0);
-        move || {
+        move |how| {
             if let Some(session) = session.upgrade() {
-                session.tell(|told| told.is_displaced = true);
+                session.tell(|told| match how {
+                    Displaced::InOrder => told.is_displaced = true,
+                    Displaced::AtOnce => told.is_cut = true,
+                });
             }
         }
     }
