@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::apart::SetAside;
 
 /// An event and its meta, as a log holds them. Immutable, and shared as `Arc<Entry<E>>`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Entry<E> {
     /// What happened.
     pub event: E,
     /// When, where, and in which place of the log.
     pub meta: Meta,
+    size: u32,
 }
 
 /// What a log knows of an event.
@@ -51,7 +52,31 @@ pub struct Meta {
 impl<E> Entry<E> {
     /// Puts an entry together, as a store does when it reads one back.
     pub const fn new(event: E, meta: Meta) -> Self {
-        Self { event, meta }
+        Self { event, meta, size: 0 }
+    }
+
+    /// Notes how many bytes the event takes, as its JSON with its meta, or as a store keeps it.
+    #[must_use]
+    pub fn sized(mut self, bytes: usize) -> Self {
+        self.set_size(bytes);
+        self
+    }
+
+    pub(crate) fn set_size(&mut self, bytes: usize) {
+        self.size = u32::try_from(bytes).unwrap_or(u32::MAX);
+    }
+
+    /// About how many bytes the event takes: as its JSON with its meta, or as a store keeps it; zero where
+    /// nobody has measured it.
+    pub const fn size(&self) -> usize {
+        self.size as usize
+    }
+}
+
+/// Entries are equal if they say the same.
+impl<E: PartialEq> PartialEq for Entry<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.event == other.event && self.meta == other.meta
     }
 }
 

@@ -14,7 +14,12 @@ pub use cursors::{Cursors, Epoch};
 pub use entry::{Created, Draft, Entry, Meta};
 pub use log::{AddError, Clock, Follow, Log, LogOptions, Receipt, ReceiptError};
 pub use open::Open;
-pub use store::{IfKnown, MemoryStore, Store, StoreError, Stored};
+pub use store::{
+    Answer, Append, End, IfKnown, Key, MemoryStore, Page, PeerRecord, Prefix, Query, Record,
+    RecordChange, Store, StoreError, Stored,
+};
+#[cfg(feature = "sqlite")]
+pub use store::{OpenError, SqliteStore};
 #[doc(hidden)]
 pub use sync::format;
 pub use sync::{

@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use logux_sync::transports::{Format, Link};
 use logux_sync::{
-    Added, ClientSync, Clock, Codec, Entry, Log, MemoryStore, NodeId, Reconnect, Server, Session,
-    State, Store, Transport, Value, WebSocket, WebSocketListener,
+    Added, ClientSync, Clock, Codec, Entry, Log, MemoryStore, NodeId, Query, Reconnect, Server,
+    Session, State, Store, Transport, Value, WebSocket, WebSocketListener,
 };
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
@@ -268,7 +268,7 @@ async fn kill_again_and_again<C: Plain>(seed: u64, mut store: impl FnMut() -> Sh
         assert_eq!(timeout(LIMIT, all).await, Ok(total), "{count} have come");
         client.wait_for(State::Synchronized).await;
     }
-    let held = last_store.entries_after(Added::ZERO, usize::MAX).await.unwrap();
+    let held = last_store.read(Query::Added(Added::ZERO), usize::MAX.into()).await.unwrap();
     for entries in [held, clients[0].entries().await, clients[1].entries().await] {
         assert_eq!(entries.len(), total);
         let mut numbers = BTreeMap::<_, Vec<_>>::new();

@@ -1,6 +1,6 @@
 use logux_codecs::Unfit;
 
-use super::log::MAX_HELD_BACK;
+use super::beside::MAX_HELD_BACK;
 use crate::store::StoreError;
 
 /// Why events were not added.
@@ -23,7 +23,7 @@ pub enum AddError {
 
 /// Why not all events that a peer did not take are listed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HoldBackError {
+pub(super) enum HoldBackError {
     /// There are as many as there may be.
     #[error(
         "the peer refuses more than {MAX_HELD_BACK} events; Log::held_back lists them with its reasons: let \

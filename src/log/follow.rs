@@ -9,12 +9,11 @@ use futures_core::stream::BoxStream;
 use futures_util::stream;
 use logux_codecs::{Added, Event};
 
-use super::position::Position;
 use crate::entry::Entry;
-use crate::store::{Store, StoreError};
+use crate::store::{End, Page, Query, Store, StoreError};
 
-/// How many entries are read at once.
-const PAGE: usize = 256;
+/// How much is read at once.
+const PAGE: Page = Page::new(256);
 
 /// The events of a log, those that it holds and then those that are added, as a stream without
 /// end. Made by [`Log::follow`](crate::Log::follow).
@@ -26,7 +25,7 @@ pub struct Follow<E> {
 }
 
 impl<E: Event> Follow<E> {
-    pub(super) fn new(store: Arc<dyn Store<E>>, end: Arc<Position>, after: Added) -> Self {
+    pub(super) fn new(store: Arc<dyn Store<E>>, end: Arc<End>, after: Added) -> Self {
         let start = (store, end, after, VecDeque::<Arc<Entry<E>>>::new());
         let entries = stream::try_unfold(start, async |(store, end, mut after, mut page)| {
             loop {
@@ -34,8 +33,12 @@ impl<E: Event> Follow<E> {
                     after = entry.meta.added;
                     return Ok(Some((entry, (store, end, after, page))));
                 }
-                end.beyond(after).await;
-                page = store.entries_after(after, PAGE).await?.into();
+                let last = end.beyond(after).await;
+                page = store.read(Query::Added(after), PAGE).await?.into();
+                if page.is_empty() {
+                    // There is nothing up to there any more.
+                    after = last;
+                }
             }
         });
         Self { entries: Box::pin(entries) }

@@ -10,9 +10,9 @@ use logux_codecs::{Added, EventId, NodeId};
 use logux_transports::rt::Instant;
 
 use super::Withheld;
-use super::position::Position;
 use crate::apart::Refused;
 use crate::cursors::Epoch;
+use crate::store::End;
 
 /// Shared by all connections with the peer.
 #[derive(Clone, Default)]
@@ -26,7 +26,7 @@ struct Inner {
     listed: tokio::sync::Mutex<Option<usize>>,
     state: Mutex<State>,
     /// All up to here is confirmed or not for the peer, and it is noted what the peer did not take.
-    reached: Position,
+    reached: End,
     /// Whether something was ever doubtful: what is asked most often is then not locked.
     has_doubts: AtomicBool,
 }
@@ -134,7 +134,7 @@ impl Known {
 
     /// How far the peer is done with the log, as this process knows. Back at zero where the peer has lost its
     /// log.
-    pub(crate) fn reached(&self) -> &Position {
+    pub(crate) fn reached(&self) -> &End {
         &self.0.reached
     }
 

@@ -7,9 +7,9 @@ use futures_util::FutureExt;
 use logux_codecs::{Added, Event, EventId, NodeId};
 
 use super::Log;
-use super::position::Position;
 use super::withheld::Fate;
 use crate::apart::Refused;
+use crate::store::End;
 use crate::store::StoreError;
 
 /// What became of an event for a peer: see [`Log::receipt`] and
@@ -75,8 +75,7 @@ impl<E: Event> Log<E> {
             let before = Added::ZERO.plus(added.value().saturating_sub(1));
             known.reached().beyond(before).await;
         }
-        let held_back = self.held_back(peer).await?;
-        if let Some(refused) = held_back.into_iter().find(|refused| refused.id == *id) {
+        if let Some(refused) = self.held_back_one(peer, id).await? {
             return Ok(Receipt::HeldBack(refused));
         }
         if entry.meta.source.as_ref() == Some(peer) {
@@ -93,7 +92,7 @@ impl<E: Event> Log<E> {
 /// The log of a session, whatever its events are.
 pub(crate) trait SessionLog: fmt::Debug + Send + Sync {
     /// Where it ends, now and later.
-    fn end(&self) -> &Position;
+    fn end(&self) -> &End;
 
     /// See [`Log::receipt`].
     fn receipt<'a>(
@@ -104,7 +103,7 @@ pub(crate) trait SessionLog: fmt::Debug + Send + Sync {
 }
 
 impl<E: Event> SessionLog for Log<E> {
-    fn end(&self) -> &Position {
+    fn end(&self) -> &End {
         Self::end(self)
     }
 

@@ -56,6 +56,11 @@ impl Room {
         true
     }
 
+    /// Whether an event is counted.
+    pub(super) fn holds(&self, id: &EventId) -> bool {
+        self.kept.contains_key(id)
+    }
+
     /// Events are not set aside any more.
     pub(super) fn give_back(&mut self, ids: &[EventId]) {
         for id in ids {

@@ -15,115 +15,162 @@
 #![expect(clippy::expect_used, reason = "to panic is how a check fails")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join;
 use logux_codecs::{Added, EventId, NodeId, Timestamp, Value};
-use logux_transports::rt::yield_now;
+use logux_transports::rt::{timeout, yield_now};
 
-use super::contract::{IfKnown, Store, Stored};
-use crate::apart::{Refused, SetAside};
-use crate::cursors::{Cursors, Epoch};
-use crate::entry::{Draft, Entry};
+use super::append::{Append, IfKnown, Stored};
+use super::contract::Store;
+use super::query::{Page, Query};
+use super::record::{Key, Prefix, RecordChange};
+use crate::entry::{Created, Draft, Entry};
+
+/// Longer than any store takes for an append.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Checks every line of the contract; `make` gives a new and empty store each time.
 pub async fn store<S: Store<Value>>(make: impl AsyncFn() -> S) {
     positions_count_up(&make().await).await;
     an_id_is_added_once(&make().await).await;
-    a_batch_is_one_transaction(&make().await).await;
+    an_append_is_one_transaction(&make().await).await;
     reads_in_the_order_of_adding(&make().await).await;
     reads_in_the_order_of_creation(&make().await).await;
-    cursors_are_kept_per_peer(&make().await).await;
-    remembers_who_was_dialled(&make().await).await;
-    has_an_identity(&make().await, &make().await).await;
+    reads_no_more_than_a_page(&make().await).await;
     knows_the_last_id_of_a_node(&make().await).await;
-    keeps_what_is_set_aside(&make().await).await;
-    keeps_what_is_held_back(&make().await).await;
     adds_all_or_none_where_ids_must_be_new(&make().await).await;
+    keeps_records(&make().await).await;
+    appends_are_made_in_the_order_of_submission(&make().await).await;
+    an_append_is_made_whether_or_not_its_answer_is_awaited(&make().await).await;
+    the_end_is_where_reading_ends(&make().await).await;
 }
 
-/// Contract 1: with one event in a call, with many and with none.
-pub async fn positions_count_up(store: &impl Store<Value>) {
-    assert_eq!(last_added(store).await, 0, "an empty store has a last position");
-    let mut expected = 0;
-    for size in [1, 3, 0, 200] {
-        let events: Vec<_> = (0..size).map(|n| entry("a", expected + n + 1, 1)).collect();
-        for added in add(store, events).await {
-            expected += 1;
-            let added = added.expect("an event with a new id is added");
-            assert_eq!(added.meta.added.value(), expected, "positions have a gap or repeat");
+/// Checks that a store still holds all when it is opened again; `open` opens the same one each time, which is new
+/// the first time, and of which no other handle is left.
+pub async fn store_that_is_opened_again<S: Store<Value>>(open: impl AsyncFn() -> S) {
+    let mut last = 0;
+    for round in 1..=3 {
+        let store = open().await;
+        assert_eq!(last_added(&store), last, "the end of the log is lost");
+        let entries = read(&store, 0, usize::MAX).await;
+        let numbers: Vec<_> = entries.iter().map(|entry| entry.meta.id.time().value()).collect();
+        assert_eq!(numbers, (1..=2 * (round - 1)).collect::<Vec<_>>(), "events are lost");
+        assert!(entries.iter().all(|entry| entry.size() > 0), "the sizes of events are lost");
+        assert_eq!(
+            store.last_time(&node("a")).await.expect("reading works"),
+            numbers.last().map(|&last| Timestamp::new(last).expect("a small number"),)
+        );
+        let first = entry("a", 1, 1);
+        assert_eq!(by_id(&store, &first.meta.id).await.is_some(), round > 1, "ids are lost");
+        let expected = (round > 1).then(|| (round - 1).to_string());
+        assert_eq!(record(&store, "text").await, expected, "a record is lost");
+        let records = [
+            RecordChange::Put(Key::new("text"), round.to_string()),
+            RecordChange::Put(Key::new("gone"), String::new()),
+            RecordChange::Remove(Key::new("gone")),
+            raise("number", 10 * round),
+        ];
+        let events = [2 * round - 1, 2 * round].map(|n| entry("a", n, n).sized(100));
+        let append = Append::events(events.to_vec()).and_records(records);
+        let stored = store.submit(append).await.expect("adding works");
+        for entry in stored.entries {
+            let added = entry.expect("an event with a new id is added").meta.added.value();
+            assert!(added > last, "a position is used twice");
+            last = added;
         }
-        assert_eq!(last_added(store).await, expected);
+        // What may wait is written as the store is closed, if not before.
+        let append = Append::records(vec![raise("waits", round)]).may_wait();
+        store.submit(append).await.expect("changing records works");
+        assert_eq!(record(&store, "waits").await, Some(round.to_string()));
+        assert_eq!(record(&store, "gone").await, None, "a record that was removed is back");
+        let stored = store.submit(Append::events(vec![first])).await.expect("adding works");
+        assert_eq!(stored.known.len(), 1, "an id is added twice");
     }
 }
 
-/// Contract 2: an id that repeats within a call, and one that the store has.
+/// Contract 1: with one event in an append, with many and with none.
+pub async fn positions_count_up(store: &impl Store<Value>) {
+    assert_eq!(last_added(store), 0, "an empty store has a last position");
+    let (mut number, mut last) = (0, 0);
+    for size in [1, 3, 0, 200] {
+        let events: Vec<_> = (0..size).map(|n| entry("a", number + n + 1, 1)).collect();
+        number += size;
+        for added in add(store, events).await {
+            let added = added.expect("an event with a new id is added").meta.added.value();
+            assert!(added > last, "a position is not above the one before");
+            assert!(last > 0 || added == 1, "the first position is not 1");
+            last = added;
+        }
+        assert_eq!(last_added(store), last, "the log ends elsewhere than at its last event");
+    }
+}
+
+/// Contract 2: an id that repeats within an append, and one that the store has.
 pub async fn an_id_is_added_once(store: &impl Store<Value>) {
-    let first = Entry { event: Value::from("first"), ..entry("a", 1, 1) };
-    let second = Entry { event: Value::from("second"), ..entry("a", 1, 2) };
+    let mut first = entry("a", 1, 1);
+    first.event = Value::from("first");
+    let mut second = entry("a", 1, 2);
+    second.event = Value::from("second");
     let other = entry("b", 1, 1);
     let answers = add(store, vec![first.clone(), second.clone(), other.clone()]).await;
     let added: Vec<bool> = answers.iter().map(Option::is_some).collect();
-    assert_eq!(added, [true, false, true], "an id that repeats within a call");
+    assert_eq!(added, [true, false, true], "an id that repeats within an append");
     let answers = add(store, vec![second, entry("a", 2, 1), first.clone()]).await;
     let added: Vec<bool> = answers.iter().map(Option::is_some).collect();
     assert_eq!(added, [false, true, false], "an id that the store has");
-    let stored =
-        store.add(vec![first.clone()], None, IfKnown::LeaveOut).await.expect("adding works");
-    assert_eq!(
-        stored.known,
-        std::slice::from_ref(&first),
-        "an event with a known id is not given back"
-    );
-    assert_eq!(last_added(store).await, 3, "an id that repeats takes a position");
+    let stored = store.submit(Append::events(vec![first.clone()])).await.expect("adding works");
+    let given_back = std::slice::from_ref(&first);
+    assert_eq!(stored.known, given_back, "an event with a known id is not given back");
+    let all = read(store, 0, usize::MAX).await;
+    assert_eq!(all.len(), 3, "an id that repeats is there twice");
     let kept = by_id(store, &first.meta.id).await.expect("an event is found by its id");
     assert_eq!(kept.event, first.event, "a repeated id changes the event");
     assert_eq!(kept.meta.time, first.meta.time, "a repeated id changes the meta");
-    assert!(by_id(store, &entry("c", 1, 1).meta.id).await.is_none(), "a foreign id is found");
+    let ids = [entry("c", 1, 1).meta.id, other.meta.id, entry("a", 7, 1).meta.id];
+    let found = store.by_ids(&ids).await.expect("reading works");
+    let found: Vec<bool> = found.iter().map(Option::is_some).collect();
+    assert_eq!(found, [false, true, false], "of several ids, others are found than are there");
 }
 
 /// Contract 3, as far as it can be asked of every store: not what a failure leaves, but that all of
-/// a call is there after it.
-pub async fn a_batch_is_one_transaction(store: &impl Store<Value>) {
-    let peer = node("peer");
+/// an append is there after it.
+pub async fn an_append_is_one_transaction(store: &impl Store<Value>) {
     let batch = vec![entry("peer", 1, 1), entry("peer", 2, 2)];
     let ids: Vec<EventId> = batch.iter().map(|entry| entry.meta.id.clone()).collect();
-    let answers = store.add(batch.clone(), Some((&peer, position(7))), IfKnown::LeaveOut).await;
-    assert_eq!(answers.expect("adding works").entries.len(), 2);
-    for id in &ids {
-        assert!(by_id(store, id).await.is_some(), "an event of a batch is missing");
+    // Also with nothing new, and with nothing at all.
+    for (number, entries) in [(7, batch.clone()), (9, batch), (12, Vec::new())] {
+        let append = Append::events(entries).and_records([raise("cursor", number)]);
+        store.submit(append).await.expect("adding works");
+        for id in &ids {
+            assert!(by_id(store, id).await.is_some(), "an event of a batch is missing");
+        }
+        assert_eq!(record(store, "cursor").await, Some(number.to_string()), "a record is lost");
     }
-    assert_eq!(cursors(store, &peer).await.received, position(7), "the cursor of a batch is lost");
-    // A batch of nothing new, and one of nothing at all, move the cursor, too.
-    store.add(batch, Some((&peer, position(9))), IfKnown::LeaveOut).await.expect("adding works");
-    assert_eq!(cursors(store, &peer).await.received, position(9));
-    store
-        .add(Vec::new(), Some((&peer, position(12))), IfKnown::LeaveOut)
-        .await
-        .expect("adding nothing works");
-    assert_eq!(cursors(store, &peer).await.received, position(12));
-    assert_eq!(last_added(store).await, 2);
+    assert_eq!(read(store, 0, usize::MAX).await.len(), 2);
 }
 
 /// Contract 4: from the start, from the middle and from beyond the end, in parts, and while events
 /// are added.
 pub async fn reads_in_the_order_of_adding(store: &impl Store<Value>) {
     let times = [5, 3, 9, 1, 7];
-    add(store, times.map(|time| entry("a", time, time)).to_vec()).await;
-    let read = async |after: u64, limit: usize| -> Vec<u64> {
-        let entries = store.entries_after(position(after), limit).await.expect("reading works");
+    let added = add(store, times.map(|time| entry("a", time, time)).to_vec()).await;
+    let places: Vec<u64> = added.iter().flatten().map(|entry| entry.meta.added.value()).collect();
+    let times_after = async |after: u64, limit: usize| -> Vec<u64> {
+        let entries = read(store, after, limit).await;
         entries.iter().map(|entry| entry.meta.id.time().value()).collect()
     };
-    assert_eq!(read(0, 100).await, times);
-    assert_eq!(read(0, usize::MAX).await, times);
-    assert_eq!(read(0, 2).await, [5, 3]);
-    assert_eq!(read(2, 2).await, [9, 1]);
-    assert_eq!(read(4, 100).await, [7]);
-    assert_eq!(read(0, 0).await, [0; 0]);
-    assert_eq!(read(5, 100).await, [0; 0]);
-    assert_eq!(read(logux_codecs::MAX_SAFE_INTEGER, 100).await, [0; 0]);
-    let entries = store.entries_after(Added::ZERO, 1).await.expect("reading works");
+    assert_eq!(times_after(0, 100).await, times);
+    assert_eq!(times_after(0, usize::MAX).await, times);
+    assert_eq!(times_after(0, 2).await, [5, 3]);
+    assert_eq!(times_after(places[1], 2).await, [9, 1]);
+    assert_eq!(times_after(places[3], 100).await, [7]);
+    assert_eq!(times_after(0, 0).await, [0; 0]);
+    assert_eq!(times_after(places[4], 100).await, [0; 0]);
+    assert_eq!(times_after(logux_codecs::MAX_SAFE_INTEGER, 100).await, [0; 0]);
+    let entries = read(store, 0, 1).await;
     let mut expected = entry("a", 5, 5);
-    expected.meta.added = position(1);
+    expected.meta.added = position(places[0]);
     assert_eq!(*entries[0], expected, "an entry is not what was added");
     join(add_in_turns(store), read_meanwhile(store, 5, 105)).await;
 }
@@ -139,14 +186,14 @@ async fn add_in_turns(store: &impl Store<Value>) {
 /// Reads until there are as many events as there will be; none that was there is missed.
 async fn read_meanwhile(store: &impl Store<Value>, mut seen: usize, all: usize) {
     while seen < all {
-        let entries = store.entries_after(Added::ZERO, usize::MAX).await.expect("reading works");
+        let entries = read(store, 0, usize::MAX).await;
         assert!(entries.len() >= seen, "events are missing while others are added");
-        for (entry, place) in entries.iter().zip(1..) {
-            assert_eq!(entry.meta.added, position(place), "positions have a gap while adding");
+        for pair in entries.windows(2) {
+            assert!(pair[0].meta.added < pair[1].meta.added, "positions are out of order");
         }
         seen = entries.len();
-        let created = store.entries_created_after(None, usize::MAX).await;
-        assert!(created.expect("reading works").len() >= seen, "the two orders differ");
+        let created = read_created(store, None, usize::MAX).await;
+        assert!(created.len() >= seen, "the two orders differ");
         yield_now().await;
     }
 }
@@ -161,80 +208,55 @@ pub async fn reads_in_the_order_of_creation(store: &impl Store<Value>) {
     }
     let mut position = None;
     for page in [1, 2, 3] {
-        let entries = store.entries_created_after(position.as_ref(), 2).await;
-        let entries = entries.expect("reading works");
+        let entries = read_created(store, position, 2).await;
         let ids: Vec<_> = entries.iter().map(|entry| entry.meta.id.clone()).collect();
         let expected: Vec<_> =
             sorted[2 * page - 2..2 * page].iter().map(|&parts| entry_of(parts).meta.id).collect();
         assert_eq!(ids, expected, "page {page} in the order of creation");
         position = entries.last().map(|entry| entry.meta.created());
     }
-    let rest = store.entries_created_after(position.as_ref(), 2).await.expect("reading works");
+    let rest = read_created(store, position, 2).await;
     assert!(rest.is_empty(), "there is something after the last event");
     // A position between two events, as that of an event which is gone.
     let between = entry("a", 4, 2).meta.created();
-    let entries = store.entries_created_after(Some(&between), 1).await.expect("reading works");
+    let entries = read_created(store, Some(between), 1).await;
     assert_eq!(entries[0].meta.id, entry("a:b", 2, 2).meta.id, "after a position of no event");
     // An event that was created early and comes late goes to its place.
     add(store, vec![entry("z", 1, 0)]).await;
-    let entries = store.entries_created_after(None, 1).await.expect("reading works");
+    let entries = read_created(store, None, 1).await;
     assert_eq!(entries[0].meta.id, entry("z", 1, 0).meta.id, "a late event is out of order");
 }
 
-/// Contract 6: cursors rise, do not fall, and start over when they are reset.
-pub async fn cursors_are_kept_per_peer(store: &impl Store<Value>) {
-    let (one, other) = (node("1:one"), node("1:other"));
-    assert_eq!(cursors(store, &one).await, Cursors::default(), "an unknown peer has cursors");
-    store.advance_sent(&one, position(5)).await.expect("a cursor can be set");
-    store
-        .add(Vec::new(), Some((&one, position(3))), IfKnown::LeaveOut)
-        .await
-        .expect("a cursor can be set");
-    let expected = Cursors { sent: position(5), received: position(3), ..Cursors::default() };
-    assert_eq!(cursors(store, &one).await, expected);
-    assert_eq!(cursors(store, &other).await, Cursors::default(), "peers share cursors");
-    // What comes late, from a connection that ended, changes nothing.
-    store.advance_sent(&one, position(4)).await.expect("a cursor can be set");
-    store
-        .add(Vec::new(), Some((&one, position(2))), IfKnown::LeaveOut)
-        .await
-        .expect("a cursor can be set");
-    assert_eq!(cursors(store, &one).await, expected, "a cursor falls");
-    let reset = Cursors { return_up_to: position(6), ..Cursors::default() };
-    store.reset_cursors(&one, reset).await.expect("cursors can be reset");
-    assert_eq!(cursors(store, &one).await, reset);
-    store.advance_sent(&one, position(1)).await.expect("a cursor can be set");
-    store.set_epoch(&one, Epoch::new(7)).await.expect("an epoch can be set");
-    let expected = Cursors { sent: position(1), epoch: Some(Epoch::new(7)), ..reset };
-    assert_eq!(cursors(store, &one).await, expected);
-    assert_eq!(cursors(store, &other).await, Cursors::default(), "peers share cursors");
-}
-
-/// Contract 7: the node that was noted last, and no other peer.
-pub async fn remembers_who_was_dialled(store: &impl Store<Value>) {
-    let dialled = async || store.dialled().await.expect("reading works");
-    assert_eq!(dialled().await, None);
-    for name in ["server", "other", "server"] {
-        store.set_dialled(&node(name)).await.expect("a node can be noted");
-        assert_eq!(dialled().await, Some(node(name)));
+/// Contract 6: by number, by bytes, by both, and an event that is larger than a page.
+pub async fn reads_no_more_than_a_page(store: &impl Store<Value>) {
+    let mut state = 1_u64;
+    // Letters that no store can write in less.
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'0' + u8::try_from(state >> 58).unwrap_or_default())
+    };
+    let mut large = |n: u64| {
+        let Entry { meta, .. } = entry("a", n, n);
+        let text: String = (0..1_000).map(|_| letter()).collect();
+        Entry::new(Value::from(text), meta).sized(1_100)
+    };
+    add(store, (1..=20).map(&mut large).collect()).await;
+    for query in [Query::Added(Added::ZERO), Query::Created(None)] {
+        let count =
+            async |page: Page| store.read(query.clone(), page).await.expect("reading works").len();
+        assert_eq!(count(Page::new(7)).await, 7);
+        for bytes in [0, 1] {
+            let page = Page::new(100).bytes(bytes);
+            assert_eq!(count(page).await, 1, "not the first event, or more");
+        }
+        // Stores write events in other ways, and count what they write.
+        let some = count(Page::new(100).bytes(8_000)).await;
+        assert!((4..=8).contains(&some), "{some} events of 1,000 bytes in a page of 8,000");
+        assert_eq!(count(Page::new(2).bytes(8_000)).await, 2);
     }
-    store
-        .add(Vec::new(), Some((&node("peer"), position(1))), IfKnown::LeaveOut)
-        .await
-        .expect("adding works");
-    assert_eq!(dialled().await, Some(node("server")), "a peer was not dialled");
 }
 
-/// Contract 8: the same each time, and another one in `other`.
-pub async fn has_an_identity(store: &impl Store<Value>, other: &impl Store<Value>) {
-    let epoch = store.epoch().await.expect("reading works");
-    add(store, vec![entry("a", 1, 1)]).await;
-    assert_eq!(store.epoch().await.expect("reading works"), epoch, "the identity changes");
-    let other = other.epoch().await.expect("reading works");
-    assert_ne!(other, epoch, "two stores have the same identity");
-}
-
-/// Contract 9: of ids that come in another order than that of their times.
+/// Contract 7: of ids that come in another order than that of their times.
 pub async fn knows_the_last_id_of_a_node(store: &impl Store<Value>) {
     let last = async |name: &str| {
         store.last_time(&node(name)).await.expect("reading works").map(Timestamp::value)
@@ -246,49 +268,12 @@ pub async fn knows_the_last_id_of_a_node(store: &impl Store<Value>) {
     assert_eq!(last("c").await, None);
 }
 
-/// Contract 10: each id once, oldest first, apart from the log, and gone once it is removed.
-pub async fn keeps_what_is_set_aside(store: &impl Store<Value>) {
-    let [one, two, three] = [3, 1, 2].map(|time| {
-        let Entry { event, meta } = entry("a", time, 1);
-        SetAside::new(event, meta, "unknown")
-    });
-    let all = async || store.events_set_aside().await.expect("reading works");
-    assert_eq!(all().await, [], "an empty store has set something aside");
-    store.set_aside(vec![one.clone(), two.clone()]).await.expect("setting aside works");
-    let again = SetAside { reason: "another".to_owned(), ..one.clone() };
-    store.set_aside(vec![again, three.clone()]).await.expect("setting aside works");
-    assert_eq!(all().await, [one.clone(), two.clone(), three.clone()]);
-    assert_eq!(last_added(store).await, 0, "what is set aside has a position");
-    assert!(by_id(store, &one.meta.id).await.is_none(), "what is set aside is in the log");
-    let ids = [two.meta.id.clone(), entry("b", 1, 1).meta.id];
-    store.remove_set_aside(&ids).await.expect("removing works");
-    assert_eq!(all().await, [one, three]);
-}
-
-/// Contract 11: each id once and per peer, in the order in which they came first, each as it was told
-/// last, and gone once it is released.
-pub async fn keeps_what_is_held_back(store: &impl Store<Value>) {
-    let (peer, other) = (node("peer"), node("other"));
-    let [one, two, three] =
-        [3, 1, 2].map(|time| Refused::new(entry("a", time, 1).meta.id, "too large"));
-    let all = async |peer: &NodeId| store.held_back(peer).await.expect("reading works");
-    assert_eq!(all(&peer).await, [], "an empty store holds something back");
-    store.hold_back(&peer, vec![one.clone(), two.clone()]).await.expect("holding back works");
-    let again = Refused { is_doubtful: true, ..Refused::new(one.id.clone(), "another") };
-    store.hold_back(&peer, vec![again.clone(), three.clone()]).await.expect("holding back works");
-    assert_eq!(all(&peer).await, [again.clone(), two.clone(), three.clone()]);
-    assert_eq!(all(&other).await, [], "peers share what is held back");
-    store.release(&other, std::slice::from_ref(&one.id)).await.expect("releasing works");
-    store.release(&peer, std::slice::from_ref(&two.id)).await.expect("releasing works");
-    assert_eq!(all(&peer).await, [again, three]);
-}
-
-/// Contract 12: an id that the store has, early and late in a call, and one that repeats within it.
+/// Contract 8: an id that the store has, early and late in an append, and one that repeats within it.
 pub async fn adds_all_or_none_where_ids_must_be_new(store: &impl Store<Value>) {
-    let peer = node("peer");
-    let add = async |entries: Vec<Entry<Value>>, received| {
-        let received = Some((&peer, position(received)));
-        store.add(entries, received, IfKnown::AddNone).await.expect("adding works")
+    let add = async |entries: Vec<Entry<Value>>, number| {
+        let append = Append::events(entries).if_known(IfKnown::AddNone);
+        let append = append.and_records([raise("cursor", number)]);
+        store.submit(append).await.expect("adding works")
     };
     let of = |times: &[u64]| times.iter().map(|&time| entry("a", time, 1)).collect::<Vec<_>>();
     let Stored { entries, known } = add(of(&[3, 5, 4]), 1).await;
@@ -298,14 +283,123 @@ pub async fn adds_all_or_none_where_ids_must_be_new(store: &impl Store<Value>) {
         let Stored { entries, known } = add(batch.clone(), 2).await;
         assert_eq!(entries, vec![None; batch.len()], "a part of a batch is added");
         assert_eq!(known, batch, "a batch that was not added is not given back");
-        assert_eq!(last_added(store).await, 3, "a part of a batch is added");
-        let received = cursors(store, &peer).await.received;
-        assert_eq!(received, position(1), "the cursor of a batch that was not added moves");
+        assert_eq!(read(store, 0, usize::MAX).await.len(), 3, "a part of a batch is added");
+        let cursor = record(store, "cursor").await;
+        assert_eq!(cursor.as_deref(), Some("1"), "a record of a batch that was not added changes");
     }
     let Stored { entries, known } = add(of(&[6, 7, 1]), 2).await;
     let positions: Vec<_> = entries.iter().flatten().map(|entry| entry.meta.added).collect();
-    assert_eq!((positions, known), ([4, 5, 6].map(position).to_vec(), vec![]));
-    assert_eq!(cursors(store, &peer).await.received, position(2));
+    assert!(known.is_empty() && positions.len() == 3 && positions.is_sorted(), "{positions:?}");
+    assert_eq!(record(store, "cursor").await.as_deref(), Some("2"));
+}
+
+/// Contract 9: put, put anew, put only if there is none, raised and removed, alone and in one append.
+pub async fn keeps_records(store: &impl Store<Value>) {
+    let put = |key: &str, text: &str| RecordChange::Put(Key::new(key), text.to_owned());
+    let put_new = |key: &str, text: &str| RecordChange::PutNew(Key::new(key), text.to_owned());
+    let remove = |key: &str| RecordChange::Remove(Key::new(key));
+    let change = async |changes: Vec<RecordChange>| {
+        store.submit(Append::records(changes)).await.expect("changing records works");
+    };
+    assert_eq!(records(store, "").await, [], "an empty store has records");
+    change(vec![put("b 2", "two"), put("b 1", "\"\u{0}ü"), put("a", ""), put("b", "x")]).await;
+    let expected = [("a", ""), ("b", "x"), ("b 1", "\"\u{0}ü"), ("b 2", "two")];
+    assert_eq!(records(store, "").await, expected.map(owned), "not in the order of the keys");
+    assert_eq!(records(store, "b ").await, [expected[2], expected[3]].map(owned));
+    assert_eq!(records(store, "b 2").await, [owned(expected[3])]);
+    assert_eq!(records(store, "c").await, []);
+    // Keys are texts, not patterns, and differ by each letter.
+    let strange = ["B 1", "b%", "b*", "b_", "b\\", "bx", "bü"];
+    change(strange.iter().map(|key| put(key, key)).collect()).await;
+    for key in strange {
+        assert_eq!(record(store, key).await.as_deref(), Some(key));
+    }
+    for (prefix, count) in [("b_", 1), ("b%", 1), ("B", 1), ("b", 9), ("b ", 2)] {
+        assert_eq!(records(store, prefix).await.len(), count, "keys that begin with {prefix}");
+    }
+    change(strange.iter().map(|key| remove(key)).collect()).await;
+    // In the order given.
+    change(vec![remove("b 1"), put_new("b 1", "new"), put_new("b 2", "other")]).await;
+    change(vec![put("a", "first"), put("a", "last"), remove("b"), remove("never")]).await;
+    let expected = [("a", "last"), ("b 1", "new"), ("b 2", "two")];
+    assert_eq!(records(store, "").await, expected.map(owned));
+    for (to, is) in [(0, "0"), (5, "5"), (4, "5"), (9_007_199_254_740_991, "9007199254740991")] {
+        let append = Append::records(vec![raise("number", to)]);
+        let append = if to == 4 { append } else { append.may_wait() };
+        store.submit(append).await.expect("changing records works");
+        assert_eq!(record(store, "number").await.as_deref(), Some(is), "raised to {to}");
+    }
+    // Events do not wait, whatever is said of them.
+    let append = Append::events(vec![entry("a", 1, 1)]).and_records([raise("number", 1)]);
+    let stored = store.submit(append.may_wait()).await.expect("adding works");
+    assert!(stored.entries.iter().any(Option::is_some), "an event that may wait is not added");
+    change(vec![remove("number")]).await;
+    change(vec![raise("number", 3)]).await;
+    assert_eq!(record(store, "number").await.as_deref(), Some("3"));
+    assert_eq!(last_added(store), 1, "a record has a position");
+}
+
+/// Contract 10: the answers are awaited in the opposite order.
+pub async fn appends_are_made_in_the_order_of_submission(store: &impl Store<Value>) {
+    let answers: Vec<_> = (1..=50)
+        .map(|n| {
+            let records = [raise("number", n), RecordChange::Put(Key::new("last"), n.to_string())];
+            store.submit(Append::events(vec![entry("a", 100 - n, n)]).and_records(records))
+        })
+        .collect();
+    let mut positions = Vec::new();
+    for answer in answers.into_iter().rev() {
+        let stored = answer.await.expect("adding works");
+        let entry = stored.entries.into_iter().next().flatten();
+        positions.push(entry.expect("an event with a new id is added").meta.added);
+    }
+    positions.reverse();
+    assert!(positions.is_sorted(), "events are in another order than their appends");
+    let times: Vec<_> = read(store, 0, 100).await.iter().map(|entry| entry.meta.time).collect();
+    assert!(times.is_sorted() && times.len() == 50, "events are read in another order");
+    assert_eq!(record(store, "last").await.as_deref(), Some("50"), "records in another order");
+}
+
+/// Contract 11: the answer is dropped at once.
+pub async fn an_append_is_made_whether_or_not_its_answer_is_awaited(store: &impl Store<Value>) {
+    let end = store.end();
+    let mut last = Added::ZERO;
+    for n in 1..=20 {
+        let append = Append::events(vec![entry("a", n, n)]).and_records([raise("number", n)]);
+        drop(store.submit(append));
+        let moved = timeout(LIMIT, end.beyond(last)).await;
+        last = moved.expect("the end does not move for an append that nobody awaits");
+        assert_eq!(read(store, 0, 100).await.len() as u64, n, "an append is not made");
+    }
+    // Records are what they are after all that was answered.
+    store.submit(Append::events(Vec::new())).await.expect("adding nothing works");
+    assert_eq!(record(store, "number").await.as_deref(), Some("20"));
+}
+
+/// Contract 12: after each append, and while events are added.
+pub async fn the_end_is_where_reading_ends(store: &impl Store<Value>) {
+    let end = store.end();
+    for n in 1..=50 {
+        let stored = store.submit(Append::events(vec![entry("a", n, n)])).await;
+        let entry = stored.expect("adding works").entries.into_iter().next().flatten();
+        let added = entry.expect("an event with a new id is added").meta.added;
+        assert_eq!(end.get(), added, "an append is answered before the end has moved");
+    }
+    let reading = async {
+        let mut seen = end.get();
+        while read(store, 0, usize::MAX).await.len() < 150 {
+            let now = end.get();
+            assert!(now >= seen, "the end falls");
+            seen = now;
+            let last = read(store, 0, usize::MAX).await.pop().map(|entry| entry.meta.added);
+            assert!(last >= Some(now), "an event up to the end cannot be read");
+            yield_now().await;
+        }
+    };
+    join(add_in_turns(store), reading).await;
+    store.submit(Append::events(vec![entry("a", 1, 1)])).await.expect("adding works");
+    let last = read(store, 0, usize::MAX).await.pop().map(|entry| entry.meta.added);
+    assert_eq!(Some(end.get()), last, "the end moves beyond the last event");
 }
 
 fn entry(name: &str, id_time: u64, event_time: u64) -> Entry<Value> {
@@ -331,27 +425,55 @@ fn position(number: u64) -> Added {
     Added::new(number).expect("a safe number")
 }
 
+fn raise(key: &str, to: u64) -> RecordChange {
+    RecordChange::Raise(Key::new(key), to)
+}
+
+fn owned((key, text): (&str, &str)) -> (String, String) {
+    (key.to_owned(), text.to_owned())
+}
+
 async fn add(
     store: &impl Store<Value>,
     entries: Vec<Entry<Value>>,
 ) -> Vec<Option<Arc<Entry<Value>>>> {
     let count = entries.len();
     let Stored { entries: answers, known } =
-        store.add(entries, None, IfKnown::LeaveOut).await.expect("adding works");
+        store.submit(Append::events(entries)).await.expect("adding works");
     assert_eq!(answers.len(), count, "not one answer for each event");
     let added = answers.iter().flatten().count();
     assert_eq!(known.len(), count - added, "an event is neither added nor given back");
     answers
 }
 
+async fn read(store: &impl Store<Value>, after: u64, limit: usize) -> Vec<Arc<Entry<Value>>> {
+    store.read(Query::Added(position(after)), limit.into()).await.expect("reading works")
+}
+
+async fn read_created(
+    store: &impl Store<Value>,
+    after: Option<Created>,
+    limit: usize,
+) -> Vec<Arc<Entry<Value>>> {
+    store.read(Query::Created(after), limit.into()).await.expect("reading works")
+}
+
 async fn by_id(store: &impl Store<Value>, id: &EventId) -> Option<Arc<Entry<Value>>> {
-    store.by_id(id).await.expect("reading works")
+    let found = store.by_ids(std::slice::from_ref(id)).await.expect("reading works");
+    assert_eq!(found.len(), 1, "not one answer for each id");
+    found.into_iter().next().flatten()
 }
 
-async fn last_added(store: &impl Store<Value>) -> u64 {
-    store.last_added().await.expect("reading works").value()
+fn last_added(store: &impl Store<Value>) -> u64 {
+    store.end().get().value()
 }
 
-async fn cursors(store: &impl Store<Value>, peer: &NodeId) -> Cursors {
-    store.cursors(peer).await.expect("reading works")
+async fn records(store: &impl Store<Value>, prefix: &str) -> Vec<(String, String)> {
+    let records = store.records(&Prefix::new(prefix)).await.expect("reading works");
+    records.into_iter().map(|(key, text)| (key.to_string(), text)).collect()
+}
+
+async fn record(store: &impl Store<Value>, key: &str) -> Option<String> {
+    let records = records(store, key).await;
+    records.into_iter().find(|(name, _)| name == key).map(|(_, text)| text)
 }

@@ -1,58 +1,54 @@
-use std::collections::{BTreeMap, HashMap, HashSet, hash_map};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::iter;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use logux_codecs::{Added, Counter, EventId, NodeId, Timestamp};
 
-use super::contract::{IfKnown, Store, StoreError, Stored};
-use crate::apart::{Refused, SetAside};
-use crate::cursors::{Cursors, Epoch};
+use super::append::{Answer, Append, IfKnown, Stored};
+use super::contract::{Store, StoreError};
+use super::end::End;
+use super::query::{Page, Query};
+use super::record::{Key, Prefix, RecordChange};
+use crate::cursors::Epoch;
 use crate::entry::{Created, Entry};
 
 /// Keeps a log in memory, for as long as the process runs.
 ///
 /// Adding an event takes constant time where ids come in their order, reading after a position takes time for what is read.
-/// The order of creation is made when it is asked for: at once where events arrived in it.
+/// So does reading in the order of creation; an event that comes late takes a search among those that did.
 pub struct MemoryStore<E> {
     state: Mutex<State<E>>,
+    end: Arc<End>,
 }
 
 struct State<E> {
     /// The event of position `n` is at `n - 1`.
     added: Vec<Arc<Entry<E>>>,
-    /// Indexes into `added`, in the order of creation if `sorted`, else that of adding at the end.
+    /// Indexes into `added`, in the order of creation: the events that came in it, nearly all.
     created: Vec<usize>,
-    sorted: bool,
+    /// Those that came later than one that was created later.
+    late: BTreeMap<Created, usize>,
     ids: Ids,
-    cursors: HashMap<NodeId, Cursors>,
-    dialled: Option<NodeId>,
-    epoch: Epoch,
-    set_aside: ById<SetAside>,
-    held_back: HashMap<NodeId, ById<Refused>>,
+    records: BTreeMap<Key, String>,
 }
 
 impl<E> MemoryStore<E> {
     /// An empty store.
     pub fn new() -> Self {
-        Self::with_epoch(Epoch::random())
+        let (added, created, late) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (ids, records) = (Ids::default(), BTreeMap::new());
+        let state = State { added, created, late, ids, records };
+        Self { state: Mutex::new(state), end: Arc::default() }
     }
 
-    /// An empty store with an identity of one's own, for tests that are to run the same way twice.
+    /// An empty store whose log has this identity, for tests that are to run the same way twice.
     pub fn with_epoch(epoch: Epoch) -> Self {
-        Self {
-            state: Mutex::new(State {
-                added: Vec::new(),
-                created: Vec::new(),
-                sorted: true,
-                ids: Ids::default(),
-                cursors: HashMap::new(),
-                dialled: None,
-                epoch,
-                set_aside: ById::default(),
-                held_back: HashMap::new(),
-            }),
-        }
+        let store = Self::new();
+        store.state().change(RecordChange::Put(Key::epoch(), epoch.to_string()));
+        store
     }
 
     /// No method of `State` panics half-way, so a poisoned lock still guards a whole state.
@@ -62,6 +58,35 @@ impl<E> MemoryStore<E> {
 }
 
 impl<E> State<E> {
+    /// Answers what became of the events, and where the log ends if it has grown.
+    fn append(&mut self, append: Append<E>) -> (Stored<E>, Option<Added>) {
+        let Append { entries, if_known, records, .. } = append;
+        // One alone is added or not.
+        if if_known == IfKnown::AddNone && entries.len() > 1 && !self.ids.lacks(&entries) {
+            let none = entries.iter().map(|_| None).collect();
+            return (Stored { entries: none, known: entries }, None);
+        }
+        let mut known = Vec::new();
+        let before = self.added.len();
+        let entries = entries.into_iter().map(|entry| self.add(entry, &mut known)).collect();
+        if if_known == IfKnown::LeaveOut || known.is_empty() {
+            for change in records {
+                self.change(change);
+            }
+        }
+        let end = self.added.len();
+        let end = (end > before).then(|| Added::ZERO.plus(end as u64));
+        (Stored { entries, known }, end)
+    }
+
+    fn change(&mut self, change: RecordChange) {
+        let key = change.key().clone();
+        match change.apply(self.records.get(&key).map(String::as_str)) {
+            Some(text) => drop(self.records.insert(key, text)),
+            None => drop(self.records.remove(&key)),
+        }
+    }
+
     /// Adds an entry, unless its id is known: then it goes to those.
     fn add(&mut self, mut entry: Entry<E>, known: &mut Vec<Entry<E>>) -> Option<Arc<Entry<E>>> {
         let index = self.added.len();
@@ -71,64 +96,31 @@ impl<E> State<E> {
         }
         entry.meta.added = Added::ZERO.plus(index as u64 + 1);
         let newest = self.created.last().and_then(|&newest| self.added.get(newest));
-        self.sorted &= newest.is_none_or(|newest| newest.meta.cmp_created(&entry.meta).is_lt());
-        self.created.push(index);
+        if newest.is_none_or(|newest| newest.meta.cmp_created(&entry.meta).is_lt()) {
+            self.created.push(index);
+        } else {
+            self.late.insert(entry.meta.created(), index);
+        }
         let entry = Arc::new(entry);
         self.added.push(Arc::clone(&entry));
         Some(entry)
     }
 
-    /// The order of creation. Sorting is fast where most of the order is there already.
-    fn created(&mut self) -> &[usize] {
-        if !self.sorted {
-            let added = &self.added;
-            self.created.sort_by(|&a, &b| added[a].meta.cmp_created(&added[b].meta));
-            self.sorted = true;
-        }
-        &self.created
-    }
-}
-
-/// Things that have an id, each once, in the order in which they came.
-struct ById<T> {
-    order: BTreeMap<u64, T>,
-    places: HashMap<EventId, u64>,
-    next: u64,
-}
-
-impl<T: Clone> ById<T> {
-    fn insert(&mut self, id: EventId, thing: T) {
-        if let hash_map::Entry::Vacant(place) = self.places.entry(id) {
-            place.insert(self.next);
-            self.order.insert(self.next, thing);
-            self.next += 1;
-        }
-    }
-
-    /// In the place of what is there under the id.
-    fn replace(&mut self, id: EventId, thing: T) {
-        match self.places.get(&id).and_then(|place| self.order.get_mut(place)) {
-            Some(there) => *there = thing,
-            None => self.insert(id, thing),
-        }
-    }
-
-    fn remove(&mut self, ids: &[EventId]) {
-        for id in ids {
-            if let Some(place) = self.places.remove(id) {
-                self.order.remove(&place);
-            }
-        }
-    }
-
-    fn all(&self) -> Vec<T> {
-        self.order.values().cloned().collect()
-    }
-}
-
-impl<T> Default for ById<T> {
-    fn default() -> Self {
-        Self { order: BTreeMap::new(), places: HashMap::new(), next: 0 }
+    /// The events that were created after this one, oldest first.
+    fn created_after(&self, after: Option<&Created>) -> impl Iterator<Item = &Arc<Entry<E>>> {
+        let entry = |&index: &usize| &self.added[index];
+        let start = after.map_or(0, |after| {
+            self.created.partition_point(|index| entry(index).meta.created() <= *after)
+        });
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut in_order = self.created[start..].iter().map(entry).peekable();
+        let late = self.late.range::<Created, _>((from, Bound::Unbounded));
+        let mut late = late.map(move |(_, index)| entry(index)).peekable();
+        iter::from_fn(move || match (in_order.peek(), late.peek()) {
+            (Some(one), Some(other)) if other.meta.cmp_created(&one.meta).is_lt() => late.next(),
+            (None, _) => late.next(),
+            _ => in_order.next(),
+        })
     }
 }
 
@@ -145,13 +137,13 @@ struct Ids {
 struct Node {
     id: NodeId,
     /// The ids that came in their own order, nearly all, and the indexes of their events.
-    in_order: Vec<(Key, usize)>,
+    in_order: Vec<(Place, usize)>,
     /// Those that came later than a later one.
-    late: BTreeMap<Key, usize>,
+    late: BTreeMap<Place, usize>,
 }
 
 /// What tells the ids of one node apart, in their order.
-type Key = (Timestamp, Counter);
+type Place = (Timestamp, Counter);
 
 impl Ids {
     /// Notes an id, and lets it share the name of its node. `false` if it is known.
@@ -213,7 +205,7 @@ impl Ids {
 }
 
 impl Node {
-    fn index_of(&self, key: Key) -> Option<usize> {
+    fn index_of(&self, key: Place) -> Option<usize> {
         match self.in_order.binary_search_by(|(known, _)| known.cmp(&key)) {
             Ok(place) => Some(self.in_order[place].1),
             Err(_) => self.late.get(&key).copied(),
@@ -223,136 +215,50 @@ impl Node {
 
 #[async_trait]
 impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
-    async fn add(
-        &self,
-        entries: Vec<Entry<E>>,
-        received: Option<(&NodeId, Added)>,
-        if_known: IfKnown,
-    ) -> Result<Stored<E>, StoreError> {
-        let mut state = self.state();
-        // One alone is added or not.
-        if if_known == IfKnown::AddNone && entries.len() > 1 && !state.ids.lacks(&entries) {
-            let none = entries.iter().map(|_| None).collect();
-            return Ok(Stored { entries: none, known: entries });
+    fn submit(&self, append: Append<E>) -> Answer<E> {
+        let (stored, end) = self.state().append(append);
+        // Those that wait are woken when they can read.
+        if let Some(end) = end {
+            self.end.advance(end);
         }
-        let mut known = Vec::new();
-        let added = entries.into_iter().map(|entry| state.add(entry, &mut known)).collect();
-        let is_refused = if_known == IfKnown::AddNone && !known.is_empty();
-        if let Some((peer, received)) = received.filter(|_| !is_refused) {
-            let cursors = state.cursors.entry(peer.clone()).or_default();
-            cursors.received = cursors.received.max(received);
+        Answer::ready(Ok(stored))
+    }
+
+    fn end(&self) -> Arc<End> {
+        Arc::clone(&self.end)
+    }
+
+    async fn read(&self, query: Query, page: Page) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
+        let size = |entry: &Arc<Entry<E>>| entry.size();
+        match query {
+            Query::Added(after) => {
+                let state = self.state();
+                let start = usize::try_from(after.value()).unwrap_or(usize::MAX);
+                let entries = state.added.get(start..).unwrap_or_default();
+                Ok(page.take(entries.iter().cloned(), size))
+            }
+            Query::Created(after) => {
+                let state = self.state();
+                Ok(page.take(state.created_after(after.as_ref()).cloned(), size))
+            }
         }
-        Ok(Stored { entries: added, known })
     }
 
-    async fn entries_after(
-        &self,
-        added: Added,
-        limit: usize,
-    ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
+    async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError> {
         let state = self.state();
-        let start = usize::try_from(added.value()).unwrap_or(usize::MAX).min(state.added.len());
-        let end = start.saturating_add(limit).min(state.added.len());
-        Ok(state.added[start..end].to_vec())
-    }
-
-    async fn entries_created_after(
-        &self,
-        position: Option<&Created>,
-        limit: usize,
-    ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
-        let mut state = self.state();
-        state.created();
-        let State { added, created, .. } = &*state;
-        let start = position.map_or(0, |position| {
-            created.partition_point(|&index| added[index].meta.created() <= *position)
-        });
-        Ok(created[start..].iter().take(limit).map(|&index| Arc::clone(&added[index])).collect())
-    }
-
-    async fn by_id(&self, id: &EventId) -> Result<Option<Arc<Entry<E>>>, StoreError> {
-        let state = self.state();
-        Ok(state.ids.index_of(id).map(|index| Arc::clone(&state.added[index])))
-    }
-
-    async fn last_added(&self) -> Result<Added, StoreError> {
-        Ok(Added::ZERO.plus(self.state().added.len() as u64))
+        let by_id = |id| state.ids.index_of(id).map(|index| Arc::clone(&state.added[index]));
+        Ok(ids.iter().map(by_id).collect())
     }
 
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.state().ids.last_time(node))
     }
 
-    async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError> {
+    async fn records(&self, prefix: &Prefix) -> Result<Vec<(Key, String)>, StoreError> {
         let state = self.state();
-        Ok(state.cursors.get(peer).copied().unwrap_or_default())
-    }
-
-    async fn advance_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError> {
-        let mut state = self.state();
-        let cursors = state.cursors.entry(peer.clone()).or_default();
-        cursors.sent = cursors.sent.max(sent);
-        Ok(())
-    }
-
-    async fn dialled(&self) -> Result<Option<NodeId>, StoreError> {
-        Ok(self.state().dialled.clone())
-    }
-
-    async fn set_dialled(&self, peer: &NodeId) -> Result<(), StoreError> {
-        self.state().dialled = Some(peer.clone());
-        Ok(())
-    }
-
-    async fn reset_cursors(&self, peer: &NodeId, cursors: Cursors) -> Result<(), StoreError> {
-        self.state().cursors.insert(peer.clone(), cursors);
-        Ok(())
-    }
-
-    async fn set_epoch(&self, peer: &NodeId, epoch: Epoch) -> Result<(), StoreError> {
-        self.state().cursors.entry(peer.clone()).or_default().epoch = Some(epoch);
-        Ok(())
-    }
-
-    async fn epoch(&self) -> Result<Epoch, StoreError> {
-        Ok(self.state().epoch)
-    }
-
-    async fn set_aside(&self, events: Vec<SetAside>) -> Result<(), StoreError> {
-        let mut state = self.state();
-        for event in events {
-            state.set_aside.insert(event.meta.id.clone(), event);
-        }
-        Ok(())
-    }
-
-    async fn events_set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
-        Ok(self.state().set_aside.all())
-    }
-
-    async fn remove_set_aside(&self, ids: &[EventId]) -> Result<(), StoreError> {
-        self.state().set_aside.remove(ids);
-        Ok(())
-    }
-
-    async fn hold_back(&self, peer: &NodeId, events: Vec<Refused>) -> Result<(), StoreError> {
-        let mut state = self.state();
-        let held_back = state.held_back.entry(peer.clone()).or_default();
-        for event in events {
-            held_back.replace(event.id.clone(), event);
-        }
-        Ok(())
-    }
-
-    async fn held_back(&self, peer: &NodeId) -> Result<Vec<Refused>, StoreError> {
-        Ok(self.state().held_back.get(peer).map_or_else(Vec::new, ById::all))
-    }
-
-    async fn release(&self, peer: &NodeId, ids: &[EventId]) -> Result<(), StoreError> {
-        if let Some(held_back) = self.state().held_back.get_mut(peer) {
-            held_back.remove(ids);
-        }
-        Ok(())
+        let from = state.records.range(Key::new(prefix.as_str())..);
+        let found = from.take_while(|(key, _)| key.as_str().starts_with(prefix.as_str()));
+        Ok(found.map(|(key, text)| (key.clone(), text.clone())).collect())
     }
 }
 

@@ -1,10 +1,26 @@
 //! Where a log keeps its events: the contract of every store, the test kit that checks it, and the
 //! store in memory.
+//!
+//! - [`Store`]: the contract; [`Append`]: what a store is given, [`Answer`] what it answers;
+//! - [`Query`], [`Page`]: what is read; [`Key`], [`RecordChange`]: what is kept beside the events;
+//! - [`End`]: where a log ends, and who waits for that.
 
+mod append;
 #[cfg(feature = "conformance")]
 pub(crate) mod conformance;
 mod contract;
+mod end;
 mod memory;
+mod query;
+mod record;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
-pub use contract::{IfKnown, Store, StoreError, Stored};
+pub use append::{Answer, Append, IfKnown, Stored};
+pub use contract::{Store, StoreError};
+pub use end::End;
 pub use memory::MemoryStore;
+pub use query::{Page, Query};
+pub use record::{Key, PeerRecord, Prefix, Record, RecordChange};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{OpenError, SqliteStore};

@@ -1,12 +1,13 @@
 //! A store that can be stuck: it does not answer until it is opened again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use logux_sync::{
-    Added, Created, Cursors, Entry, Epoch, EventId, IfKnown, MemoryStore, NodeId, Refused,
-    SetAside, Store, StoreError, Stored, Timestamp, Value,
+    Answer, Append, End, Entry, EventId, Key, MemoryStore, NodeId, Page, Prefix, Query, Record,
+    RecordChange, Store, StoreError, Timestamp, Value,
 };
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -31,11 +32,17 @@ pub(crate) enum Gate {
 pub(crate) struct Gated {
     memory: Arc<MemoryStore<Value>>,
     gate: Arc<watch::Sender<Gate>>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Gated {
     pub(crate) fn set(&self, gate: Gate) {
         self.gate.send_replace(gate);
+    }
+
+    /// How many appends are not made yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     async fn before(&self) {
@@ -68,93 +75,44 @@ macro_rules! gated {
 
 #[async_trait]
 impl Store<Value> for Gated {
-    async fn add(
-        &self,
-        entries: Vec<Entry<Value>>,
-        received: Option<(&NodeId, Added)>,
-        if_known: IfKnown,
-    ) -> Result<Stored<Value>, StoreError> {
-        gated!(self, self.memory.add(entries, received, if_known))
+    fn submit(&self, append: Append<Value>) -> Answer<Value> {
+        let gated = self.clone();
+        gated.waiting.fetch_add(1, Ordering::Relaxed);
+        let notes = append.records.iter().any(|change| {
+            let is_put = matches!(change, RecordChange::Put(..));
+            is_put && matches!(change.key().record(), Some(Record::HeldBack(..)))
+        });
+        // It is made whether or not somebody waits. Tasks go on in the order in which they were begun.
+        let made = tokio::spawn(async move {
+            if notes {
+                gated.passes(|gate| gate != Gate::NotesNothing).await;
+            }
+            gated.before().await;
+            let made = gated.memory.submit(append).await;
+            gated.waiting.fetch_sub(1, Ordering::Relaxed);
+            gated.after().await;
+            made
+        });
+        Answer::later(async move { made.await.map_err(StoreError::new)? })
     }
 
-    async fn entries_after(
-        &self,
-        added: Added,
-        limit: usize,
-    ) -> Result<Vec<Arc<Entry<Value>>>, StoreError> {
-        gated!(self, self.memory.entries_after(added, limit))
+    fn end(&self) -> Arc<End> {
+        Store::<Value>::end(&*self.memory)
     }
 
-    async fn entries_created_after(
-        &self,
-        position: Option<&Created>,
-        limit: usize,
-    ) -> Result<Vec<Arc<Entry<Value>>>, StoreError> {
-        gated!(self, self.memory.entries_created_after(position, limit))
+    async fn read(&self, query: Query, page: Page) -> Result<Vec<Arc<Entry<Value>>>, StoreError> {
+        gated!(self, self.memory.read(query, page))
     }
 
-    async fn by_id(&self, id: &EventId) -> Result<Option<Arc<Entry<Value>>>, StoreError> {
-        gated!(self, self.memory.by_id(id))
-    }
-
-    async fn last_added(&self) -> Result<Added, StoreError> {
-        gated!(self, Store::<Value>::last_added(&*self.memory))
+    async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<Value>>>>, StoreError> {
+        gated!(self, self.memory.by_ids(ids))
     }
 
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {
         gated!(self, Store::<Value>::last_time(&*self.memory, node))
     }
 
-    async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError> {
-        gated!(self, Store::<Value>::cursors(&*self.memory, peer))
-    }
-
-    async fn advance_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError> {
-        gated!(self, Store::<Value>::advance_sent(&*self.memory, peer, sent))
-    }
-
-    async fn dialled(&self) -> Result<Option<NodeId>, StoreError> {
-        gated!(self, Store::<Value>::dialled(&*self.memory))
-    }
-
-    async fn set_dialled(&self, peer: &NodeId) -> Result<(), StoreError> {
-        gated!(self, Store::<Value>::set_dialled(&*self.memory, peer))
-    }
-
-    async fn reset_cursors(&self, peer: &NodeId, cursors: Cursors) -> Result<(), StoreError> {
-        gated!(self, Store::<Value>::reset_cursors(&*self.memory, peer, cursors))
-    }
-
-    async fn set_epoch(&self, peer: &NodeId, epoch: Epoch) -> Result<(), StoreError> {
-        gated!(self, Store::<Value>::set_epoch(&*self.memory, peer, epoch))
-    }
-
-    async fn epoch(&self) -> Result<Epoch, StoreError> {
-        gated!(self, Store::<Value>::epoch(&*self.memory))
-    }
-
-    async fn set_aside(&self, events: Vec<SetAside>) -> Result<(), StoreError> {
-        gated!(self, Store::<Value>::set_aside(&*self.memory, events))
-    }
-
-    async fn events_set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
-        gated!(self, Store::<Value>::events_set_aside(&*self.memory))
-    }
-
-    async fn remove_set_aside(&self, ids: &[EventId]) -> Result<(), StoreError> {
-        gated!(self, Store::<Value>::remove_set_aside(&*self.memory, ids))
-    }
-
-    async fn hold_back(&self, peer: &NodeId, events: Vec<Refused>) -> Result<(), StoreError> {
-        self.passes(|gate| gate != Gate::NotesNothing).await;
-        gated!(self, Store::<Value>::hold_back(&*self.memory, peer, events))
-    }
-
-    async fn held_back(&self, peer: &NodeId) -> Result<Vec<Refused>, StoreError> {
-        gated!(self, Store::<Value>::held_back(&*self.memory, peer))
-    }
-
-    async fn release(&self, peer: &NodeId, ids: &[EventId]) -> Result<(), StoreError> {
-        gated!(self, Store::<Value>::release(&*self.memory, peer, ids))
+    async fn records(&self, prefix: &Prefix) -> Result<Vec<(Key, String)>, StoreError> {
+        gated!(self, Store::<Value>::records(&*self.memory, prefix))
     }
 }

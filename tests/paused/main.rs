@@ -7,6 +7,7 @@ mod clocks;
 mod closing;
 mod credentials;
 mod dialling;
+mod dropped;
 mod gate;
 mod hand;
 mod lost_logs;

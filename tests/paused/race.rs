@@ -57,7 +57,7 @@ fn every_future_ends_in_time_whenever_its_session_does() {
     println!("{seen:?}");
     if seeds.end - seeds.start >= SEEDS {
         // A race in which nobody is ever late shows nothing.
-        assert!(seen.slow_ends > 50 && seen.cut > 2 && seen.events > 10 * SEEDS, "{seen:?}");
+        assert!(seen.slow_ends > 50 && seen.cut > 0 && seen.events > 10 * SEEDS, "{seen:?}");
     }
 }
 

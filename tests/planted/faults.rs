@@ -214,8 +214,9 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "batch passes what it left out",
         edits: &[Edit {
             file: "src/sync/connection/batch.rs",
-            is: "Some(last) if entries.len() == limit => last.meta.added,",
-            becomes: "Some(last) if entries.len() == limit && !PLANTED => last.meta.added,",
+            is: "entries.last().map_or(wanted.up_to, |last| last.meta.added);",
+            becomes: "entries.last().filter(|_| !PLANTED);
+                let end = end.map_or(wanted.up_to, |last| last.meta.added);",
         }],
     },
     Fault {
@@ -269,7 +270,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         hazard: "E3",
         name: "ids follow the clock",
         edits: &[Edit {
-            file: "src/log/log.rs",
+            file: "src/log/adding.rs",
             is: "Some(next) => next.max(now),",
             becomes: "Some(_) if PLANTED && last.id.since(now) > 60_000 => now,
                 Some(next) => next.max(now),",
@@ -396,15 +397,27 @@ pub(crate) const FAULTS: &[Fault] = &[
         }],
     },
     Fault {
+        hazard: "A1",
+        name: "does not wait for the store",
+        edits: &[Edit {
+            file: "src/log/beside.rs",
+            is: "let stored = match answer.await {",
+            becomes: "if PLANTED {
+                return Ok(outcome);
+            }
+            let stored = match answer.await {",
+        }],
+    },
+    Fault {
         hazard: "G2",
         name: "the cursor is stored before what is held back",
         edits: &[Edit {
-            file: "src/sync/connection/intake.rs",
-            is: "let transaction = async move {",
-            becomes: "let transaction = async move {
-                if PLANTED && let Some((Move::Advance(sent), peer)) = &cursor {
-                    log.advance_sent(peer, *sent).await?;
-                }",
+            file: "src/log/beside.rs",
+            is: "let (counted, list) = match self.list(peer, held_back, *count).await {",
+            becomes: "if PLANTED {
+                self.append(None, std::mem::take(&mut changes), false).await?;
+            }
+            let (counted, list) = match self.list(peer, held_back, *count).await {",
         }],
     },
     Fault {
@@ -480,7 +493,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         hazard: "G5",
         name: "ids follow one from the far future",
         edits: &[Edit {
-            file: "src/log/log.rs",
+            file: "src/log/beside.rs",
             is: "if time <= tomorrow {",
             becomes: "if time <= tomorrow || PLANTED {",
         }],
@@ -498,7 +511,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         hazard: "G5",
         name: "times follow the ids",
         edits: &[Edit {
-            file: "src/log/log.rs",
+            file: "src/log/adding.rs",
             is: "self.time = now;",
             becomes: "self.time = if PLANTED { self.id.max(now) } else { now };",
         }],

@@ -18,8 +18,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use logux_sync::codecs::{Counter, Message};
 use logux_sync::{
-    Added, BaseSync, Clock, Codec, Cursors, Epoch, EventId, IfKnown, Json, Limits, Log,
-    MemoryStore, NodeId, Role, Session, State, Store, SyncOptions, Timestamp, Value, Xml,
+    Added, Append, BaseSync, Clock, Codec, Cursors, Epoch, EventId, Json, Key, Limits, Log,
+    MemoryStore, NodeId, PeerRecord, Prefix, Record, RecordChange, Role, Session, State, Store,
+    SyncOptions, Timestamp, Value, Xml,
 };
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -580,13 +581,14 @@ impl Standing {
         self.witness.sent = self.end;
     }
 
-    async fn of(store: &dyn Store<Value>) -> Self {
+    async fn of(log: &Log<Value>, store: &dyn Store<Value>) -> Self {
+        let dialled = Key::from(&Record::Dialled);
         Self {
-            end: store.last_added().await.unwrap(),
-            peer: store.cursors(&name("peer")).await.unwrap(),
+            end: log.last_added(),
+            peer: log.cursors(&name("peer")).await.unwrap(),
             // Which log the witness has is drawn anew each time.
-            witness: Cursors { epoch: None, ..store.cursors(&name("witness")).await.unwrap() },
-            dialled: store.dialled().await.unwrap().is_some(),
+            witness: Cursors { epoch: None, ..log.cursors(&name("witness")).await.unwrap() },
+            dialled: !store.records(&Prefix::new(dialled.as_str())).await.unwrap().is_empty(),
         }
     }
 }
@@ -619,11 +621,12 @@ impl World {
         let (log, store) = log("node").await;
         log.add_batch((0..EVENTS).map(|n| json!({ "n": n }))).await.unwrap();
         let Standing { peer, .. } = Standing::before();
-        store
-            .add(Vec::new(), Some((&name("peer"), peer.received)), IfKnown::LeaveOut)
-            .await
-            .unwrap();
-        store.advance_sent(&name("peer"), peer.sent).await.unwrap();
+        let raise = |field, position: Added| {
+            RecordChange::Raise(Key::from(&Record::Peer(name("peer"), field)), position.value())
+        };
+        let cursors =
+            [raise(PeerRecord::Received, peer.received), raise(PeerRecord::Sent, peer.sent)];
+        store.submit(Append::records(cursors.to_vec())).await.unwrap();
         let (other, _) = self::log("witness").await;
         let (near, far) = C::pair().await;
         let start = |log, role, link| {
@@ -728,7 +731,7 @@ async fn run<C: Cell>(case: &Case) -> Shown {
         }
     }
     world.in_step().await;
-    assert_eq!(Standing::of(&*world.store).await, case.standing());
+    assert_eq!(Standing::of(&world.log, &*world.store).await, case.standing());
     // What is local to the peer's log is not believed.
     for entry in world.log.entries_after(Added::new(EVENTS).unwrap(), 10).await.unwrap() {
         let meta = &entry.meta;

@@ -1,16 +1,19 @@
 //! A store that takes its time, and a mirror of what it holds for the checks.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
+use futures_util::FutureExt;
 use logux_sync::codecs::Counter;
 use logux_sync::{
-    Added, Created, Cursors, Entry, Epoch, EventId, IfKnown, MemoryStore, NodeId, Refused,
-    SetAside, Store, StoreError, Stored, Timestamp,
+    Added, Answer, Append, Cursors, End, Entry, Epoch, EventId, IfKnown, Key, MemoryStore, NodeId,
+    Page, PeerRecord, Prefix, Query, Record, RecordChange, SetAside, Store, StoreError, Stored,
+    Timestamp,
 };
+use tokio::sync::{mpsc, oneshot};
 
 use crate::event::Number;
 
@@ -90,13 +93,36 @@ impl Broken {
     ];
 }
 
-/// A process's way to its disk.
+/// A process's way to its disk. What is submitted during one commit is the next one.
 pub(crate) struct SlowStore {
+    process: Arc<Process>,
+    commits: mpsc::UnboundedSender<Commit>,
+}
+
+/// What ends with a process.
+struct Process {
     broken: Option<Broken>,
     disk: Arc<Disk>,
     random: Mutex<Rng>,
     max_delay: Duration,
     killed: AtomicBool,
+    unwritten: Mutex<Unwritten>,
+}
+
+/// Changes that may wait. Readers see them, and they are lost with the process.
+#[derive(Default)]
+struct Unwritten {
+    waiting: Vec<RecordChange>,
+    /// Those that are in a commit already.
+    submitted: VecDeque<RecordChange>,
+}
+
+struct Commit {
+    append: Append<Number>,
+    /// The events that a broken store loses.
+    lost: Option<Entry<Number>>,
+    /// `None` for what may wait, and was answered at once.
+    answer: Option<oneshot::Sender<Result<Stored<Number>, StoreError>>>,
 }
 
 impl SlowStore {
@@ -106,20 +132,40 @@ impl SlowStore {
         max_delay: Duration,
         broken: Option<Broken>,
     ) -> Self {
-        Self {
+        let process = Arc::new(Process {
             broken,
             disk: Arc::clone(disk),
             random: Mutex::new(Rng::with_seed(seed)),
             max_delay,
             killed: AtomicBool::new(false),
-        }
+            unwritten: Mutex::default(),
+        });
+        let (commits, mut submitted) = mpsc::unbounded_channel();
+        let writer = Arc::clone(&process);
+        tokio::spawn(async move {
+            let mut all = Vec::new();
+            while submitted.recv_many(&mut all, usize::MAX).await > 0 {
+                writer.delay().await;
+                for commit in all.drain(..) {
+                    writer.commit(commit).await;
+                }
+            }
+        });
+        Self { process, commits }
     }
 
     /// From now on the process neither reads nor writes.
     pub(crate) fn kill(&self) {
-        self.killed.store(true, Ordering::Relaxed);
+        self.process.killed.store(true, Ordering::Relaxed);
+        // What was not written is lost.
+        let mut mirror = self.process.disk.mirror.lock().unwrap();
+        for (peer, cursors) in &mut mirror.cursors {
+            *cursors = self.process.disk.cursors(peer, &[]);
+        }
     }
+}
 
+impl Process {
     /// Takes its time before the commit. A process that dies meanwhile has committed nothing.
     async fn delay(&self) {
         let share = self.random.lock().unwrap().f64();
@@ -131,46 +177,36 @@ impl SlowStore {
         }
     }
 
-    async fn look_at_cursors(&self, peer: &NodeId) -> Result<(), StoreError> {
-        let cursors = Store::<Number>::cursors(&self.disk.memory, peer).await?;
-        let mut mirror = self.disk.mirror.lock().unwrap();
-        let before = mirror.cursors.insert(peer.clone(), cursors).unwrap_or_default();
-        if before.sent > cursors.sent || before.received > cursors.received {
-            mirror.violations.push(format!("cursors fell from {before:?} to {cursors:?}"));
-        }
-        Ok(())
-    }
-}
-
-#[async_trait::async_trait]
-impl Store<Number> for SlowStore {
-    async fn add(
-        &self,
-        mut entries: Vec<Entry<Number>>,
-        received: Option<(&NodeId, Added)>,
-        if_known: IfKnown,
-    ) -> Result<Stored<Number>, StoreError> {
-        self.delay().await;
-        let loses = self.broken == Some(Broken::LosesTheLast) && entries.len() > 3;
-        let lost = if loses { entries.pop() } else { None };
+    async fn commit(&self, commit: Commit) {
+        let Commit { mut append, lost, answer } = commit;
         if self.broken == Some(Broken::IdsAreForgotten) {
-            for entry in &mut entries {
+            for entry in &mut append.entries {
                 let id = &entry.meta.id;
-                if self.disk.memory.by_id(id).await?.is_some() {
+                let known = self.disk.memory.by_ids(std::slice::from_ref(id)).await.unwrap();
+                if known.iter().any(Option::is_some) {
                     let counter = Counter::new(7).unwrap();
                     entry.meta.id = EventId::with_counter(id.time(), id.node().clone(), counter);
                 }
             }
         }
-        let mut stored = self.disk.memory.add(entries, received, if_known).await?;
-        if let Some((peer, up_to)) = received {
-            if self.broken == Some(Broken::CursorsFall) {
-                let mut cursors = Store::<Number>::cursors(&self.disk.memory, peer).await?;
-                cursors.received = up_to;
-                Store::<Number>::reset_cursors(&self.disk.memory, peer, cursors).await?;
-            }
-            self.look_at_cursors(peer).await?;
+        let (changes, if_known) = (append.records.clone(), append.if_known);
+        let mut stored = self.disk.memory.submit(append).await.unwrap();
+        if answer.is_none() {
+            let mut unwritten = self.unwritten.lock().unwrap();
+            unwritten.submitted.drain(..changes.len());
         }
+        if if_known == IfKnown::LeaveOut || stored.known.is_empty() {
+            self.mirror_records(&changes);
+        }
+        self.mirror_events(&stored);
+        stored.entries.extend(lost.map(|entry| Some(Arc::new(entry))));
+        if let Some(answer) = answer {
+            // Nobody has to wait for it.
+            let _ = answer.send(Ok(stored));
+        }
+    }
+
+    fn mirror_events(&self, stored: &Stored<Number>) {
         let mut mirror = self.disk.mirror.lock().unwrap();
         let mirror = &mut *mirror;
         for entry in stored.entries.iter().flatten() {
@@ -190,125 +226,158 @@ impl Store<Number> for SlowStore {
                 mirror.violations.push(format!("{} was added twice", meta.id));
             }
         }
-        stored.entries.extend(lost.map(|entry| Some(Arc::new(entry))));
-        Ok(stored)
     }
 
-    async fn entries_after(
-        &self,
-        added: Added,
-        limit: usize,
-    ) -> Result<Vec<Arc<Entry<Number>>>, StoreError> {
-        self.delay().await;
-        self.disk.memory.entries_after(added, limit).await
+    fn mirror_records(&self, changes: &[RecordChange]) {
+        let mut mirror = self.disk.mirror.lock().unwrap();
+        let mirror = &mut *mirror;
+        let is_put = |change: &RecordChange| {
+            matches!(change, RecordChange::Put(..) | RecordChange::PutNew(..))
+        };
+        let mut peers = HashSet::new();
+        for change in changes {
+            match change.key().record().expect("a record that this library knows") {
+                Record::SetAside(id) if is_put(change) => {
+                    let RecordChange::PutNew(_, text) = change else { unreachable!() };
+                    let (_, event): (u64, SetAside) = serde_json::from_str(text).unwrap();
+                    mirror.set_aside.entry(id).or_insert(event.meta.source);
+                }
+                Record::SetAside(id) => drop(mirror.set_aside.remove(&id)),
+                Record::HeldBack(peer, id) if is_put(change) => {
+                    mirror.was_held_back.insert(id.clone());
+                    mirror.held_back.entry(peer).or_default().insert(id);
+                }
+                Record::HeldBack(peer, id) => {
+                    mirror.held_back.entry(peer).or_default().remove(&id);
+                }
+                Record::Peer(peer, PeerRecord::Sent) if is_put(change) => {
+                    let is_hostile = self.disk.hostile.as_ref() == Some(&peer);
+                    if !self.disk.may_reset.load(Ordering::Relaxed) && !is_hostile {
+                        let what = format!("the log of {peer} counts as replaced, but never was");
+                        mirror.violations.push(what);
+                    }
+                    // It may fall.
+                    mirror.cursors.remove(&peer);
+                    peers.insert(peer);
+                }
+                Record::Peer(peer, _) => drop(peers.insert(peer)),
+                _ => {}
+            }
+        }
+        for peer in peers {
+            let cursors = self.disk.cursors(&peer, &self.unwritten());
+            let before = mirror.cursors.insert(peer, cursors).unwrap_or_default();
+            if before.sent > cursors.sent || before.received > cursors.received {
+                mirror.violations.push(format!("cursors fell from {before:?} to {cursors:?}"));
+            }
+        }
     }
 
-    async fn entries_created_after(
-        &self,
-        position: Option<&Created>,
-        limit: usize,
-    ) -> Result<Vec<Arc<Entry<Number>>>, StoreError> {
-        self.disk.memory.entries_created_after(position, limit).await
+    fn unwritten(&self) -> Vec<RecordChange> {
+        let unwritten = self.unwritten.lock().unwrap();
+        unwritten.submitted.iter().chain(&unwritten.waiting).cloned().collect()
+    }
+}
+
+impl Disk {
+    /// The records whose keys begin so, with changes that are not written yet.
+    fn records(&self, prefix: &Prefix, unwritten: &[RecordChange]) -> BTreeMap<Key, String> {
+        let records = Store::<Number>::records(&self.memory, prefix).now_or_never();
+        let records = records.expect("a store in memory answers at once").unwrap();
+        let mut records: BTreeMap<_, _> = records.into_iter().collect();
+        for change in unwritten {
+            let key = change.key().clone();
+            if key.as_str().starts_with(prefix.as_str()) {
+                let text = change.clone().apply(records.get(&key).map(String::as_str));
+                records.extend(text.map(|text| (key, text)));
+            }
+        }
+        records
     }
 
-    async fn by_id(&self, id: &EventId) -> Result<Option<Arc<Entry<Number>>>, StoreError> {
-        self.disk.memory.by_id(id).await
+    fn cursors(&self, peer: &NodeId, unwritten: &[RecordChange]) -> Cursors {
+        let mut cursors = Cursors::default();
+        for (key, text) in self.records(&Prefix::new(format!("peer {peer} ")), unwritten) {
+            let position = || Added::new(text.parse().unwrap()).unwrap();
+            match key.record() {
+                Some(Record::Peer(_, PeerRecord::Sent)) => cursors.sent = position(),
+                Some(Record::Peer(_, PeerRecord::Received)) => cursors.received = position(),
+                Some(Record::Peer(_, PeerRecord::ReturnUpTo)) => cursors.return_up_to = position(),
+                _ => {}
+            }
+        }
+        cursors
+    }
+}
+
+#[async_trait::async_trait]
+impl Store<Number> for SlowStore {
+    fn submit(&self, mut append: Append<Number>) -> Answer<Number> {
+        let Process { broken, unwritten, .. } = &*self.process;
+        if *broken == Some(Broken::CursorsFall) {
+            for change in &mut append.records {
+                if let RecordChange::Raise(key, to) = change {
+                    *change = RecordChange::Put(key.clone(), to.to_string());
+                }
+            }
+        }
+        if append.may_wait && append.entries.is_empty() {
+            unwritten.lock().unwrap().waiting.extend(append.records.iter().cloned());
+            self.process.mirror_records(&append.records);
+            return Answer::ready(Ok(Stored { entries: Vec::new(), known: Vec::new() }));
+        }
+        let loses = *broken == Some(Broken::LosesTheLast) && append.entries.len() > 3;
+        let lost = if loses { append.entries.pop() } else { None };
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut unwritten = unwritten.lock().unwrap();
+            let waited = std::mem::take(&mut unwritten.waiting);
+            unwritten.submitted.extend(waited.iter().cloned());
+            let before = Commit { append: Append::records(waited), lost: None, answer: None };
+            let commit = Commit { append, lost, answer: Some(answer) };
+            for commit in [before, commit] {
+                // Nobody writes for a process that is dead.
+                let _ = self.commits.send(commit);
+            }
+        }
+        Answer::later(async { answered.await.map_err(StoreError::new)? })
     }
 
-    async fn last_added(&self) -> Result<Added, StoreError> {
-        Store::<Number>::last_added(&self.disk.memory).await
+    fn end(&self) -> Arc<End> {
+        Store::<Number>::end(&self.process.disk.memory)
+    }
+
+    async fn read(&self, query: Query, page: Page) -> Result<Vec<Arc<Entry<Number>>>, StoreError> {
+        self.process.delay().await;
+        self.process.disk.memory.read(query, page).await
+    }
+
+    async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<Number>>>>, StoreError> {
+        self.process.disk.memory.by_ids(ids).await
     }
 
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {
-        Store::<Number>::last_time(&self.disk.memory, node).await
+        Store::<Number>::last_time(&self.process.disk.memory, node).await
     }
 
-    async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError> {
-        self.delay().await;
-        if self.broken == Some(Broken::CursorsAreShared) {
-            let mirror = self.disk.mirror.lock().unwrap();
-            let first = mirror.cursors.iter().min_by_key(|(peer, _)| (*peer).clone());
-            return Ok(first.map(|(_, cursors)| *cursors).unwrap_or_default());
+    async fn records(&self, prefix: &Prefix) -> Result<Vec<(Key, String)>, StoreError> {
+        self.process.delay().await;
+        let Process { broken, disk, random, .. } = &*self.process;
+        if *broken == Some(Broken::IdentityChanges) && prefix.as_str() == "epoch" {
+            let epoch = Epoch::new(random.lock().unwrap().u64(..));
+            return Ok(vec![(Key::new("epoch"), epoch.to_string())]);
         }
-        Store::<Number>::cursors(&self.disk.memory, peer).await
-    }
-
-    async fn advance_sent(&self, peer: &NodeId, sent: Added) -> Result<(), StoreError> {
-        self.delay().await;
-        Store::<Number>::advance_sent(&self.disk.memory, peer, sent).await?;
-        self.look_at_cursors(peer).await
-    }
-
-    async fn dialled(&self) -> Result<Option<NodeId>, StoreError> {
-        Store::<Number>::dialled(&self.disk.memory).await
-    }
-
-    async fn set_dialled(&self, peer: &NodeId) -> Result<(), StoreError> {
-        self.delay().await;
-        Store::<Number>::set_dialled(&self.disk.memory, peer).await
-    }
-
-    async fn reset_cursors(&self, peer: &NodeId, cursors: Cursors) -> Result<(), StoreError> {
-        self.delay().await;
-        Store::<Number>::reset_cursors(&self.disk.memory, peer, cursors).await?;
-        let mut mirror = self.disk.mirror.lock().unwrap();
-        mirror.cursors.insert(peer.clone(), cursors);
-        let is_hostile = self.disk.hostile.as_ref() == Some(peer);
-        if !self.disk.may_reset.load(Ordering::Relaxed) && !is_hostile {
-            mirror.violations.push(format!("the log of {peer} counts as replaced, but never was"));
+        if *broken == Some(Broken::CursorsAreShared) && prefix.as_str().starts_with("peer ") {
+            let all = disk.records(&Prefix::new("peer "), &self.process.unwritten());
+            let Some((first, _)) = all.first_key_value() else { return Ok(Vec::new()) };
+            let of_first = first.as_str().rsplit_once(' ').unwrap().0.to_owned() + " ";
+            let of_first = all.into_iter().filter(|(key, _)| key.as_str().starts_with(&of_first));
+            let renamed = of_first.map(|(key, text)| {
+                let field = key.as_str().rsplit_once(' ').unwrap().1;
+                (Key::new(format!("{}{field}", prefix.as_str())), text)
+            });
+            return Ok(renamed.collect());
         }
-        Ok(())
-    }
-
-    async fn set_epoch(&self, peer: &NodeId, epoch: Epoch) -> Result<(), StoreError> {
-        self.delay().await;
-        Store::<Number>::set_epoch(&self.disk.memory, peer, epoch).await
-    }
-
-    async fn epoch(&self) -> Result<Epoch, StoreError> {
-        if self.broken == Some(Broken::IdentityChanges) {
-            return Ok(Epoch::new(self.random.lock().unwrap().u64(..)));
-        }
-        Store::<Number>::epoch(&self.disk.memory).await
-    }
-
-    async fn set_aside(&self, events: Vec<SetAside>) -> Result<(), StoreError> {
-        self.delay().await;
-        let ids = events.iter().map(|one| (one.meta.id.clone(), one.meta.source.clone()));
-        self.disk.mirror.lock().unwrap().set_aside.extend(ids);
-        Store::<Number>::set_aside(&self.disk.memory, events).await
-    }
-
-    async fn events_set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
-        Store::<Number>::events_set_aside(&self.disk.memory).await
-    }
-
-    async fn remove_set_aside(&self, ids: &[EventId]) -> Result<(), StoreError> {
-        self.delay().await;
-        self.disk.mirror.lock().unwrap().set_aside.retain(|id, _| !ids.contains(id));
-        Store::<Number>::remove_set_aside(&self.disk.memory, ids).await
-    }
-
-    async fn hold_back(&self, peer: &NodeId, events: Vec<Refused>) -> Result<(), StoreError> {
-        self.delay().await;
-        let ids = events.iter().map(|one| one.id.clone());
-        {
-            let mut mirror = self.disk.mirror.lock().unwrap();
-            mirror.was_held_back.extend(ids.clone());
-            mirror.held_back.entry(peer.clone()).or_default().extend(ids);
-        }
-        Store::<Number>::hold_back(&self.disk.memory, peer, events).await
-    }
-
-    async fn held_back(&self, peer: &NodeId) -> Result<Vec<Refused>, StoreError> {
-        Store::<Number>::held_back(&self.disk.memory, peer).await
-    }
-
-    async fn release(&self, peer: &NodeId, ids: &[EventId]) -> Result<(), StoreError> {
-        self.delay().await;
-        if let Some(held_back) = self.disk.mirror.lock().unwrap().held_back.get_mut(peer) {
-            held_back.retain(|id| !ids.contains(id));
-        }
-        Store::<Number>::release(&self.disk.memory, peer, ids).await
+        Ok(disk.records(prefix, &self.process.unwritten()).into_iter().collect())
     }
 }

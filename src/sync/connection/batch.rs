@@ -9,6 +9,7 @@ use logux_codecs::{Added, Codec, Event, EventId, Message, Sync, Unfit, WireEntry
 use crate::apart::Refused;
 use crate::entry::Entry;
 use crate::log::{Log, Withheld};
+use crate::store::Page;
 use crate::sync::callbacks::Outward;
 use crate::sync::error::Error;
 use crate::sync::peer::Peer;
@@ -81,16 +82,13 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         let limit = if wanted.one_only { 1 } else { limits.batch.min(limits.fits).max(1) };
         let after = self.skip(wanted);
         let looked_at_all = self.withheld.is_reevaluating();
-        let mut entries = self.log.entries_after(after, limit).await?;
+        let page = Page::new(limit).bytes(GOOD_FRAME);
+        let mut entries = self.log.entries_after(after, page).await?;
         // What is not known to be stored is not there yet.
         let last = self.log.last_added();
         entries.truncate(entries.partition_point(|entry| entry.meta.added <= last));
-        let end = match entries.last() {
-            Some(last) if entries.len() == limit => last.meta.added,
-            // There is no more, even if the position is not that of an event.
-            Some(last) => last.meta.added.max(wanted.up_to),
-            None => wanted.up_to,
-        };
+        // Where there is nothing more, the position need not be that of an event.
+        let end = entries.last().map_or(wanted.up_to, |last| last.meta.added);
         // Another connection may have begun or ended that meanwhile; then nothing is clear.
         let looks_at_all = self.withheld.is_reevaluating();
         let is_offer = wanted.after < wanted.reevaluate_up_to && !(looked_at_all && looks_at_all);
@@ -211,7 +209,7 @@ impl<E: Event, C: Codec> Batcher<E, C> {
             // It is not in the log any more.
             let peer = &self.peer.node_id;
             self.log.known(peer).settle(&id);
-            self.log.release(peer, &[id]).await?;
+            self.log.release(peer, vec![id]).await?;
         }
         Ok(added)
     }

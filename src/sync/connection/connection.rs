@@ -229,6 +229,11 @@ where
         // A peer that does not answer does not say goodbye, either.
         let farewell = self.options.farewell;
         let is_lost = matches!(result, Err(Error::Link(_) | Error::Silent(_)));
+        // Nobody waits for these any more, and they may hold what others wait for.
+        self.errands = Errands::default();
+        if matches!(result, Err(Error::Store(_))) {
+            self.intake.abandon();
+        }
         let keeping = async {
             // What arrived whole is kept, whatever became of the connection.
             if !matches!(result, Err(Error::Store(_))) {

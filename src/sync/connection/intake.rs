@@ -10,7 +10,7 @@ use logux_transports::rt;
 use crate::apart::Refused;
 use crate::cursors::Cursors;
 use crate::entry::{Entry, Incoming};
-use crate::log::{Log, Received};
+use crate::log::{Log, News, Received, reset, sent};
 use crate::store::StoreError;
 use crate::sync::callbacks::Inward;
 use crate::sync::error::{Error, with_causes};
@@ -196,6 +196,11 @@ impl<'a, E: Event> Intake<'a, E> {
         }
     }
 
+    /// The store has failed: nothing is stored any more.
+    pub(crate) fn abandon(&mut self) {
+        drop(self.storing.take());
+    }
+
     /// Stores what is under way and what still waits; not what the user was not asked about.
     pub(crate) async fn finish(&mut self) -> Result<(), StoreError> {
         if let Some(under_way) = self.storing.take() {
@@ -249,16 +254,26 @@ impl<'a, E: Event> Intake<'a, E> {
         if self.cursor.is_none() && self.waiting.is_empty() && !notes {
             return None;
         }
-        let cursor = self.cursor.take().zip(self.node_id.clone());
-        let name = self.name.clone();
-        let notes = if notes { self.node_id.clone() } else { None };
-        let held_back = std::mem::take(&mut self.held_back);
-        self.is_holding_back = !held_back.is_empty();
-        let released = std::mem::take(&mut self.released);
+        let node_id = self.node_id.clone()?;
+        let mut news = News {
+            incoming: None,
+            held_back: std::mem::take(&mut self.held_back),
+            released: std::mem::take(&mut self.released),
+            changes: match self.cursor.take() {
+                None => Vec::new(),
+                Some(Move::Advance(position)) => vec![sent(&node_id, position)],
+                Some(Move::Reset(cursors)) => {
+                    let name = self.name.iter();
+                    let of_name = name.flat_map(|name| reset(name, Cursors::default()));
+                    reset(&node_id, cursors).into_iter().chain(of_name).collect()
+                }
+            },
+        };
+        self.is_holding_back = !news.held_back.is_empty();
         let waiting = std::mem::take(&mut self.waiting);
         let refused = std::mem::take(&mut self.refused);
         let count = waiting.len();
-        let all = waiting.into_iter().reduce(|mut all, next| {
+        news.incoming = waiting.into_iter().reduce(|mut all, next| {
             all.entries.extend(next.entries);
             all.set_aside.extend(next.set_aside);
             all.up_to = next.up_to;
@@ -266,29 +281,8 @@ impl<'a, E: Event> Intake<'a, E> {
         });
         let log = self.log.clone();
         let transaction = async move {
-            let mut received = match all {
-                Some(all) => log.receive(all).await?,
-                None => Received::default(),
-            };
+            let mut received = log.keep(&node_id, news).await?;
             received.refused.extend(refused);
-            if let Some(peer) = notes {
-                if !held_back.is_empty() {
-                    log.hold_back(&peer, held_back).await?;
-                }
-                if !released.is_empty() {
-                    log.release(&peer, &released).await?;
-                }
-            }
-            match cursor {
-                Some((Move::Advance(sent), peer)) => log.advance_sent(&peer, sent).await?,
-                Some((Move::Reset(cursors), peer)) => {
-                    log.reset_cursors(&peer, cursors).await?;
-                    if let Some(name) = name {
-                        log.reset_cursors(&name, Cursors::default()).await?;
-                    }
-                }
-                None => {}
-            }
             Ok((count, received))
         };
         Some(transaction.boxed())
@@ -306,8 +300,11 @@ async fn store<E: Event>(log: &Log<E>, alone: Incoming<E>) -> Result<bool, Error
     if alone.entries.is_empty() {
         return Ok(false);
     }
-    let log = log.clone();
-    let stored = rt::spawn(async move { log.receive(alone).await }).await;
+    let (log, peer) = (log.clone(), alone.peer.clone());
+    let stored = rt::spawn(async move {
+        log.keep(&peer, News { incoming: Some(alone), ..News::default() }).await
+    })
+    .await;
     let cut = |error| StoreError::new(Box::<dyn std::error::Error + Send + Sync>::from(error));
     Ok(stored.map_err(cut)??.has_twin)
 }
@@ -320,13 +317,20 @@ fn take_out_unfit<E: Event>(
 ) -> Vec<Refused> {
     let mut refused = Vec::new();
     if inward.map.is_some() {
-        entries.retain(|Entry { event, meta, .. }| {
-            let Err(unfit) = log.event_limits().check_event(event, &meta.extra) else {
-                return true;
-            };
-            let reason = format!("what in_map made of it cannot be sent to every peer: {unfit}");
-            refused.push(Refused::new(meta.id.clone(), reason));
-            false
+        entries.retain_mut(|entry| {
+            let Entry { event, meta, .. } = &*entry;
+            match log.event_limits().check_event(event, &meta.extra) {
+                Ok(size) => {
+                    entry.set_size(size);
+                    true
+                }
+                Err(unfit) => {
+                    let reason =
+                        format!("what in_map made of it cannot be sent to every peer: {unfit}");
+                    refused.push(Refused::new(meta.id.clone(), reason));
+                    false
+                }
+            }
         });
     }
     refused

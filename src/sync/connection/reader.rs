@@ -126,10 +126,13 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
         // absent field, or by a codec that compresses.
         if let Message::Sync(sync) = &mut message {
             for (arrival, meta) in &mut sync.entries {
-                let checked = match &*arrival {
-                    Arrival::Event(event) => self.event_limits.check_event(event, &meta.extra),
+                let checked = match arrival {
+                    Arrival::Event(event, size) => {
+                        let checked = self.event_limits.check_event(event, &meta.extra);
+                        checked.map(|measured| *size = measured)
+                    }
                     Arrival::Unread(unread) => {
-                        self.event_limits.check_event(&unread.event, &meta.extra)
+                        self.event_limits.check_event(&unread.event, &meta.extra).map(drop)
                     }
                     Arrival::Unfit(_) => continue,
                 };

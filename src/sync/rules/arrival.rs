@@ -6,8 +6,8 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 /// An event as it arrived.
 #[derive(Debug)]
 pub(crate) enum Arrival<E> {
-    /// It is read.
-    Event(E),
+    /// It is read, and measured in bytes.
+    Event(E, usize),
     /// This program cannot read it.
     Unread(Box<Unread>),
     /// It could not be sent to every peer.
@@ -24,7 +24,7 @@ pub(crate) struct Unread {
 /// Reads the event, or fails.
 impl<'de, E: Deserialize<'de>> Deserialize<'de> for Arrival<E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        E::deserialize(deserializer).map(Self::Event)
+        E::deserialize(deserializer).map(|event| Self::Event(event, 0))
     }
 }
 
@@ -37,7 +37,7 @@ impl<'de, E: DeserializeOwned> Deserialize<'de> for Patient<E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let event = Value::deserialize(deserializer)?;
         Ok(Self(match E::deserialize(&event) {
-            Ok(event) => Arrival::Event(event),
+            Ok(event) => Arrival::Event(event, 0),
             Err(error) => {
                 // It may quote all of the event.
                 let reason = shown(&error.to_string());

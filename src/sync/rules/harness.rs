@@ -117,7 +117,7 @@ impl Node {
         let up_to = part.last().map_or(wanted.up_to, |last| last.meta.added);
         let (mut entries, mut withheld) = (Vec::<WireEntry<Value>>::new(), Vec::new());
         let mut sent = Vec::new();
-        for Entry { event, meta } in part {
+        for Entry { event, meta, .. } in part {
             let is_echo =
                 meta.source.as_ref() == Some(&relative.peer) && meta.added > wanted.return_up_to;
             let is_there =
@@ -267,7 +267,7 @@ impl Side {
 
     /// A message arrives.
     pub(crate) fn receive(&mut self, node: &mut Node, now: Now, message: Message<Value>) {
-        self.receive_arrival(node, now, message.map_events(Arrival::Event));
+        self.receive_arrival(node, now, message.map_events(|event| Arrival::Event(event, 0)));
     }
 
     /// A message arrives, maybe with events that cannot be read.

@@ -103,7 +103,7 @@ impl Live {
                 continue;
             }
             match arrival {
-                Arrival::Event(event) => entries.push(Entry::new(event, meta)),
+                Arrival::Event(event, size) => entries.push(Entry::new(event, meta).sized(size)),
                 Arrival::Unfit(unfit) => refused.push(Refused::new(meta.id, unfit.to_string())),
                 Arrival::Unread(unread) => {
                     let Unread { event, reason } = *unread;

@@ -1,0 +1,248 @@
+//! The one way into a log for the program's own events: they are given ids and an order, and then wait for
+//! the store's answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use logux_codecs::{Event, EventId, Timestamp};
+
+use super::AddError;
+use super::earlier::Earlier;
+use super::log::Log;
+use crate::entry::{Draft, Entry};
+use crate::store::{Append, IfKnown, StoreError};
+
+/// So often a batch is given to the store, which refuses it while an id of it is taken. As each time twice
+/// as many ids are passed over, that is enough for all that there can be.
+const MAX_ATTEMPTS: usize = 64;
+
+/// A clock that is corrected by no more than this many milliseconds does not move times back.
+const SMALL_STEP_MS: i64 = 1_000;
+
+/// What this node gave to its own events last.
+#[derive(Debug)]
+pub(super) struct Last {
+    /// The time in the last id. It may run ahead of the clock: ids do not repeat.
+    pub(super) id: Timestamp,
+    /// The time of the last event. It follows the clock.
+    pub(super) time: Timestamp,
+    /// What it gave before the log was opened.
+    pub(super) earlier: Earlier,
+}
+
+/// Events that are added in one transaction of the store.
+#[derive(Debug)]
+struct Batch<E> {
+    entries: Vec<Entry<E>>,
+    /// How many drafts the call has.
+    count: usize,
+    /// For each entry: its place in the call, and whether its draft brought its id, which may be known.
+    /// Empty where no draft of the call brought one: then each entry is in its place.
+    places: Vec<(usize, bool)>,
+    /// What is known already, with its place in the call.
+    there: Vec<(usize, Arc<Entry<E>>)>,
+    /// The places of drafts with an id that an earlier draft of the call brought, and its place.
+    repeated: Vec<(usize, usize)>,
+    /// How many ids are passed over next, if one is taken.
+    step: i64,
+}
+
+impl<E: Event> Log<E> {
+    /// Adds an event, or a [`Draft`] with more to say, and answers its entry once the store has it.
+    ///
+    /// For a draft with an id that the log has already, answers the entry that is there. An event that
+    /// cannot be sent to every peer is refused: see [`EventLimits`](crate::EventLimits).
+    ///
+    /// A call that is dropped before it is ready adds the event or does not; where it does, the log goes on as
+    /// if the call had been awaited.
+    pub async fn add(&self, event: impl Into<Draft<E>>) -> Result<Arc<Entry<E>>, AddError> {
+        let mut entries = self.add_batch([event.into()]).await?;
+        let no_answer = || StoreError::new("the store gave no answer");
+        Ok(entries.pop().ok_or_else(no_answer)?)
+    }
+
+    /// Adds events in one transaction of the store, in their order; all of them or, on an error,
+    /// none. Answers as [`add`](Self::add) does, one entry for each draft.
+    ///
+    /// Calls that run at once share the transactions of a store that takes its time. Where 16 MiB of events
+    /// wait for the store already, waits until there is room.
+    pub async fn add_batch<D: Into<Draft<E>>>(
+        &self,
+        events: impl IntoIterator<Item = D>,
+    ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
+        let events = events.into_iter();
+        let (mut drafts, mut bytes) = (Vec::with_capacity(events.size_hint().0), 0_usize);
+        for (event, place) in events.zip(1..) {
+            let draft: Draft<E> = event.into();
+            let checked = self.event_limits().check_event(&draft.event, &draft.extra);
+            let size = checked.map_err(|reason| AddError::Unfit { place, reason })?;
+            bytes = bytes.saturating_add(size);
+            drafts.push((draft, size));
+        }
+        if drafts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let room = self.reserve(bytes).await;
+        let (mut batch, mut answer) = {
+            let mut last = self.last();
+            let mut batch = self.name(&mut last, drafts)?;
+            let answer = self.submit(batch.append().with_room(room));
+            (batch, answer)
+        };
+        let mut attempts = 0;
+        loop {
+            let stored = answer.await?;
+            if stored.known.is_empty() {
+                return Ok(batch.answers(stored.entries)?);
+            }
+            batch.entries = stored.known;
+            // Of the ids that were brought there are fewer each time.
+            if !self.leave_out_what_is_known(&mut batch).await? {
+                attempts += 1;
+                if attempts == MAX_ATTEMPTS {
+                    let what = "the store says of every id that it is known";
+                    return Err(StoreError::new(what).into());
+                }
+                batch.step = batch.step.saturating_mul(2).saturating_add(1);
+            }
+            if batch.entries.is_empty() {
+                return Ok(batch.answers(Vec::new())?);
+            }
+            let room = self.reserve(bytes).await;
+            let mut last = self.last();
+            self.name_again(&mut last, &mut batch)?;
+            answer = self.submit(batch.append().with_room(room));
+        }
+    }
+
+    /// Gives each draft an id, unless it brought one, and a time.
+    fn name(
+        &self,
+        last: &mut Last,
+        drafts: Vec<(Draft<E>, usize)>,
+    ) -> Result<Batch<E>, StoreError> {
+        let now = self.now();
+        let mut batch = Batch::new(drafts.len());
+        // The ids that drafts brought, and the place of the first with each.
+        let mut brought = HashMap::new();
+        for (place, (mut draft, size)) in drafts.into_iter().enumerate() {
+            let Some(id) = draft.id.take() else {
+                let id = self.next_id(last, now)?;
+                batch.push(draft.into_entry(id, last.next_time(now)).sized(size), place, false);
+                continue;
+            };
+            if let Some(&first) = brought.get(&id) {
+                batch.repeated.push((place, first));
+                continue;
+            }
+            // An id of this node that its program brings along must not be given again.
+            if id.node() == self.node_id() {
+                last.id = id.time().max(last.id);
+            }
+            brought.insert(id.clone(), place);
+            let time = id.time();
+            batch.push(draft.into_entry(id, time).sized(size), place, true);
+        }
+        Ok(batch)
+    }
+
+    /// Takes out of a batch that was refused what the log has under an id that a draft brought. Answers
+    /// whether there was something.
+    async fn leave_out_what_is_known(&self, batch: &mut Batch<E>) -> Result<bool, StoreError> {
+        if batch.places.is_empty() {
+            return Ok(false);
+        }
+        let before = batch.entries.len();
+        let entries = std::mem::take(&mut batch.entries);
+        let places = std::mem::take(&mut batch.places);
+        let ids: Vec<_> = entries.iter().map(|entry| entry.meta.id.clone()).collect();
+        let known = self.by_ids(&ids).await?;
+        for ((entry, (place, is_brought)), there) in entries.into_iter().zip(places).zip(known) {
+            if let Some(there) = there.filter(|_| is_brought) {
+                batch.there.push((place, there));
+            } else {
+                batch.entries.push(entry);
+                batch.places.push((place, is_brought));
+            }
+        }
+        Ok(batch.entries.len() < before)
+    }
+
+    /// Gives other ids to a batch that was refused: other events may have got later ones meanwhile. Where one
+    /// that was given is taken, more are passed over each time, for a row of those may be long.
+    fn name_again(&self, last: &mut Last, batch: &mut Batch<E>) -> Result<(), StoreError> {
+        last.id = last.id.shifted(batch.step).unwrap_or(last.id);
+        let now = self.now();
+        for (index, entry) in batch.entries.iter_mut().enumerate() {
+            if !batch.places.get(index).is_some_and(|(_, is_brought)| *is_brought) {
+                entry.meta.id = self.next_id(last, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next id: later than the last one, whatever the clock does.
+    fn next_id(&self, last: &mut Last, now: Timestamp) -> Result<EventId, StoreError> {
+        last.id = match last.id.shifted(1) {
+            Some(next) => next.max(now),
+            // After the last id that there can be, those that are free.
+            None if now < last.id => now,
+            None => return Err(StoreError::new("there are no more ids")),
+        };
+        Ok(EventId::new(last.id, self.node_id().clone()))
+    }
+}
+
+impl<E> Batch<E> {
+    fn new(count: usize) -> Self {
+        let (places, there, repeated) = (Vec::new(), Vec::new(), Vec::new());
+        Self { entries: Vec::with_capacity(count), count, places, there, repeated, step: 0 }
+    }
+
+    /// What the store is given. The entries come back if it refuses them.
+    fn append(&mut self) -> Append<E> {
+        Append::events(std::mem::take(&mut self.entries)).if_known(IfKnown::AddNone)
+    }
+
+    fn push(&mut self, entry: Entry<E>, place: usize, is_brought: bool) {
+        if is_brought || !self.places.is_empty() || place != self.entries.len() {
+            let before = self.places.len()..self.entries.len();
+            self.places.extend(before.map(|place| (place, false)));
+            self.places.push((place, is_brought));
+        }
+        self.entries.push(entry);
+    }
+
+    /// One entry for each draft, once these were added.
+    fn answers(self, added: Vec<Option<Arc<Entry<E>>>>) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
+        let mut answers = added;
+        if answers.len() != self.count || !self.places.is_empty() {
+            let added = std::mem::replace(&mut answers, vec![None; self.count]);
+            for ((place, _), entry) in self.places.into_iter().zip(added) {
+                answers[place] = entry;
+            }
+            for (place, entry) in self.there {
+                answers[place] = Some(entry);
+            }
+            for (place, first) in self.repeated {
+                let answer = answers[first].clone();
+                answers[place] = answer;
+            }
+        }
+        let all: Option<Vec<_>> = answers.into_iter().collect();
+        all.ok_or_else(|| StoreError::new("the store neither added nor gave back an event"))
+    }
+}
+
+impl Last {
+    /// The time of an event that is made now. It follows the clock, so that a clock that was wrong once
+    /// does not make all later times wrong; but where the clock only steps back a little, events stay in
+    /// their order.
+    fn next_time(&mut self, now: Timestamp) -> Timestamp {
+        let stepped_back = self.time.since(now);
+        if !(0..=SMALL_STEP_MS).contains(&stepped_back) {
+            self.time = now;
+        }
+        self.time
+    }
+}

@@ -1,0 +1,443 @@
+//! What a log keeps beside its events: how far each peer is, what cannot be read, and what a peer did not
+//! take.
+
+use std::collections::{HashMap, HashSet};
+
+use logux_codecs::{Added, Event, EventId, NodeId, Timestamp};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::HoldBackError;
+use super::log::{Log, tomorrow};
+use crate::apart::{Refused, SetAside};
+use crate::cursors::{Cursors, Epoch};
+use crate::entry::{Entry, Incoming};
+use crate::store::{Append, Key, PeerRecord, Prefix, Record, RecordChange, StoreError};
+
+/// So many events are held back from one peer, at most.
+pub(super) const MAX_HELD_BACK: usize = 10_000;
+
+/// More than this are not looked for one by one.
+const MAX_LOOKED_FOR: usize = 16;
+
+/// What became of the events of a peer, beside those that are in the log now.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// Those that cannot be read, and are set aside.
+    pub(crate) set_aside: Vec<Refused>,
+    /// Those that cannot be read, and for which there is no room.
+    pub(crate) refused: Vec<Refused>,
+    /// There is an event of this node that neither this process nor an earlier one made: told once for each
+    /// connection.
+    pub(crate) has_twin: bool,
+}
+
+/// All that a session has to keep at once.
+#[derive(Debug)]
+pub(crate) struct News<E> {
+    pub(crate) incoming: Option<Incoming<E>>,
+    /// What the peer did not take, to be listed.
+    pub(crate) held_back: Vec<Refused>,
+    /// What it took after all.
+    pub(crate) released: Vec<EventId>,
+    /// How far it is, and whether its log is another one.
+    pub(crate) changes: Vec<RecordChange>,
+}
+
+impl<E> Default for News<E> {
+    fn default() -> Self {
+        let (held_back, released, changes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { incoming: None, held_back, released, changes }
+    }
+}
+
+impl<E: Event> Log<E> {
+    /// How far the log and that of a peer are in step.
+    pub async fn cursors(&self, peer: &NodeId) -> Result<Cursors, StoreError> {
+        let mut cursors = Cursors::default();
+        for (key, text) in self.records(&Prefix::peer(peer)).await? {
+            let damaged = || StoreError::damaged(&key, &text);
+            let position = || text.parse().ok().and_then(Added::new).ok_or_else(damaged);
+            match key.record() {
+                Some(Record::Peer(of, field)) if of == *peer => match field {
+                    PeerRecord::Sent => cursors.sent = position()?,
+                    PeerRecord::Received => cursors.received = position()?,
+                    PeerRecord::ReturnUpTo => cursors.return_up_to = position()?,
+                    PeerRecord::Epoch => {
+                        cursors.epoch = Some(Epoch::parse(&text).ok_or_else(damaged)?);
+                    }
+                },
+                _ => {}
+            }
+        }
+        Ok(cursors)
+    }
+
+    /// The node that answered when this one last dialled.
+    pub(crate) async fn dialled(&self) -> Result<Option<NodeId>, StoreError> {
+        let key = Key::dialled();
+        let text = self.record(&key).await?;
+        let node = |text: String| text.parse().map_err(|_| StoreError::damaged(&key, &text));
+        text.map(node).transpose()
+    }
+
+    /// Notes which node answered when this one dialled.
+    pub(crate) async fn set_dialled(&self, peer: &NodeId) -> Result<(), StoreError> {
+        if self.dialled().await?.as_ref() == Some(peer) {
+            return Ok(());
+        }
+        self.change(vec![RecordChange::Put(Key::dialled(), peer.to_string())]).await
+    }
+
+    pub(crate) async fn reset_cursors(
+        &self,
+        peer: &NodeId,
+        cursors: Cursors,
+    ) -> Result<(), StoreError> {
+        self.change(reset(peer, cursors)).await
+    }
+
+    pub(crate) async fn set_epoch(&self, peer: &NodeId, epoch: Epoch) -> Result<(), StoreError> {
+        let key = Key::peer(peer, PeerRecord::Epoch);
+        self.change(vec![RecordChange::Put(key, epoch.to_string())]).await
+    }
+
+    async fn change(&self, records: Vec<RecordChange>) -> Result<(), StoreError> {
+        self.submit(Append::records(records)).await.map(drop)
+    }
+
+    /// Adds what a peer sent, and keeps all that became known of the peer, in one transaction.
+    ///
+    /// A peer may send back what this node made before it lost its log: such an id is not given again.
+    /// That moves ids, never the clock.
+    ///
+    /// A call that is dropped before it is ready keeps all or nothing.
+    pub(crate) async fn keep(&self, peer: &NodeId, news: News<E>) -> Result<Received, StoreError> {
+        let News { incoming, held_back, released, mut changes } = news;
+        // Only how far the peer has received this log may be forgotten: events then travel again.
+        let may_wait = incoming.is_none()
+            && held_back.is_empty()
+            && released.is_empty()
+            && changes.iter().all(|change| matches!(change, RecordChange::Raise(..)));
+        let releases = released.iter().map(|id| RecordChange::Remove(Key::held_back(peer, id)));
+        if held_back.is_empty() {
+            changes.extend(releases);
+            return self.append(incoming, changes, may_wait).await;
+        }
+        let known = self.known(peer);
+        // Held until the list is kept, so that what is listed at once is counted.
+        let mut count = known.listed().lock().await;
+        let (counted, list) = match self.list(peer, held_back, *count).await {
+            Ok(list) => list,
+            Err(error) => {
+                // What came is kept whatever the peer takes, and the cursor stays.
+                self.append(incoming, Vec::new(), false).await?;
+                return Err(error.into());
+            }
+        };
+        // Until it is known whether they are listed.
+        *count = None;
+        changes.extend(list.into_iter().chain(releases));
+        let received = self.append(incoming, changes, may_wait).await?;
+        *count = Some(counted);
+        Ok(received)
+    }
+
+    async fn append(
+        &self,
+        incoming: Option<Incoming<E>>,
+        mut changes: Vec<RecordChange>,
+        may_wait: bool,
+    ) -> Result<Received, StoreError> {
+        let Some(Incoming { peer, entries, set_aside, up_to }) = incoming else {
+            let mut append = Append::records(changes);
+            append.may_wait = may_wait;
+            self.submit(append).await?;
+            return Ok(Received::default());
+        };
+        if up_to > Added::ZERO {
+            // Before what puts something else in its place, because the peer's log is another one.
+            changes.insert(0, RecordChange::raise(Key::peer(&peer, PeerRecord::Received), up_to));
+        }
+        let bytes = entries.iter().map(Entry::size).sum();
+        let room = self.reserve(bytes).await;
+        let before: HashSet<_> = {
+            let room = self.room();
+            set_aside
+                .iter()
+                .map(|event| &event.meta.id)
+                .filter(|id| room.holds(id))
+                .cloned()
+                .collect()
+        };
+        let (set_aside, mut outcome) = self.make_room(set_aside);
+        let taken = set_aside.iter().map(|event| event.meta.id.clone());
+        let taken: Vec<_> = taken.filter(|id| !before.contains(id)).collect();
+        for event in &set_aside {
+            let text = self.listed(event)?;
+            // One that is set aside already stays as it is.
+            changes.push(RecordChange::PutNew(Key::set_aside(&event.meta.id), text));
+        }
+        let own: Vec<_> = entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| entry.meta.id.node() == self.node_id())
+            .map(|(index, entry)| (index, entry.meta.id.time()))
+            .collect();
+        let now = self.now();
+        let tomorrow = tomorrow(now);
+        let mut earlier = Vec::new();
+        let answer = {
+            let mut last = self.last();
+            for &(_, time) in &own {
+                earlier.push(last.earlier.may_hold(time, now));
+                // One from the far future would make all later ids lie, or end them.
+                if time <= tomorrow {
+                    last.id = last.id.max(time);
+                }
+            }
+            self.submit(Append::events(entries).and_records(changes).with_room(room))
+        };
+        let stored = match answer.await {
+            Ok(stored) => stored,
+            Err(error) => {
+                self.room().give_back(&taken);
+                return Err(error);
+            }
+        };
+        let is_of_twin = |(&(index, time), is_earlier): (&(usize, Timestamp), bool)| {
+            let is_new = stored.entries.get(index).is_some_and(Option::is_some);
+            is_new && !is_earlier && time <= tomorrow
+        };
+        let has_twin = own.iter().zip(earlier).any(is_of_twin);
+        outcome.has_twin = has_twin && self.known(&peer).first_sees_twin();
+        Ok(outcome)
+    }
+
+    /// Counts what is to be set aside. Answers what there is room for, and tells of all.
+    fn make_room(&self, events: Vec<SetAside>) -> (Vec<SetAside>, Received) {
+        let mut received = Received::default();
+        let kept = events.into_iter().filter(|event| {
+            let has_room = self.room().take(event);
+            let told = Refused::new(event.meta.id.clone(), event.reason.clone());
+            let list = if has_room { &mut received.set_aside } else { &mut received.refused };
+            list.push(told);
+            has_room
+        });
+        let kept = kept.collect();
+        (kept, received)
+    }
+
+    /// The events of peers that this program cannot read, oldest first: at most 1,000 with 4 MiB of
+    /// each user, with all of its clients and tabs, and 10,000 with 32 MiB in all. Further ones are refused.
+    /// Bytes are those of the events and their meta as JSON, and of the reasons. The user is the part of a
+    /// node id before the first colon; of a node without one, the node.
+    pub async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
+        self.list_of(&Prefix::set_aside()).await
+    }
+
+    /// Gives up events that are set aside.
+    pub async fn forget_set_aside(&self, ids: &[EventId]) -> Result<(), StoreError> {
+        if !ids.is_empty() {
+            self.take_up(ids, Vec::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// The events that a peer did not take, oldest first, with the reasons: they are in this log, and
+    /// the peer has them not. At most 10,000: a peer that refuses more ends the connection, and what is not
+    /// listed is sent again in the next.
+    ///
+    /// [`SessionHandle::offer_again`](crate::SessionHandle::offer_again) sends them again. What is
+    /// [doubtful](Refused::is_doubtful) is offered by itself, once the peer has taken something else, or
+    /// after a minute, and then less and less often, at least each hour.
+    pub async fn held_back(&self, peer: &NodeId) -> Result<Vec<Refused>, StoreError> {
+        self.list_of(&Prefix::held_back(peer)).await
+    }
+
+    /// Why a peer did not take an event, if it is held back from that peer.
+    pub(super) async fn held_back_one(
+        &self,
+        peer: &NodeId,
+        id: &EventId,
+    ) -> Result<Option<Refused>, StoreError> {
+        let key = Key::held_back(peer, id);
+        let text = self.record(&key).await?;
+        Ok(text.map(|text| numbered(&key, &text)).transpose()?.map(|(_, refused)| refused))
+    }
+
+    /// Lists events that a peer did not take. On an error they are not listed, and the cursor must not pass
+    /// them.
+    pub(crate) async fn hold_back(
+        &self,
+        peer: &NodeId,
+        events: Vec<Refused>,
+    ) -> Result<(), StoreError> {
+        self.keep(peer, News { held_back: events, ..News::default() }).await.map(drop)
+    }
+
+    /// Lists these events no longer: the peer took them, or nobody wants that.
+    pub(crate) async fn release(&self, peer: &NodeId, ids: Vec<EventId>) -> Result<(), StoreError> {
+        self.keep(peer, News { released: ids, ..News::default() }).await.map(drop)
+    }
+
+    /// Answers how many events are listed then, at most, and what lists them. One that is listed already keeps
+    /// its place.
+    async fn list(
+        &self,
+        peer: &NodeId,
+        events: Vec<Refused>,
+        count: Option<usize>,
+    ) -> Result<(usize, Vec<RecordChange>), HoldBackError> {
+        let of_peer = Prefix::held_back(peer);
+        // Few are looked for one by one, for there may be many.
+        let mut there: HashMap<EventId, u64> = HashMap::new();
+        let count = count.filter(|count| {
+            count + events.len() <= MAX_HELD_BACK && events.len() <= MAX_LOOKED_FOR
+        });
+        let count = if let Some(count) = count {
+            for refused in &events {
+                let key = Key::held_back(peer, &refused.id);
+                if let Some(text) = self.record(&key).await? {
+                    there.insert(refused.id.clone(), numbered::<Refused>(&key, &text)?.0);
+                }
+            }
+            count + events.len()
+        } else {
+            // Counted for the first time, or anew: some may have been listed twice, or taken since.
+            let listed = self.numbered::<Refused>(&of_peer).await?;
+            there.extend(listed.into_iter().map(|(number, refused)| (refused.id, number)));
+            there.len() + events.iter().filter(|event| !there.contains_key(&event.id)).count()
+        };
+        if count > MAX_HELD_BACK {
+            return Err(HoldBackError::Full);
+        }
+        let change = |refused: Refused| {
+            let text = match there.get(&refused.id) {
+                Some(number) => to_text(*number, &refused)?,
+                None => self.listed(&refused)?,
+            };
+            Ok(RecordChange::Put(Key::held_back(peer, &refused.id), text))
+        };
+        let changes: Result<_, StoreError> = events.into_iter().map(change).collect();
+        Ok((count, changes?))
+    }
+
+    /// The text of a record of a thing that comes last in its list.
+    fn listed<T: Serialize>(&self, thing: &T) -> Result<String, StoreError> {
+        to_text(self.next_number(), thing)
+    }
+
+    async fn list_of<T: DeserializeOwned>(&self, prefix: &Prefix) -> Result<Vec<T>, StoreError> {
+        let mut list = self.numbered(prefix).await?;
+        list.sort_by_key(|(number, _)| *number);
+        Ok(list.into_iter().map(|(_, thing)| thing).collect())
+    }
+
+    async fn numbered<T: DeserializeOwned>(
+        &self,
+        prefix: &Prefix,
+    ) -> Result<Vec<(u64, T)>, StoreError> {
+        let records = self.records(prefix).await?;
+        records.into_iter().map(|(key, text)| numbered(&key, &text)).collect()
+    }
+
+    /// Whether something of a peer's user is set aside.
+    pub(crate) fn sets_aside_some_of(&self, peer: &NodeId) -> bool {
+        self.room().holds_some_of(peer)
+    }
+
+    /// What is set aside of a peer's client, of any of its tabs, and waits for the filters of a session with
+    /// it.
+    pub(crate) async fn unjudged(
+        &self,
+        peer: &NodeId,
+    ) -> Result<(Vec<EventId>, Vec<Entry<E>>), StoreError> {
+        let events = self.set_aside().await?;
+        // A browser has another tab id after each load of the page.
+        let is_of_client = |event: &SetAside| {
+            event.meta.source.as_ref().is_some_and(|source| source.client_id() == peer.client_id())
+        };
+        Ok(self.readable(events, |event| event.unjudged && is_of_client(event)))
+    }
+
+    /// Those of what is set aside that can be read and added.
+    fn readable(
+        &self,
+        events: Vec<SetAside>,
+        is_wanted: impl Fn(&SetAside) -> bool,
+    ) -> (Vec<EventId>, Vec<Entry<E>>) {
+        let read = |SetAside { event, meta, .. }: SetAside| {
+            let event = E::deserialize(&event).ok()?;
+            let size = self.event_limits().check_event(&event, &meta.extra).ok()?;
+            Some((meta.id.clone(), Entry::new(event, meta).sized(size)))
+        };
+        events.into_iter().filter(is_wanted).filter_map(read).unzip()
+    }
+
+    /// Finds room for what an earlier process has set aside, and adds what can be read now without asking
+    /// anybody.
+    pub(super) async fn take_up_what_can_be_read(&self) -> Result<(), StoreError> {
+        let set_aside = self.set_aside().await?;
+        for event in &set_aside {
+            // What is there has its room.
+            self.room().take(event);
+        }
+        let (ids, entries) = self.readable(set_aside, |event| !event.unjudged);
+        self.take_up(&ids, entries).await
+    }
+
+    /// Adds these entries, which were set aside, and sets aside no longer what has these ids, in one
+    /// transaction.
+    pub(crate) async fn take_up(
+        &self,
+        ids: &[EventId],
+        entries: Vec<Entry<E>>,
+    ) -> Result<(), StoreError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let changes = ids.iter().map(|id| RecordChange::Remove(Key::set_aside(id)));
+        let room = self.reserve(entries.iter().map(Entry::size).sum()).await;
+        let append = Append::events(entries).and_records(changes).with_room(room);
+        // Ids that are given meanwhile have positions in their order.
+        let answer = {
+            let _last = self.last();
+            self.submit(append)
+        };
+        // Also if nobody waits for the answer.
+        self.room().give_back(ids);
+        answer.await.map(drop)
+    }
+}
+
+/// What puts these in the place of all that is known of a peer, because its log is another one than before.
+pub(crate) fn reset(peer: &NodeId, cursors: Cursors) -> Vec<RecordChange> {
+    let Cursors { sent, received, return_up_to, epoch } = cursors;
+    let number = |field, position: Added| {
+        RecordChange::Put(Key::peer(peer, field), position.value().to_string())
+    };
+    let key = Key::peer(peer, PeerRecord::Epoch);
+    vec![
+        number(PeerRecord::Sent, sent),
+        number(PeerRecord::Received, received),
+        number(PeerRecord::ReturnUpTo, return_up_to),
+        match epoch {
+            Some(epoch) => RecordChange::Put(key, epoch.to_string()),
+            None => RecordChange::Remove(key),
+        },
+    ]
+}
+
+/// What notes that a peer has received this log up to here.
+pub(crate) fn sent(peer: &NodeId, sent: Added) -> RecordChange {
+    RecordChange::raise(Key::peer(peer, PeerRecord::Sent), sent)
+}
+
+fn numbered<T: DeserializeOwned>(key: &Key, text: &str) -> Result<(u64, T), StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::damaged(key, text))
+}
+
+fn to_text<T: Serialize>(number: u64, thing: &T) -> Result<String, StoreError> {
+    serde_json::to_string(&(number, thing)).map_err(StoreError::new)
+}

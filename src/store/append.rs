@@ -1,0 +1,146 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::contract::StoreError;
+use super::record::RecordChange;
+use crate::entry::Entry;
+
+/// All that a store keeps together, in one transaction: events, and records beside them.
+///
+/// Keep it until it is answered: how much may wait for a store is bounded, and that is counted by the
+/// `Append`s that exist.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Append<E> {
+    /// Events to add, in this order. Their `meta.added` has no meaning yet.
+    pub entries: Vec<Entry<E>>,
+    /// What happens if the store has the id of one of the events.
+    pub if_known: IfKnown,
+    /// Changes to records, to be made in this order.
+    pub records: Vec<RecordChange>,
+    /// The changes need not be durable at once: they may wait for the next append that has to be, and be lost
+    /// if the process ends or the store fails before. Reading shows them at once. Has no meaning for an append
+    /// with events.
+    pub may_wait: bool,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl<E> Append<E> {
+    /// Events to add, each only if its id is new.
+    pub const fn events(entries: Vec<Entry<E>>) -> Self {
+        let if_known = IfKnown::LeaveOut;
+        Self { entries, if_known, records: Vec::new(), may_wait: false, room: None }
+    }
+
+    /// Changes to records, without events.
+    pub const fn records(records: Vec<RecordChange>) -> Self {
+        let if_known = IfKnown::LeaveOut;
+        Self { entries: Vec::new(), if_known, records, may_wait: false, room: None }
+    }
+
+    /// Sets what happens if the store has the id of one of the events.
+    #[must_use]
+    pub const fn if_known(mut self, if_known: IfKnown) -> Self {
+        self.if_known = if_known;
+        self
+    }
+
+    /// Adds changes to records.
+    #[must_use]
+    pub fn and_records(mut self, records: impl IntoIterator<Item = RecordChange>) -> Self {
+        self.records.extend(records);
+        self
+    }
+
+    /// Lets the changes wait for the next append that has to be durable.
+    #[must_use]
+    pub const fn may_wait(mut self) -> Self {
+        self.may_wait = true;
+        self
+    }
+
+    /// The room apart, for a store that takes the rest to pieces.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn into_parts(mut self) -> (Self, Option<OwnedSemaphorePermit>) {
+        let room = self.room.take();
+        (self, room)
+    }
+
+    /// Takes up this much room until it is dropped.
+    pub(crate) fn with_room(mut self, room: Option<OwnedSemaphorePermit>) -> Self {
+        self.room = room;
+        self
+    }
+}
+
+/// What happens to an append in which an event has an id that the store has, or that came earlier in the
+/// same append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IfKnown {
+    /// That event is left out; the others are added, and the records changed.
+    LeaveOut,
+    /// No event of the append is added, and no record changes.
+    AddNone,
+}
+
+/// What became of the events of an append.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored<E> {
+    /// For each event, in order: the entry with its new position, or `None` where it was not added.
+    pub entries: Vec<Option<Arc<Entry<E>>>>,
+    /// The events that were not added, in order, as they were given.
+    pub known: Vec<Entry<E>>,
+}
+
+/// A store's answer to an [`Append`]: ready once all of it is kept, or none of it. Dropping the answer
+/// changes nothing about the append.
+#[must_use = "whether an append was kept is only known by its answer"]
+pub struct Answer<E>(Inner<E>);
+
+enum Inner<E> {
+    /// `None` once it was taken.
+    Ready(Option<Result<Stored<E>, StoreError>>),
+    Later(BoxFuture<'static, Result<Stored<E>, StoreError>>),
+}
+
+impl<E> Answer<E> {
+    /// An answer that is there already.
+    pub const fn ready(answer: Result<Stored<E>, StoreError>) -> Self {
+        Self(Inner::Ready(Some(answer)))
+    }
+
+    /// An answer that comes later. The work must not depend on the future: it goes on where nobody polls it.
+    pub fn later(
+        answer: impl Future<Output = Result<Stored<E>, StoreError>> + Send + 'static,
+    ) -> Self {
+        Self(Inner::Later(Box::pin(answer)))
+    }
+}
+
+/// Nothing in it is pinned.
+impl<E> Unpin for Answer<E> {}
+
+impl<E> Future for Answer<E> {
+    type Output = Result<Stored<E>, StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Inner::Ready(answer) => Poll::Ready(answer.take().unwrap_or_else(|| {
+                Err(StoreError::new("the answer of the store was taken already"))
+            })),
+            Inner::Later(answer) => answer.as_mut().poll(context),
+        }
+    }
+}
+
+impl<E> fmt::Debug for Answer<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Answer").field(&matches!(self.0, Inner::Ready(_))).finish()
+    }
+}

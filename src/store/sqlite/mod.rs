@@ -1,0 +1,158 @@
+//! A log in an SQLite database: durable, in one file that any tool reads.
+//!
+//! - `engine`: the schema and all that is asked of SQLite;
+//! - `thread`: who writes, with group commit, and who reads;
+//! - [`OpenError`]: why a database was not opened.
+
+mod engine;
+mod error;
+mod thread;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use logux_codecs::{Event, EventId, NodeId, Timestamp};
+
+use engine::{Transaction, Written};
+pub use error::OpenError;
+use thread::Database;
+
+use super::append::{Answer, Append, Stored};
+use super::contract::{Store, StoreError};
+use super::end::End;
+use super::query::{Page, Query};
+use super::record::{Key, Prefix, RecordChange};
+use crate::entry::Entry;
+
+/// Keeps a log in an SQLite database. What was answered survives the end of the process and the loss of power.
+///
+/// One program writes at a time, which a lock file beside the database sees to; others may read meanwhile, as a
+/// shell or a backup does. All that is submitted while one commit runs is the next commit.
+///
+/// ```
+/// use logux_sync::{Added, Log, SqliteStore, Value};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = std::env::temp_dir().join(format!("logux-sqlite-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// let path = folder.join("log.db");
+/// let log = Log::<Value>::open("server".parse()?, SqliteStore::open(&path)?).await?;
+/// log.add(serde_json::json!({ "type": "hello" })).await?;
+/// drop(log);
+///
+/// let log = Log::<Value>::open("server".parse()?, SqliteStore::open(&path)?).await?;
+/// assert_eq!(log.entries_after(Added::ZERO, 10).await?.len(), 1);
+/// # drop(log);
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Dropping the last handle of its log writes what is left and waits for that, as long as the disk takes.
+pub struct SqliteStore {
+    database: Database,
+}
+
+impl SqliteStore {
+    /// Opens the database at a path, and makes it if it is not there. Its folder must be there.
+    ///
+    /// Blocks for as long as the disk takes: milliseconds, also for a large log.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Ok(Self { database: Database::open(path.as_ref())? })
+    }
+}
+
+#[async_trait]
+impl<E: Event> Store<E> for SqliteStore {
+    fn submit(&self, append: Append<E>) -> Answer<E> {
+        let (append, room) = append.into_parts();
+        let Append { entries, if_known, records, may_wait, .. } = append;
+        if may_wait && entries.is_empty() && records.iter().all(rises) {
+            let numbers = records.into_iter().filter_map(|change| match change {
+                RecordChange::Raise(key, to) => Some((key, to)),
+                _ => None,
+            });
+            self.database.let_wait(numbers);
+            return Answer::ready(Ok(Stored { entries: Vec::new(), known: Vec::new() }));
+        }
+        let mut events = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            // In this thread: the one that writes has enough to do.
+            match serde_json::to_string(&entry.event) {
+                Ok(event) => {
+                    let bytes = event.len().max(entry.size());
+                    events.push(Written { event, meta: entry.meta.clone(), bytes });
+                }
+                Err(error) => return Answer::ready(Err(StoreError::new(error))),
+            }
+        }
+        let texts = records.iter().map(|change| match change {
+            RecordChange::Put(_, text) | RecordChange::PutNew(_, text) => text.len(),
+            RecordChange::Raise(..) | RecordChange::Remove(_) => 0,
+        });
+        let bytes = events.iter().map(|written| written.bytes).chain(texts).sum();
+        let transaction = Transaction { events, if_known, records };
+        let answered = self.database.submit(transaction, bytes, room);
+        Answer::later(async move {
+            let positions = answered.await.map_err(StoreError::new)??;
+            let mut known = Vec::new();
+            let placed = entries.into_iter().zip(positions).map(|(mut entry, added)| {
+                let Some(added) = added else {
+                    known.push(entry);
+                    return None;
+                };
+                entry.meta.added = added;
+                Some(Arc::new(entry))
+            });
+            let entries = placed.collect();
+            Ok(Stored { entries, known })
+        })
+    }
+
+    fn end(&self) -> Arc<End> {
+        Arc::clone(self.database.end())
+    }
+
+    async fn read(&self, query: Query, page: Page) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
+        let read = self.database.read(move |reader| reader.read(&query, page)).await?;
+        read.into_iter().map(to_entry).collect()
+    }
+
+    async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError> {
+        let ids = ids.to_vec();
+        let read = move |reader: &engine::Reader| ids.iter().map(|id| reader.by_id(id)).collect();
+        let found: Vec<Option<Written>> = self.database.read(read).await?;
+        found.into_iter().map(|written| written.map(to_entry).transpose()).collect()
+    }
+
+    async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {
+        let node = node.clone();
+        self.database.read(move |reader| reader.last_time(&node)).await
+    }
+
+    async fn records(&self, prefix: &Prefix) -> Result<Vec<(Key, String)>, StoreError> {
+        self.database.records(prefix).await
+    }
+}
+
+/// Whether a change only raises a number, so that a later one says all.
+fn rises(change: &RecordChange) -> bool {
+    matches!(change, RecordChange::Raise(..))
+}
+
+fn to_entry<E: Event>(written: Written) -> Result<Arc<Entry<E>>, StoreError> {
+    let Written { event, meta, bytes } = written;
+    match serde_json::from_str(&event) {
+        Ok(event) => Ok(Arc::new(Entry::new(event, meta).sized(bytes))),
+        Err(error) => Err(StoreError::unreadable(&meta, &error)),
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("end", self.database.end()).finish_non_exhaustive()
+    }
+}
