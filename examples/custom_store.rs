@@ -110,6 +110,10 @@ impl<E: Event> Store<E> for FileStore<E> {
         Answer::later(async { answered.await.map_err(StoreError::new)? })
     }
 
+    fn reads_from_memory(&self) -> bool {
+        true
+    }
+
     fn end(&self) -> Arc<End> {
         self.memory.end()
     }

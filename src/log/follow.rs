@@ -9,8 +9,9 @@ use futures_core::stream::BoxStream;
 use futures_util::stream;
 use logux_codecs::{Added, Event};
 
+use super::Log;
 use crate::entry::Entry;
-use crate::store::{End, Page, Query, Store, StoreError};
+use crate::store::{Page, StoreError};
 
 /// How much is read at once.
 const PAGE: Page = Page::new(256);
@@ -25,16 +26,16 @@ pub struct Follow<E> {
 }
 
 impl<E: Event> Follow<E> {
-    pub(super) fn new(store: Arc<dyn Store<E>>, end: Arc<End>, after: Added) -> Self {
-        let start = (store, end, after, VecDeque::<Arc<Entry<E>>>::new());
-        let entries = stream::try_unfold(start, async |(store, end, mut after, mut page)| {
+    pub(super) fn new(log: Log<E>, after: Added) -> Self {
+        let start = (log, after, VecDeque::<Arc<Entry<E>>>::new());
+        let entries = stream::try_unfold(start, async |(log, mut after, mut page)| {
             loop {
                 if let Some(entry) = page.pop_front() {
                     after = entry.meta.added;
-                    return Ok(Some((entry, (store, end, after, page))));
+                    return Ok(Some((entry, (log, after, page))));
                 }
-                let last = end.beyond(after).await;
-                page = store.read(Query::Added(after), PAGE).await?.into();
+                let last = log.end().beyond(after).await;
+                page = log.next_after(after, PAGE).await?.into();
                 if page.is_empty() {
                     // There is nothing up to there any more.
                     after = last;

@@ -9,6 +9,7 @@ use super::adding::Last;
 use super::earlier::Earlier;
 use super::known::{Known, Peers};
 use super::room::Room;
+use super::tail::Tail;
 use super::{Clock, Follow, LogOptions};
 use crate::cursors::Epoch;
 use crate::entry::{Created, Entry};
@@ -54,6 +55,7 @@ struct Shared<E> {
     /// What ids and times were given last.
     last: Mutex<Last>,
     end: Arc<End>,
+    tail: Tail<E>,
     /// Room for events that wait for the store.
     waiting: Arc<Semaphore>,
     /// The last one of [`Log::next_number`].
@@ -111,6 +113,7 @@ impl<E: Event> Log<E> {
                     time: Timestamp::ZERO,
                     earlier: Earlier::new(opened.max(last_id)),
                 }),
+                tail: Tail::new(store.end().get()),
                 end: store.end(),
                 waiting: Arc::new(Semaphore::new(MAX_WAITING)),
                 number: AtomicU64::new(0),
@@ -159,6 +162,17 @@ impl<E: Event> Log<E> {
         self.shared.store.read(Query::Added(added), page.into()).await
     }
 
+    /// A page of the events whose position is above `added`, in the order in which they came, for those that read
+    /// all of them as they come.
+    pub(crate) async fn next_after(
+        &self,
+        added: Added,
+        page: Page,
+    ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
+        let Shared { tail, store, end, .. } = &*self.shared;
+        tail.read(store, added, end.get(), page).await
+    }
+
     /// The events that were created after `position` (all, for `None`), oldest first: a [`Page`] of them, or
     /// at most so many if it is a number. All nodes agree on this order.
     pub async fn entries_created_after(
@@ -196,7 +210,7 @@ impl<E: Event> Log<E> {
     /// # }
     /// ```
     pub fn follow(&self, after: Added) -> Follow<E> {
-        Follow::new(Arc::clone(&self.shared.store), Arc::clone(&self.shared.end), after)
+        Follow::new(self.clone(), after)
     }
 
     /// Whether all events above one position and up to another came from a peer.

@@ -12,6 +12,7 @@ mod log;
 mod options;
 mod receipt;
 mod room;
+mod tail;
 mod withheld;
 
 pub(crate) use beside::{News, Received, reset, sent};

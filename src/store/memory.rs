@@ -224,6 +224,10 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
         Answer::ready(Ok(stored))
     }
 
+    fn reads_from_memory(&self) -> bool {
+        true
+    }
+
     fn end(&self) -> Arc<End> {
         Arc::clone(&self.end)
     }

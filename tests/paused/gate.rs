@@ -33,6 +33,7 @@ pub(crate) struct Gated {
     memory: Arc<MemoryStore<Value>>,
     gate: Arc<watch::Sender<Gate>>,
     waiting: Arc<AtomicUsize>,
+    reads: Arc<AtomicUsize>,
 }
 
 impl Gated {
@@ -43,6 +44,11 @@ impl Gated {
     /// How many appends are not made yet.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How often events were read.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
     }
 
     async fn before(&self) {
@@ -101,6 +107,7 @@ impl Store<Value> for Gated {
     }
 
     async fn read(&self, query: Query, page: Page) -> Result<Vec<Arc<Entry<Value>>>, StoreError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         gated!(self, self.memory.read(query, page))
     }
 

@@ -19,5 +19,6 @@ mod quota;
 mod race;
 mod receipts;
 mod several_logs;
+mod tail;
 mod unread;
 mod world;

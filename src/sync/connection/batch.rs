@@ -83,7 +83,7 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         let after = self.skip(wanted);
         let looked_at_all = self.withheld.is_reevaluating();
         let page = Page::new(limit).bytes(GOOD_FRAME);
-        let mut entries = self.log.entries_after(after, page).await?;
+        let mut entries = self.log.next_after(after, page).await?;
         // What is not known to be stored is not there yet.
         let last = self.log.last_added();
         entries.truncate(entries.partition_point(|entry| entry.meta.added <= last));
