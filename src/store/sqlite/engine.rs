@@ -68,10 +68,11 @@ const READ: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE
 const READ_AND_WRITE: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
-/// What every reading of events begins with.
+/// What every reading of events begins with. Events come first: `CROSS JOIN` keeps SQLite from beginning with the
+/// few nodes, and sorting all of their events.
 const EVENTS: &str = "
 SELECT e.added, n.name, e.id_time, e.id_counter, e.time, s.name, e.event, e.meta
-FROM event e JOIN node n ON n.number = e.node LEFT JOIN node s ON s.number = e.source
+FROM event e CROSS JOIN node n ON n.number = e.node LEFT JOIN node s ON s.number = e.source
 ";
 
 /// An event as it is kept.

@@ -491,3 +491,105 @@ impl std::error::Error for Failure {
         self.0.source()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    /// Far above what anything here takes.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// A folder that is removed in the end.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let name = format!("logux-sync-{name}-{}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.join("log.db")
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn put(database: &Database, text: &str) -> oneshot::Receiver<Result<Positions, StoreError>> {
+        let records = vec![RecordChange::Put(Key::new("key"), text.to_owned())];
+        database.submit(Transaction::of_records(records), 0, None)
+    }
+
+    /// What any other program finds in the file.
+    fn in_file(path: &Path, key: &str) -> Option<String> {
+        let connection = Connection::open(path).unwrap();
+        let sql = "SELECT value FROM record WHERE key = ?";
+        connection.query_row(sql, [key], |row| row.get(0)).ok()
+    }
+
+    #[test]
+    fn nothing_is_answered_before_it_is_committed() {
+        let folder = Folder::new("answered");
+        let database = Database::open(&folder.file()).unwrap();
+        let other = Connection::open(folder.file()).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut answer = put(&database, "one");
+        // The thread waits for the other program, for at most five seconds.
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(answer.try_recv().is_err(), "it was answered while nobody else can write");
+        other.execute_batch("COMMIT").unwrap();
+        answer.blocking_recv().unwrap().unwrap();
+        assert_eq!(in_file(&folder.file(), "key").as_deref(), Some("one"));
+    }
+
+    #[test]
+    fn a_writer_that_did_not_ask_for_the_lock_is_noticed_and_its_commit_is_not_taken_for_ours() {
+        let folder = Folder::new("writer");
+        let database = Database::open(&folder.file()).unwrap();
+        put(&database, "one").blocking_recv().unwrap().unwrap();
+        let other = Connection::open(folder.file()).unwrap();
+        other.execute_batch("UPDATE log SET commits = commits + 1").unwrap();
+        put(&database, "two").blocking_recv().unwrap().unwrap_err();
+        assert_eq!(in_file(&folder.file(), "key").as_deref(), Some("one"));
+        put(&database, "three").blocking_recv().unwrap().unwrap();
+        assert_eq!(in_file(&folder.file(), "key").as_deref(), Some("three"));
+    }
+
+    #[test]
+    fn what_may_wait_is_written_soon_also_if_nothing_else_is() {
+        let folder = Folder::new("waits");
+        let database = Database::open(&folder.file()).unwrap();
+        for number in [3, 5, 4] {
+            database.let_wait([(Key::new("number"), number)]);
+        }
+        assert_eq!(in_file(&folder.file(), "number"), None, "it causes a commit at once");
+        let start = Instant::now();
+        while in_file(&folder.file(), "number").is_none() {
+            assert!(start.elapsed() < LIMIT, "it is never written");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(in_file(&folder.file(), "number").as_deref(), Some("5"));
+    }
+
+    #[test]
+    fn what_waits_is_written_before_what_comes_later_and_as_the_database_is_closed() {
+        let folder = Folder::new("order");
+        let database = Database::open(&folder.file()).unwrap();
+        database.let_wait([(Key::new("key"), 7)]);
+        // As a peer's cursor is reset.
+        put(&database, "0").blocking_recv().unwrap().unwrap();
+        assert_eq!(in_file(&folder.file(), "key").as_deref(), Some("0"));
+        database.let_wait([(Key::new("key"), 2)]);
+        drop(database);
+        assert_eq!(in_file(&folder.file(), "key").as_deref(), Some("2"));
+        drop(Database::open(&folder.file()).unwrap());
+    }
+}
