@@ -27,7 +27,8 @@ pub struct Cursors {
 /// The identity of a log. Nodes tell each other theirs, in their headers; a node whose log was
 /// replaced, by an empty one or by a copy of an older one, is known by it, and all is sent again.
 ///
-/// A store that is restored from a copy needs a new epoch. By serde, it is its text.
+/// A store that is restored from a copy needs a new epoch:
+/// [`LogOptions::restored`](crate::LogOptions::restored). By serde, it is its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(u64);
 

@@ -1,12 +1,13 @@
 //! A log in an SQLite database: `cargo test --features sqlite --test sqlite`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use logux_sync::{
-    Added, ClientSync, Draft, Json, Log, Memory, OpenError, Server, SqliteStore, State, Value,
-    conformance,
+    Access, Added, ClientSync, Draft, EventId, Json, Log, LogOptions, Memory, OpenError, Reconnect,
+    Server, SqliteStore, State, SyncOptions, Value, conformance,
 };
 use serde_json::json;
 
@@ -139,6 +140,67 @@ async fn two_logs_go_on_where_they_were() {
         one.sort_unstable();
         other.sort_unstable();
         assert_eq!(one, (0..2 * round + 2).collect::<Vec<_>>());
+        assert_eq!(one, other);
+    }
+}
+
+/// Brings two logs in step.
+async fn sync(client: &Log<Value>, server: &Log<Value>) {
+    let (memory, listener) = Memory::listen();
+    // One that may bring back events of others, too: those that this server has lost.
+    let options = SyncOptions::new().auth(async |_| Access::relay());
+    let running = Server::new(server, Json, listener).options(options).start();
+    let session = ClientSync::new(client, Json, Reconnect::new(memory)).start();
+    session.wait_for(State::Synchronized).await.unwrap();
+    session.close().await.unwrap();
+    running.shutdown(Duration::from_secs(10)).await;
+}
+
+async fn ids(log: &Log<Value>) -> Vec<EventId> {
+    let entries = log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
+    let mut ids: Vec<_> = entries.iter().map(|entry| entry.meta.id.clone()).collect();
+    ids.sort();
+    ids
+}
+
+/// Either side has lost what came after the copy was made, and both go on.
+#[tokio::test]
+async fn a_copy_that_is_put_back_gets_everything_again() {
+    for restores_server in [true, false] {
+        let folder = Folder::new();
+        let (here, there) = (folder.file("here"), folder.file("there"));
+        let lost = if restores_server { &there } else { &here };
+        let add = async |client: &Log<Value>, server: &Log<Value>, n: u64| {
+            for n in n..n + 5 {
+                client.add(json!({ "n": n })).await.unwrap();
+                server.add(json!({ "n": 100 + n })).await.unwrap();
+            }
+        };
+        {
+            let (client, server) = (open(&here, "10:client").await, open(&there, "server").await);
+            add(&client, &server, 0).await;
+            sync(&client, &server).await;
+        }
+        std::fs::copy(lost, folder.file("copy")).unwrap();
+        {
+            let (client, server) = (open(&here, "10:client").await, open(&there, "server").await);
+            add(&client, &server, 5).await;
+            sync(&client, &server).await;
+        }
+        std::fs::copy(folder.file("copy"), lost).unwrap();
+        let restore = async |path: &Path, node: &str| {
+            let store = Arc::new(SqliteStore::open(path).unwrap());
+            let options =
+                if path == lost { LogOptions::new().restored() } else { LogOptions::new() };
+            Log::<Value>::open_with(node.parse().unwrap(), store, options).await.unwrap()
+        };
+        let (client, server) = (restore(&here, "10:client").await, restore(&there, "server").await);
+        // What is new takes the positions of what was lost.
+        add(&client, &server, 10).await;
+        sync(&client, &server).await;
+        sync(&client, &server).await;
+        let (one, other) = (ids(&client).await, ids(&server).await);
+        assert_eq!(one.len(), 30, "restored the server: {restores_server}");
         assert_eq!(one, other);
     }
 }

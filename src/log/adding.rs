@@ -97,13 +97,11 @@ impl<E: Event> Log<E> {
             }
             batch.entries = stored.known;
             // Of the ids that were brought there are fewer each time.
-            if !self.leave_out_what_is_known(&mut batch).await? {
-                attempts += 1;
-                if attempts == MAX_ATTEMPTS {
-                    let what = "the store says of every id that it is known";
-                    return Err(StoreError::new(what).into());
-                }
-                batch.step = batch.step.saturating_mul(2).saturating_add(1);
+            let is_taken = !self.leave_out_what_is_known(&mut batch).await?;
+            attempts += usize::from(is_taken);
+            if attempts == MAX_ATTEMPTS {
+                let what = "the store says of every id that it is known";
+                return Err(StoreError::new(what).into());
             }
             if batch.entries.is_empty() {
                 return Ok(batch.answers(Vec::new())?);
@@ -111,6 +109,9 @@ impl<E: Event> Log<E> {
             let room = self.reserve(bytes).await;
             let mut last = self.last();
             self.name_again(&mut last, &mut batch)?;
+            if is_taken {
+                batch.step = batch.step.saturating_mul(2).saturating_add(1);
+            }
             answer = self.submit(batch.append().with_room(room));
         }
     }

@@ -89,7 +89,7 @@ impl<E: Event> Log<E> {
         store: Arc<dyn Store<E>>,
         options: impl Into<LogOptions>,
     ) -> Result<Self, StoreError> {
-        let LogOptions { clock, event_limits } = options.into();
+        let LogOptions { clock, event_limits, is_restored } = options.into();
         let opened = clock.now();
         let last_id = store.last_time(&node_id).await?.unwrap_or_default();
         // An id from beyond tomorrow may have come from a peer, or from a clock that was wrong. To go on
@@ -102,7 +102,7 @@ impl<E: Event> Log<E> {
         } else {
             Timestamp::ZERO
         };
-        let epoch = identity(&*store).await?;
+        let epoch = identity(&*store, is_restored).await?;
         let log = Self {
             shared: Arc::new(Shared {
                 node_id,
@@ -319,10 +319,10 @@ async fn record<E: Event>(store: &dyn Store<E>, key: &Key) -> Result<Option<Stri
     Ok(records.into_iter().find(|(other, _)| other == key).map(|(_, text)| text))
 }
 
-/// The identity of the log in a store; one that is new gets one.
-async fn identity<E: Event>(store: &dyn Store<E>) -> Result<Epoch, StoreError> {
+/// The identity of the log in a store; one that is new, or another one than before, gets one.
+async fn identity<E: Event>(store: &dyn Store<E>, is_another: bool) -> Result<Epoch, StoreError> {
     let key = Key::epoch();
-    if let Some(text) = record(store, &key).await? {
+    if let Some(text) = record(store, &key).await?.filter(|_| !is_another) {
         return Epoch::parse(&text).ok_or_else(|| StoreError::damaged(&key, &text));
     }
     let epoch = Epoch::random();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use logux_codecs::{Added, Codec, Event, EventId, Message, Sync, Unfit, WireEntry};
+use logux_codecs::{Added, Codec, Event, EventId, EventLimits, Message, Sync, Unfit, WireEntry};
 
 use crate::apart::Refused;
 use crate::entry::Entry;
@@ -82,7 +82,9 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         let limit = if wanted.one_only { 1 } else { limits.batch.min(limits.fits).max(1) };
         let after = self.skip(wanted);
         let looked_at_all = self.withheld.is_reevaluating();
-        let page = Page::new(limit).bytes(GOOD_FRAME);
+        // An event's size has more for its meta than that mostly takes.
+        let bytes = GOOD_FRAME.saturating_add(limit.saturating_mul(EventLimits::META));
+        let page = Page::new(limit).bytes(bytes);
         let mut entries = self.log.next_after(after, page).await?;
         // What is not known to be stored is not there yet.
         let last = self.log.last_added();
