@@ -162,15 +162,15 @@ impl<E: Event> Log<E> {
         self.shared.store.read(Query::Added(added), page.into()).await
     }
 
-    /// A page of the events whose position is above `added`, in the order in which they came, for those that read
-    /// all of them as they come.
+    /// A page of the events whose position is above `added`, up to the end of the log and in the order in which
+    /// they came, for those that read all of them as they come.
     pub(crate) async fn next_after(
         &self,
         added: Added,
         page: Page,
     ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
-        let Shared { tail, store, end, .. } = &*self.shared;
-        tail.read(store, added, end.get(), page).await
+        let Shared { tail, store, .. } = &*self.shared;
+        tail.read(store, added, page).await
     }
 
     /// The events that were created after `position` (all, for `None`), oldest first: a [`Page`] of them, or

@@ -1,14 +1,14 @@
-//! The last events of a log, for sessions that are live: each of them reads every event, and the store is asked
-//! once for all.
+//! The last events of a log, for sessions that are live and for followers: each of them reads every event, and
+//! while they keep up the store is asked once for all.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_core::future::BoxFuture;
-use futures_util::FutureExt;
-use futures_util::future::Shared;
 use logux_codecs::{Added, Event};
+use logux_transports::rt;
+use tokio::sync::Notify;
 
 use crate::entry::Entry;
 use crate::store::{Page, Query, Store, StoreError};
@@ -16,108 +16,143 @@ use crate::store::{Page, Query, Store, StoreError};
 /// So many bytes of events are kept.
 const MAX_BYTES: usize = 8 << 20;
 
-/// What an entry takes at least, in bytes: its size may be unknown.
+/// What an entry takes at least, in bytes, and what one that nobody has measured is taken for.
 const MIN_SIZE: usize = 256;
+const UNKNOWN_SIZE: usize = 64 << 10;
 
 /// How much is read at once.
 const PAGE: Page = Page::new(256);
 
 type Entries<E> = Vec<Arc<Entry<E>>>;
 
-/// A reading that several sessions wait for. Each of them drives it: one that ends holds up nobody.
-type Reading<E> = Shared<BoxFuture<'static, Result<Arc<Entries<E>>, Arc<StoreError>>>>;
-
 /// All events of a log above one position and up to another.
-pub(super) struct Tail<E>(Mutex<Kept<E>>);
+pub(super) struct Tail<E>(Arc<Mutex<Kept<E>>>);
 
 struct Kept<E> {
     after: Added,
     up_to: Added,
     entries: VecDeque<Arc<Entry<E>>>,
     bytes: usize,
-    /// What comes after `up_to`, once it is read.
-    next: Option<Reading<E>>,
+    /// A task reads what comes after `up_to`, and rings when it has ended.
+    reading: Option<Arc<Notify>>,
 }
 
 /// Where the events after a position come from.
 enum Source<E> {
-    /// Here they are.
+    /// Here they are, or there are none.
     Kept(Entries<E>),
-    /// What comes next is being read, from now on or by somebody before.
-    Next { reading: Reading<E>, is_new: bool },
-    /// They are older.
+    /// A task reads them.
+    Reading(Arc<Notify>),
     Store,
+}
+
+/// The end of a reading, whatever becomes of it.
+struct Ends<E> {
+    kept: Arc<Mutex<Kept<E>>>,
+    bell: Arc<Notify>,
 }
 
 impl<E: Event> Tail<E> {
     /// Keeps nothing yet of a log that ends here.
     pub(super) fn new(end: Added) -> Self {
-        let (entries, bytes, next) = (VecDeque::new(), 0, None);
-        Self(Mutex::new(Kept { after: end, up_to: end, entries, bytes, next }))
+        let (entries, bytes, reading) = (VecDeque::new(), 0, None);
+        Self(Arc::new(Mutex::new(Kept { after: end, up_to: end, entries, bytes, reading })))
     }
 
-    /// The events after a position: a page of them, or all that there are. `end`: all up to there can be read.
+    /// The events after a position and up to the end of the log: a page of them, or all that there are.
     pub(super) async fn read(
         &self,
         store: &Arc<dyn Store<E>>,
         after: Added,
-        end: Added,
         page: Page,
     ) -> Result<Entries<E>, StoreError> {
-        if store.reads_from_memory() {
-            return store.read(Query::Added(after), page).await;
-        }
-        loop {
-            match self.source(store, after, end, page) {
-                Source::Kept(entries) => return Ok(entries),
-                Source::Store => return store.read(Query::Added(after), page).await,
-                Source::Next { reading, is_new } => {
-                    let read = reading.clone().await;
-                    let is_empty = read.as_ref().is_ok_and(|read| read.is_empty());
-                    self.kept().extend(&reading, read.as_ref().map_or(&[], |read| read));
-                    read.map_err(|error| StoreError::shared(&error))?;
-                    // What was begun by somebody else may be older than the last event.
-                    if is_empty && is_new {
-                        // Up to the end there is nothing more than what is kept.
-                        return Ok(self.kept().after(after, page));
+        let end = store.end().get();
+        if !store.reads_from_memory() && rt::can_spawn() {
+            loop {
+                match self.source(store, after, end, page) {
+                    Source::Kept(entries) => return Ok(entries),
+                    Source::Store => break,
+                    Source::Reading(bell) => {
+                        let mut rung = pin!(bell.notified());
+                        // From here on it is heard.
+                        rung.as_mut().enable();
+                        let before = {
+                            let kept = lock(&self.0);
+                            let is_under_way =
+                                kept.reading.as_ref().is_some_and(|now| Arc::ptr_eq(now, &bell));
+                            is_under_way.then_some(kept.up_to)
+                        };
+                        if let Some(before) = before {
+                            rung.await;
+                            if lock(&self.0).up_to <= before {
+                                // It has failed. Whoever waits finds out why.
+                                break;
+                            }
+                        }
                     }
                 }
             }
         }
+        let mut entries = store.read(Query::Added(after), page).await?;
+        // What the store does not call readable yet may still get others before it.
+        entries.truncate(entries.partition_point(|entry| entry.meta.added <= end));
+        Ok(entries)
     }
 
     fn source(&self, store: &Arc<dyn Store<E>>, after: Added, end: Added, page: Page) -> Source<E> {
-        let mut kept = self.kept();
-        if after > kept.up_to && kept.next.is_none() {
-            // Those before are read by nobody any more.
+        let mut kept = lock(&self.0);
+        let ahead = after.value().saturating_sub(kept.up_to.value());
+        if ahead > PAGE.events as u64 && kept.reading.is_none() {
+            // Nobody has read what lies between.
             (kept.after, kept.up_to, kept.bytes) = (after, after, 0);
             kept.entries.clear();
         }
-        if after < kept.after || after > kept.up_to {
+        if after < kept.after || after > end {
             return Source::Store;
+        }
+        if end <= kept.up_to {
+            return Source::Kept(kept.after(after, page));
         }
         if after < kept.up_to {
             let entries = kept.after(after, page);
-            let ends_here = entries.last().is_some_and(|last| last.meta.added == kept.up_to);
-            let bytes: usize = entries.iter().map(|entry| entry.size()).sum();
-            let is_full = entries.len() >= page.events || bytes >= page.bytes;
-            if is_full || !ends_here || end <= kept.up_to {
+            if is_full(&entries, page) {
                 return Source::Kept(entries);
             }
         }
-        let (is_new, up_to) = (kept.next.is_none(), kept.up_to);
-        let reading = kept.next.get_or_insert_with(|| {
-            let store = Arc::clone(store);
-            let read = async move { store.read(Query::Added(up_to), PAGE).await };
-            read.map(|read| read.map(Arc::new).map_err(Arc::new)).boxed().shared()
+        let up_to = kept.up_to;
+        let bell = kept.reading.get_or_insert_with(|| {
+            let bell = Arc::new(Notify::new());
+            let (ends, store) =
+                (Ends { kept: Arc::clone(&self.0), bell: Arc::clone(&bell) }, store);
+            rt::spawn(read(Arc::clone(store), up_to, end, ends));
+            bell
         });
-        Source::Next { reading: reading.clone(), is_new }
+        Source::Reading(Arc::clone(bell))
     }
+}
 
-    /// Nothing panics while the lock is held.
-    fn kept(&self) -> MutexGuard<'_, Kept<E>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// Reads what comes after a position, in a task of its own: whoever waits for it may go. `end`: all up to there
+/// can be read.
+async fn read<E: Event>(store: Arc<dyn Store<E>>, up_to: Added, end: Added, ends: Ends<E>) {
+    match store.read(Query::Added(up_to), PAGE).await {
+        Ok(entries) => lock(&ends.kept).extend(entries, end),
+        Err(error) => tracing::debug!(%error, "the next events were not read"),
     }
+}
+
+fn is_full<E>(entries: &[Arc<Entry<E>>], page: Page) -> bool {
+    let bytes = entries.iter().map(|entry| entry.size()).fold(0, usize::saturating_add);
+    entries.len() >= page.events || bytes >= page.bytes
+}
+
+/// What an entry is taken for.
+fn size<E>(entry: &Entry<E>) -> usize {
+    if entry.size() == 0 { UNKNOWN_SIZE } else { entry.size().max(MIN_SIZE) }
+}
+
+/// Nothing panics while the lock is held.
+fn lock<E>(kept: &Mutex<Kept<E>>) -> MutexGuard<'_, Kept<E>> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<E> Kept<E> {
@@ -127,23 +162,29 @@ impl<E> Kept<E> {
         page.take(self.entries.range(start..).cloned(), |entry| entry.size())
     }
 
-    /// What comes next is read, by all that waited for it: the first of them brings it here.
-    fn extend(&mut self, reading: &Reading<E>, entries: &[Arc<Entry<E>>]) {
-        if !self.next.as_ref().is_some_and(|next| next.ptr_eq(reading)) {
-            return;
-        }
-        self.next = None;
+    /// What comes next is read: all up to this end, or a full page of it.
+    fn extend(&mut self, mut entries: Entries<E>, end: Added) {
+        let is_all = !is_full(&entries, PAGE);
+        entries.truncate(entries.partition_point(|entry| entry.meta.added <= end));
+        let last = entries.last().map_or(self.up_to, |last| last.meta.added);
+        self.up_to = if is_all { end.max(last) } else { last };
         for entry in entries {
-            self.up_to = entry.meta.added;
-            self.bytes += entry.size().max(MIN_SIZE);
-            self.entries.push_back(Arc::clone(entry));
+            self.bytes += size(&entry);
+            self.entries.push_back(entry);
         }
         while self.bytes > MAX_BYTES
             && let Some(first) = self.entries.pop_front()
         {
             self.after = first.meta.added;
-            self.bytes -= first.size().max(MIN_SIZE);
+            self.bytes -= size(&first);
         }
+    }
+}
+
+impl<E> Drop for Ends<E> {
+    fn drop(&mut self) {
+        lock(&self.kept).reading = None;
+        self.bell.notify_waiters();
     }
 }
 

@@ -1,6 +1,5 @@
 //! What every store promises.
 
-use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -63,7 +62,8 @@ pub trait Store<E>: Send + Sync + 'static {
     /// The events of these ids: for each id its event, or `None`.
     async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError>;
 
-    /// Whether reading takes no longer than memory does. Of other stores a log keeps the last events itself.
+    /// Whether reading takes no longer than memory does. Of other stores a log keeps the last events itself, up to
+    /// 8 MiB, while somebody reads them; tell it their [sizes](crate::Entry::sized), or it keeps few.
     fn reads_from_memory(&self) -> bool {
         false
     }
@@ -98,11 +98,6 @@ impl StoreError {
         Self { is_busy: true, source: error.into() }
     }
 
-    /// The error of several that waited for the same.
-    pub(crate) fn shared(error: &Arc<Self>) -> Self {
-        Self { is_busy: error.is_busy, source: Box::new(SharedCause(Arc::clone(error))) }
-    }
-
     /// A record that no log can have written.
     pub(crate) fn damaged(key: &Key, text: &str) -> Self {
         let text = shown(text);
@@ -124,21 +119,5 @@ impl StoreError {
     /// Whether the store can probably do it soon: see [`busy`](Self::busy).
     pub const fn is_busy(&self) -> bool {
         self.is_busy
-    }
-}
-
-/// What is wrong with a store, for several that wait for it.
-#[derive(Debug)]
-struct SharedCause(Arc<StoreError>);
-
-impl fmt::Display for SharedCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.source.fmt(f)
-    }
-}
-
-impl std::error::Error for SharedCause {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.source()
     }
 }

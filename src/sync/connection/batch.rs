@@ -86,9 +86,6 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         let bytes = GOOD_FRAME.saturating_add(limit.saturating_mul(EventLimits::META));
         let page = Page::new(limit).bytes(bytes);
         let mut entries = self.log.next_after(after, page).await?;
-        // What is not known to be stored is not there yet.
-        let last = self.log.last_added();
-        entries.truncate(entries.partition_point(|entry| entry.meta.added <= last));
         // Where there is nothing more, the position need not be that of an event.
         let end = entries.last().map_or(wanted.up_to, |last| last.meta.added);
         // Another connection may have begun or ended that meanwhile; then nothing is clear.
