@@ -42,12 +42,14 @@ pub(crate) struct News<E> {
     pub(crate) released: Vec<EventId>,
     /// How far it is, and whether its log is another one.
     pub(crate) changes: Vec<RecordChange>,
+    /// The record of how far the peer's log is received, where it is known.
+    pub(crate) received: Option<Key>,
 }
 
 impl<E> Default for News<E> {
     fn default() -> Self {
         let (held_back, released, changes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { incoming: None, held_back, released, changes }
+        Self { incoming: None, held_back, released, changes, received: None }
     }
 }
 
@@ -113,7 +115,7 @@ impl<E: Event> Log<E> {
     ///
     /// A call that is dropped before it is ready keeps all or nothing.
     pub(crate) async fn keep(&self, peer: &NodeId, news: News<E>) -> Result<Received, StoreError> {
-        let News { incoming, held_back, released, mut changes } = news;
+        let News { incoming, held_back, released, mut changes, received } = news;
         // Only how far the peer has received this log may be forgotten: events then travel again.
         let may_wait = incoming.is_none()
             && held_back.is_empty()
@@ -122,7 +124,7 @@ impl<E: Event> Log<E> {
         let releases = released.iter().map(|id| RecordChange::Remove(Key::held_back(peer, id)));
         if held_back.is_empty() {
             changes.extend(releases);
-            return self.append(incoming, changes, may_wait).await;
+            return self.append(incoming, changes, received, may_wait).await;
         }
         let known = self.known(peer);
         // Held until the list is kept, so that what is listed at once is counted.
@@ -131,22 +133,23 @@ impl<E: Event> Log<E> {
             Ok(list) => list,
             Err(error) => {
                 // What came is kept whatever the peer takes, and the cursor stays.
-                self.append(incoming, Vec::new(), false).await?;
+                self.append(incoming, Vec::new(), received, false).await?;
                 return Err(error.into());
             }
         };
         // Until it is known whether they are listed.
         *count = None;
         changes.extend(list.into_iter().chain(releases));
-        let received = self.append(incoming, changes, may_wait).await?;
+        let outcome = self.append(incoming, changes, received, may_wait).await?;
         *count = Some(counted);
-        Ok(received)
+        Ok(outcome)
     }
 
     async fn append(
         &self,
         incoming: Option<Incoming<E>>,
         mut changes: Vec<RecordChange>,
+        received: Option<Key>,
         may_wait: bool,
     ) -> Result<Received, StoreError> {
         let Some(Incoming { peer, entries, set_aside, up_to }) = incoming else {
@@ -157,7 +160,8 @@ impl<E: Event> Log<E> {
         };
         if up_to > Added::ZERO {
             // Before what puts something else in its place, because the peer's log is another one.
-            changes.insert(0, RecordChange::raise(Key::peer(&peer, PeerRecord::Received), up_to));
+            let received = received.unwrap_or_else(|| Key::peer(&peer, PeerRecord::Received));
+            changes.insert(0, RecordChange::raise(received, up_to));
         }
         let bytes = entries.iter().map(Entry::size).sum();
         let room = self.reserve(bytes).await;
@@ -429,9 +433,19 @@ pub(crate) fn reset(peer: &NodeId, cursors: Cursors) -> Vec<RecordChange> {
     ]
 }
 
-/// What notes that a peer has received this log up to here.
-pub(crate) fn sent(peer: &NodeId, sent: Added) -> RecordChange {
-    RecordChange::raise(Key::peer(peer, PeerRecord::Sent), sent)
+/// The records that change most often: how far a peer has received this log, and how far that of the node that
+/// the peer calls itself is received.
+#[derive(Clone, Debug)]
+pub(crate) struct CursorKeys {
+    pub(crate) sent: Key,
+    pub(crate) received: Key,
+}
+
+impl CursorKeys {
+    pub(crate) fn new(peer: &NodeId, name: &NodeId) -> Self {
+        let (sent, received) = (PeerRecord::Sent, PeerRecord::Received);
+        Self { sent: Key::peer(peer, sent), received: Key::peer(name, received) }
+    }
 }
 
 fn numbered<T: DeserializeOwned>(key: &Key, text: &str) -> Result<(u64, T), StoreError> {

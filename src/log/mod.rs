@@ -15,7 +15,7 @@ mod room;
 mod tail;
 mod withheld;
 
-pub(crate) use beside::{News, Received, reset, sent};
+pub(crate) use beside::{CursorKeys, News, Received, reset};
 pub use clock::Clock;
 pub use error::AddError;
 use error::HoldBackError;

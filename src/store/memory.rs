@@ -32,7 +32,22 @@ struct State<E> {
     /// Those that came later than one that was created later.
     late: BTreeMap<Created, usize>,
     ids: Ids,
-    records: BTreeMap<Key, String>,
+    records: BTreeMap<Key, Text>,
+}
+
+/// The text of a record.
+enum Text {
+    Number(u64),
+    Any(String),
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Any(text) => f.write_str(text),
+        }
+    }
 }
 
 impl<E> MemoryStore<E> {
@@ -80,10 +95,21 @@ impl<E> State<E> {
     }
 
     fn change(&mut self, change: RecordChange) {
-        let key = change.key().clone();
-        match change.apply(self.records.get(&key).map(String::as_str)) {
-            Some(text) => drop(self.records.insert(key, text)),
-            None => drop(self.records.remove(&key)),
+        match change {
+            // What is changed most often.
+            RecordChange::Raise(key, to) => match self.records.get_mut(&key) {
+                Some(Text::Number(number)) => *number = to.max(*number),
+                Some(Text::Any(text)) => {
+                    let before = text.parse().unwrap_or_default();
+                    self.records.insert(key, Text::Number(to.max(before)));
+                }
+                None => drop(self.records.insert(key, Text::Number(to))),
+            },
+            RecordChange::Put(key, text) => drop(self.records.insert(key, Text::Any(text))),
+            RecordChange::PutNew(key, text) => {
+                self.records.entry(key).or_insert(Text::Any(text));
+            }
+            RecordChange::Remove(key) => drop(self.records.remove(&key)),
         }
     }
 
@@ -262,7 +288,7 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
         let state = self.state();
         let from = state.records.range(Key::new(prefix.as_str())..);
         let found = from.take_while(|(key, _)| key.as_str().starts_with(prefix.as_str()));
-        Ok(found.map(|(key, text)| (key.clone(), text.clone())).collect())
+        Ok(found.map(|(key, text)| (key.clone(), text.to_string())).collect())
     }
 }
 

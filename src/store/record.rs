@@ -1,14 +1,15 @@
 use std::fmt;
+use std::sync::Arc;
 
 use logux_codecs::{Added, EventId, NodeId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The name of a record: a small text that a store keeps beside the events, such as a peer's cursor.
 ///
 /// A store needs only its text. Records are ordered by the bytes of their keys, and all that belong together
 /// have a common beginning, which is a [`Prefix`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Key(Box<str>);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Arc<str>);
 
 /// The beginning of the keys of records that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub enum RecordChange {
 
 impl Key {
     /// A key that a store has kept as text.
-    pub fn new(text: impl Into<Box<str>>) -> Self {
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
@@ -123,7 +124,7 @@ impl Prefix {
 
     /// This one record, and those whose keys begin with its key.
     pub(crate) fn of(key: &Key) -> Self {
-        Self(key.0.clone())
+        Self(key.as_str().into())
     }
 
     pub(crate) fn peer(peer: &NodeId) -> Self {
@@ -191,6 +192,18 @@ impl From<&Record> for Key {
             Record::SetAside(id) => Self::set_aside(id),
             Record::HeldBack(peer, id) => Self::held_back(peer, id),
         }
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
     }
 }
 

@@ -415,7 +415,7 @@ pub(crate) const FAULTS: &[Fault] = &[
             file: "src/log/beside.rs",
             is: "let (counted, list) = match self.list(peer, held_back, *count).await {",
             becomes: "if PLANTED {
-                self.append(None, std::mem::take(&mut changes), false).await?;
+                self.append(None, std::mem::take(&mut changes), None, false).await?;
             }
             let (counted, list) = match self.list(peer, held_back, *count).await {",
         }],

@@ -10,8 +10,8 @@ use logux_transports::rt;
 use crate::apart::Refused;
 use crate::cursors::Cursors;
 use crate::entry::{Entry, Incoming};
-use crate::log::{Log, News, Received, reset, sent};
-use crate::store::StoreError;
+use crate::log::{CursorKeys, Log, News, Received, reset};
+use crate::store::{RecordChange, StoreError};
 use crate::sync::callbacks::Inward;
 use crate::sync::error::{Error, with_causes};
 use crate::sync::lane::Lane;
@@ -56,6 +56,8 @@ pub(crate) struct Intake<'a, E> {
     node_id: Option<NodeId>,
     /// What the peer calls itself, if it is known by another name: how far it is received is kept under this.
     name: Option<NodeId>,
+    /// Where its cursors are kept.
+    keys: Option<CursorKeys>,
 }
 
 /// What the user said to what arrived.
@@ -94,6 +96,7 @@ impl<'a, E: Event> Intake<'a, E> {
             released: Vec::new(),
             node_id: None,
             name: None,
+            keys: None,
         }
     }
 
@@ -104,6 +107,7 @@ impl<'a, E: Event> Intake<'a, E> {
 
     /// The peer has introduced itself: which node it is for this one, and what it calls itself.
     pub(crate) fn introduced(&mut self, node_id: NodeId, name: NodeId) {
+        self.keys = Some(CursorKeys::new(&node_id, &name));
         self.name = Some(name).filter(|name| *name != node_id);
         self.node_id = Some(node_id);
     }
@@ -254,14 +258,15 @@ impl<'a, E: Event> Intake<'a, E> {
         if self.cursor.is_none() && self.waiting.is_empty() && !notes {
             return None;
         }
-        let node_id = self.node_id.clone()?;
+        let (node_id, keys) = (self.node_id.clone()?, self.keys.clone()?);
         let mut news = News {
             incoming: None,
+            received: Some(keys.received),
             held_back: std::mem::take(&mut self.held_back),
             released: std::mem::take(&mut self.released),
             changes: match self.cursor.take() {
                 None => Vec::new(),
-                Some(Move::Advance(position)) => vec![sent(&node_id, position)],
+                Some(Move::Advance(to)) => vec![RecordChange::Raise(keys.sent, to.value())],
                 Some(Move::Reset(cursors)) => {
                     let name = self.name.iter();
                     let of_name = name.flat_map(|name| reset(name, Cursors::default()));
