@@ -173,7 +173,8 @@ impl Engine {
             connection.pragma_update(None, name, true)?;
         }
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-        connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        // Shorter than what begins a checkpoint, so that its length shows what is still to be moved.
+        connection.pragma_update(None, "journal_size_limit", 1 << 20)?;
         connection.pragma_update(None, "cache_size", -8192)?;
         if is_new {
             let transaction = connection.transaction()?;

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use logux_codecs::Added;
+use rusqlite::ffi;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::engine::{Engine, Reader, Transaction};
@@ -29,6 +30,9 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 /// and in any case.
 const CHECKPOINT_IF_IDLE: u64 = 8 << 20;
 const CHECKPOINT: u64 = 64 << 20;
+
+/// A reader waits so long for the thread that writes to say what is written.
+const MAX_BEHIND: Duration = Duration::from_secs(5);
 
 /// So many connections read at once.
 const READERS: usize = 4;
@@ -197,11 +201,19 @@ impl Database {
     pub(super) async fn records(&self, prefix: &Prefix) -> Result<Vec<(Key, String)>, StoreError> {
         let (prefix, shared) = (prefix.clone(), Arc::clone(&self.shared));
         self.read(move |reader| {
+            let start = Instant::now();
             loop {
                 let (unwritten, known) = shared.unwritten().of(&prefix);
                 let (mut records, commits) = reader.records(&prefix)?;
                 if commits > known {
-                    // The thread that writes is about to say what of that is written.
+                    // The thread that writes is about to say what of that is written, unless it has failed, or
+                    // somebody else has written.
+                    if start.elapsed() > MAX_BEHIND {
+                        return Err(rusqlite::Error::SqliteFailure(
+                            ffi::Error::new(ffi::SQLITE_BUSY),
+                            None,
+                        ));
+                    }
                     std::thread::sleep(Duration::from_millis(1));
                     continue;
                 }
@@ -282,9 +294,8 @@ impl Writer {
         if length > limit
             && let Ok(engine) = &self.engine
         {
-            // The file does not become shorter by one that is passive, but is begun anew after it.
-            let mode = if length > CHECKPOINT { "TRUNCATE" } else { "PASSIVE" };
-            if let Err(error) = engine.checkpoint(mode) {
+            // One that waited for readers would hold up all that is to be written.
+            if let Err(error) = engine.checkpoint("PASSIVE") {
                 // What was committed is in the write-ahead log.
                 tracing::warn!(%error, "the write-ahead log was not moved into the database");
             }
@@ -561,6 +572,21 @@ mod tests {
         assert_eq!(in_file(&folder.file(), "key").as_deref(), Some("one"));
         put(&database, "three").blocking_recv().unwrap().unwrap();
         assert_eq!(in_file(&folder.file(), "key").as_deref(), Some("three"));
+    }
+
+    #[tokio::test]
+    async fn records_that_somebody_else_has_written_over_are_an_error_and_no_wait_without_end() {
+        let folder = Folder::new("behind");
+        let database = Database::open(&folder.file()).unwrap();
+        put(&database, "one").await.unwrap().unwrap();
+        let other = Connection::open(folder.file()).unwrap();
+        other.execute_batch("UPDATE log SET commits = commits + 1").unwrap();
+        let prefix = Prefix::new("key");
+        let read = tokio::time::timeout(LIMIT, database.records(&prefix)).await;
+        assert!(read.expect("it ends").unwrap_err().is_busy());
+        // The thread that writes notices it, and then it can be read again.
+        put(&database, "two").await.unwrap().unwrap_err();
+        assert_eq!(database.records(&prefix).await.unwrap()[0].1, "one");
     }
 
     #[test]
