@@ -1,7 +1,7 @@
 //! What a log keeps beside its events: how far each peer is, what cannot be read, and what a peer did not
 //! take.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use logux_codecs::{Added, Event, EventId, NodeId, Timestamp};
 use serde::Serialize;
@@ -165,18 +165,7 @@ impl<E: Event> Log<E> {
         }
         let bytes = entries.iter().map(Entry::size).sum();
         let room = self.reserve(bytes).await;
-        let before: HashSet<_> = {
-            let room = self.room();
-            set_aside
-                .iter()
-                .map(|event| &event.meta.id)
-                .filter(|id| room.holds(id))
-                .cloned()
-                .collect()
-        };
-        let (set_aside, mut outcome) = self.make_room(set_aside);
-        let taken = set_aside.iter().map(|event| event.meta.id.clone());
-        let taken: Vec<_> = taken.filter(|id| !before.contains(id)).collect();
+        let (set_aside, taken, mut outcome) = self.make_room(set_aside);
         for event in &set_aside {
             let text = self.listed(event)?;
             // One that is set aside already stays as it is.
@@ -218,18 +207,24 @@ impl<E: Event> Log<E> {
         Ok(outcome)
     }
 
-    /// Counts what is to be set aside. Answers what there is room for, and tells of all.
-    fn make_room(&self, events: Vec<SetAside>) -> (Vec<SetAside>, Received) {
-        let mut received = Received::default();
+    /// Counts what is to be set aside. Answers what there is room for, and what of that was not counted before,
+    /// and tells of all.
+    fn make_room(&self, events: Vec<SetAside>) -> (Vec<SetAside>, Vec<EventId>, Received) {
+        let (mut taken, mut received) = (Vec::new(), Received::default());
         let kept = events.into_iter().filter(|event| {
-            let has_room = self.room().take(event);
+            let mut room = self.room();
+            let is_new = !room.holds(&event.meta.id);
+            let has_room = room.take(event);
+            if has_room && is_new {
+                taken.push(event.meta.id.clone());
+            }
             let told = Refused::new(event.meta.id.clone(), event.reason.clone());
             let list = if has_room { &mut received.set_aside } else { &mut received.refused };
             list.push(told);
             has_room
         });
         let kept = kept.collect();
-        (kept, received)
+        (kept, taken, received)
     }
 
     /// The events of peers that this program cannot read, oldest first: at most 1,000 with 4 MiB of

@@ -10,8 +10,6 @@ use super::end::End;
 use super::query::{Page, Query};
 use super::record::{Key, Prefix};
 use crate::entry::Entry;
-#[cfg(feature = "sqlite")]
-use crate::entry::Meta;
 
 /// Keeps the events of a log, and beside them records: small texts, by their keys.
 ///
@@ -103,16 +101,6 @@ impl StoreError {
         let text = shown(text);
         Self::new(format!(
             "the record {key} holds {text}, which no log writes; restore it from a copy"
-        ))
-    }
-
-    /// An event that was kept, and that the program's type of events cannot be made of.
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn unreadable(meta: &Meta, error: &serde_json::Error) -> Self {
-        let (id, added, error) = (&meta.id, meta.added, shown(&error.to_string()));
-        Self::new(format!(
-            "the event {id} at position {added} cannot be read as one of this program: {error}; open the log with \
-             the type that wrote it, or with Open of yours"
         ))
     }
 

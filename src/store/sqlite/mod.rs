@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use logux_codecs::{Event, EventId, NodeId, Timestamp};
+use logux_codecs::{Event, EventId, NodeId, Timestamp, shown};
 
 use engine::{Transaction, Written};
 pub use error::OpenError;
@@ -147,7 +147,13 @@ fn to_entry<E: Event>(written: Written) -> Result<Arc<Entry<E>>, StoreError> {
     let Written { event, meta, bytes } = written;
     match serde_json::from_str(&event) {
         Ok(event) => Ok(Arc::new(Entry::new(event, meta).sized(bytes))),
-        Err(error) => Err(StoreError::unreadable(&meta, &error)),
+        Err(error) => {
+            let (id, added, error) = (meta.id, meta.added, shown(&error.to_string()));
+            Err(StoreError::new(format!(
+                "the event {id} at position {added} cannot be read as one of this program: {error}; open the log \
+                 with the type that wrote it, or with Open of yours"
+            )))
+        }
     }
 }
 
