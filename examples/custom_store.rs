@@ -13,8 +13,9 @@ use std::thread::{self, JoinHandle};
 
 use async_trait::async_trait;
 use logux_sync::{
-    Added, Answer, Append, End, Entry, Event, EventId, IfKnown, Key, Log, MemoryStore, Meta,
-    NodeId, Page, Prefix, Query, RecordChange, Store, StoreError, Stored, Timestamp,
+    Added, Answer, Append, Change, End, Entry, Event, EventId, Forget, IfKnown, Key, Log,
+    MemoryStore, Meta, NodeId, Page, Prefix, Query, RecordChange, Store, StoreError, Stored,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -30,8 +31,8 @@ struct FileStore<E> {
 /// An append, and who waits for it.
 type Commit<E> = (Append<E>, oneshot::Sender<Result<Stored<E>, StoreError>>);
 
-/// An append in the file: the events with their meta and size, the records, and whether all ids must be new.
-type Line<E> = (Vec<(E, Meta, usize)>, Vec<RecordChange>, IfKnown);
+/// An append in the file: the events with their meta and size, and all else that it says.
+type Line<E> = (Vec<(E, Meta, usize)>, IfKnown, Vec<Change>, Vec<RecordChange>, Option<Forget>);
 
 impl<E: Event> FileStore<E> {
     fn open(path: &Path) -> io::Result<Self> {
@@ -41,11 +42,12 @@ impl<E: Event> FileStore<E> {
         let (mut reader, mut line, mut whole) = (BufReader::new(&file), Vec::new(), 0);
         // A line that was not written to its end was not answered.
         while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
-            let (entries, records, if_known): Line<E> = serde_json::from_slice(&line)?;
+            let (entries, if_known, changes, records, forget): Line<E> =
+                serde_json::from_slice(&line)?;
             let entry = |(event, meta, size)| Entry::new(event, meta).sized(size);
-            let entries = entries.into_iter().map(entry);
-            let append = Append::events(entries.collect()).if_known(if_known);
-            drop(memory.submit(append.and_records(records)));
+            let append = Append::events(entries.into_iter().map(entry).collect());
+            let append = append.if_known(if_known).and_changes(changes).and_records(records);
+            drop(memory.submit(append.and_forget(forget)));
             whole += line.len() as u64;
             line.clear();
         }
@@ -79,8 +81,10 @@ fn write_all<E: Event>(file: &mut File, memory: &MemoryStore<E>, commits: &Recei
                 Ok(()) => futures_util::FutureExt::now_or_never(memory.submit(append)),
                 Err(error) => Some(Err(StoreError::new(error.to_string()))),
             };
-            // Nobody has to wait for it.
-            let _ = stored.map(|stored| answer.send(stored));
+            if let Some(stored) = stored {
+                // Nobody has to wait for it.
+                let _ = answer.send(stored);
+            }
         }
     }
 }
@@ -91,10 +95,10 @@ fn write<'a, E: Event>(
     appends: impl Iterator<Item = &'a Append<E>>,
 ) -> io::Result<()> {
     let mut lines = Vec::new();
-    for Append { entries, records, if_known, .. } in appends {
+    for Append { entries, if_known, changes, records, forget, .. } in appends {
         let entries = entries.iter().map(|entry| (&entry.event, &entry.meta, entry.size()));
         let entries: Vec<_> = entries.collect();
-        serde_json::to_writer(&mut lines, &(entries, records, if_known))?;
+        serde_json::to_writer(&mut lines, &(entries, if_known, changes, records, forget))?;
         lines.push(b'\n');
     }
     file.write_all(&lines)?;
@@ -105,8 +109,10 @@ fn write<'a, E: Event>(
 impl<E: Event> Store<E> for FileStore<E> {
     fn submit(&self, append: Append<E>) -> Answer<E> {
         let (answer, answered) = oneshot::channel();
-        // Fails where the thread is gone, and so does the answer then.
-        let _ = self.writer.as_ref().map(|writer| writer.send((append, answer)));
+        if let Some(writer) = &self.writer {
+            // Fails where the thread is gone, and so does the answer then.
+            let _ = writer.send((append, answer));
+        }
         Answer::later(async { answered.await.map_err(StoreError::new)? })
     }
 
@@ -130,8 +136,17 @@ impl<E: Event> Store<E> for FileStore<E> {
         self.memory.last_time(node).await
     }
 
-    async fn records(&self, prefix: &Prefix) -> Result<Vec<(Key, String)>, StoreError> {
-        self.memory.records(prefix).await
+    async fn count(&self) -> Result<u64, StoreError> {
+        self.memory.count().await
+    }
+
+    async fn records(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        at_most: usize,
+    ) -> Result<Vec<(Key, String)>, StoreError> {
+        self.memory.records(prefix, after, at_most).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use logux_codecs::{Added, EventId, Extra, NodeId, Subprotocol, Timestamp};
+use logux_codecs::{Added, Event, EventId, Extra, NodeId, Subprotocol, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::apart::SetAside;
@@ -73,6 +73,14 @@ impl<E> Entry<E> {
     }
 }
 
+impl<E: Event> Entry<E> {
+    /// The same event with another meta: written and read as it is for a peer or a disk, as events cannot be cloned.
+    pub(crate) fn with_meta(&self, meta: Meta) -> serde_json::Result<Self> {
+        let event = serde_json::from_str(&serde_json::to_string(&self.event)?)?;
+        Ok(Self { event, meta, size: self.size })
+    }
+}
+
 /// Entries are equal if they say the same.
 impl<E: PartialEq> PartialEq for Entry<E> {
     fn eq(&self, other: &Self) -> bool {
@@ -109,7 +117,9 @@ impl Meta {
 /// A place in the order of creation, which is the same on all nodes that have the same times: by
 /// time, then by node id, then by the counter and the time in the id (the original's
 /// `isFirstOlder`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// By serde, as a store may keep it, it is an object whose keys are the fields' names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Created {
     /// The event's time.
     pub time: Timestamp,
@@ -152,7 +162,11 @@ pub struct Draft<E> {
     pub(crate) event: E,
     pub(crate) id: Option<EventId>,
     pub(crate) time: Option<Timestamp>,
+    /// The peer that sent it, if it waited in an inbox.
+    pub(crate) source: Option<NodeId>,
     pub(crate) reasons: Vec<String>,
+    /// Those of the reasons that earlier events lose.
+    pub(crate) keep_last: Vec<String>,
     pub(crate) indexes: Vec<String>,
     pub(crate) subprotocol: Option<Subprotocol>,
     pub(crate) extra: Extra,
@@ -165,11 +179,34 @@ impl<E> Draft<E> {
             event,
             id: None,
             time: None,
+            source: None,
             reasons: Vec::new(),
+            keep_last: Vec::new(),
             indexes: Vec::new(),
             subprotocol: None,
             extra: Extra::new(),
         }
+    }
+
+    /// An event that has its meta, and no position yet.
+    pub(crate) fn from_entry(entry: Entry<E>) -> Self {
+        let Entry { event, meta, .. } = entry;
+        Self {
+            event,
+            id: Some(meta.id),
+            time: Some(meta.time),
+            source: meta.source,
+            reasons: meta.reasons,
+            keep_last: Vec::new(),
+            indexes: meta.indexes,
+            subprotocol: meta.subprotocol,
+            extra: meta.extra,
+        }
+    }
+
+    /// What happened.
+    pub const fn event(&self) -> &E {
+        &self.event
     }
 
     /// Takes this id instead of a new one. If the log has an event of that id, the draft is
@@ -189,6 +226,14 @@ impl<E> Draft<E> {
     pub fn reason(mut self, reason: impl Into<String>) -> Self {
         self.reasons.push(reason.into());
         self
+    }
+
+    /// Adds a reason to keep the event, which all events lose that were created before it, in the same transaction:
+    /// of those with the reason, the last one is kept. An event that was kept for nothing else is cleaned.
+    pub fn keep_last(mut self, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        self.keep_last.push(reason.clone());
+        self.reason(reason)
     }
 
     /// Adds a name to find the event by.
@@ -214,6 +259,7 @@ impl<E> Draft<E> {
     pub(crate) fn into_entry(self, id: EventId, time: Timestamp) -> Entry<E> {
         let meta = Meta {
             time: self.time.unwrap_or(time),
+            source: self.source,
             reasons: self.reasons,
             indexes: self.indexes,
             subprotocol: self.subprotocol,

@@ -12,11 +12,15 @@ mod sync;
 pub use apart::{Refused, SetAside};
 pub use cursors::{Cursors, Epoch};
 pub use entry::{Created, Draft, Entry, Meta};
-pub use log::{AddError, Clock, Follow, Log, LogOptions, Receipt, ReceiptError};
+pub use log::{
+    AddError, Arriving, Cleaned, Clock, Consumer, ConsumerError, CopyError, Criteria, Delivery,
+    Effects, Entries, Follow, Imported, Inbox, InboxError, Log, LogOptions, Missed, NotAdded,
+    Pruning, Receipt, ReceiptError, Retention, Unreasoned, Waiting,
+};
 pub use open::Open;
 pub use store::{
-    Answer, Append, End, IfKnown, Key, MemoryStore, Page, PeerRecord, Prefix, Query, Record,
-    RecordChange, Store, StoreError, Stored,
+    Answer, Append, Change, Edit, Effect, End, Forget, IfKnown, Key, Label, MemoryStore, Order,
+    Page, PeerRecord, Prefix, Query, Record, RecordChange, Store, StoreError, Stored, Which,
 };
 #[cfg(feature = "sqlite")]
 pub use store::{OpenError, SqliteStore};

@@ -268,7 +268,7 @@ async fn kill_again_and_again<C: Plain>(seed: u64, mut store: impl FnMut() -> Sh
         assert_eq!(timeout(LIMIT, all).await, Ok(total), "{count} have come");
         client.wait_for(State::Synchronized).await;
     }
-    let held = last_store.read(Query::Added(Added::ZERO), usize::MAX.into()).await.unwrap();
+    let held = last_store.read(Query::added(Added::ZERO), usize::MAX.into()).await.unwrap();
     for entries in [held, clients[0].entries().await, clients[1].entries().await] {
         assert_eq!(entries.len(), total);
         let mut numbers = BTreeMap::<_, Vec<_>>::new();

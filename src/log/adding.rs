@@ -1,16 +1,17 @@
 //! The one way into a log for the program's own events: they are given ids and an order, and then wait for
 //! the store's answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use logux_codecs::{Event, EventId, Timestamp};
 
 use super::AddError;
+use super::arriving::without_older;
 use super::earlier::Earlier;
 use super::log::Log;
 use crate::entry::{Draft, Entry};
-use crate::store::{Append, IfKnown, StoreError};
+use crate::store::{Append, IfKnown, RecordChange, StoreError};
 
 /// So often a batch is given to the store, which refuses it while an id of it is taken. As each time twice
 /// as many ids are passed over, that is enough for all that there can be.
@@ -30,6 +31,9 @@ pub(super) struct Last {
     pub(super) earlier: Earlier,
 }
 
+/// An event to add, and its size.
+type Measured<E> = (Draft<E>, usize);
+
 /// Events that are added in one transaction of the store.
 #[derive(Debug)]
 struct Batch<E> {
@@ -43,6 +47,10 @@ struct Batch<E> {
     there: Vec<(usize, Arc<Entry<E>>)>,
     /// The places of drafts with an id that an earlier draft of the call brought, and its place.
     repeated: Vec<(usize, usize)>,
+    /// By place in the call: reasons that earlier events lose.
+    keep_last: HashMap<usize, Vec<String>>,
+    /// Records that change in the same transaction.
+    records: Vec<RecordChange>,
     /// How many ids are passed over next, if one is taken.
     step: i64,
 }
@@ -51,7 +59,8 @@ impl<E: Event> Log<E> {
     /// Adds an event, or a [`Draft`] with more to say, and answers its entry once the store has it.
     ///
     /// For a draft with an id that the log has already, answers the entry that is there. An event that
-    /// cannot be sent to every peer is refused: see [`EventLimits`](crate::EventLimits).
+    /// cannot be sent to every peer is refused: see [`EventLimits`](crate::EventLimits). One that is not kept, as
+    /// [`Unreasoned::PassBy`](crate::Unreasoned::PassBy) says, is answered with the position zero.
     ///
     /// A call that is dropped before it is ready adds the event or does not; where it does, the log goes on as
     /// if the call had been awaited.
@@ -70,22 +79,26 @@ impl<E: Event> Log<E> {
         &self,
         events: impl IntoIterator<Item = D>,
     ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
-        let events = events.into_iter();
-        let (mut drafts, mut bytes) = (Vec::with_capacity(events.size_hint().0), 0_usize);
-        for (event, place) in events.zip(1..) {
-            let draft: Draft<E> = event.into();
-            let checked = self.event_limits().check_event(&draft.event, &draft.extra);
-            let size = checked.map_err(|reason| AddError::Unfit { place, reason })?;
-            bytes = bytes.saturating_add(size);
-            drafts.push((draft, size));
-        }
-        if drafts.is_empty() {
+        self.add_with(events, Vec::new()).await
+    }
+
+    /// The same, and changes records in the same transaction.
+    pub(super) async fn add_with<D: Into<Draft<E>>>(
+        &self,
+        events: impl IntoIterator<Item = D>,
+        records: Vec<RecordChange>,
+    ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
+        let (drafts, bytes) = self.check(events)?;
+        if drafts.is_empty() && records.is_empty() {
             return Ok(Vec::new());
         }
         let room = self.reserve(bytes).await;
         let (mut batch, mut answer) = {
             let mut last = self.last();
-            let mut batch = self.name(&mut last, drafts)?;
+            let mut batch = self.name(&mut last, drafts, records)?;
+            if batch.is_nothing() {
+                return Ok(batch.answers(Vec::new())?);
+            }
             let answer = self.submit(batch.append().with_room(room));
             (batch, answer)
         };
@@ -95,7 +108,12 @@ impl<E: Event> Log<E> {
             if stored.known.is_empty() {
                 return Ok(batch.answers(stored.entries)?);
             }
+            let (gone, too_old) = (&stored.gone, &stored.too_old);
+            let gone: HashSet<&EventId> = gone.iter().chain(too_old).collect();
             batch.entries = stored.known;
+            if let Some((place, id)) = batch.brought_one_of(&gone) {
+                return Err(AddError::Gone { place: place + 1, id });
+            }
             // Of the ids that were brought there are fewer each time.
             let is_taken = !self.leave_out_what_is_known(&mut batch).await?;
             attempts += usize::from(is_taken);
@@ -103,7 +121,7 @@ impl<E: Event> Log<E> {
                 let what = "the store says of every id that it is known";
                 return Err(StoreError::new(what).into());
             }
-            if batch.entries.is_empty() {
+            if batch.is_nothing() {
                 return Ok(batch.answers(Vec::new())?);
             }
             let room = self.reserve(bytes).await;
@@ -116,20 +134,60 @@ impl<E: Event> Log<E> {
         }
     }
 
+    /// Shows events to the hook, and measures them. Answers them with their sizes, and their sum.
+    fn check<D: Into<Draft<E>>>(
+        &self,
+        events: impl IntoIterator<Item = D>,
+    ) -> Result<(Vec<Measured<E>>, usize), AddError> {
+        let events = events.into_iter();
+        let (mut drafts, mut bytes) = (Vec::with_capacity(events.size_hint().0), 0_usize);
+        for (event, place) in events.zip(1..) {
+            let mut draft: Draft<E> = event.into();
+            let looked_at = self.behaviour().look_at_draft(&mut draft);
+            looked_at.map_err(|reason| AddError::Refused { place, reason })?;
+            let checked = self.event_limits().check_event(&draft.event, &draft.extra);
+            let size = checked.map_err(|reason| AddError::Unfit { place, reason })?;
+            bytes = bytes.saturating_add(size);
+            drafts.push((draft, size));
+        }
+        Ok((drafts, bytes))
+    }
+
+    /// Gives events their ids and times, and leaves it at that.
+    pub(super) fn named(&self, events: Vec<Draft<E>>) -> Result<Vec<Entry<E>>, AddError> {
+        let (drafts, _) = self.check(events)?;
+        let (mut entries, now) = (Vec::with_capacity(drafts.len()), self.now());
+        let mut last = self.last();
+        for (mut draft, size) in drafts {
+            let (id, time) = match draft.id.take() {
+                Some(id) => {
+                    let time = id.time();
+                    (id, time)
+                }
+                None => (self.next_id(&mut last, now)?, last.next_time(now)),
+            };
+            entries.push(draft.into_entry(id, time).sized(size));
+        }
+        Ok(entries)
+    }
+
     /// Gives each draft an id, unless it brought one, and a time.
     fn name(
         &self,
         last: &mut Last,
-        drafts: Vec<(Draft<E>, usize)>,
+        drafts: Vec<Measured<E>>,
+        records: Vec<RecordChange>,
     ) -> Result<Batch<E>, StoreError> {
         let now = self.now();
-        let mut batch = Batch::new(drafts.len());
+        let mut batch = Batch::new(drafts.len(), records);
         // The ids that drafts brought, and the place of the first with each.
         let mut brought = HashMap::new();
         for (place, (mut draft, size)) in drafts.into_iter().enumerate() {
             let Some(id) = draft.id.take() else {
                 let id = self.next_id(last, now)?;
-                batch.push(draft.into_entry(id, last.next_time(now)).sized(size), place, false);
+                batch.keep_last(place, &mut draft);
+                let entry = draft.into_entry(id, last.next_time(now)).sized(size);
+                self.push(&mut batch, entry, place, false);
                 continue;
             };
             if let Some(&first) = brought.get(&id) {
@@ -142,9 +200,20 @@ impl<E: Event> Log<E> {
             }
             brought.insert(id.clone(), place);
             let time = id.time();
-            batch.push(draft.into_entry(id, time).sized(size), place, true);
+            batch.keep_last(place, &mut draft);
+            self.push(&mut batch, draft.into_entry(id, time).sized(size), place, true);
         }
         Ok(batch)
+    }
+
+    fn push(&self, batch: &mut Batch<E>, entry: Entry<E>, place: usize, is_brought: bool) {
+        if self.behaviour().passes_by(&entry) {
+            let entry = Arc::new(entry);
+            self.tell_cleaned(&entry);
+            batch.there.push((place, entry));
+        } else {
+            batch.push(entry, place, is_brought);
+        }
     }
 
     /// Takes out of a batch that was refused what the log has under an id that a draft brought. Answers
@@ -195,14 +264,52 @@ impl<E: Event> Log<E> {
 }
 
 impl<E> Batch<E> {
-    fn new(count: usize) -> Self {
+    fn new(count: usize, records: Vec<RecordChange>) -> Self {
         let (places, there, repeated) = (Vec::new(), Vec::new(), Vec::new());
-        Self { entries: Vec::with_capacity(count), count, places, there, repeated, step: 0 }
+        let (entries, keep_last) = (Vec::with_capacity(count), HashMap::new());
+        Self { entries, count, places, there, repeated, keep_last, records, step: 0 }
+    }
+
+    /// Whether there is nothing to give to the store.
+    const fn is_nothing(&self) -> bool {
+        self.entries.is_empty() && self.records.is_empty()
+    }
+
+    /// Notes the reasons of a draft that earlier events lose.
+    fn keep_last(&mut self, place: usize, draft: &mut Draft<E>) {
+        if !draft.keep_last.is_empty() {
+            self.keep_last.insert(place, std::mem::take(&mut draft.keep_last));
+        }
+    }
+
+    /// The place in the call of an entry, and whether its draft brought its id.
+    fn place(&self, index: usize) -> (usize, bool) {
+        self.places.get(index).copied().unwrap_or((index, false))
+    }
+
+    /// A draft that brought one of these ids: its place, and the id.
+    fn brought_one_of(&self, ids: &HashSet<&EventId>) -> Option<(usize, EventId)> {
+        let mut entries = self.entries.iter().enumerate();
+        entries.find_map(|(index, entry)| {
+            let (place, is_brought) = self.place(index);
+            let id = &entry.meta.id;
+            (is_brought && ids.contains(id)).then(|| (place, id.clone()))
+        })
     }
 
     /// What the store is given. The entries come back if it refuses them.
     fn append(&mut self) -> Append<E> {
-        Append::events(std::mem::take(&mut self.entries)).if_known(IfKnown::AddNone)
+        let mut changes = Vec::new();
+        if !self.keep_last.is_empty() {
+            for (index, entry) in self.entries.iter().enumerate() {
+                let reasons = self.keep_last.get(&self.place(index).0).into_iter().flatten();
+                changes.extend(reasons.map(|reason| without_older(reason.clone(), entry)));
+            }
+        }
+        let entries = std::mem::take(&mut self.entries);
+        let append = Append::events(entries).if_known(IfKnown::AddNone).and_changes(changes);
+        // They are made with the events, or not at all.
+        append.and_records(self.records.iter().cloned())
     }
 
     fn push(&mut self, entry: Entry<E>, place: usize, is_brought: bool) {
@@ -217,7 +324,7 @@ impl<E> Batch<E> {
     /// One entry for each draft, once these were added.
     fn answers(self, added: Vec<Option<Arc<Entry<E>>>>) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
         let mut answers = added;
-        if answers.len() != self.count || !self.places.is_empty() {
+        if answers.len() != self.count || !self.places.is_empty() || !self.there.is_empty() {
             let added = std::mem::replace(&mut answers, vec![None; self.count]);
             for ((place, _), entry) in self.places.into_iter().zip(added) {
                 answers[place] = entry;

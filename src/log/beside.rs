@@ -1,21 +1,27 @@
 //! What a log keeps beside its events: how far each peer is, what cannot be read, and what a peer did not
 //! take.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use logux_codecs::{Added, Event, EventId, NodeId, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::HoldBackError;
+use super::inbox::Filling;
 use super::log::{Log, tomorrow};
 use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::{Entry, Incoming};
-use crate::store::{Append, Key, PeerRecord, Prefix, Record, RecordChange, StoreError};
+use crate::store::{Append, Change, Key, PeerRecord, Prefix, Record, RecordChange, StoreError};
 
 /// So many events are held back from one peer, at most.
 pub(super) const MAX_HELD_BACK: usize = 10_000;
+
+/// What a peer is told of an event that may have been here once.
+const TOO_OLD: &str = "it is older than what is remembered here of its node's events that are gone, so it may be one \
+                       of those; if it never was here, add it again with a new id";
 
 /// More than this are not looked for one by one.
 const MAX_LOOKED_FOR: usize = 16;
@@ -68,6 +74,7 @@ impl<E: Event> Log<E> {
                     PeerRecord::Epoch => {
                         cursors.epoch = Some(Epoch::parse(&text).ok_or_else(damaged)?);
                     }
+                    PeerRecord::Seen | PeerRecord::Withheld => {}
                 },
                 _ => {}
             }
@@ -152,7 +159,7 @@ impl<E: Event> Log<E> {
         received: Option<Key>,
         may_wait: bool,
     ) -> Result<Received, StoreError> {
-        let Some(Incoming { peer, entries, set_aside, up_to }) = incoming else {
+        let Some(Incoming { peer, mut entries, set_aside, up_to }) = incoming else {
             let mut append = Append::records(changes);
             append.may_wait = may_wait;
             self.submit(append).await?;
@@ -165,7 +172,10 @@ impl<E: Event> Log<E> {
         }
         let bytes = entries.iter().map(Entry::size).sum();
         let room = self.reserve(bytes).await;
+        let fillings = self.divert(&mut entries).await?;
+        changes.extend(fillings.iter().flat_map(|filling| filling.changes.iter().cloned()));
         let (set_aside, taken, mut outcome) = self.make_room(set_aside);
+        let older = self.look_at(&mut entries, &mut outcome.refused);
         for event in &set_aside {
             let text = self.listed(event)?;
             // One that is set aside already stays as it is.
@@ -189,7 +199,8 @@ impl<E: Event> Log<E> {
                     last.id = last.id.max(time);
                 }
             }
-            self.submit(Append::events(entries).and_records(changes).with_room(room))
+            let append = Append::events(entries).and_changes(older).and_records(changes);
+            self.submit(append.with_room(room))
         };
         let stored = match answer.await {
             Ok(stored) => stored,
@@ -198,6 +209,8 @@ impl<E: Event> Log<E> {
                 return Err(error);
             }
         };
+        fillings.into_iter().for_each(Filling::done);
+        outcome.refused.extend(stored.too_old.iter().cloned().map(|id| Refused::new(id, TOO_OLD)));
         let is_of_twin = |(&(index, time), is_earlier): (&(usize, Timestamp), bool)| {
             let is_new = stored.entries.get(index).is_some_and(Option::is_some);
             is_new && !is_earlier && time <= tomorrow
@@ -205,6 +218,28 @@ impl<E: Event> Log<E> {
         let has_twin = own.iter().zip(earlier).any(is_of_twin);
         outcome.has_twin = has_twin && self.known(&peer).first_sees_twin();
         Ok(outcome)
+    }
+
+    /// Shows events to the program before they are added, and takes out what it refuses or does not keep. Answers the
+    /// changes to older events that go with adding them.
+    fn look_at(&self, entries: &mut Vec<Entry<E>>, refused: &mut Vec<Refused>) -> Vec<Change> {
+        let (behaviour, mut changes) = (self.behaviour(), Vec::new());
+        if !behaviour.looks_at_events() {
+            return changes;
+        }
+        for mut entry in std::mem::take(entries) {
+            match behaviour.look_at_entry(&mut entry) {
+                Err(reason) => {
+                    refused.push(Refused::new(entry.meta.id.clone(), reason.to_string()));
+                }
+                Ok(_) if behaviour.passes_by(&entry) => self.tell_cleaned(&Arc::new(entry)),
+                Ok(older) => {
+                    changes.extend(older);
+                    entries.push(entry);
+                }
+            }
+        }
+        changes
     }
 
     /// Counts what is to be set aside. Answers what there is room for, and what of that was not counted before,
@@ -323,7 +358,7 @@ impl<E: Event> Log<E> {
     }
 
     /// The text of a record of a thing that comes last in its list.
-    fn listed<T: Serialize>(&self, thing: &T) -> Result<String, StoreError> {
+    pub(super) fn listed<T: Serialize>(&self, thing: &T) -> Result<String, StoreError> {
         to_text(self.next_number(), thing)
     }
 
@@ -396,16 +431,22 @@ impl<E: Event> Log<E> {
         if ids.is_empty() {
             return Ok(());
         }
+        let (mut entries, mut refused) = (entries, Vec::new());
+        let older = self.look_at(&mut entries, &mut refused);
+        // What the program refuses stays set aside, for nobody else has it.
+        let refused: HashSet<EventId> = refused.into_iter().map(|refused| refused.id).collect();
+        let ids: Vec<_> = ids.iter().filter(|id| !refused.contains(id)).cloned().collect();
         let changes = ids.iter().map(|id| RecordChange::Remove(Key::set_aside(id)));
         let room = self.reserve(entries.iter().map(Entry::size).sum()).await;
-        let append = Append::events(entries).and_records(changes).with_room(room);
+        let append = Append::events(entries).and_changes(older).and_records(changes);
+        let append = append.with_room(room);
         // Ids that are given meanwhile have positions in their order.
         let answer = {
             let _last = self.last();
             self.submit(append)
         };
         // Also if nobody waits for the answer.
-        self.room().give_back(ids);
+        self.room().give_back(&ids);
         answer.await.map(drop)
     }
 }

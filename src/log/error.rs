@@ -1,5 +1,6 @@
-use logux_codecs::Unfit;
+use logux_codecs::{EventId, Unfit};
 
+use super::arriving::NotAdded;
 use super::beside::MAX_HELD_BACK;
 use crate::store::StoreError;
 
@@ -15,6 +16,28 @@ pub enum AddError {
         /// What is wrong with it, and what to do.
         #[source]
         reason: Unfit,
+    },
+    /// The hook [`before_add`](crate::LogOptions::before_add) refused an event. None of the events of the call was
+    /// added.
+    #[error("event {place} of those to add was refused before it was added")]
+    Refused {
+        /// Which of the events of the call it is, counted from 1.
+        place: usize,
+        /// Why, as the hook said it.
+        #[source]
+        reason: NotAdded,
+    },
+    /// An event brings an id that the log had, or may have had, of an event that is gone. None of the events of the
+    /// call was added.
+    #[error(
+        "event {place} of those to add brings the id {id} of an event that was cleaned, or one so old that it is not \
+         remembered any more whether it was; give it no id, so that it gets a new one"
+    )]
+    Gone {
+        /// Which of the events of the call it is, counted from 1.
+        place: usize,
+        /// The id.
+        id: EventId,
     },
     /// The store failed. It may have added the events, or none of them.
     #[error(transparent)]

@@ -6,10 +6,11 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use futures_core::stream::BoxStream;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use logux_codecs::{Added, Event};
 
 use super::Log;
+use super::typed::is_of_type;
 use crate::entry::Entry;
 use crate::store::{Page, StoreError};
 
@@ -43,6 +44,16 @@ impl<E: Event> Follow<E> {
             }
         });
         Self { entries: Box::pin(entries) }
+    }
+
+    /// Only events that are objects with this `type`.
+    pub fn of_type(self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        let is_shown = move |entry: &Result<Arc<Entry<E>>, StoreError>| {
+            let is_shown = entry.as_ref().map_or(true, |entry| is_of_type(&entry.event, &name));
+            std::future::ready(is_shown)
+        };
+        Self { entries: Box::pin(self.entries.filter(is_shown)) }
     }
 }
 

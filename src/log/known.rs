@@ -373,6 +373,11 @@ impl Peers {
         self.known.entry(peer.clone()).or_default().clone()
     }
 
+    /// Whether a peer is connected.
+    pub(super) fn is_here(&self, peer: &NodeId) -> bool {
+        self.known.get(peer).is_some_and(|known| !known.state().present.is_empty())
+    }
+
     /// Forgets peers that are gone.
     fn forget(&mut self) {
         self.known.retain(|_, known| known.is_used() || known.tells_something());

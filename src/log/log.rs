@@ -3,18 +3,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use logux_codecs::{Added, Event, EventId, EventLimits, MAX_SAFE_INTEGER, NodeId, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use logux_transports::rt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 
 use super::adding::Last;
+use super::cleaned::{self, Cleaned};
+use super::consumer;
 use super::earlier::Earlier;
+use super::entries::Entries;
+use super::inbox::Queues;
 use super::known::{Known, Peers};
+use super::options::Behaviour;
 use super::room::Room;
 use super::tail::Tail;
 use super::{Clock, Follow, LogOptions};
 use crate::cursors::Epoch;
 use crate::entry::{Created, Entry};
 use crate::store::{
-    Answer, Append, End, Key, Page, Prefix, Query, RecordChange, Store, StoreError,
+    Answer, Append, End, Forget, Key, Page, Prefix, Query, RecordChange, Store, StoreError,
 };
 
 /// A node's events: what the program adds, and what its peers send.
@@ -52,6 +58,9 @@ struct Shared<E> {
     store: Arc<dyn Store<E>>,
     clock: Clock,
     event_limits: EventLimits,
+    behaviour: Behaviour<E>,
+    /// Shows the events that are cleaned.
+    cleaned: broadcast::Sender<Arc<Entry<E>>>,
     /// What ids and times were given last.
     last: Mutex<Last>,
     end: Arc<End>,
@@ -64,6 +73,9 @@ struct Shared<E> {
     room: Mutex<Room>,
     /// By peer.
     known: Mutex<Peers>,
+    /// The names of the consumers that there are now.
+    consumers: consumer::Names,
+    queues: Queues,
 }
 
 impl<E: Event> Log<E> {
@@ -87,9 +99,9 @@ impl<E: Event> Log<E> {
     pub async fn open_with(
         node_id: NodeId,
         store: Arc<dyn Store<E>>,
-        options: impl Into<LogOptions>,
+        options: impl Into<LogOptions<E>>,
     ) -> Result<Self, StoreError> {
-        let LogOptions { clock, event_limits, is_restored } = options.into();
+        let LogOptions { clock, event_limits, is_restored, behaviour } = options.into();
         let opened = clock.now();
         let last_id = store.last_time(&node_id).await?.unwrap_or_default();
         // An id from beyond tomorrow may have come from a peer, or from a clock that was wrong. To go on
@@ -108,12 +120,14 @@ impl<E: Event> Log<E> {
                 node_id,
                 clock,
                 event_limits,
+                behaviour,
+                cleaned: broadcast::Sender::new(cleaned::MAX_WAITING),
                 last: Mutex::new(Last {
                     id: last_id,
                     time: Timestamp::ZERO,
                     earlier: Earlier::new(opened.max(last_id)),
                 }),
-                tail: Tail::new(store.end().get()),
+                tail: Tail::new(&store.end()),
                 end: store.end(),
                 waiting: Arc::new(Semaphore::new(MAX_WAITING)),
                 number: AtomicU64::new(0),
@@ -121,6 +135,8 @@ impl<E: Event> Log<E> {
                 epoch,
                 room: Mutex::default(),
                 known: Mutex::default(),
+                consumers: Mutex::default(),
+                queues: Queues::default(),
             }),
         };
         log.take_up_what_can_be_read().await?;
@@ -159,7 +175,7 @@ impl<E: Event> Log<E> {
         added: Added,
         page: impl Into<Page>,
     ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
-        self.shared.store.read(Query::Added(added), page.into()).await
+        self.shared.store.read(Query::added(added), page.into()).await
     }
 
     /// A page of the events whose position is above `added`, up to the end of the log and in the order in which
@@ -180,7 +196,7 @@ impl<E: Event> Log<E> {
         position: Option<&Created>,
         page: impl Into<Page>,
     ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
-        self.shared.store.read(Query::Created(position.cloned()), page.into()).await
+        self.shared.store.read(Query::created(position.cloned()), page.into()).await
     }
 
     /// The event of that id.
@@ -211,6 +227,55 @@ impl<E: Event> Log<E> {
     /// ```
     pub fn follow(&self, after: Added) -> Follow<E> {
         Follow::new(self.clone(), after)
+    }
+
+    /// The events of the log, in an order and by what they are found by, as a stream or in pages.
+    pub fn entries(&self) -> Entries<E> {
+        Entries::new(self.clone())
+    }
+
+    /// How many events there are.
+    pub async fn count(&self) -> Result<u64, StoreError> {
+        self.shared.store.count().await
+    }
+
+    /// The events that this process cleans from now on.
+    ///
+    /// ```
+    /// # use futures_util::StreamExt;
+    /// # use logux_sync::{Draft, Log, MemoryStore};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let log = Log::<String>::open("node".parse()?, MemoryStore::new()).await?;
+    /// let mut cleaned = log.cleaned();
+    /// log.add(Draft::new("one".to_owned()).keep_last("size")).await?;
+    /// log.add(Draft::new("two".to_owned()).keep_last("size")).await?;
+    /// assert_eq!(cleaned.next().await.unwrap()?.event, "one");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cleaned(&self) -> Cleaned<E> {
+        Cleaned::new(self.shared.cleaned.subscribe())
+    }
+
+    /// Shows an event that is gone, or that was never kept.
+    pub(super) fn tell_cleaned(&self, entry: &Arc<Entry<E>>) {
+        // Nobody has to listen.
+        let _ = self.shared.cleaned.send(Arc::clone(entry));
+    }
+
+    /// What happens to events as they are added, and after they are gone.
+    pub(super) fn behaviour(&self) -> &Behaviour<E> {
+        &self.shared.behaviour
+    }
+
+    /// A page of events.
+    pub(super) async fn read(
+        &self,
+        query: Query,
+        page: Page,
+    ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
+        self.shared.store.read(query, page).await
     }
 
     /// Whether all events above one position and up to another came from a peer.
@@ -245,6 +310,16 @@ impl<E: Event> Log<E> {
     pub(crate) fn known(&self, peer: &NodeId) -> Known {
         // Nothing panics while the lock is held.
         self.shared.known.lock().unwrap_or_else(PoisonError::into_inner).get(peer)
+    }
+
+    /// Whether a peer is connected.
+    pub(super) fn is_here(&self, peer: &NodeId) -> bool {
+        self.shared.known.lock().unwrap_or_else(PoisonError::into_inner).is_here(peer)
+    }
+
+    /// The queues of the inbox.
+    pub(super) fn queues(&self) -> &Queues {
+        &self.shared.queues
     }
 
     /// Where the log ends, now and later.
@@ -282,16 +357,55 @@ impl<E: Event> Log<E> {
         next(last.unwrap_or_default()).unwrap_or_default()
     }
 
-    pub(super) fn submit(&self, append: Append<E>) -> Answer<E> {
-        self.shared.store.submit(append)
+    /// Gives an append to the store.
+    pub(super) fn submit(&self, mut append: Append<E>) -> Answer<E> {
+        if append.changes.is_empty() {
+            return self.shared.store.submit(append);
+        }
+        let Behaviour { remember_for, remember_at_most, .. } = &self.shared.behaviour;
+        let for_ms = i64::try_from(remember_for.as_millis()).unwrap_or(i64::MAX);
+        let before = self.now().shifted(-for_ms).unwrap_or(Timestamp::ZERO);
+        append.forget = Some(Forget { before, at_most: *remember_at_most });
+        let answer = self.shared.store.submit(append);
+        if self.shared.cleaned.receiver_count() == 0 {
+            return answer;
+        }
+        let log = self.clone();
+        let tell = async move {
+            let stored = answer.await?;
+            for entry in &stored.cleaned {
+                log.tell_cleaned(entry);
+            }
+            Ok(stored)
+        };
+        if !rt::can_spawn() {
+            return Answer::later(tell);
+        }
+        // Whoever called may have gone.
+        let (told, answer) = oneshot::channel();
+        rt::spawn(async move {
+            let _ = told.send(tell.await);
+        });
+        Answer::later(async { answer.await.map_err(StoreError::new)? })
     }
 
     pub(super) async fn record(&self, key: &Key) -> Result<Option<String>, StoreError> {
         record(&*self.shared.store, key).await
     }
 
+    /// The first records whose keys begin so and come after this one.
+    pub(super) async fn some_records(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        at_most: usize,
+    ) -> Result<Vec<(Key, String)>, StoreError> {
+        self.shared.store.records(prefix, after, at_most).await
+    }
+
+    /// All records whose keys begin so, of which there are few.
     pub(super) async fn records(&self, prefix: &Prefix) -> Result<Vec<(Key, String)>, StoreError> {
-        self.shared.store.records(prefix).await
+        self.shared.store.records(prefix, None, usize::MAX).await
     }
 }
 
@@ -313,9 +427,9 @@ async fn made_here<E: Event>(
     Ok(found.into_iter().flatten().any(|entry| entry.meta.source.is_none()))
 }
 
-/// The text of a record. Others may have keys that begin with its key.
+/// The text of a record. Others may have keys that begin with its key, and come after it.
 async fn record<E: Event>(store: &dyn Store<E>, key: &Key) -> Result<Option<String>, StoreError> {
-    let records = store.records(&Prefix::of(key)).await?;
+    let records = store.records(&Prefix::of(key), None, 1).await?;
     Ok(records.into_iter().find(|(other, _)| other == key).map(|(_, text)| text))
 }
 
@@ -334,6 +448,13 @@ async fn identity<E: Event>(store: &dyn Store<E>, is_another: bool) -> Result<Ep
 pub(super) fn tomorrow(now: Timestamp) -> Timestamp {
     let last = Timestamp::new(MAX_SAFE_INTEGER).unwrap_or(now);
     now.shifted(DAY_MS).unwrap_or(last)
+}
+
+impl<E> Log<E> {
+    /// The names of the consumers that there are now.
+    pub(super) fn consumer_names(&self) -> &consumer::Names {
+        &self.shared.consumers
+    }
 }
 
 impl<E> Clone for Log<E> {

@@ -1,28 +1,66 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
 use logux_codecs::EventLimits;
 
 use super::Clock;
+use super::arriving::{Arriving, Hook, NotAdded};
+use crate::entry::Entry;
 
 /// How a log behaves: [`Log::open_with`](crate::Log::open_with).
 ///
 /// ```
-/// use logux_sync::{EventLimits, LogOptions};
+/// use logux_sync::{EventLimits, LogOptions, Value};
 ///
 /// // Events go to JavaScript nodes, too.
-/// let options = LogOptions::new().event_limits(EventLimits::for_javascript());
+/// let options = LogOptions::<Value>::new().event_limits(EventLimits::for_javascript());
 /// ```
-#[derive(Clone, Debug)]
 #[must_use]
-pub struct LogOptions {
+pub struct LogOptions<E> {
     pub(super) clock: Clock,
     pub(super) event_limits: EventLimits,
     pub(super) is_restored: bool,
+    pub(super) behaviour: Behaviour<E>,
 }
 
-impl LogOptions {
-    /// The system's clock, and events of at most 256 KiB that every peer can be sent.
+/// What happens to events as they are added, and after they are gone.
+pub(super) struct Behaviour<E> {
+    pub(super) before_add: Option<Arc<Hook<E>>>,
+    pub(super) inbox: Option<Arc<Choice<E>>>,
+    pub(super) unreasoned: Unreasoned,
+    pub(super) remember_for: Duration,
+    pub(super) remember_at_most: usize,
+}
+
+/// In which queue an event waits.
+type Choice<E> = dyn Fn(&Entry<E>) -> Option<String> + Send + Sync;
+
+/// What happens to an event that has no reason to be kept as it is added: [`LogOptions::unreasoned`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unreasoned {
+    /// It is kept, until something cleans it.
+    #[default]
+    Keep,
+    /// It is not kept: it has no position, sessions do not send it, and its id is not remembered, so that it passes
+    /// again if it comes again. [`Log::cleaned`](crate::Log::cleaned) shows it. So do JavaScript logs.
+    PassBy,
+}
+
+impl<E> LogOptions<E> {
+    /// The system's clock, and events of at most 256 KiB that every peer can be sent. Events without reasons are
+    /// kept. The ids of events that are gone are remembered for 90 days, and a million of them.
     pub fn new() -> Self {
+        let behaviour = Behaviour {
+            before_add: None,
+            inbox: None,
+            unreasoned: Unreasoned::Keep,
+            remember_for: Duration::from_secs(90 * 24 * 60 * 60),
+            remember_at_most: 1_000_000,
+        };
         let (clock, event_limits) = (Clock::system(), EventLimits::default());
-        Self { clock, event_limits, is_restored: false }
+        Self { clock, event_limits, is_restored: false, behaviour }
     }
 
     /// Where the log takes the time of day from.
@@ -50,16 +88,102 @@ impl LogOptions {
         self.event_limits = limits;
         self
     }
+
+    /// Looks at each event before it is added, whether the program adds it or a peer sent it, and gives it
+    /// reasons and indexes, or refuses it.
+    ///
+    /// Called in the order of the events, without waiting, outside any transaction. An event that is known already
+    /// is shown, too. What is refused fails the call that adds it, with all events of the call; a peer is told, and
+    /// all else that it sent is added.
+    ///
+    /// ```
+    /// # use logux_sync::{Label, Log, LogOptions, MemoryStore, NotAdded, Value};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let options = LogOptions::<Value>::new().before_add(|arriving| {
+    ///     let name = arriving.event()["name"].as_str();
+    ///     let name = name.ok_or_else(|| NotAdded::new("it has no name"))?.to_owned();
+    ///     arriving.keep_last(name);
+    ///     Ok(())
+    /// });
+    /// let store = std::sync::Arc::new(MemoryStore::new());
+    /// let log = Log::open_with("node".parse()?, store, options).await?;
+    /// log.add(serde_json::json!({ "type": "set", "name": "size", "to": 1 })).await?;
+    /// log.add(serde_json::json!({ "type": "set", "name": "size", "to": 2 })).await?;
+    /// assert_eq!(log.count().await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn before_add(
+        mut self,
+        hook: impl Fn(&mut Arriving<'_, E>) -> Result<(), NotAdded> + Send + Sync + 'static,
+    ) -> Self {
+        self.behaviour.before_add = Some(Arc::new(hook));
+        self
+    }
+
+    /// Has events that peers send wait in a queue of the [inbox](crate::Log::inbox) instead of adding them: those for
+    /// which this answers the name of a queue. They are confirmed to the peer once they wait there. The hook
+    /// [`before_add`](Self::before_add) sees them when they are settled.
+    ///
+    /// A peer whose queue is full is cut off, and may come again.
+    pub fn inbox(
+        mut self,
+        queue: impl Fn(&Entry<E>) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.behaviour.inbox = Some(Arc::new(queue));
+        self
+    }
+
+    /// What happens to events that have no reason to be kept when they are added.
+    pub fn unreasoned(mut self, unreasoned: Unreasoned) -> Self {
+        self.behaviour.unreasoned = unreasoned;
+        self
+    }
+
+    /// For how long, by the times in them, and how many ids of events that are gone are remembered, so that a late
+    /// copy of such an event is not added again. A copy takes about 50 bytes.
+    ///
+    /// An event that is older than what is still remembered of its node, and that the log does not have, may be
+    /// such a copy, or one that was never here: it is refused, and a peer that sent it is told.
+    pub fn remember(mut self, duration: Duration, at_most: usize) -> Self {
+        (self.behaviour.remember_for, self.behaviour.remember_at_most) = (duration, at_most);
+        self
+    }
 }
 
-impl Default for LogOptions {
+impl<E> Default for LogOptions<E> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl From<Clock> for LogOptions {
+impl<E> Clone for LogOptions<E> {
+    fn clone(&self) -> Self {
+        let Self { clock, event_limits, is_restored, behaviour } = self;
+        let behaviour = Behaviour {
+            before_add: behaviour.before_add.clone(),
+            inbox: behaviour.inbox.clone(),
+            ..*behaviour
+        };
+        let (clock, event_limits) = (clock.clone(), *event_limits);
+        Self { clock, event_limits, is_restored: *is_restored, behaviour }
+    }
+}
+
+impl<E> From<Clock> for LogOptions<E> {
     fn from(clock: Clock) -> Self {
         Self::new().clock(clock)
+    }
+}
+
+impl<E> fmt::Debug for LogOptions<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogOptions")
+            .field("clock", &self.clock)
+            .field("event_limits", &self.event_limits)
+            .field("is_restored", &self.is_restored)
+            .field("unreasoned", &self.behaviour.unreasoned)
+            .finish_non_exhaustive()
     }
 }

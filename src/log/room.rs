@@ -82,7 +82,7 @@ impl Room {
 }
 
 /// The user of a node; of one without a user, the node.
-fn user(node: &NodeId) -> &str {
+pub(super) fn user(node: &NodeId) -> &str {
     node.user_id().unwrap_or(node.as_str())
 }
 

@@ -11,7 +11,7 @@ use logux_transports::rt;
 use tokio::sync::Notify;
 
 use crate::entry::Entry;
-use crate::store::{Page, Query, Store, StoreError};
+use crate::store::{Effect, End, Page, Query, Store, StoreError};
 
 /// So many bytes of events are kept.
 const MAX_BYTES: usize = 8 << 20;
@@ -33,6 +33,8 @@ struct Kept<E> {
     up_to: Added,
     entries: VecDeque<Arc<Entry<E>>>,
     bytes: usize,
+    /// How often events of the log had been changed when these were as they are there.
+    changes: u64,
     /// A task reads what comes after `up_to`, and rings when it has ended.
     reading: Option<Arc<Notify>>,
 }
@@ -54,9 +56,15 @@ struct Ends<E> {
 
 impl<E: Event> Tail<E> {
     /// Keeps nothing yet of a log that ends here.
-    pub(super) fn new(end: Added) -> Self {
-        let (entries, bytes, reading) = (VecDeque::new(), 0, None);
-        Self(Arc::new(Mutex::new(Kept { after: end, up_to: end, entries, bytes, reading })))
+    pub(super) fn new(end: &End) -> Self {
+        Self(Arc::new(Mutex::new(Kept {
+            after: end.get(),
+            up_to: end.get(),
+            entries: VecDeque::new(),
+            bytes: 0,
+            changes: end.changes(),
+            reading: None,
+        })))
     }
 
     /// The events after a position and up to the end of the log: a page of them, or all that there are.
@@ -66,10 +74,11 @@ impl<E: Event> Tail<E> {
         after: Added,
         page: Page,
     ) -> Result<Entries<E>, StoreError> {
-        let end = store.end().get();
+        let log_end = store.end();
+        let end = log_end.get();
         if !store.reads_from_memory() && rt::can_spawn() {
             loop {
-                match self.source(store, after, end, page) {
+                match self.source(store, after, &log_end, end, page) {
                     Source::Kept(entries) => return Ok(entries),
                     Source::Store => break,
                     Source::Reading(bell) => {
@@ -93,19 +102,26 @@ impl<E: Event> Tail<E> {
                 }
             }
         }
-        let mut entries = store.read(Query::Added(after), page).await?;
+        let mut entries = store.read(Query::added(after), page).await?;
         // What the store does not call readable yet may still get others before it.
         entries.truncate(entries.partition_point(|entry| entry.meta.added <= end));
         Ok(entries)
     }
 
-    fn source(&self, store: &Arc<dyn Store<E>>, after: Added, end: Added, page: Page) -> Source<E> {
+    fn source(
+        &self,
+        store: &Arc<dyn Store<E>>,
+        after: Added,
+        log_end: &End,
+        end: Added,
+        page: Page,
+    ) -> Source<E> {
         let mut kept = lock(&self.0);
+        kept.catch_up(log_end);
         let ahead = after.value().saturating_sub(kept.up_to.value());
         if ahead > PAGE.events as u64 && kept.reading.is_none() {
             // Nobody has read what lies between.
-            (kept.after, kept.up_to, kept.bytes) = (after, after, 0);
-            kept.entries.clear();
+            kept.begin_at(after);
         }
         if after < kept.after || after > end {
             return Source::Store;
@@ -134,8 +150,14 @@ impl<E: Event> Tail<E> {
 /// Reads what comes after a position, in a task of its own: whoever waits for it may go. `end`: all up to there
 /// can be read.
 async fn read<E: Event>(store: Arc<dyn Store<E>>, up_to: Added, end: Added, ends: Ends<E>) {
-    match store.read(Query::Added(up_to), PAGE).await {
-        Ok(entries) => lock(&ends.kept).extend(entries, end),
+    let log_end = store.end();
+    let changes = log_end.changes();
+    match store.read(Query::added(up_to), PAGE).await {
+        Ok(entries) => {
+            let mut kept = lock(&ends.kept);
+            kept.catch_up(&log_end);
+            kept.extend(entries, changes, end, &log_end);
+        }
         Err(error) => tracing::debug!(%error, "the next events were not read"),
     }
 }
@@ -162,9 +184,49 @@ impl<E> Kept<E> {
         page.take(self.entries.range(start..).cloned(), |entry| entry.size())
     }
 
-    /// What comes next is read: all up to this end, or a full page of it.
-    fn extend(&mut self, mut entries: Entries<E>, end: Added) {
+    /// Keeps only what comes after this position.
+    fn begin_at(&mut self, position: Added) {
+        (self.after, self.up_to, self.bytes) = (position, position, 0);
+        self.entries.clear();
+    }
+
+    /// Lets go what was changed since it was read.
+    fn catch_up(&mut self, log_end: &End) {
+        if log_end.changes() == self.changes {
+            return;
+        }
+        let (changed, changes) = log_end.changes_since(self.changes);
+        self.changes = changes;
+        let is_kept = |(added, _): &(Added, Effect)| *added > self.after && *added <= self.up_to;
+        let Some(changed) = changed else { return self.begin_at(self.up_to) };
+        let changed: Vec<_> = changed.into_iter().filter(is_kept).collect();
+        if changed.iter().any(|(_, effect)| *effect == Effect::Edited) {
+            return self.begin_at(self.up_to);
+        }
+        for (added, _) in changed {
+            if let Ok(place) = self.entries.binary_search_by_key(&added, |entry| entry.meta.added)
+                && let Some(gone) = self.entries.remove(place)
+            {
+                self.bytes -= size(&gone);
+            }
+        }
+    }
+
+    /// What comes next is read: all up to this end, or a full page of it. When reading began there had been so many
+    /// changes of events.
+    fn extend(&mut self, mut entries: Entries<E>, changes: u64, end: Added, log_end: &End) {
         let is_all = !is_full(&entries, PAGE);
+        if log_end.changes() != changes {
+            let (Some(changed), _) = log_end.changes_since(changes) else { return };
+            let up_to = entries.last().map_or(self.up_to, |last| last.meta.added);
+            for (added, effect) in changed {
+                if effect == Effect::Edited && added > self.up_to && added <= up_to {
+                    // Whoever waits reads it anew.
+                    return;
+                }
+                entries.retain(|entry| entry.meta.added != added || effect == Effect::Edited);
+            }
+        }
         entries.truncate(entries.partition_point(|entry| entry.meta.added <= end));
         let last = entries.last().map_or(self.up_to, |last| last.meta.added);
         self.up_to = if is_all { end.max(last) } else { last };

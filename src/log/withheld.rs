@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use logux_codecs::{Added, EventId};
+use logux_codecs::{Added, Event, EventId, NodeId};
+use serde::{Deserialize, Serialize};
+
+use super::log::Log;
+use crate::store::{Append, Key, PeerRecord, RecordChange, StoreError};
 
 /// So many ranges are told apart, which take 96 KiB. Above that the oldest are joined: what lies between two
 /// of them may then travel twice, and is added once.
@@ -14,7 +18,11 @@ const MAX_RANGES: usize = 1 << 12;
 /// So many are joined at once, so that this is rare.
 const JOINED: usize = MAX_RANGES / 16;
 
-/// What is known of one peer for as long as the process runs. Shared by all connections with it.
+/// So many ranges are kept in the store.
+const MAX_NOTED: usize = 256;
+
+/// What is known of one peer. Shared by all connections with it, and noted in the store as each ends; what a process
+/// knew that was killed counts as withheld.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Withheld(Arc<Mutex<Positions>>);
 
@@ -29,6 +37,21 @@ struct Positions {
     reevaluating: bool,
     /// What the peer did not take and is offered again, by its position.
     offered: BTreeMap<u64, EventId>,
+    /// Whether there is a filter, or was one.
+    is_filtered: bool,
+    /// What the store has of it, once that was read.
+    noted: Option<Noted>,
+}
+
+/// What is kept in the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Noted {
+    up_to: u64,
+    /// The first and the last position of each range.
+    withheld: Vec<(u64, u64)>,
+    unknown: Vec<(u64, u64)>,
+    is_to_be_looked_at: bool,
 }
 
 /// Sets of positions.
@@ -54,6 +77,7 @@ impl Withheld {
     /// old one that comes late, and others with the same peer go on.
     pub(crate) fn start(&self, position: Added, is_filtered: bool) {
         let mut positions = self.positions();
+        positions.is_filtered |= is_filtered;
         let position = position.value();
         if position > positions.known_up_to {
             let unknown = positions.known_up_to + 1..=position;
@@ -63,6 +87,42 @@ impl Withheld {
             positions.unknown.insert(unknown);
             positions.known_up_to = position;
         }
+    }
+
+    /// Takes what an earlier process has noted, unless that was done.
+    fn recall(&self, noted: Noted) {
+        let mut positions = self.positions();
+        if positions.noted.is_some() {
+            return;
+        }
+        let begins = positions.known_up_to == 0;
+        if begins {
+            positions.known_up_to = noted.up_to;
+            for (first, last) in &noted.unknown {
+                positions.unknown.insert(*first..=*last);
+            }
+        }
+        for (first, last) in &noted.withheld {
+            positions.withheld.insert(*first..=*last);
+        }
+        positions.reevaluating |= noted.is_to_be_looked_at;
+        positions.noted = Some(noted);
+    }
+
+    /// What is to be noted: `None` if that is in the store.
+    fn to_note(&self) -> Option<Noted> {
+        let positions = self.positions();
+        let mut noted = Noted::default();
+        // Without a filter, all that was passed was sent.
+        if positions.is_filtered || !positions.withheld.ranges.is_empty() {
+            noted = Noted {
+                up_to: positions.known_up_to,
+                withheld: positions.withheld.to_pairs(),
+                unknown: positions.unknown.to_pairs(),
+                is_to_be_looked_at: positions.reevaluating,
+            };
+        }
+        (noted != *positions.noted.as_ref().unwrap_or(&Noted::default())).then_some(noted)
     }
 
     /// What became of the event at a position that was passed.
@@ -193,7 +253,53 @@ impl Withheld {
     }
 }
 
+impl<E: Event> Log<E> {
+    /// Remembers what an earlier process knew of the events that a peer does not have.
+    pub(crate) async fn recall_withheld(&self, peer: &NodeId) -> Result<(), StoreError> {
+        let known = self.known(peer);
+        let withheld = known.withheld();
+        if withheld.positions().noted.is_none() {
+            let key = Key::peer(peer, PeerRecord::Withheld);
+            let text = self.record(&key).await?;
+            let noted = text.map(|text| {
+                serde_json::from_str(&text).map_err(|_| StoreError::damaged(&key, &text))
+            });
+            withheld.recall(noted.transpose()?.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Keeps what is known of the events that a peer does not have.
+    pub(crate) async fn note_withheld(&self, peer: &NodeId) -> Result<(), StoreError> {
+        let known = self.known(peer);
+        let withheld = known.withheld();
+        let Some(noted) = withheld.to_note() else { return Ok(()) };
+        let key = Key::peer(peer, PeerRecord::Withheld);
+        let change = if noted == Noted::default() {
+            RecordChange::Remove(key)
+        } else {
+            RecordChange::Put(key, serde_json::to_string(&noted).map_err(StoreError::new)?)
+        };
+        self.submit(Append::records(vec![change])).await?;
+        withheld.positions().noted = Some(noted);
+        Ok(())
+    }
+}
+
 impl Ranges {
+    /// The first and the last position of each range, of the oldest together where there are many.
+    fn to_pairs(&self) -> Vec<(u64, u64)> {
+        let joined = self.ranges.len().saturating_sub(MAX_NOTED - 1);
+        let mut pairs = Vec::with_capacity(self.ranges.len().min(MAX_NOTED));
+        if let Some([first, .., last]) = self.ranges.get(..joined) {
+            pairs.push((*first.start(), *last.end()));
+        } else {
+            pairs.extend(self.ranges[..joined].iter().map(|one| (*one.start(), *one.end())));
+        }
+        pairs.extend(self.ranges[joined..].iter().map(|range| (*range.start(), *range.end())));
+        pairs
+    }
+
     /// The first range that ends at or after a position.
     fn place(&self, position: u64) -> usize {
         self.ranges.partition_point(|range| *range.end() < position)

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::future::BoxFuture;
+use logux_codecs::{Added, EventId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::change::{Change, Effect, Forget};
 use super::contract::StoreError;
 use super::record::RecordChange;
 use crate::entry::Entry;
@@ -22,11 +24,15 @@ pub struct Append<E> {
     pub entries: Vec<Entry<E>>,
     /// What happens if the store has the id of one of the events.
     pub if_known: IfKnown,
+    /// Changes to events, to be made in this order once the events are added.
+    pub changes: Vec<Change>,
     /// Changes to records, to be made in this order.
     pub records: Vec<RecordChange>,
+    /// Ids of events that are gone, to be forgotten after all else.
+    pub forget: Option<Forget>,
     /// The changes need not be durable at once: they may wait for the next append that has to be, and be lost
     /// if the process ends or the store fails before. Reading shows them at once. Has no meaning for an append
-    /// with events.
+    /// with more than changes to records.
     pub may_wait: bool,
     room: Option<OwnedSemaphorePermit>,
 }
@@ -34,14 +40,25 @@ pub struct Append<E> {
 impl<E> Append<E> {
     /// Events to add, each only if its id is new.
     pub const fn events(entries: Vec<Entry<E>>) -> Self {
-        let if_known = IfKnown::LeaveOut;
-        Self { entries, if_known, records: Vec::new(), may_wait: false, room: None }
+        Self {
+            entries,
+            if_known: IfKnown::LeaveOut,
+            changes: Vec::new(),
+            records: Vec::new(),
+            forget: None,
+            may_wait: false,
+            room: None,
+        }
     }
 
     /// Changes to records, without events.
-    pub const fn records(records: Vec<RecordChange>) -> Self {
-        let if_known = IfKnown::LeaveOut;
-        Self { entries: Vec::new(), if_known, records, may_wait: false, room: None }
+    pub fn records(records: Vec<RecordChange>) -> Self {
+        Self { records, ..Self::events(Vec::new()) }
+    }
+
+    /// Changes to events that are there.
+    pub fn changes(changes: Vec<Change>) -> Self {
+        Self { changes, ..Self::events(Vec::new()) }
     }
 
     /// Sets what happens if the store has the id of one of the events.
@@ -55,6 +72,20 @@ impl<E> Append<E> {
     #[must_use]
     pub fn and_records(mut self, records: impl IntoIterator<Item = RecordChange>) -> Self {
         self.records.extend(records);
+        self
+    }
+
+    /// Adds changes to events.
+    #[must_use]
+    pub fn and_changes(mut self, changes: impl IntoIterator<Item = Change>) -> Self {
+        self.changes.extend(changes);
+        self
+    }
+
+    /// Has ids of events that are gone forgotten.
+    #[must_use]
+    pub const fn and_forget(mut self, forget: Option<Forget>) -> Self {
+        self.forget = forget;
         self
     }
 
@@ -79,23 +110,47 @@ impl<E> Append<E> {
     }
 }
 
-/// What happens to an append in which an event has an id that the store has, or that came earlier in the
+/// What happens to an append in which an event has an id that the store has or had, or that came earlier in the
 /// same append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IfKnown {
-    /// That event is left out; the others are added, and the records changed.
+    /// That event is left out; the others are added, and all else is changed.
     LeaveOut,
-    /// No event of the append is added, and no record changes.
+    /// No event of the append is added, and nothing else changes.
     AddNone,
 }
 
-/// What became of the events of an append.
+/// What became of an append.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Stored<E> {
     /// For each event, in order: the entry with its new position, or `None` where it was not added.
     pub entries: Vec<Option<Arc<Entry<E>>>>,
     /// The events that were not added, in order, as they were given.
     pub known: Vec<Entry<E>>,
+    /// Of those that were not added, the ids of events that the store had, and that are gone.
+    pub gone: Vec<EventId>,
+    /// Of those that were not added, the ids that the store may have had: they are of the time of an id of their
+    /// node that is [forgotten](crate::Forget), or earlier.
+    pub too_old: Vec<EventId>,
+    /// The events that were changed: where they are, and what became of them.
+    pub changed: Vec<(Added, Effect)>,
+    /// The events that are gone by this append. A store may leave out what it cannot read as an `E` any more.
+    pub cleaned: Vec<Arc<Entry<E>>>,
+}
+
+/// Nothing was added or changed.
+impl<E> Default for Stored<E> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            known: Vec::new(),
+            gone: Vec::new(),
+            too_old: Vec::new(),
+            changed: Vec::new(),
+            cleaned: Vec::new(),
+        }
+    }
 }
 
 /// A store's answer to an [`Append`]: ready once all of it is kept, or none of it. Dropping the answer

@@ -25,13 +25,13 @@ use crate::entry::Entry;
 ///
 /// 1. `positions_count_up`: each event that is added gets a position above that of the last one, the
 ///    first gets 1; no position is used twice.
-/// 2. `an_id_is_added_once`: an event whose id the store has, or that came earlier in the same
+/// 2. `an_id_is_added_once`: an event whose id the store has or had, or that came earlier in the same
 ///    append, is not added and changes nothing.
-/// 3. `an_append_is_one_transaction`: when an append is answered, all its events and records are kept
+/// 3. `an_append_is_one_transaction`: when an append is answered, all of it is kept
 ///    (durably, if the store is durable); when it fails, none of them is.
-/// 4. `reads_in_the_order_of_adding`: [`Query::Added`] gives the events in the order in which they were
+/// 4. `reads_in_the_order_of_adding`: [`Query::added`] gives the events in the order in which they were
 ///    submitted.
-/// 5. `reads_in_the_order_of_creation`: [`Query::Created`] gives them by [`Created`](crate::Created).
+/// 5. `reads_in_the_order_of_creation`: [`Query::created`] gives them by [`Created`](crate::Created).
 /// 6. `reads_no_more_than_a_page`: reading stops at either limit of the [`Page`], but not before the first
 ///    event.
 /// 7. `knows_the_last_id_of_a_node`: `last_time` is the largest time in the ids of a node's events.
@@ -43,6 +43,18 @@ use crate::entry::Entry;
 /// 11. `an_append_is_made_whether_or_not_its_answer_is_awaited`: and the end moves.
 /// 12. `the_end_is_where_reading_ends`: all events up to [`end`](Self::end) can be read; it is at an event's
 ///     position before that event's append is answered.
+/// 13. `reads_the_newest_first`: in both orders, from the end and from a place, as far as a page goes.
+/// 14. `finds_events_by_their_labels`: those with a reason or an index, in both orders and both directions, as
+///     their reasons are now.
+/// 15. `changes_events_as_edits_say`: what [`Edit::apply`](crate::Edit::apply) makes of the meta; [`Stored`] and
+///     [`End`] tell of each event that was changed.
+/// 16. `cleaned_events_are_gone`: they are neither read nor found, their positions are not used again, and the end
+///     stays where it is; [`Stored::cleaned`](crate::Stored::cleaned) has them.
+/// 17. `an_id_that_is_gone_is_not_added_again`: and it is told apart from one that is there.
+/// 18. `keeps_the_last_with_a_reason`: [`Which::Before`](crate::Which::Before), in the append that adds the event.
+/// 19. `forgets_old_ids`: as [`Forget`](crate::Forget) says; an id that may be a forgotten one is not added.
+/// 20. `counts_its_events`: those that are there.
+/// 21. `reads_records_in_pages`: after a key, and so many at most.
 #[async_trait]
 pub trait Store<E>: Send + Sync + 'static {
     /// Takes an append. Its place among all appends is fixed when this returns; what becomes of it, the answer
@@ -69,9 +81,17 @@ pub trait Store<E>: Send + Sync + 'static {
     /// The largest time in the ids of a node's events, all that were ever added.
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError>;
 
-    /// All records whose keys begin so, in the order of the keys, as they are after all appends that were
-    /// answered.
-    async fn records(&self, prefix: &Prefix) -> Result<Vec<(Key, String)>, StoreError>;
+    /// How many events there are.
+    async fn count(&self) -> Result<u64, StoreError>;
+
+    /// The first records whose keys begin so and come after this one, so many at most, in the order of the keys,
+    /// as they are after all appends that were answered.
+    async fn records(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        at_most: usize,
+    ) -> Result<Vec<(Key, String)>, StoreError>;
 }
 
 /// A store could not do what it was asked for.

@@ -1,16 +1,18 @@
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::iter;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use logux_codecs::{Added, Counter, EventId, NodeId, Timestamp};
+use logux_codecs::{Added, Event, EventId, NodeId, Timestamp};
 
 use super::append::{Answer, Append, IfKnown, Stored};
+use super::change::{Change, Effect, Which};
 use super::contract::{Store, StoreError};
 use super::end::End;
-use super::query::{Page, Query};
+use super::ids::{Ids, Standing};
+use super::query::{Label, Order, Page, Query};
 use super::record::{Key, Prefix, RecordChange};
 use crate::cursors::Epoch;
 use crate::entry::{Created, Entry};
@@ -25,14 +27,26 @@ pub struct MemoryStore<E> {
 }
 
 struct State<E> {
-    /// The event of position `n` is at `n - 1`.
+    /// In the order of adding.
     added: Vec<Arc<Entry<E>>>,
-    /// Indexes into `added`, in the order of creation: the events that came in it, nearly all.
-    created: Vec<usize>,
+    /// The positions of those of them that are gone, until there are many.
+    gone: HashSet<u64>,
+    /// The position of the last event that was added.
+    last: u64,
+    /// Positions in the order of creation: of the events that came in it, nearly all.
+    created: Vec<u64>,
     /// Those that came later than one that was created later.
-    late: BTreeMap<Created, usize>,
+    late: BTreeMap<Created, u64>,
+    labels: HashMap<Label, Labelled>,
     ids: Ids,
     records: BTreeMap<Key, Text>,
+}
+
+/// The positions of the events with a label, in both orders.
+#[derive(Default)]
+struct Labelled {
+    added: BTreeSet<u64>,
+    created: BTreeMap<Created, u64>,
 }
 
 /// The text of a record.
@@ -40,6 +54,9 @@ enum Text {
     Number(u64),
     Any(String),
 }
+
+/// As few events as this are not worth a search for those that are gone.
+const FEW: usize = 64;
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,16 +70,23 @@ impl fmt::Display for Text {
 impl<E> MemoryStore<E> {
     /// An empty store.
     pub fn new() -> Self {
-        let (added, created, late) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let (ids, records) = (Ids::default(), BTreeMap::new());
-        let state = State { added, created, late, ids, records };
+        let state = State {
+            added: Vec::new(),
+            gone: HashSet::new(),
+            last: 0,
+            created: Vec::new(),
+            late: BTreeMap::new(),
+            labels: HashMap::new(),
+            ids: Ids::default(),
+            records: BTreeMap::new(),
+        };
         Self { state: Mutex::new(state), end: Arc::default() }
     }
 
     /// An empty store whose log has this identity, for tests that are to run the same way twice.
     pub fn with_epoch(epoch: Epoch) -> Self {
         let store = Self::new();
-        store.state().change(RecordChange::Put(Key::epoch(), epoch.to_string()));
+        store.state().change_record(RecordChange::Put(Key::epoch(), epoch.to_string()));
         store
     }
 
@@ -72,29 +96,150 @@ impl<E> MemoryStore<E> {
     }
 }
 
-impl<E> State<E> {
-    /// Answers what became of the events, and where the log ends if it has grown.
-    fn append(&mut self, append: Append<E>) -> (Stored<E>, Option<Added>) {
-        let Append { entries, if_known, records, .. } = append;
+impl<E: Event> State<E> {
+    fn append(&mut self, append: Append<E>) -> Result<Stored<E>, StoreError> {
+        let Append { entries, if_known, changes, records, forget, .. } = append;
         // One alone is added or not.
         if if_known == IfKnown::AddNone && entries.len() > 1 && !self.ids.lacks(&entries) {
-            let none = entries.iter().map(|_| None).collect();
-            return (Stored { entries: none, known: entries }, None);
+            let mut stored = Stored {
+                entries: entries.iter().map(|_| None).collect(),
+                known: entries,
+                ..Stored::default()
+            };
+            for Entry { meta, .. } in &stored.known {
+                match self.ids.standing(&meta.id) {
+                    Standing::New | Standing::Known(_) => {}
+                    Standing::Gone => stored.gone.push(meta.id.clone()),
+                    Standing::TooOld => stored.too_old.push(meta.id.clone()),
+                }
+            }
+            return Ok(stored);
         }
-        let mut known = Vec::new();
-        let before = self.added.len();
-        let entries = entries.into_iter().map(|entry| self.add(entry, &mut known)).collect();
-        if if_known == IfKnown::LeaveOut || known.is_empty() {
+        let mut stored = Stored::default();
+        stored.entries = entries.into_iter().map(|entry| self.add(entry, &mut stored)).collect();
+        if if_known == IfKnown::LeaveOut || stored.known.is_empty() {
+            for change in changes {
+                self.change(change, &mut stored)?;
+            }
             for change in records {
-                self.change(change);
+                self.change_record(change);
+            }
+            if let Some(forget) = forget {
+                self.ids.forget(forget);
+            }
+            if self.gone.len() > FEW && self.gone.len() > self.added.len() / 2 {
+                self.added.retain(|entry| !self.gone.contains(&entry.meta.added.value()));
+                self.created.retain(|position| !self.gone.contains(position));
+                self.gone = HashSet::new();
             }
         }
-        let end = self.added.len();
-        let end = (end > before).then(|| Added::ZERO.plus(end as u64));
-        (Stored { entries, known }, end)
+        Ok(stored)
     }
 
-    fn change(&mut self, change: RecordChange) {
+    fn change(&mut self, change: Change, stored: &mut Stored<E>) -> Result<(), StoreError> {
+        let Change { events, edit } = change;
+        let positions = match events {
+            Which::At(positions) => positions.into_iter().map(Added::value).collect(),
+            Which::Before { reason, newest } => self.before(reason, &newest),
+        };
+        for position in positions {
+            let Some(index) = self.index_of(position) else { continue };
+            let mut meta = self.added[index].meta.clone();
+            let effect = edit.apply(&mut meta);
+            match effect {
+                Effect::Nothing => continue,
+                Effect::Edited => {
+                    self.unlabel(index);
+                    let entry = &mut self.added[index];
+                    if let Some(entry) = Arc::get_mut(entry) {
+                        entry.meta = meta;
+                    } else {
+                        // Those that have read it keep it as it was.
+                        *entry = Arc::new(entry.with_meta(meta).map_err(StoreError::new)?);
+                    }
+                    self.label(index);
+                }
+                Effect::Cleaned => {
+                    self.unlabel(index);
+                    let entry = &self.added[index];
+                    self.ids.clean(&entry.meta.id);
+                    self.late.remove(&entry.meta.created());
+                    self.gone.insert(position);
+                    stored.cleaned.push(Arc::clone(entry));
+                }
+            }
+            stored.changed.push((Added::ZERO.plus(position), effect));
+        }
+        Ok(())
+    }
+
+    /// The positions of the events with this reason that were created before one which is there.
+    fn before(&self, reason: String, newest: &Created) -> Vec<u64> {
+        let is_there = matches!(self.ids.standing(&newest.id), Standing::Known(_));
+        let labelled = self.labels.get(&Label::Reason(reason)).filter(|_| is_there);
+        let before = labelled.map(|labelled| labelled.created.range::<Created, _>(..newest));
+        before.into_iter().flatten().map(|(_, position)| *position).collect()
+    }
+
+    fn label(&mut self, index: usize) {
+        let meta = &self.added[index].meta;
+        if meta.reasons.is_empty() && meta.indexes.is_empty() {
+            return;
+        }
+        let position = meta.added.value();
+        for label in Label::all_of(meta) {
+            let labelled = self.labels.entry(label).or_default();
+            labelled.added.insert(position);
+            labelled.created.insert(meta.created(), position);
+        }
+    }
+
+    fn unlabel(&mut self, index: usize) {
+        let meta = &self.added[index].meta;
+        for label in Label::all_of(meta) {
+            if let Some(labelled) = self.labels.get_mut(&label) {
+                labelled.added.remove(&meta.added.value());
+                labelled.created.remove(&meta.created());
+                if labelled.added.is_empty() {
+                    self.labels.remove(&label);
+                }
+            }
+        }
+    }
+
+    /// Adds an entry, unless its id is known: then it goes to those.
+    fn add(&mut self, mut entry: Entry<E>, stored: &mut Stored<E>) -> Option<Arc<Entry<E>>> {
+        let position = self.last + 1;
+        match self.ids.insert(&mut entry.meta.id, position) {
+            Standing::New => {}
+            standing => {
+                match standing {
+                    Standing::Gone => stored.gone.push(entry.meta.id.clone()),
+                    Standing::TooOld => stored.too_old.push(entry.meta.id.clone()),
+                    Standing::Known(_) | Standing::New => {}
+                }
+                stored.known.push(entry);
+                return None;
+            }
+        }
+        self.last = position;
+        entry.meta.added = Added::ZERO.plus(position);
+        let newest = self.created.last().and_then(|&newest| self.slot_of(newest));
+        let newest = newest.map(|index| &self.added[index].meta);
+        if newest.is_none_or(|newest| newest.cmp_created(&entry.meta).is_lt()) {
+            self.created.push(position);
+        } else {
+            self.late.insert(entry.meta.created(), position);
+        }
+        let entry = Arc::new(entry);
+        self.added.push(Arc::clone(&entry));
+        self.label(self.added.len() - 1);
+        Some(entry)
+    }
+}
+
+impl<E> State<E> {
+    fn change_record(&mut self, change: RecordChange) {
         match change {
             // What is changed most often.
             RecordChange::Raise(key, to) => match self.records.get_mut(&key) {
@@ -113,141 +258,155 @@ impl<E> State<E> {
         }
     }
 
-    /// Adds an entry, unless its id is known: then it goes to those.
-    fn add(&mut self, mut entry: Entry<E>, known: &mut Vec<Entry<E>>) -> Option<Arc<Entry<E>>> {
-        let index = self.added.len();
-        if !self.ids.insert(&mut entry.meta.id, index) {
-            known.push(entry);
-            return None;
+    /// How many entries have positions up to this one, those that are gone among them.
+    fn count_up_to(&self, position: u64) -> usize {
+        let Some(first) = self.added.first() else { return 0 };
+        let ahead = (position + 1).saturating_sub(first.meta.added.value());
+        // As many as that, unless positions between are missing.
+        let most = usize::try_from(ahead).unwrap_or(usize::MAX).min(self.added.len());
+        match most.checked_sub(1).map(|last| self.added[last].meta.added.value()) {
+            Some(last) if last > position => {
+                self.added[..most].partition_point(|entry| entry.meta.added.value() <= position)
+            }
+            _ => most,
         }
-        entry.meta.added = Added::ZERO.plus(index as u64 + 1);
-        let newest = self.created.last().and_then(|&newest| self.added.get(newest));
-        if newest.is_none_or(|newest| newest.meta.cmp_created(&entry.meta).is_lt()) {
-            self.created.push(index);
-        } else {
-            self.late.insert(entry.meta.created(), index);
-        }
-        let entry = Arc::new(entry);
-        self.added.push(Arc::clone(&entry));
-        Some(entry)
     }
 
-    /// The events that were created after this one, oldest first.
-    fn created_after(&self, after: Option<&Created>) -> impl Iterator<Item = &Arc<Entry<E>>> {
-        let entry = |&index: &usize| &self.added[index];
-        let start = after.map_or(0, |after| {
-            self.created.partition_point(|index| entry(index).meta.created() <= *after)
-        });
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut in_order = self.created[start..].iter().map(entry).peekable();
-        let late = self.late.range::<Created, _>((from, Bound::Unbounded));
-        let mut late = late.map(move |(_, index)| entry(index)).peekable();
-        iter::from_fn(move || match (in_order.peek(), late.peek()) {
-            (Some(one), Some(other)) if other.meta.cmp_created(&one.meta).is_lt() => late.next(),
-            (None, _) => late.next(),
-            _ => in_order.next(),
-        })
-    }
-}
-
-/// The ids of all events, by node and then by time: the name of a node is kept once, and found
-/// without a search while its events come in a row.
-#[derive(Default)]
-struct Ids {
-    numbers: HashMap<NodeId, usize>,
-    nodes: Vec<Node>,
-    /// The number of the node whose event came last.
-    latest: usize,
-}
-
-struct Node {
-    id: NodeId,
-    /// The ids that came in their own order, nearly all, and the indexes of their events.
-    in_order: Vec<(Place, usize)>,
-    /// Those that came later than a later one.
-    late: BTreeMap<Place, usize>,
-}
-
-/// What tells the ids of one node apart, in their order.
-type Place = (Timestamp, Counter);
-
-impl Ids {
-    /// Notes an id, and lets it share the name of its node. `false` if it is known.
-    fn insert(&mut self, id: &mut EventId, index: usize) -> bool {
-        let key = (id.time(), id.counter());
-        let node = self.node(id.node());
-        if node.in_order.last().is_none_or(|(last, _)| *last < key) {
-            node.in_order.push((key, index));
-        } else if node.index_of(key).is_some() {
-            return false;
-        } else {
-            node.late.insert(key, index);
-        }
-        *id = EventId::with_counter(key.0, node.id.clone(), key.1);
-        true
+    /// Where in `added` a position is, also that of an event which is gone.
+    fn slot_of(&self, position: u64) -> Option<usize> {
+        let index = self.count_up_to(position).checked_sub(1)?;
+        (self.added[index].meta.added.value() == position).then_some(index)
     }
 
-    fn node(&mut self, id: &NodeId) -> &mut Node {
-        if self.nodes.get(self.latest).is_none_or(|latest| latest.id != *id) {
-            self.latest = *self.numbers.entry(id.clone()).or_insert_with(|| {
-                let (in_order, late) = (Vec::new(), BTreeMap::new());
-                self.nodes.push(Node { id: id.clone(), in_order, late });
-                self.nodes.len() - 1
+    fn index_of(&self, position: u64) -> Option<usize> {
+        self.slot_of(position).filter(|_| !self.gone.contains(&position))
+    }
+
+    fn entry(&self, position: u64) -> Option<&Arc<Entry<E>>> {
+        self.index_of(position).map(|index| &self.added[index])
+    }
+
+    fn is_there(&self, entry: &Arc<Entry<E>>) -> bool {
+        self.gone.is_empty() || !self.gone.contains(&entry.meta.added.value())
+    }
+
+    /// The events after a position, or before it.
+    fn in_order_of_adding<'a>(
+        &'a self,
+        after: Option<Added>,
+        newest_first: bool,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Entry<E>>> + 'a> {
+        let after = after.map(Added::value);
+        let is_there = |entry: &&Arc<Entry<E>>| self.is_there(entry);
+        if newest_first {
+            let end = after.map_or(self.added.len(), |before| {
+                before.checked_sub(1).map_or(0, |last| self.count_up_to(last))
             });
+            Box::new(self.added[..end].iter().rev().filter(is_there))
+        } else {
+            let start = after.map_or(0, |after| self.count_up_to(after));
+            Box::new(self.added[start..].iter().filter(is_there))
         }
-        &mut self.nodes[self.latest]
     }
 
-    /// Whether the ids of all these are new, and differ.
-    fn lacks<E>(&self, entries: &[Entry<E>]) -> bool {
-        let key = |id: &EventId| (id.time(), id.counter());
-        // Nearly always they are of one node and in their order, and come after all that it has.
-        let in_order = entries.windows(2).all(|pair| {
-            let (one, next) = (&pair[0].meta.id, &pair[1].meta.id);
-            one.node() == next.node() && key(one) < key(next)
-        });
-        if in_order && let Some(first) = entries.first().map(|entry| &entry.meta.id) {
-            let node = self.numbers.get(first.node()).map(|&number| &self.nodes[number]);
-            let last = node.and_then(|node| node.in_order.last());
-            if last.is_none_or(|(last, _)| *last < key(first)) {
-                return true;
+    /// The events that were created after this one, or before it.
+    fn in_order_of_creation<'a>(
+        &'a self,
+        after: Option<&'a Created>,
+        newest_first: bool,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Entry<E>>> + 'a> {
+        let slot = |&position: &u64| self.slot_of(position).map(|index| &self.added[index]);
+        // Those that are gone have their places until they are taken out.
+        let place = |is_before: &dyn Fn(&Created) -> bool| {
+            self.created.partition_point(|position| {
+                slot(position).is_some_and(|entry| is_before(&entry.meta.created()))
+            })
+        };
+        let is_there = |entry: &&Arc<Entry<E>>| self.is_there(entry);
+        let entry = |(_, position): (&Created, &u64)| self.entry(*position);
+        let (all, none) = (Bound::Unbounded, Bound::Unbounded);
+        if newest_first {
+            let end = after.map_or(self.created.len(), |after| place(&|one| one < after));
+            let one = self.created[..end].iter().rev().filter_map(slot).filter(is_there);
+            let late = (all, after.map_or(none, Bound::Excluded));
+            let late = self.late.range::<Created, _>(late).rev().filter_map(entry);
+            Box::new(merge(one, late, |one, other| other.meta.cmp_created(&one.meta).is_gt()))
+        } else {
+            let start = after.map_or(0, |after| place(&|one| one <= after));
+            let one = self.created[start..].iter().filter_map(slot).filter(is_there);
+            let late = (after.map_or(none, Bound::Excluded), all);
+            let late = self.late.range::<Created, _>(late).filter_map(entry);
+            Box::new(merge(one, late, |one, other| other.meta.cmp_created(&one.meta).is_lt()))
+        }
+    }
+
+    /// The events with a label.
+    fn labelled<'a>(
+        &'a self,
+        label: &Label,
+        order: &'a Order,
+        newest_first: bool,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Entry<E>>> + 'a> {
+        let Some(labelled) = self.labels.get(label) else { return Box::new(iter::empty()) };
+        let entry = |position: &u64| self.entry(*position);
+        match order {
+            Order::Added(after) => {
+                let positions = labelled.added.range(bounds(after.map(Added::value), newest_first));
+                if newest_first {
+                    Box::new(positions.rev().filter_map(entry))
+                } else {
+                    Box::new(positions.filter_map(entry))
+                }
+            }
+            Order::Created(after) => {
+                let bounds = bounds(after.as_ref(), newest_first);
+                let positions = labelled.created.range::<Created, _>(bounds);
+                let positions = positions.map(|(_, position)| position);
+                if newest_first {
+                    Box::new(positions.rev().filter_map(entry))
+                } else {
+                    Box::new(positions.filter_map(entry))
+                }
             }
         }
-        let mut seen = HashSet::new();
-        entries
-            .iter()
-            .all(|Entry { meta, .. }| seen.insert(&meta.id) && self.index_of(&meta.id).is_none())
-    }
-
-    fn index_of(&self, id: &EventId) -> Option<usize> {
-        let number = *self.numbers.get(id.node())?;
-        self.nodes[number].index_of((id.time(), id.counter()))
-    }
-
-    fn last_time(&self, node: &NodeId) -> Option<Timestamp> {
-        let (last, _) = self.nodes[*self.numbers.get(node)?].in_order.last()?;
-        Some(last.0)
     }
 }
 
-impl Node {
-    fn index_of(&self, key: Place) -> Option<usize> {
-        match self.in_order.binary_search_by(|(known, _)| known.cmp(&key)) {
-            Ok(place) => Some(self.in_order[place].1),
-            Err(_) => self.late.get(&key).copied(),
-        }
-    }
+/// All after a place in the direction of reading.
+fn bounds<T>(after: Option<T>, newest_first: bool) -> (Bound<T>, Bound<T>) {
+    let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+    if newest_first { (Bound::Unbounded, after) } else { (after, Bound::Unbounded) }
+}
+
+/// One order of two; `is_first` tells whether the next one of the other comes before that of the one.
+fn merge<'a, T: 'a>(
+    one: impl Iterator<Item = &'a T>,
+    other: impl Iterator<Item = &'a T>,
+    is_first: impl Fn(&T, &T) -> bool,
+) -> impl Iterator<Item = &'a T> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some(a), Some(b)) if is_first(a, b) => other.next(),
+        (None, _) => other.next(),
+        _ => one.next(),
+    })
 }
 
 #[async_trait]
-impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
+impl<E: Event> Store<E> for MemoryStore<E> {
     fn submit(&self, append: Append<E>) -> Answer<E> {
-        let (stored, end) = self.state().append(append);
+        let mut state = self.state();
+        let stored = state.append(append);
+        let end = Added::ZERO.plus(state.last);
+        drop(state);
+        if let Ok(stored) = &stored {
+            self.end.changed(&stored.changed);
+        }
         // Those that wait are woken when they can read.
-        if let Some(end) = end {
+        if end > self.end.get() {
             self.end.advance(end);
         }
-        Answer::ready(Ok(stored))
+        Answer::ready(stored)
     }
 
     fn reads_from_memory(&self) -> bool {
@@ -259,24 +418,24 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
     }
 
     async fn read(&self, query: Query, page: Page) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
-        let size = |entry: &Arc<Entry<E>>| entry.size();
-        match query {
-            Query::Added(after) => {
-                let state = self.state();
-                let start = usize::try_from(after.value()).unwrap_or(usize::MAX);
-                let entries = state.added.get(start..).unwrap_or_default();
-                Ok(page.take(entries.iter().cloned(), size))
+        let Query { order, label, newest_first } = &query;
+        let state = self.state();
+        let entries = match (label, order) {
+            (Some(label), order) => state.labelled(label, order, *newest_first),
+            (None, Order::Added(after)) => state.in_order_of_adding(*after, *newest_first),
+            (None, Order::Created(after)) => {
+                state.in_order_of_creation(after.as_ref(), *newest_first)
             }
-            Query::Created(after) => {
-                let state = self.state();
-                Ok(page.take(state.created_after(after.as_ref()).cloned(), size))
-            }
-        }
+        };
+        Ok(page.take(entries.cloned(), |entry| entry.size()))
     }
 
     async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError> {
         let state = self.state();
-        let by_id = |id| state.ids.index_of(id).map(|index| Arc::clone(&state.added[index]));
+        let by_id = |id| match state.ids.standing(id) {
+            Standing::Known(position) => state.entry(position).cloned(),
+            Standing::New | Standing::Gone | Standing::TooOld => None,
+        };
         Ok(ids.iter().map(by_id).collect())
     }
 
@@ -284,10 +443,26 @@ impl<E: Send + Sync + 'static> Store<E> for MemoryStore<E> {
         Ok(self.state().ids.last_time(node))
     }
 
-    async fn records(&self, prefix: &Prefix) -> Result<Vec<(Key, String)>, StoreError> {
+    async fn count(&self) -> Result<u64, StoreError> {
         let state = self.state();
-        let from = state.records.range(Key::new(prefix.as_str())..);
-        let found = from.take_while(|(key, _)| key.as_str().starts_with(prefix.as_str()));
+        Ok((state.added.len() - state.gone.len()) as u64)
+    }
+
+    async fn records(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        at_most: usize,
+    ) -> Result<Vec<(Key, String)>, StoreError> {
+        let first = Key::new(prefix.as_str());
+        let from = match after {
+            Some(after) if *after >= first => Bound::Excluded(after),
+            _ => Bound::Included(&first),
+        };
+        let state = self.state();
+        let records = state.records.range::<Key, _>((from, Bound::Unbounded));
+        let found = records.take_while(|(key, _)| key.as_str().starts_with(prefix.as_str()));
+        let found = found.take(at_most);
         Ok(found.map(|(key, text)| (key.clone(), text.to_string())).collect())
     }
 }
@@ -300,6 +475,9 @@ impl<E> Default for MemoryStore<E> {
 
 impl<E> fmt::Debug for MemoryStore<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStore").field("events", &self.state().added.len()).finish()
+        let state = self.state();
+        let events = state.added.len() - state.gone.len();
+        drop(state);
+        f.debug_struct("MemoryStore").field("events", &events).finish()
     }
 }

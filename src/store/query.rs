@@ -1,15 +1,79 @@
 use logux_codecs::Added;
+use serde::{Deserialize, Serialize};
 
-use crate::entry::Created;
+use crate::entry::{Created, Meta};
 
 /// Which events to read from a store, and in which order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Query {
-    /// Those above a position, in the order of their positions.
-    Added(Added),
-    /// Those created after this one (all, for `None`), oldest first.
+pub struct Query {
+    /// The order, and where the last page ended.
+    pub order: Order,
+    /// Only events that have this.
+    pub label: Option<Label>,
+    /// The last event comes first.
+    pub newest_first: bool,
+}
+
+/// An order of events, and the place in it after which reading begins, in the direction of reading. `None`: with
+/// the first event, or with the last one where that comes first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By position.
+    Added(Option<Added>),
+    /// By creation.
     Created(Option<Created>),
+}
+
+/// What events are found by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Label {
+    /// One of the reasons to keep an event.
+    Reason(String),
+    /// One of the names to find it by.
+    Index(String),
+}
+
+impl Query {
+    /// Events above a position, in the order of their positions.
+    pub const fn added(after: Added) -> Self {
+        Self { order: Order::Added(Some(after)), label: None, newest_first: false }
+    }
+
+    /// Events that were created after this one (all, for `None`), oldest first.
+    pub const fn created(after: Option<Created>) -> Self {
+        Self { order: Order::Created(after), label: None, newest_first: false }
+    }
+
+    /// Only events that have this.
+    #[must_use]
+    pub fn with(mut self, label: Label) -> Self {
+        self.label = Some(label);
+        self
+    }
+
+    /// The other way round: the events below a position or created before one, the last of them first.
+    #[must_use]
+    pub const fn newest_first(mut self) -> Self {
+        self.newest_first = true;
+        self
+    }
+}
+
+impl Label {
+    /// All that an event is found by.
+    pub fn all_of(meta: &Meta) -> impl Iterator<Item = Self> + '_ {
+        let reasons = meta.reasons.iter().cloned().map(Self::Reason);
+        reasons.chain(meta.indexes.iter().cloned().map(Self::Index))
+    }
+
+    /// Whether an event has it.
+    pub fn is_of(&self, meta: &Meta) -> bool {
+        match self {
+            Self::Reason(reason) => meta.reasons.contains(reason),
+            Self::Index(index) => meta.indexes.contains(index),
+        }
+    }
 }
 
 /// How much to read at once: reading stops where either limit is reached. The first event is read whatever its

@@ -29,6 +29,10 @@ pub enum Record {
     SetAside(EventId),
     /// An event that this peer did not take: a [`Refused`](crate::Refused) as JSON.
     HeldBack(NodeId, EventId),
+    /// Up to which position the [consumer](crate::Log::consumer) of this name has acknowledged all events.
+    Consumer(String),
+    /// An event that waits in this queue of the [inbox](crate::Log::inbox), with its meta, as JSON.
+    Inbox(String, EventId),
 }
 
 /// What is known of a peer, each in a record of its own. See [`Cursors`](crate::Cursors).
@@ -43,6 +47,10 @@ pub enum PeerRecord {
     ReturnUpTo,
     /// The identity of the peer's log.
     Epoch,
+    /// When the peer was here last: the milliseconds of a [`Timestamp`](crate::Timestamp).
+    Seen,
+    /// Which events it was not sent, and whether they are to be looked at again, as JSON.
+    Withheld,
 }
 
 /// A change to a record.
@@ -81,6 +89,11 @@ impl Key {
                 let (peer, id) = rest.split_once(' ')?;
                 Some(Record::HeldBack(peer.parse().ok()?, id.parse().ok()?))
             }
+            ("consumer", name) if !name.is_empty() => Some(Record::Consumer(name.to_owned())),
+            ("inbox", rest) => {
+                let (queue, id) = rest.split_once(' ')?;
+                Some(Record::Inbox(queue.to_owned(), id.parse().ok()?))
+            }
             ("peer", rest) => {
                 let (peer, name) = rest.split_once(' ')?;
                 let field = PeerRecord::ALL.into_iter().find(|field| field.name() == name)?;
@@ -100,6 +113,14 @@ impl Key {
 
     pub(crate) fn peer(peer: &NodeId, field: PeerRecord) -> Self {
         Self(format!("peer {peer} {}", field.name()).into())
+    }
+
+    pub(crate) fn consumer(name: &str) -> Self {
+        Self(format!("consumer {name}").into())
+    }
+
+    pub(crate) fn inbox(queue: &str, id: &EventId) -> Self {
+        Self(format!("inbox {queue} {id}").into())
     }
 
     pub(crate) fn set_aside(id: &EventId) -> Self {
@@ -131,6 +152,26 @@ impl Prefix {
         Self(format!("peer {peer} ").into())
     }
 
+    pub(crate) fn all() -> Self {
+        Self("".into())
+    }
+
+    pub(crate) fn peers() -> Self {
+        Self("peer ".into())
+    }
+
+    pub(crate) fn consumers() -> Self {
+        Self("consumer ".into())
+    }
+
+    pub(crate) fn inboxes() -> Self {
+        Self("inbox ".into())
+    }
+
+    pub(crate) fn inbox(queue: &str) -> Self {
+        Self(format!("inbox {queue} ").into())
+    }
+
     pub(crate) fn set_aside() -> Self {
         Self("aside ".into())
     }
@@ -141,7 +182,8 @@ impl Prefix {
 }
 
 impl PeerRecord {
-    const ALL: [Self; 4] = [Self::Sent, Self::Received, Self::ReturnUpTo, Self::Epoch];
+    const ALL: [Self; 6] =
+        [Self::Sent, Self::Received, Self::ReturnUpTo, Self::Epoch, Self::Seen, Self::Withheld];
 
     fn name(self) -> &'static str {
         match self {
@@ -149,6 +191,8 @@ impl PeerRecord {
             Self::Received => "received",
             Self::ReturnUpTo => "return-up-to",
             Self::Epoch => "epoch",
+            Self::Seen => "seen",
+            Self::Withheld => "withheld",
         }
     }
 }
@@ -191,6 +235,8 @@ impl From<&Record> for Key {
             Record::Peer(peer, field) => Self::peer(peer, *field),
             Record::SetAside(id) => Self::set_aside(id),
             Record::HeldBack(peer, id) => Self::held_back(peer, id),
+            Record::Consumer(name) => Self::consumer(name),
+            Record::Inbox(queue, id) => Self::inbox(queue, id),
         }
     }
 }
@@ -225,7 +271,9 @@ mod tests {
             Record::Epoch,
             Record::Dialled,
             Record::SetAside(id.clone()),
-            Record::HeldBack(peer.clone(), id),
+            Record::HeldBack(peer.clone(), id.clone()),
+            Record::Inbox("10:a/orders".to_owned(), id),
+            Record::Consumer("mail to all".to_owned()),
         ];
         records.extend(PeerRecord::ALL.map(|field| Record::Peer(peer.clone(), field)));
         for record in records {

@@ -119,7 +119,16 @@ impl Store<Value> for Gated {
         gated!(self, Store::<Value>::last_time(&*self.memory, node))
     }
 
-    async fn records(&self, prefix: &Prefix) -> Result<Vec<(Key, String)>, StoreError> {
-        gated!(self, Store::<Value>::records(&*self.memory, prefix))
+    async fn count(&self) -> Result<u64, StoreError> {
+        gated!(self, Store::<Value>::count(&*self.memory))
+    }
+
+    async fn records(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        at_most: usize,
+    ) -> Result<Vec<(Key, String)>, StoreError> {
+        gated!(self, Store::<Value>::records(&*self.memory, prefix, after, at_most))
     }
 }

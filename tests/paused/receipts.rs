@@ -24,7 +24,7 @@ fn client() -> NodeId {
 
 /// The identity of the log in a store.
 async fn epoch(store: &impl Store<Value>) -> String {
-    store.records(&Prefix::new("epoch")).await.unwrap().pop().unwrap().1
+    store.records(&Prefix::new("epoch"), None, 1).await.unwrap().pop().unwrap().1
 }
 
 #[tokio::test(start_paused = true)]

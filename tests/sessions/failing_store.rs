@@ -73,8 +73,17 @@ impl Store<u64> for FailingStore {
         Store::<u64>::last_time(&self.memory, node).await
     }
 
-    async fn records(&self, prefix: &Prefix) -> Result<Vec<(Key, String)>, StoreError> {
-        Store::<u64>::records(&self.memory, prefix).await
+    async fn count(&self) -> Result<u64, StoreError> {
+        Store::<u64>::count(&self.memory).await
+    }
+
+    async fn records(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        at_most: usize,
+    ) -> Result<Vec<(Key, String)>, StoreError> {
+        Store::<u64>::records(&self.memory, prefix, after, at_most).await
     }
 }
 

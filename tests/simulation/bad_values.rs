@@ -588,7 +588,11 @@ impl Standing {
             peer: log.cursors(&name("peer")).await.unwrap(),
             // Which log the witness has is drawn anew each time.
             witness: Cursors { epoch: None, ..log.cursors(&name("witness")).await.unwrap() },
-            dialled: !store.records(&Prefix::new(dialled.as_str())).await.unwrap().is_empty(),
+            dialled: !store
+                .records(&Prefix::new(dialled.as_str()), None, 1)
+                .await
+                .unwrap()
+                .is_empty(),
         }
     }
 }

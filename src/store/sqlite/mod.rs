@@ -1,11 +1,15 @@
 //! A log in an SQLite database: durable, in one file that any tool reads.
 //!
-//! - `engine`: the schema and all that is asked of SQLite;
+//! - `engine`: the schema, and the connection that writes; `apply`: what an append does to the rows;
+//! - `reader`: what is read, and how; `row`: how an event is kept;
 //! - `thread`: who writes, with group commit, and who reads;
 //! - [`OpenError`]: why a database was not opened.
 
+mod apply;
 mod engine;
 mod error;
+mod reader;
+mod row;
 mod thread;
 
 use std::fmt;
@@ -15,11 +19,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use logux_codecs::{Event, EventId, NodeId, Timestamp, shown};
 
-use engine::{Transaction, Written};
+use apply::{Made, Transaction};
 pub use error::OpenError;
+use reader::Reader;
+use row::Written;
 use thread::Database;
 
 use super::append::{Answer, Append, Stored};
+use super::change::{Change, Edit, Which};
 use super::contract::{Store, StoreError};
 use super::end::End;
 use super::query::{Page, Query};
@@ -51,6 +58,9 @@ use crate::entry::Entry;
 /// # }
 /// ```
 ///
+/// What is cleaned is overwritten in the file, and in the write-ahead log once nothing was written for a second. SQLite
+/// may leave a copy in unused space where it had moved a row from page to page; `VACUUM`, by any tool, removes those.
+///
 /// Dropping the last handle of its log writes what is left and waits for that, as long as the disk takes.
 pub struct SqliteStore {
     database: Database,
@@ -69,14 +79,15 @@ impl SqliteStore {
 impl<E: Event> Store<E> for SqliteStore {
     fn submit(&self, append: Append<E>) -> Answer<E> {
         let (append, room) = append.into_parts();
-        let Append { entries, if_known, records, may_wait, .. } = append;
-        if may_wait && entries.is_empty() && records.iter().all(rises) {
+        let Append { entries, if_known, changes, records, forget, may_wait, .. } = append;
+        let is_of_records = entries.is_empty() && changes.is_empty() && forget.is_none();
+        if may_wait && is_of_records && records.iter().all(rises) {
             let numbers = records.into_iter().filter_map(|change| match change {
                 RecordChange::Raise(key, to) => Some((key, to)),
                 _ => None,
             });
             self.database.let_wait(numbers);
-            return Answer::ready(Ok(Stored { entries: Vec::new(), known: Vec::new() }));
+            return Answer::ready(Ok(Stored::default()));
         }
         let mut events = Vec::with_capacity(entries.len());
         for entry in &entries {
@@ -93,22 +104,13 @@ impl<E: Event> Store<E> for SqliteStore {
             RecordChange::Put(_, text) | RecordChange::PutNew(_, text) => text.len(),
             RecordChange::Raise(..) | RecordChange::Remove(_) => 0,
         });
+        let texts = texts.chain(changes.iter().map(size));
         let bytes = events.iter().map(|written| written.bytes).chain(texts).sum();
-        let transaction = Transaction { events, if_known, records };
+        let transaction = Transaction { events, if_known, changes, records, forget };
         let answered = self.database.submit(transaction, bytes, room);
         Answer::later(async move {
-            let positions = answered.await.map_err(StoreError::new)??;
-            let mut known = Vec::new();
-            let placed = entries.into_iter().zip(positions).map(|(mut entry, added)| {
-                let Some(added) = added else {
-                    known.push(entry);
-                    return None;
-                };
-                entry.meta.added = added;
-                Some(Arc::new(entry))
-            });
-            let entries = placed.collect();
-            Ok(Stored { entries, known })
+            let made = answered.await.map_err(StoreError::new)??;
+            Ok(stored(entries, made))
         })
     }
 
@@ -123,7 +125,7 @@ impl<E: Event> Store<E> for SqliteStore {
 
     async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError> {
         let ids = ids.to_vec();
-        let read = move |reader: &engine::Reader| ids.iter().map(|id| reader.by_id(id)).collect();
+        let read = move |reader: &Reader| ids.iter().map(|id| reader.by_id(id)).collect();
         let found: Vec<Option<Written>> = self.database.read(read).await?;
         found.into_iter().map(|written| written.map(to_entry).transpose()).collect()
     }
@@ -133,14 +135,65 @@ impl<E: Event> Store<E> for SqliteStore {
         self.database.read(move |reader| reader.last_time(&node)).await
     }
 
-    async fn records(&self, prefix: &Prefix) -> Result<Vec<(Key, String)>, StoreError> {
-        self.database.records(prefix).await
+    async fn count(&self) -> Result<u64, StoreError> {
+        self.database.read(Reader::count).await
+    }
+
+    async fn records(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        at_most: usize,
+    ) -> Result<Vec<(Key, String)>, StoreError> {
+        self.database.records(prefix, after, at_most).await
     }
 }
 
 /// Whether a change only raises a number, so that a later one says all.
 fn rises(change: &RecordChange) -> bool {
     matches!(change, RecordChange::Raise(..))
+}
+
+/// About how many bytes a change says.
+fn size(Change { events, edit }: &Change) -> usize {
+    let which = match events {
+        Which::At(positions) => size_of_val(&**positions),
+        Which::Before { reason, .. } => reason.len(),
+    };
+    let edit = match edit {
+        Edit::AddReasons(reasons) | Edit::RemoveReasons(reasons) | Edit::SetReasons(reasons) => {
+            reasons.iter().map(String::len).sum()
+        }
+        Edit::SetExtra(key, value) => {
+            key.len() + value.as_ref().map_or(0, |value| value.to_string().len())
+        }
+        Edit::Clean => 0,
+    };
+    which + edit
+}
+
+/// What became of an append with these entries.
+fn stored<E: Event>(entries: Vec<Entry<E>>, made: Made) -> Stored<E> {
+    let Made { positions, gone, too_old, changed, cleaned } = made;
+    let mut known = Vec::new();
+    let placed = entries.into_iter().zip(positions).map(|(mut entry, added)| {
+        let Some(added) = added else {
+            known.push(entry);
+            return None;
+        };
+        entry.meta.added = added;
+        Some(Arc::new(entry))
+    });
+    let entries = placed.collect();
+    let cleaned = cleaned.into_iter().filter_map(|written| {
+        let id = written.meta.id.clone();
+        let entry = to_entry(written);
+        if entry.is_err() {
+            tracing::debug!(%id, "an event that is gone could not be read as one of this program");
+        }
+        entry.ok()
+    });
+    Stored { entries, known, gone, too_old, changed, cleaned: cleaned.collect() }
 }
 
 fn to_entry<E: Event>(written: Written) -> Result<Arc<Entry<E>>, StoreError> {

@@ -13,9 +13,12 @@ use logux_codecs::Added;
 use rusqlite::ffi;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::engine::{Engine, Reader, Transaction};
+use super::apply::{Made, Transaction};
+use super::engine::Engine;
 use super::error::OpenError;
+use super::reader::Reader;
 use crate::store::StoreError;
+use crate::store::change::Effect;
 use crate::store::end::End;
 use crate::store::record::{Key, Prefix, RecordChange};
 
@@ -23,7 +26,8 @@ use crate::store::record::{Key, Prefix, RecordChange};
 const MAX_COMMANDS: usize = 1_024;
 const MAX_BYTES: usize = 4 << 20;
 
-/// What may wait is written after so long, if nothing else was written before.
+/// What may wait is written after so long, if nothing else was written before; what is gone is cleared away once
+/// nothing has come for so long.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// The write-ahead log is moved into the database once it has so many bytes: when there is nothing else to do,
@@ -36,9 +40,6 @@ const MAX_BEHIND: Duration = Duration::from_secs(5);
 
 /// So many connections read at once.
 const READERS: usize = 4;
-
-/// For each event its position, or `None` where it was not added.
-pub(super) type Positions = Vec<Option<Added>>;
 
 /// A database that is open: one thread writes to it, and whoever asks reads from it.
 pub(super) struct Database {
@@ -73,7 +74,7 @@ enum Command {
     Append {
         transaction: Transaction,
         bytes: usize,
-        answer: oneshot::Sender<Result<Positions, StoreError>>,
+        answer: oneshot::Sender<Result<Made, StoreError>>,
         /// Room in the log's queue, given back when this is dropped.
         room: Option<OwnedSemaphorePermit>,
     },
@@ -103,6 +104,8 @@ struct Writer {
     shared: Arc<Shared>,
     /// Nobody else writes while this is held.
     lock: File,
+    /// Events were changed, and what they were may still be in the write-ahead log.
+    untidy: bool,
 }
 
 /// A database that could not be opened again after an error.
@@ -111,6 +114,8 @@ struct Failed {
     /// How many transactions there were when it was known.
     commits: i64,
     last_added: Added,
+    /// The positions of the events that the last transaction may have changed.
+    unsure: Vec<(Added, Effect)>,
 }
 
 impl Database {
@@ -127,7 +132,13 @@ impl Database {
             places: Arc::new(Semaphore::new(READERS)),
         });
         let (commands, received) = channel();
-        let writer = Writer { engine: Ok(engine), shared: Arc::clone(&shared), lock };
+        let writer = Writer {
+            engine: Ok(engine),
+            shared: Arc::clone(&shared),
+            lock,
+            // As a process may have left it that was killed.
+            untidy: true,
+        };
         let thread = std::thread::Builder::new().name("logux-sqlite".to_owned());
         let thread = thread.spawn(move || writer.run(&received));
         let thread = thread.map_err(OpenError::Thread)?;
@@ -144,7 +155,7 @@ impl Database {
         transaction: Transaction,
         bytes: usize,
         room: Option<OwnedSemaphorePermit>,
-    ) -> oneshot::Receiver<Result<Positions, StoreError>> {
+    ) -> oneshot::Receiver<Result<Made, StoreError>> {
         let (answer, answered) = oneshot::channel();
         // Held while these are queued: in the order of the calls.
         let mut unwritten = self.shared.unwritten();
@@ -197,14 +208,19 @@ impl Database {
             .map_err(|error| Failure::new(error).to_store_error())
     }
 
-    /// The records whose keys begin so, those that are not written yet among them.
-    pub(super) async fn records(&self, prefix: &Prefix) -> Result<Vec<(Key, String)>, StoreError> {
-        let (prefix, shared) = (prefix.clone(), Arc::clone(&self.shared));
+    /// The first records whose keys begin so and come after this one, those that are not written yet among them.
+    pub(super) async fn records(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        at_most: usize,
+    ) -> Result<Vec<(Key, String)>, StoreError> {
+        let (prefix, after, shared) = (prefix.clone(), after.cloned(), Arc::clone(&self.shared));
         self.read(move |reader| {
             let start = Instant::now();
             loop {
-                let (unwritten, known) = shared.unwritten().of(&prefix);
-                let (mut records, commits) = reader.records(&prefix)?;
+                let (unwritten, known) = shared.unwritten().of(&prefix, after.as_ref());
+                let (mut records, commits) = reader.records(&prefix, after.as_ref(), at_most)?;
                 if commits > known {
                     // The thread that writes is about to say what of that is written, unless it has failed, or
                     // somebody else has written.
@@ -227,6 +243,9 @@ impl Database {
                         (_, None) => {}
                     }
                 }
+                // No change that waits removes a record, so the page is full where it was. A record beyond it may
+                // be wrong, for its text was not read; it is cut off.
+                records.truncate(at_most);
                 return Ok(records);
             }
         })
@@ -261,8 +280,9 @@ impl Writer {
     fn run(mut self, received: &Receiver<Command>) {
         let mut batch = Vec::new();
         loop {
-            let waits = !self.shared.unwritten().waiting.is_empty();
+            let waits = self.untidy || !self.shared.unwritten().waiting.is_empty();
             let state = collect(received, &mut batch, waits);
+            let is_quiet = state == Queue::Empty && batch.is_empty();
             if state != Queue::Full {
                 // Nothing is queued meanwhile, so that what waits comes after all that is.
                 let mut unwritten = self.shared.unwritten();
@@ -271,6 +291,9 @@ impl Writer {
             }
             self.commit(&mut batch);
             self.checkpoint(state);
+            if is_quiet && self.untidy {
+                self.tidy();
+            }
             if state == Queue::Closed {
                 break;
             }
@@ -294,10 +317,29 @@ impl Writer {
         if length > limit
             && let Ok(engine) = &self.engine
         {
+            if state == Queue::Empty
+                && let Err(error) = engine.give_back()
+            {
+                tracing::warn!(%error, "the database did not become smaller");
+            }
             // One that waited for readers would hold up all that is to be written.
             if let Err(error) = engine.checkpoint("PASSIVE") {
                 // What was committed is in the write-ahead log.
                 tracing::warn!(%error, "the write-ahead log was not moved into the database");
+            }
+        }
+    }
+
+    /// Clears away what is left of events as they were before they changed; again a little later where it cannot be
+    /// done now.
+    fn tidy(&mut self) {
+        let Ok(engine) = &self.engine else { return };
+        match engine.tidy() {
+            Ok(is_done) => self.untidy = !is_done,
+            Err(error) => {
+                // With the next change it is tried again.
+                self.untidy = false;
+                tracing::warn!(%error, "what is gone may still be in the write-ahead log");
             }
         }
     }
@@ -332,18 +374,22 @@ impl Writer {
             }
         }
         match made {
-            Ok(positions) => {
-                // First the end, so that whoever is answered finds it there.
-                if let Some(last) = positions.iter().flatten().flatten().last() {
+            Ok(made) => {
+                // First what was changed, and the end, so that whoever is answered finds it so.
+                for Made { changed, .. } in &made {
+                    self.shared.end.changed(changed);
+                    self.untidy |= !changed.is_empty();
+                }
+                if let Some(last) = made.iter().flat_map(|made| &made.positions).flatten().last() {
                     self.shared.end.advance(*last);
                 }
-                for ((answer, _room), positions) in answers
+                for ((answer, _room), made) in answers
                     .into_iter()
-                    .zip(positions)
-                    .filter_map(|(answer, positions)| answer.map(|answer| (answer, positions)))
+                    .zip(made)
+                    .filter_map(|(answer, made)| answer.map(|answer| (answer, made)))
                 {
                     // Nobody has to wait for it.
-                    let _ = answer.send(Ok(positions));
+                    let _ = answer.send(Ok(made));
                 }
             }
             Err(failure) => {
@@ -355,42 +401,57 @@ impl Writer {
     }
 
     /// Makes transactions, all or none.
-    fn make(&mut self, transactions: &[Transaction]) -> Result<Vec<Positions>, Failure> {
-        if let Err(Failed { commits, last_added, .. }) = &self.engine {
+    fn make(&mut self, transactions: &[Transaction]) -> Result<Vec<Made>, Failure> {
+        if let Err(failed) = &mut self.engine {
             // The disk may be back. Whether the last transaction was made was told to nobody.
-            let engine = self.open_again(*commits, *last_added).map(|(engine, _)| engine);
-            if let Ok(engine) = &engine {
-                self.shared.end.advance(engine.last_added());
+            match open_again(&self.shared.path, failed.commits, failed.last_added) {
+                Ok((engine, _)) => {
+                    self.shared.end.changed(&failed.unsure);
+                    self.untidy |= !failed.unsure.is_empty();
+                    self.shared.end.advance(engine.last_added());
+                    self.engine = Ok(engine);
+                }
+                Err(why) => failed.why = why,
             }
-            self.engine = engine;
         }
         let engine = self.engine.as_mut().map_err(|failed| failed.why.clone())?;
         let (commits, last_added) = (engine.commits(), engine.last_added());
         let (prepared, error) = match engine.prepare(transactions) {
-            Ok(positions) => match engine.commit() {
-                Ok(()) => return Ok(positions),
-                Err(error) => (Some(positions), error),
+            Ok(made) => match engine.commit() {
+                Ok(()) => return Ok(made),
+                Err(error) => (Some(made), error),
             },
             Err(error) => (None, error),
         };
         // Nothing is known of the connection's state any more.
         tracing::warn!(%error, "the database failed, and is opened again");
         let why = Failure::new(error);
-        self.engine = Err(Failed { why: why.clone(), commits, last_added });
-        let (engine, is_made) = match self.open_again(commits, last_added) {
-            Ok((engine, is_made)) => (Ok(engine), is_made),
-            Err(failed) => (Err(failed), false),
-        };
-        self.engine = engine;
-        prepared.filter(|_| is_made).ok_or(why)
+        let changed = prepared.iter().flatten().flat_map(|made| &made.changed);
+        // Whoever keeps one of these reads it anew, whatever it is by then.
+        let unsure: Vec<_> = changed.map(|(added, _)| (*added, Effect::Edited)).collect();
+        // The connection is closed before there is another one.
+        self.engine = Err(Failed { why: why.clone(), commits, last_added, unsure });
+        match open_again(&self.shared.path, commits, last_added) {
+            Ok((engine, is_made)) => {
+                self.engine = Ok(engine);
+                prepared.filter(|_| is_made).ok_or(why)
+            }
+            Err(why_not_opened) => {
+                if let Err(failed) = &mut self.engine {
+                    self.shared.end.changed(&failed.unsure);
+                    failed.why = why_not_opened;
+                }
+                Err(why)
+            }
+        }
     }
+}
 
-    fn open_again(&self, commits: i64, last_added: Added) -> Result<(Engine, bool), Failed> {
-        Engine::after_failure(&self.shared.path, commits, last_added).map_err(|error| {
-            tracing::error!(%error, "the database cannot be opened again; nothing is kept until it can");
-            Failed { why: Failure::new(error), commits, last_added }
-        })
-    }
+fn open_again(path: &Path, commits: i64, last_added: Added) -> Result<(Engine, bool), Failure> {
+    Engine::after_failure(path, commits, last_added).map_err(|error| {
+        tracing::error!(%error, "the database cannot be opened again; nothing is kept until it can");
+        Failure::new(error)
+    })
 }
 
 /// Waits for something to commit, and takes what there is.
@@ -442,9 +503,10 @@ impl Unwritten {
         waited
     }
 
-    /// The changes of records whose keys begin so, and how many transactions there were before them.
-    fn of(&self, prefix: &Prefix) -> (Vec<RecordChange>, i64) {
-        let is_of = |key: &Key| key.as_str().starts_with(prefix.as_str());
+    /// The changes of records whose keys begin so and come after this one, and how many transactions there were
+    /// before them.
+    fn of(&self, prefix: &Prefix, after: Option<&Key>) -> (Vec<RecordChange>, i64) {
+        let is_of = |key: &Key| Some(key) > after && key.as_str().starts_with(prefix.as_str());
         let queued = self.queued.iter().filter(|change| is_of(change.key())).cloned();
         let waiting = self.waiting.iter().filter(|(key, _)| is_of(key));
         let waiting = waiting.map(|(key, to)| RecordChange::Raise(key.clone(), *to));
@@ -505,9 +567,13 @@ impl std::error::Error for Failure {
 
 #[cfg(test)]
 mod tests {
+    use logux_codecs::{EventId, Timestamp};
     use rusqlite::Connection;
 
+    use super::super::row::Written;
     use super::*;
+    use crate::entry::Meta;
+    use crate::store::change::{Change, Edit, Which};
 
     /// Far above what anything here takes.
     const LIMIT: Duration = Duration::from_secs(60);
@@ -534,7 +600,7 @@ mod tests {
         }
     }
 
-    fn put(database: &Database, text: &str) -> oneshot::Receiver<Result<Positions, StoreError>> {
+    fn put(database: &Database, text: &str) -> oneshot::Receiver<Result<Made, StoreError>> {
         let records = vec![RecordChange::Put(Key::new("key"), text.to_owned())];
         database.submit(Transaction::of_records(records), 0, None)
     }
@@ -582,11 +648,11 @@ mod tests {
         let other = Connection::open(folder.file()).unwrap();
         other.execute_batch("UPDATE log SET commits = commits + 1").unwrap();
         let prefix = Prefix::new("key");
-        let read = tokio::time::timeout(LIMIT, database.records(&prefix)).await;
+        let read = tokio::time::timeout(LIMIT, database.records(&prefix, None, usize::MAX)).await;
         assert!(read.expect("it ends").unwrap_err().is_busy());
         // The thread that writes notices it, and then it can be read again.
         put(&database, "two").await.unwrap().unwrap_err();
-        assert_eq!(database.records(&prefix).await.unwrap()[0].1, "one");
+        assert_eq!(database.records(&prefix, None, usize::MAX).await.unwrap()[0].1, "one");
     }
 
     #[test]
@@ -617,5 +683,57 @@ mod tests {
         drop(database);
         assert_eq!(in_file(&folder.file(), "key").as_deref(), Some("2"));
         drop(Database::open(&folder.file()).unwrap());
+    }
+    /// The commit fails, and the file cannot be opened until later.
+    #[test]
+    fn events_that_may_have_changed_are_told_as_edited_until_that_is_known() {
+        let folder = Folder::new("unsure");
+        let (path, away) = (real(&folder.file()).unwrap(), folder.0.join("away"));
+        let engine = Engine::open(&path).unwrap();
+        // What no commit can be made with.
+        let schema = "CREATE TABLE parent (number INTEGER PRIMARY KEY);
+            CREATE TABLE child (
+                parent INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED
+            );
+            CREATE TRIGGER on_delete AFTER DELETE ON event BEGIN
+                INSERT INTO child VALUES (1);
+            END;
+            PRAGMA foreign_keys = 1;";
+        engine.connection.execute_batch(schema).unwrap();
+        let end = Arc::new(End::default());
+        let shared = Arc::new(Shared {
+            path: path.clone(),
+            end: Arc::clone(&end),
+            unwritten: Mutex::default(),
+            readers: Mutex::default(),
+            places: Arc::new(Semaphore::new(READERS)),
+        });
+        let lock = lock(&path).unwrap();
+        let mut writer = Writer { engine: Ok(engine), shared, lock, untidy: false };
+        let id = EventId::new(Timestamp::new(1).unwrap(), "a".parse().unwrap());
+        let event = Written { event: "{}".to_owned(), meta: Meta::new(id), bytes: 2 };
+        let events = vec![event];
+        let add = Transaction { events, ..Transaction::of_records(Vec::new()) };
+        let positions: Vec<_> = writer.make(&[add]).unwrap().remove(0).positions;
+        let added = positions[0].unwrap();
+        let events = Which::At(vec![added]);
+        let changes = vec![Change { events, edit: Edit::Clean }];
+        let clean = Transaction { changes, ..Transaction::of_records(Vec::new()) };
+
+        // It can be opened at once: nothing has changed.
+        writer.make(std::slice::from_ref(&clean)).unwrap_err();
+        assert_eq!(end.changes(), 0);
+        let Ok(engine) = &writer.engine else { panic!("it was not opened again") };
+        engine.connection.execute_batch("PRAGMA foreign_keys = 1").unwrap();
+        std::fs::rename(&path, &away).unwrap();
+        writer.make(std::slice::from_ref(&clean)).unwrap_err();
+        let edited = Some(vec![(added, Effect::Edited)]);
+        assert_eq!(end.changes_since(0), (edited.clone(), 1));
+        writer.make(&[]).unwrap_err();
+        assert_eq!(end.changes(), 1);
+        std::fs::rename(&away, &path).unwrap();
+        writer.make(&[]).unwrap();
+        assert_eq!(end.changes_since(1), (edited, 2));
+        assert_eq!(writer.make(&[clean]).unwrap()[0].changed, [(added, Effect::Cleaned)]);
     }
 }

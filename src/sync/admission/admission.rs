@@ -217,6 +217,7 @@ impl<E: Event> Policy<E> {
         }
         let held_back = log.held_back(&node_id).await?;
         let known = log.known(&node_id);
+        log.recall_withheld(&node_id).await?;
         if !is_usual && known.is_here_with(epoch) {
             // It was not known before which log's cursor to look at.
             cursors.sent = cursors.sent.min(synced);

@@ -237,9 +237,14 @@ where
         let keeping = async {
             // What arrived whole is kept, whatever became of the connection.
             if !matches!(result, Err(Error::Store(_))) {
-                let kept = self.intake.finish().await.map_err(Error::from);
+                let mut kept = self.intake.finish().await;
+                if kept.is_ok()
+                    && let Some(peer) = self.reporter.peer().filter(|_| self.known.is_some())
+                {
+                    kept = self.log.note_withheld(&peer.node_id).await;
+                }
                 if result.is_ok() {
-                    *result = kept;
+                    *result = kept.map_err(Error::from);
                 }
             }
             if let Some(refusal) = result.as_ref().err().and_then(Error::refusal) {
@@ -412,6 +417,7 @@ where
                         // Another connection of the peer's may look at all while this one offers.
                         let withheld = self.outgoing.withheld().filter(|_| self.looks_at_all);
                         withheld.inspect(|withheld| withheld.finish_reevaluation());
+                        self.note_withheld();
                     }
                     Output::Tell(notice) => self.reporter.tell(notice),
                     Output::HangUp(None) => return Ok(true),
@@ -494,6 +500,7 @@ where
         self.throttle.let_in(self.admission.payer(&peer, authors));
         self.lasting.was_let_in = true;
         self.reporter.update(|diagnostics| diagnostics.peer = Some(Arc::clone(&peer)));
+        self.log.note_seen(&peer.node_id);
         self.note_time_fix(&relative);
         self.intake.let_in(Arc::clone(&peer));
         if self.log.sets_aside_some_of(&peer.node_id) {
@@ -513,6 +520,7 @@ where
         withheld.start(start, self.options.outward.filter.is_some());
         if self.commands.take_reevaluate() {
             withheld.reevaluate();
+            self.note_withheld();
         }
         let looks_again = withheld.waits();
         self.outgoing.let_in(Batcher {
@@ -532,6 +540,15 @@ where
         }
         if has_twin {
             self.rules.handle(self.now(), Input::Twin);
+        }
+    }
+
+    /// Keeps what the peer was not sent, and whether that is to be looked at again.
+    fn note_withheld(&mut self) {
+        if let Some(peer) = self.reporter.peer() {
+            let log = self.log.clone();
+            let noted = async move { log.note_withheld(&peer.node_id).await.map_err(Error::from) };
+            self.errands.ask(noted.map_ok(|()| None).boxed());
         }
     }
 
@@ -588,6 +605,7 @@ where
             Command::Debug(text) => Some(Input::Debug(text)),
             Command::Reevaluate => {
                 self.outgoing.withheld().inspect(|withheld| withheld.reevaluate());
+                self.note_withheld();
                 Some(Input::Reevaluate)
             }
             Command::OfferAgain => {

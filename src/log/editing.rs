@@ -1,0 +1,215 @@
+//! What becomes of events that are in a log: their reasons, and their end.
+
+use logux_codecs::{Added, Event, EventId};
+
+use super::criteria::Criteria;
+use super::error::AddError;
+use super::log::Log;
+use super::room;
+use crate::store::{
+    Append, Change, Edit, Effect, Key, Label, Order, Page, Prefix, Query, Record, RecordChange,
+    StoreError, Which,
+};
+
+/// How many events a call has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Effects {
+    /// They are there, with another meta than before.
+    pub edited: u64,
+    /// They are gone.
+    pub cleaned: u64,
+}
+
+/// So many records are read at once.
+const RECORDS: usize = 1_000;
+
+/// So many events are changed in one transaction, at most.
+const PAGE: Page = Page::new(256);
+
+impl<E: Event> Log<E> {
+    /// Keeps events for further reasons.
+    ///
+    /// Changes a few hundred events in each transaction, and none that is added meanwhile. A call that is dropped
+    /// before it is ready, or that fails, has changed some of them, and can be repeated.
+    pub async fn add_reasons<R: Into<String>>(
+        &self,
+        reasons: impl IntoIterator<Item = R>,
+        criteria: Criteria,
+    ) -> Result<Effects, StoreError> {
+        let reasons: Vec<String> = reasons.into_iter().map(Into::into).collect();
+        if reasons.is_empty() {
+            return Ok(Effects::default());
+        }
+        self.change_events(None, &criteria, &Edit::AddReasons(reasons)).await
+    }
+
+    /// Keeps events for these reasons no longer. Those that were kept for one of them, and for nothing else, are
+    /// cleaned; an event that never had one of them stays as it is.
+    ///
+    /// As with all that cleans events: what a peer has not received yet, it will not receive. Transactions as with
+    /// [`add_reasons`](Self::add_reasons).
+    pub async fn remove_reasons<R: Into<String>>(
+        &self,
+        reasons: impl IntoIterator<Item = R>,
+        criteria: Criteria,
+    ) -> Result<Effects, StoreError> {
+        let reasons: Vec<String> = reasons.into_iter().map(Into::into).collect();
+        let mut all = Effects::default();
+        for reason in &reasons {
+            let edit = Edit::RemoveReasons(reasons.clone());
+            let label = Some(Label::Reason(reason.clone()));
+            all.count(self.change_events(label, &criteria, &edit).await?);
+        }
+        Ok(all)
+    }
+
+    /// Cleans events, whatever their reasons are: they are gone, and late copies of them do not come back.
+    /// Transactions as with [`add_reasons`](Self::add_reasons).
+    pub async fn clean(&self, criteria: Criteria) -> Result<Effects, StoreError> {
+        self.change_events(None, &criteria, &Edit::Clean).await
+    }
+
+    /// Erases a user: cleans all events that nodes of the user made, gives up those that are set aside, and forgets
+    /// how far these nodes are and what they did not take. The user is the part of a node id before the first colon;
+    /// a node without one is a user of its own.
+    ///
+    /// Peers that have these events are not told by this: if they are to erase them, too, add an event of your own
+    /// that says so. One that sends such an event again is confirmed, and it is not added. Ids of events that are
+    /// gone are remembered, with the user's name in them, for as long as
+    /// [`LogOptions::remember`](crate::LogOptions::remember) says.
+    ///
+    /// Takes time for the whole log. Transactions as with [`add_reasons`](Self::add_reasons).
+    pub async fn erase_user(&self, user: &str) -> Result<Effects, StoreError> {
+        let is_of_user = |id: &EventId| room::user(id.node()) == user;
+        let mut all = Effects::default();
+        let (end, mut query) = (self.last_added(), Query::added(Added::ZERO));
+        loop {
+            let page = self.read(query.clone(), PAGE).await?;
+            let Some(last) = page.last().map(|last| last.meta.added) else { break };
+            let of_user = page.iter().filter(|entry| is_of_user(&entry.meta.id));
+            let positions = of_user.map(|entry| entry.meta.added).collect();
+            all.count(self.change_at(positions, &Edit::Clean).await?);
+            if last >= end {
+                break;
+            }
+            query.order = Order::Added(Some(last));
+        }
+        let set_aside = self.set_aside().await?.into_iter().filter(|event| {
+            let source = event.meta.source.as_ref();
+            is_of_user(&event.meta.id) || source.is_some_and(|node| room::user(node) == user)
+        });
+        let set_aside: Vec<_> = set_aside.map(|event| event.meta.id).collect();
+        self.forget_set_aside(&set_aside).await?;
+        let mut after = None;
+        loop {
+            let records = self.some_records(&Prefix::all(), after.as_ref(), RECORDS).await?;
+            let Some((last, _)) = records.last() else { break };
+            after = Some(last.clone());
+            let is_about_user = |key: &Key| match key.record() {
+                Some(Record::Peer(node, _)) => room::user(&node) == user,
+                Some(Record::HeldBack(node, id)) => room::user(&node) == user || is_of_user(&id),
+                _ => false,
+            };
+            let about_user = records.into_iter().filter(|(key, _)| is_about_user(key));
+            let removed: Vec<_> = about_user.map(|(key, _)| RecordChange::Remove(key)).collect();
+            if !removed.is_empty() {
+                self.submit(Append::records(removed)).await?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Changes the reasons or the extra keys of an event, all at once. Answers what became of it; `None` if there
+    /// is no such event. All else of an event is fixed for ever; nodes that have it already are not told.
+    ///
+    /// A call that is dropped before it is ready changes all of it or nothing.
+    pub async fn edit(
+        &self,
+        id: &EventId,
+        edits: impl IntoIterator<Item = Edit>,
+    ) -> Result<Option<Effect>, AddError> {
+        let Some(entry) = self.by_id(id).await? else { return Ok(None) };
+        let edits: Vec<Edit> = edits.into_iter().collect();
+        let mut meta = entry.meta.clone();
+        for edit in &edits {
+            let _ = edit.apply(&mut meta);
+        }
+        let checked = self.event_limits().check_event(&entry.event, &meta.extra);
+        checked.map_err(|reason| AddError::Unfit { place: 1, reason })?;
+        let at = Which::At(vec![entry.meta.added]);
+        let changes = edits.into_iter().map(|edit| Change { events: at.clone(), edit });
+        let stored = self.submit(Append::changes(changes.collect())).await?;
+        let effects = stored.changed.into_iter().map(|(_, effect)| effect);
+        Ok(Some(effects.fold(Effect::Nothing, |all, effect| match (all, effect) {
+            (Effect::Cleaned, _) | (_, Effect::Nothing) => all,
+            _ => effect,
+        })))
+    }
+
+    /// Changes events page by page; `label` is what all of them have.
+    pub(super) async fn change_events(
+        &self,
+        label: Option<Label>,
+        criteria: &Criteria,
+        edit: &Edit,
+    ) -> Result<Effects, StoreError> {
+        let mut all = Effects::default();
+        if let Some(ids) = &criteria.ids {
+            for ids in ids.chunks(PAGE.events) {
+                let found = self.by_ids(ids).await?.into_iter().flatten();
+                let positions = found.filter(|entry| criteria.matches_but_id(&entry.meta));
+                let positions = positions.map(|entry| entry.meta.added).collect();
+                all.count(self.change_at(positions, edit).await?);
+            }
+            return Ok(all);
+        }
+        let before = criteria.min_added.and_then(|first| first.value().checked_sub(1));
+        let index = || criteria.index.clone().map(Label::Index);
+        let mut query = Query::added(before.and_then(Added::new).unwrap_or(Added::ZERO));
+        query.label = label.or_else(index);
+        // What is added while this runs need not be looked at, or it might never end.
+        let end = criteria.max_added.unwrap_or_else(|| self.last_added()).min(self.last_added());
+        loop {
+            let page = self.read(query.clone(), PAGE).await?;
+            let Some(last) = page.last().map(|last| last.meta.added) else { return Ok(all) };
+            let matching = page
+                .iter()
+                .filter(|entry| entry.meta.added <= end && criteria.matches_but_id(&entry.meta));
+            let positions = matching.map(|entry| entry.meta.added).collect();
+            all.count(self.change_at(positions, edit).await?);
+            if last >= end {
+                return Ok(all);
+            }
+            query.order = Order::Added(Some(last));
+        }
+    }
+
+    pub(super) async fn change_at(
+        &self,
+        positions: Vec<Added>,
+        edit: &Edit,
+    ) -> Result<Effects, StoreError> {
+        if positions.is_empty() {
+            return Ok(Effects::default());
+        }
+        let change = Change { events: Which::At(positions), edit: edit.clone() };
+        let stored = self.submit(Append::changes(vec![change])).await?;
+        let mut effects = Effects::default();
+        for (_, effect) in stored.changed {
+            match effect {
+                Effect::Nothing => {}
+                Effect::Edited => effects.edited += 1,
+                Effect::Cleaned => effects.cleaned += 1,
+            }
+        }
+        Ok(effects)
+    }
+}
+
+impl Effects {
+    pub(super) fn count(&mut self, other: Self) {
+        self.edited += other.edited;
+        self.cleaned += other.cleaned;
+    }
+}
