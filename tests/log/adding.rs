@@ -1,4 +1,4 @@
-//! The log: ids, positions, order and reading.
+//! Ids, positions, order and reading.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

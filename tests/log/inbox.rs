@@ -1,0 +1,137 @@
+//! Events that wait for a handler.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use logux_sync::{
+    Access, Added, BaseSync, Draft, InboxError, Json, Log, LogOptions, Memory, MemoryStore, Role,
+    State, Store, SyncOptions,
+};
+
+use crate::stores::{Stores, all, clock, each};
+
+#[tokio::test]
+async fn events_wait_without_positions_and_are_settled_in_their_order() {
+    each(async |log: Log<u64>| {
+        let ids = log.hand_in("a", [1, 2, 3]).await.unwrap();
+        assert!(ids.is_sorted() && ids.len() == 3);
+        log.hand_in("b", [10]).await.unwrap();
+        assert_eq!((log.last_added(), log.count().await.unwrap()), (Added::ZERO, 0));
+        assert_eq!(log.inboxes().await.unwrap(), ["a", "b"]);
+        let own = log.add(0).await.unwrap();
+        assert!(own.meta.id > ids[2], "an id is given twice");
+        let mut inbox = log.inbox("a").unwrap();
+        let waiting = inbox.next().await.unwrap();
+        assert_eq!((waiting.entry().event, &waiting.entry().meta.id), (1, &ids[0]));
+        // It is not settled, and comes again.
+        drop(waiting);
+        let waiting = inbox.next().await.unwrap();
+        let settle = |draft: Draft<u64>| vec![draft.index("x"), Draft::new(100)];
+        let added = waiting.settle(settle).await.unwrap();
+        assert_eq!((&added[0].meta.id, added[1].event), (&ids[0], 100));
+        assert_eq!(added[0].meta.indexes, ["x"]);
+        // One is left out, and nothing put in its place.
+        let waiting = inbox.next().await.unwrap();
+        assert_eq!(waiting.settle(|_| Vec::new()).await.unwrap(), []);
+        inbox.next().await.unwrap().settle(|draft| vec![draft]).await.unwrap();
+        assert!(inbox.next().now_or_never().is_none());
+        assert_eq!(all(&log).await, [0, 1, 100, 3]);
+        assert_eq!(log.inboxes().await.unwrap(), ["b"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_known_is_left_out_and_what_waits_is_woken() {
+    each(async |log: Log<u64>| {
+        let entry = log.add(1).await.unwrap();
+        log.hand_in("a", [Draft::new(1).id(entry.meta.id.clone())]).await.unwrap();
+        assert_eq!(log.inboxes().await.unwrap(), [""; 0]);
+        let ids = log.hand_in("a", [2]).await.unwrap();
+        log.hand_in("a", [Draft::new(3).id(ids[0].clone())]).await.unwrap();
+        let mut inbox = log.inbox("a").unwrap();
+        // Meanwhile the event comes another way.
+        log.add(Draft::new(2).id(ids[0].clone())).await.unwrap();
+        let waiting = inbox.next().await.unwrap();
+        waiting.settle(|draft| vec![draft, Draft::new(4)]).await.unwrap();
+        assert_eq!(all(&log).await, [1, 2, 4]);
+        let (next, handed_in) = tokio::join!(inbox.next(), async {
+            tokio::task::yield_now().await;
+            log.hand_in("a", [5]).await
+        });
+        handed_in.unwrap();
+        assert_eq!(next.unwrap().entry().event, 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn there_is_one_handle_for_each_queue_a_name_is_a_name_and_queues_are_bounded() {
+    each(async |log: Log<u64>| {
+        let one = log.inbox("a").unwrap();
+        assert!(matches!(log.inbox("a"), Err(InboxError::InUse(_))));
+        drop(one);
+        let _one = log.inbox("a").unwrap();
+        for name in ["", "a b", "a\n", &"x".repeat(301)] {
+            assert!(matches!(log.hand_in(name, [1]).await, Err(InboxError::Name(_))), "{name:?}");
+            assert!(matches!(log.inbox(name), Err(InboxError::Name(_))), "{name:?}");
+        }
+        log.hand_in("full", 0..9_999).await.unwrap();
+        assert!(matches!(log.hand_in("full", [1, 2]).await, Err(InboxError::Full(_))));
+        log.hand_in("full", [1]).await.unwrap();
+        let mut inbox = log.inbox("full").unwrap();
+        for _ in 0..3 {
+            inbox.next().await.unwrap().settle(|draft| vec![draft]).await.unwrap();
+        }
+        log.hand_in("full", [1, 2, 3]).await.unwrap();
+        assert!(matches!(log.hand_in("full", [1]).await, Err(InboxError::Full(_))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_peer_sends_waits_durably_and_is_confirmed() {
+    let stores = Stores::new();
+    for (name, store) in &stores.all {
+        let open = async || {
+            let options = LogOptions::new().clock(clock().1);
+            let options = options.inbox(|entry: &logux_sync::Entry<u64>| {
+                let source = entry.meta.source.as_ref()?;
+                entry.event.is_multiple_of(2).then(|| source.client_id().to_owned())
+            });
+            let store: Arc<dyn Store<u64>> = Arc::clone(store);
+            Log::open_with("server".parse().unwrap(), store, options).await.unwrap()
+        };
+        let log = open().await;
+        let client = Log::open("10:client".parse().unwrap(), MemoryStore::new()).await.unwrap();
+        client.add_batch(1..=4).await.unwrap();
+        synchronize(&log, &client).await;
+        assert_eq!(all(&log).await, [1, 3], "{name}");
+        drop(log);
+
+        let log = open().await;
+        assert_eq!(log.inboxes().await.unwrap(), ["10:client"], "{name}");
+        // What is confirmed does not come again, and what waits is no gap.
+        client.add(5).await.unwrap();
+        synchronize(&log, &client).await;
+        let mut inbox = log.inbox("10:client").unwrap();
+        let waiting = inbox.next().await.unwrap();
+        let entry = waiting.entry();
+        assert_eq!(entry.meta.source.as_ref(), Some(client.node_id()), "{name}");
+        let added = waiting.settle(|draft| vec![draft]).await.unwrap();
+        assert_eq!(added[0].meta.source.as_ref(), Some(client.node_id()), "{name}");
+        inbox.next().await.unwrap().settle(|draft| vec![draft]).await.unwrap();
+        assert_eq!(all(&log).await, [1, 3, 5, 2, 4], "{name}");
+    }
+}
+
+/// Has a server receive all that a client has.
+async fn synchronize(log: &Log<u64>, client: &Log<u64>) {
+    let (near, far) = Memory::pair();
+    let options = SyncOptions::new().auth(async |_| Access::client());
+    let here = BaseSync::new(log, Json, Role::Acceptor, near).options(options).start();
+    let there = BaseSync::new(client, Json, Role::Opener, far).start();
+    there.wait_for(State::Synchronized).await.unwrap();
+    there.close().await.unwrap();
+    let _ = here.close().await;
+}
