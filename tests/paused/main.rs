@@ -21,4 +21,5 @@ mod receipts;
 mod several_logs;
 mod tail;
 mod unread;
+mod withheld;
 mod world;
