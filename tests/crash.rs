@@ -10,15 +10,19 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use logux_sync::transports::{Format, Link};
 use logux_sync::{
-    Added, ClientSync, Json, Log, MemoryStore, Reconnect, Server, SqliteStore, State, Transport,
-    Value, WebSocket, WebSocketListener,
+    Added, ClientSync, Draft, Json, Log, MemoryStore, Reconnect, Server, SqliteStore, State,
+    Transport, Value, WebSocket, WebSocketListener,
 };
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 const KILLS: u64 = 200;
+
+/// One in so many batches replaces the state: an event of which the last one is kept.
+const STATE_EVERY: u64 = 3;
 
 /// Far above what anything here takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -36,9 +40,22 @@ async fn victim() {
     let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
     say(&format!("port {}", listener.local_addr().unwrap().port()));
     let _server = Server::new(&log, Json, listener).start();
+    let mut audit = log.consumer("audit").await.unwrap();
+    let _auditing = tokio::spawn(async move {
+        loop {
+            let delivery = audit.next().await.unwrap();
+            let position = delivery.meta.added;
+            say(&format!("took {position}"));
+            delivery.ack().await.unwrap();
+            say(&format!("acknowledged {position}"));
+        }
+    });
     for number in log.last_added().value().. {
-        let events =
-            [json!({ "server": number, "part": 0 }), json!({ "server": number, "part": 1 })];
+        let parts = [0, 1].map(|part| Draft::new(json!({ "server": number, "part": part })));
+        let mut events = Vec::from(parts);
+        if number.is_multiple_of(STATE_EVERY) {
+            events.push(Draft::new(json!({ "server": number, "part": 2 })).keep_last("state"));
+        }
         log.add_batch(events).await.unwrap();
         say(&format!("added {number}"));
         sleep(Duration::from_millis(number % 4)).await;
@@ -93,6 +110,9 @@ struct Said {
     port: Option<u16>,
     added: BTreeSet<u64>,
     failed: BTreeSet<u64>,
+    /// The positions that the consumer was delivered last, and has acknowledged last.
+    took: u64,
+    acknowledged: u64,
     ended: Option<String>,
 }
 
@@ -137,6 +157,12 @@ impl Victim {
                     }
                     Some(("failed", number)) => {
                         heard.lock().unwrap().failed.extend(number.parse::<u64>().ok());
+                    }
+                    Some(("took", position)) => {
+                        heard.lock().unwrap().took = position.parse().unwrap();
+                    }
+                    Some(("acknowledged", position)) => {
+                        heard.lock().unwrap().acknowledged = position.parse().unwrap();
                     }
                     Some(("ended", how)) => heard.lock().unwrap().ended = Some(how.to_owned()),
                     _ => {}
@@ -206,22 +232,41 @@ impl Transport for Dial {
     }
 }
 
-/// What is in the file: by node, the numbers in the order of their positions.
-async fn in_file(path: &Path) -> BTreeMap<String, Vec<(u64, u64)>> {
+/// What is in the file.
+struct Held {
+    /// By node, the numbers and parts in the order of their positions.
+    numbers: BTreeMap<String, Vec<(u64, u64)>>,
+    /// How far the consumer is.
+    audited: u64,
+}
+
+async fn in_file(path: &Path) -> Held {
     let log = Log::<Value>::open("server".parse().unwrap(), SqliteStore::open(path).unwrap());
     let log = log.await.unwrap();
     let entries = log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
-    assert_eq!(log.last_added().value(), entries.len() as u64);
     let (mut ids, mut numbers) = (BTreeSet::new(), BTreeMap::<_, Vec<_>>::new());
-    for (entry, position) in entries.iter().zip(1..) {
-        assert_eq!(entry.meta.added.value(), position, "a position is missing");
+    for entry in &entries {
         assert!(ids.insert(entry.meta.id.clone()), "{} is there twice", entry.meta.id);
         let part = entry.event["part"].as_u64().unwrap_or_default();
         let node = entry.meta.id.node().to_string();
         let number = entry.event[&node].as_u64().unwrap();
         numbers.entry(node).or_default().push((number, part));
     }
-    numbers
+    // No position is missing but those of states that were replaced.
+    let of_server = numbers.get("server").into_iter().flatten();
+    let with_state = of_server.filter(|(number, part)| {
+        *part == 0 && number.is_multiple_of(STATE_EVERY) && !entries[0].event["text"].is_string()
+    });
+    let states: Vec<u64> = with_state.map(|(number, _)| *number).collect();
+    let replaced = states.len().saturating_sub(1) as u64;
+    assert_eq!(log.last_added().value(), entries.len() as u64 + replaced, "positions are missing");
+    assert_eq!(log.count().await.unwrap(), entries.len() as u64);
+    let state: Vec<_> = log.entries().reason("state").stream().try_collect().await.unwrap();
+    let state: Vec<u64> =
+        state.iter().map(|entry| entry.event["server"].as_u64().unwrap()).collect();
+    assert_eq!(state, states.last().copied().into_iter().collect::<Vec<_>>(), "the last state");
+    let consumers = log.consumers().await.unwrap();
+    Held { numbers, audited: consumers.first().map_or(0, |(_, position)| position.value()) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -252,25 +297,32 @@ async fn what_was_confirmed_is_in_the_file_whenever_the_process_dies() {
     let server = "server".parse().unwrap();
     let (mut added, mut confirmed) = (BTreeSet::new(), 0);
     let (mut received, mut rounds_with_news) = (0, 0);
+    let (mut took, mut acknowledged) = (0, 0);
     for _ in 0..KILLS {
         let victim = Victim::start(&path);
         if random.u8(..) > 40 {
             *dial.0.lock().unwrap() = Some(victim.port().await);
         }
         sleep(Duration::from_micros(random.u64(0..60_000))).await;
-        added.extend(victim.kill().added);
+        let said = victim.kill();
+        added.extend(said.added);
+        (took, acknowledged) = (took.max(said.took), acknowledged.max(said.acknowledged));
         *dial.0.lock().unwrap() = None;
         let sent = log.cursors(&server).await.unwrap().sent.value();
         rounds_with_news += u64::from(sent > confirmed);
         confirmed = sent;
-        let held = in_file(&path).await;
+        let Held { numbers: held, audited } = in_file(&path).await;
+        assert!(audited >= acknowledged, "{acknowledged} was acknowledged, {audited} is known");
+        // It may have died before it could say what it took; but not before it asked to acknowledge it.
+        assert!(audited <= took, "{audited} was passed, and only {took} delivered");
         let of_server: BTreeSet<_> = held.get("server").into_iter().flatten().copied().collect();
         for number in &added {
             let both = [(*number, 0), (*number, 1)];
             assert!(both.iter().all(|part| of_server.contains(part)), "{number} was answered");
         }
         for (number, part) in &of_server {
-            assert!(of_server.contains(&(*number, 1 - part)), "half a batch: {number}");
+            let other = [1, 0, 0][usize::try_from(*part).unwrap()];
+            assert!(of_server.contains(&(*number, other)), "half a batch: {number}");
         }
         let of_client: BTreeSet<_> = held.get("client").into_iter().flatten().copied().collect();
         let entries = log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
@@ -293,16 +345,17 @@ async fn what_was_confirmed_is_in_the_file_whenever_the_process_dies() {
     timeout(LIMIT, end).await.expect("it gets in step");
     added.extend(victim.kill().added);
     session.close().await.unwrap();
-    let (held, here) = (in_file(&path).await, log.last_added().value());
+    let (Held { numbers: held, .. }, here) = (in_file(&path).await, log.last_added().value());
     let all: usize = held.values().map(Vec::len).sum();
     let own = held.get("client").map_or(0, Vec::len) as u64;
     println!(
-        "{all} events, {} batches answered, {confirmed} confirmed, {received} received",
+        "{all} events, {} batches answered, {confirmed} confirmed, {received} received, {acknowledged} acknowledged",
         added.len()
     );
     // A run in which nothing happens shows nothing. On a busy machine few connections get far.
     assert!(rounds_with_news > KILLS / 20, "{rounds_with_news} rounds had news");
     assert!(added.len() > 50, "{} batches were answered", added.len());
+    assert!(acknowledged > 100, "{acknowledged} events were acknowledged");
     // Each connection goes on where the last one was: what comes again is little.
     assert!(received < 2 * here, "{received} events were received for {here}");
     let here = log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
@@ -328,7 +381,7 @@ async fn on_a_full_disk_what_was_answered_is_kept_and_nothing_else() {
             assert!(said.added.is_empty(), "{:?}", said.ended);
             continue;
         }
-        let held = in_file(&path).await;
+        let Held { numbers: held, .. } = in_file(&path).await;
         let held: BTreeSet<_> = held.get("server").into_iter().flatten().copied().collect();
         let expected = said.added.iter().flat_map(|number| [(*number, 0), (*number, 1)]);
         assert_eq!(held, expected.collect(), "with {limit} bytes; {:?} failed", said.failed);
