@@ -52,6 +52,8 @@ pub(crate) struct Features {
     pub(crate) expires: Option<u64>,
     /// The nodes that are dialled take so many events per second of each client.
     pub(crate) quota: Option<u64>,
+    /// Each node has a consumer, which takes up to so many milliseconds for an event.
+    pub(crate) consumes: Option<u64>,
     /// A client that means harm.
     pub(crate) hostile: Option<NodeId>,
     /// What is wrong with the stores.
@@ -67,6 +69,7 @@ impl Features {
         let stale = apart.u8(..6) == 0;
         let expires = (apart.u8(..6) == 0).then(|| apart.u64(60..600));
         let quota = (apart.u8(..6) == 0).then(|| [2, 10, 50][apart.usize(..3)]);
+        let consumes = (apart.u8(..3) == 0).then(|| [0, 20, 1_000][apart.usize(..3)]);
         let callbacks = random.bool().then(|| [0, 3, 300][random.usize(..3)]);
         let callbacks = callbacks.or(hangs.is_some().then_some(0));
         let wild = random.u8(..8) == 0;
@@ -92,6 +95,7 @@ impl Features {
             stale: false,
             expires,
             quota,
+            consumes,
             broken: None,
         };
         // A peer that means harm has no credentials.

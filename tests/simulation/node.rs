@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use logux_sync::{
-    ClientSync, Clock, Entry, Log, LogOptions, NodeId, Reconnect, RunningServer, Server, Session,
-    State, Store, Timestamp,
+    ClientSync, Clock, Delivery, Entry, Log, LogOptions, NodeId, Reconnect, RunningServer, Server,
+    Session, State, Store, Timestamp,
 };
-use tokio::time::Instant;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
 
 use crate::checks::{Adding, Checks};
 use crate::event::Number;
@@ -41,6 +42,43 @@ pub(crate) struct Running {
     pub(crate) log: Log<Number>,
     pub(crate) server: Option<RunningServer>,
     pub(crate) client: Option<Session>,
+    consuming: Option<AbortHandle>,
+}
+
+/// Nothing goes on in a process that is dead.
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(consuming) = &self.consuming {
+            consuming.abort();
+        }
+    }
+}
+
+/// Takes all events, each at least once; now and then it fails, or acknowledges two in the other order.
+async fn consume(log: Log<Number>, disk: Arc<Disk>, max_ms: u64, mut random: Rng) {
+    let mut consumer = log.consumer("audit").await.unwrap().max_waiting(8);
+    disk.mirror.lock().unwrap().consumer_began(consumer.position());
+    let mut late = None;
+    loop {
+        let delivery = consumer.next().await.unwrap();
+        disk.mirror.lock().unwrap().delivered(&delivery);
+        sleep(Duration::from_millis(random.u64(..=max_ms))).await;
+        match random.u8(..8) {
+            // It comes again.
+            0 => drop(delivery),
+            1 if late.is_none() => late = Some(delivery),
+            _ => {
+                let position = delivery.meta.added;
+                delivery.ack().await.unwrap();
+                disk.mirror.lock().unwrap().acknowledged.insert(position.value());
+                if let Some(late) = late.take() {
+                    let position = Delivery::entry(&late).meta.added;
+                    late.ack().await.unwrap();
+                    disk.mirror.lock().unwrap().acknowledged.insert(position.value());
+                }
+            }
+        }
+    }
 }
 
 /// The time of day at a node.
@@ -144,7 +182,11 @@ impl Node {
                 .seed(random.u64(..));
             ClientSync::new(&log, self.features.codec, transport).options(options).start()
         });
-        self.running = Some(Running { store, log, server, client });
+        let consuming = self.features.consumes.map(|max| {
+            let random = random.clone().fork();
+            tokio::spawn(consume(log.clone(), Arc::clone(&self.disk), max, random)).abort_handle()
+        });
+        self.running = Some(Running { store, log, server, client, consuming });
     }
 
     /// Sets the clock, by up to an hour; or, where clocks are wild, by days, and the next time back.

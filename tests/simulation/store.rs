@@ -33,7 +33,36 @@ pub(crate) struct Mirror {
     pub(crate) was_held_back: HashSet<EventId>,
     /// What cannot be read, and the peer that it came from.
     pub(crate) set_aside: BTreeMap<EventId, Option<NodeId>>,
+    /// The positions of the events that the node's consumer was delivered, and those that it has acknowledged.
+    pub(crate) delivered: HashSet<u64>,
+    pub(crate) acknowledged: HashSet<u64>,
     pub(crate) violations: Vec<String>,
+}
+
+impl Mirror {
+    /// A consumer goes on after this position. What was acknowledged without a gap is behind it, and nothing that was
+    /// never delivered.
+    pub(crate) fn consumer_began(&mut self, position: Added) {
+        let missed = (1..=position.value()).find(|added| !self.delivered.contains(added));
+        if let Some(added) = missed {
+            self.violations.push(format!("a consumer has passed {added}, and never got it"));
+        }
+        let all = 1..=self.entries.len() as u64;
+        let kept = all.take_while(|added| self.acknowledged.contains(added)).last();
+        if kept.is_some_and(|kept| kept > position.value()) {
+            self.violations.push(format!("{kept:?} was acknowledged, and {position} is known"));
+        }
+        // What was acknowledged after one that was not is not kept.
+        self.acknowledged = (1..=position.value()).collect();
+    }
+
+    pub(crate) fn delivered(&mut self, entry: &Entry<Number>) {
+        let place = usize::try_from(entry.meta.added.value()).unwrap() - 1;
+        if self.entries.get(place).is_none_or(|held| held.id != entry.meta.id) {
+            self.violations.push(format!("{} was delivered, and is not there", entry.meta.id));
+        }
+        self.delivered.insert(entry.meta.added.value());
+    }
 }
 
 /// An event of a log.
@@ -282,7 +311,8 @@ impl Process {
 impl Disk {
     /// The records whose keys begin so, with changes that are not written yet.
     fn records(&self, prefix: &Prefix, unwritten: &[RecordChange]) -> BTreeMap<Key, String> {
-        let records = Store::<Number>::records(&self.memory, prefix).now_or_never();
+        let records = Store::<Number>::records(&self.memory, prefix, None, usize::MAX);
+        let records = records.now_or_never();
         let records = records.expect("a store in memory answers at once").unwrap();
         let mut records: BTreeMap<_, _> = records.into_iter().collect();
         for change in unwritten {
@@ -321,10 +351,12 @@ impl Store<Number> for SlowStore {
                 }
             }
         }
-        if append.may_wait && append.entries.is_empty() {
+        let is_of_records =
+            append.entries.is_empty() && append.changes.is_empty() && append.forget.is_none();
+        if append.may_wait && is_of_records {
             unwritten.lock().unwrap().waiting.extend(append.records.iter().cloned());
             self.process.mirror_records(&append.records);
-            return Answer::ready(Ok(Stored { entries: Vec::new(), known: Vec::new() }));
+            return Answer::ready(Ok(Stored::default()));
         }
         let loses = *broken == Some(Broken::LosesTheLast) && append.entries.len() > 3;
         let lost = if loses { append.entries.pop() } else { None };
@@ -360,12 +392,25 @@ impl Store<Number> for SlowStore {
         Store::<Number>::last_time(&self.process.disk.memory, node).await
     }
 
-    async fn records(&self, prefix: &Prefix) -> Result<Vec<(Key, String)>, StoreError> {
+    async fn count(&self) -> Result<u64, StoreError> {
+        Store::<Number>::count(&self.process.disk.memory).await
+    }
+
+    async fn records(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        at_most: usize,
+    ) -> Result<Vec<(Key, String)>, StoreError> {
         self.process.delay().await;
+        let page = |records: BTreeMap<Key, String>| {
+            let records = records.into_iter().filter(|(key, _)| Some(key) > after);
+            Ok(records.take(at_most).collect())
+        };
         let Process { broken, disk, random, .. } = &*self.process;
         if *broken == Some(Broken::IdentityChanges) && prefix.as_str() == "epoch" {
             let epoch = Epoch::new(random.lock().unwrap().u64(..));
-            return Ok(vec![(Key::new("epoch"), epoch.to_string())]);
+            return page(BTreeMap::from([(Key::new("epoch"), epoch.to_string())]));
         }
         if *broken == Some(Broken::CursorsAreShared) && prefix.as_str().starts_with("peer ") {
             let all = disk.records(&Prefix::new("peer "), &self.process.unwritten());
@@ -376,8 +421,8 @@ impl Store<Number> for SlowStore {
                 let field = key.as_str().rsplit_once(' ').unwrap().1;
                 (Key::new(format!("{}{field}", prefix.as_str())), text)
             });
-            return Ok(renamed.collect());
+            return page(renamed.collect());
         }
-        Ok(disk.records(prefix, &self.process.unwritten()).into_iter().collect())
+        page(disk.records(prefix, &self.process.unwritten()))
     }
 }

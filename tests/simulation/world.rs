@@ -254,6 +254,13 @@ fn replace_log(node: &mut Node, epoch: u64, checks: &Mutex<Checks>) {
     }
 }
 
+/// Whether a node's consumer has got all events of its log.
+fn has_consumed_all(node: &Node) -> bool {
+    let mirror = node.disk.mirror.lock().unwrap();
+    node.features.consumes.is_none()
+        || (1..=mirror.entries.len() as u64).all(|added| mirror.delivered.contains(&added))
+}
+
 fn are_settled(nodes: &[Node], checks: &Mutex<Checks>) -> bool {
     let is_synchronized = |node: &Node| {
         let client = node.running.as_ref().and_then(|running| running.client.as_ref());
@@ -261,6 +268,7 @@ fn are_settled(nodes: &[Node], checks: &Mutex<Checks>) -> bool {
     };
     let checks = checks.lock().unwrap();
     nodes.iter().all(is_synchronized)
+        && nodes.iter().all(has_consumed_all)
         && checks.are_in_step()
         && checks.wrongly_held_back().is_empty()
 }
