@@ -229,7 +229,8 @@ impl<E> Draft<E> {
     }
 
     /// Adds a reason to keep the event, which all events lose that were created before it, in the same transaction:
-    /// of those with the reason, the last one is kept. An event that was kept for nothing else is cleaned.
+    /// of those with the reason, the last one is kept. An event that was kept for nothing else is cleaned. One that
+    /// comes late, and was created before another that has the reason, has it, too, until the next one.
     pub fn keep_last(mut self, reason: impl Into<String>) -> Self {
         let reason = reason.into();
         self.keep_last.push(reason.clone());
@@ -253,6 +254,11 @@ impl<E> Draft<E> {
     pub fn extra(mut self, key: impl Into<String>, value: impl Into<logux_codecs::Value>) -> Self {
         self.extra.insert(key.into(), value.into());
         self
+    }
+
+    /// Whether it gets its id from the log, and changes no other event.
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.id.is_none() && self.keep_last.is_empty()
     }
 
     /// The entry; `time` stands where the draft has none.
@@ -285,4 +291,11 @@ pub(crate) struct Incoming<E> {
     pub(crate) set_aside: Vec<SetAside>,
     /// How far the peer's log is received once the entries are stored.
     pub(crate) up_to: Added,
+}
+
+impl<E> Incoming<E> {
+    pub(crate) fn nothing(peer: NodeId) -> Self {
+        let (entries, set_aside, up_to) = (Vec::new(), Vec::new(), Added::ZERO);
+        Self { peer, entries, set_aside, up_to }
+    }
 }

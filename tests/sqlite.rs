@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use logux_sync::codecs::Counter;
 use logux_sync::{
-    Access, Added, Append, Change, ClientSync, Created, Draft, Edit, Entry, EventId, Forget,
-    IfKnown, Json, Key, Label, Log, LogOptions, Memory, MemoryStore, Meta, NodeId, OpenError,
-    Order, Page, Prefix, Query, Reconnect, RecordChange, Server, SqliteStore, State, Store, Stored,
-    SyncOptions, Timestamp, Value, Which, conformance,
+    Access, Added, Append, Change, ClientSync, Created, Draft, Edit, Effect, Entry, EventId,
+    Forget, IfKnown, Json, Key, Label, Log, LogOptions, Memory, MemoryStore, Meta, NodeId,
+    OpenError, Order, Page, Prefix, Query, Reconnect, RecordChange, Server, SqliteStore, State,
+    Store, Stored, SyncOptions, Timestamp, Value, Which, conformance,
 };
 use serde_json::json;
 
@@ -337,7 +337,7 @@ async fn the_position_of_a_last_event_that_is_gone_is_not_used_again() {
     let stored = submit(&store, Append::events(entries)).await;
     let last = stored.entries[2].as_ref().unwrap().meta.added;
     let stored = submit(&store, Append::changes(vec![at([last], Edit::Clean)])).await;
-    assert_eq!(stored.cleaned.len(), 1);
+    assert_eq!(stored.changed, [(last, Effect::Cleaned)]);
     drop(store);
     let store = SqliteStore::open(&path).unwrap();
     assert_eq!(Store::<Value>::end(&store).get(), last);
@@ -416,7 +416,7 @@ impl Chance {
     }
 
     fn edit(&mut self) -> Edit {
-        match self.random.u8(..6) {
+        match self.random.u8(..7) {
             0 => Edit::AddReasons(self.some(&REASONS)),
             1 | 2 => Edit::RemoveReasons(self.some(&REASONS)),
             3 => Edit::SetReasons(self.some(&REASONS)),
@@ -424,6 +424,7 @@ impl Chance {
                 let value = self.random.bool().then(|| json!(self.random.u8(..3)));
                 Edit::SetExtra("x".to_owned(), value)
             }
+            5 => Edit::CleanUnreasoned,
             _ => Edit::Clean,
         }
     }
@@ -433,7 +434,7 @@ impl Chance {
         if self.random.bool() {
             let edit = Edit::RemoveReasons(vec![reason.clone()]);
             let edit = if self.random.u8(..4) == 0 { self.edit() } else { edit };
-            return Change { events: Which::Before { reason, newest: self.place() }, edit };
+            return Change { events: Which::Before { reason, newest: self.place().id }, edit };
         }
         let count = self.random.usize(..6);
         let positions: Vec<_> = (0..count).map(|_| self.position()).collect();
@@ -462,10 +463,11 @@ impl Chance {
             at_most: self.random.usize(20..200),
         });
         let if_known = self.one(&[IfKnown::LeaveOut, IfKnown::LeaveOut, IfKnown::AddNone]);
+        let shows_cleaned = self.random.bool();
         [(); 2].map(|()| {
             let append = Append::events(entries.clone()).if_known(if_known);
             let append = append.and_changes(changes.clone()).and_records(records.clone());
-            append.and_forget(forget)
+            append.and_forget(forget).showing_cleaned(shows_cleaned)
         })
     }
 
@@ -540,7 +542,7 @@ async fn it_does_what_the_store_in_memory_does() {
         let what = format!("step {step}: {one:?}");
         let (one, other) = (submit(&sqlite, one).await, submit(&memory, other).await);
         assert_eq!(one, other, "{what}");
-        cleaned += one.cleaned.len();
+        cleaned += one.changed.iter().filter(|(_, effect)| *effect == Effect::Cleaned).count();
         gone += one.gone.len();
         too_old += one.too_old.len();
         if chance.random.u8(..20) == 0 {
@@ -661,11 +663,11 @@ async fn pages_of_events_that_are_gone_are_given_back() {
         entry
     });
     submit(&store, Append::events(entries.collect())).await;
-    let newest = Created { time: time(2_000), id: EventId::new(time(2_000), "a".parse().unwrap()) };
+    let newest = EventId::new(time(2_000), "a".parse().unwrap());
     let events = Which::Before { reason: "r".to_owned(), newest };
     let change = Change { events, edit: Edit::RemoveReasons(vec!["r".to_owned()]) };
     let stored = submit(&store, Append::changes(vec![change])).await;
-    assert_eq!(stored.cleaned.len(), 1_999);
+    assert_eq!(stored.changed.len(), 1_999);
     let reader = rusqlite::Connection::open(&path).unwrap();
     let number = |pragma| reader.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     assert!(number("page_count").unwrap() > 1_500, "it was small before");
@@ -677,5 +679,78 @@ async fn pages_of_events_that_are_gone_are_given_back() {
             number("freelist_count")
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Not all others of the same commit.
+#[tokio::test]
+async fn an_event_that_is_damaged_fails_those_that_change_it_and_can_be_cleaned() {
+    let folder = Folder::new();
+    let path = folder.file("log.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let entries = (1..=3).map(|n| entry("a", n, "r")).collect();
+    let places: Vec<_> = {
+        let stored = submit(&store, Append::events(entries)).await;
+        stored.entries.iter().flatten().map(|entry| entry.meta.added).collect()
+    };
+    let other = rusqlite::Connection::open(&path).unwrap();
+    let damage = "UPDATE event SET meta = '{\"reasons\":7}' WHERE added = 2";
+    assert_eq!(other.execute(damage, []).unwrap(), 1);
+    let edit = || Edit::AddReasons(vec!["more".to_owned()]);
+    let all = || at(places.clone(), edit());
+    // Of a node that is new, too.
+    let damaged = Append::events(vec![entry("b", 1, "r"), entry("a", 4, "r")]);
+    let damaged = damaged.and_changes([at([places[0]], Edit::Clean), all()]);
+    let raise = |to| RecordChange::Raise(Key::new("number"), to);
+    let before = Append::events(vec![entry("a", 5, "r")]).and_records([raise(1)]);
+    let after = Append::events(vec![entry("b", 2, "r")]).and_changes([at([places[2]], edit())]);
+    let answers = [before, damaged.and_records([raise(9)]), after].map(|one| store.submit(one));
+    let [before, damaged, after] = answers;
+    let added = |stored: &Stored<Value>| stored.entries[0].as_ref().unwrap().meta.added.value();
+    assert_eq!(added(&before.await.unwrap()), 4);
+    let error = damaged.await.unwrap_err();
+    assert!(!error.is_busy());
+    let mut why: &dyn std::error::Error = &error;
+    while let Some(source) = why.source() {
+        why = source;
+    }
+    assert!(why.to_string().contains("the event at position 2 is damaged"), "{why}");
+    let after = after.await.unwrap();
+    assert_eq!((added(&after), &*after.changed), (5, &[(places[2], Effect::Edited)][..]));
+    assert_eq!(Store::<Value>::count(&store).await.unwrap(), 5);
+    let records = Store::<Value>::records(&store, &Prefix::new("number"), None, 1).await.unwrap();
+    assert_eq!(records[0].1, "1");
+
+    let clean = Append::changes(vec![at(places.clone(), Edit::Clean)]).showing_cleaned(true);
+    let stored = submit(&store, clean).await;
+    assert_eq!(stored.changed, [1, 2, 3].map(|n| (Added::new(n).unwrap(), Effect::Cleaned)));
+    assert_eq!(stored.cleaned.len(), 2, "one cannot be shown");
+    assert_eq!(Store::<Value>::count(&store).await.unwrap(), 2);
+    let labelled = Query::added(Added::ZERO).with(Label::Reason("r".to_owned()));
+    let left: Vec<Arc<Entry<Value>>> = store.read(labelled, usize::MAX.into()).await.unwrap();
+    let left: Vec<_> = left.iter().map(|entry| entry.meta.added.value()).collect();
+    assert_eq!(left, [4, 5]);
+    let labels = "SELECT count(*) FROM label WHERE added = 2";
+    assert_eq!(other.query_row(labels, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    let stored = submit(&store, Append::events(vec![entry("a", 2, "r")])).await;
+    assert_eq!(stored.gone.len(), 1);
+}
+
+/// Others do not wait until all are forgotten, and no id is taken for a forgotten one that is not.
+#[tokio::test]
+async fn a_thousand_ids_are_forgotten_at_once() {
+    let folder = Folder::new();
+    let store = SqliteStore::open(folder.file("log.db")).unwrap();
+    let entries = || (1..=2_500).map(|n| entry("a", n, "r"));
+    let stored = submit(&store, Append::events(entries().collect())).await;
+    let places = stored.entries.iter().flatten().map(|entry| entry.meta.added);
+    submit(&store, Append::changes(vec![at(places, Edit::Clean)])).await;
+    let old = Forget { before: time(2_400), at_most: usize::MAX };
+    let many = Forget { before: time(1), at_most: 50 };
+    for (forget, too_old) in [(old, 1_000), (many, 2_000), (old, 2_399), (many, 2_450)] {
+        submit(&store, Append::events(vec![]).and_forget(Some(forget))).await;
+        let stored = submit(&store, Append::events(entries().collect())).await;
+        let told = (stored.too_old.len(), stored.gone.len());
+        assert_eq!(told, (too_old, 2_500 - too_old), "{forget:?}");
     }
 }

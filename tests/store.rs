@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use logux_sync::{
-    Added, Answer, Append, Change, Edit, Effect, End, Entry, EventId, Forget, IfKnown, Key, Label,
-    MemoryStore, Meta, NodeId, Order, Page, Prefix, Query, RecordChange, Store, StoreError, Stored,
-    Timestamp, Value, Which, conformance,
+    Added, Answer, Append, Change, Created, Edit, Effect, End, Entry, EventId, Forget, IfKnown,
+    Key, Label, MemoryStore, Meta, NodeId, Order, Page, Prefix, Query, RecordChange, Store,
+    StoreError, Stored, Timestamp, Value, Which, conformance,
 };
 
 #[tokio::test]
@@ -86,6 +86,7 @@ faults! {
     CleansLaterOnesToo => "not just the events before the last one are gone",
     ComparesOnlyTimes => "not just the events before the last one are gone",
     KeepsTheLastOnlyIfNew => "not just the events before the last one are gone",
+    BelievesTheTimeThatComes => "an event that comes again with another time",
     NeverForgets => "is TooOld, but the answer says gone: true",
     ForgetsByTimeOnly => "is TooOld, but the answer says gone: true",
     ForgetsByNumberOnly => "is TooOld, but the answer says gone: true",
@@ -198,7 +199,8 @@ impl Faulty {
     }
 
     fn make(&self, append: Append<Value>) -> Result<Stored<Value>, StoreError> {
-        self.memory.submit(append).now_or_never().unwrap()
+        // What is gone by it is noted here, too.
+        self.memory.submit(append.showing_cleaned(true)).now_or_never().unwrap()
     }
 
     fn record_change(&self, change: RecordChange) -> Option<RecordChange> {
@@ -291,7 +293,8 @@ impl Faulty {
             | Fault::CleansTheNewestToo
             | Fault::CleansLaterOnesToo
             | Fault::ComparesOnlyTimes
-            | Fault::KeepsTheLastOnlyIfNew => self.change_later(append),
+            | Fault::KeepsTheLastOnlyIfNew
+            | Fault::BelievesTheTimeThatComes => self.change_later(append),
             Fault::ForgetsForAllNodes => self.leave_out_the_old(append),
             _ => self.make(append),
         }
@@ -307,16 +310,24 @@ impl Faulty {
         }
         for Change { events, edit } in changes {
             let events = match events {
-                Which::Before { reason, newest } => {
+                Which::Before { reason, newest: id } => {
                     let new = stored.entries.iter().flatten();
-                    let is_new = new.map(|entry| &entry.meta.id).any(|id| *id == newest.id);
+                    let is_new = new.map(|entry| &entry.meta.id).any(|new| *new == id);
                     let all = self.all();
-                    let is_there = all.iter().any(|entry| entry.meta.id == newest.id);
+                    let there = all.iter().find(|entry| entry.meta.id == id);
+                    let is_there = there.is_some();
+                    let again = stored.known.iter().find(|entry| entry.meta.id == id);
+                    let newest = match (self.fault, again, there) {
+                        (Fault::BelievesTheTimeThatComes, Some(again), _) => again.meta.created(),
+                        (_, _, Some(there)) => there.meta.created(),
+                        _ => Created { time: id.time(), id: id.clone() },
+                    };
                     let is_before = |meta: &Meta| match self.fault {
                         Fault::KeepsNoneWithoutTheNewest => meta.created() < newest,
                         Fault::CleansTheNewestToo => is_there && meta.created() <= newest,
-                        Fault::CleansLaterOnesToo => is_there && meta.id != newest.id,
+                        Fault::CleansLaterOnesToo => is_there && meta.id != id,
                         Fault::ComparesOnlyTimes => is_there && meta.time < newest.time,
+                        Fault::BelievesTheTimeThatComes => is_there && meta.created() < newest,
                         _ => is_new && meta.created() < newest,
                     };
                     let metas = all.iter().map(|entry| &entry.meta);

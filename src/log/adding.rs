@@ -1,7 +1,7 @@
 //! The one way into a log for the program's own events: they are given ids and an order, and then wait for
 //! the store's answer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use logux_codecs::{Event, EventId, Timestamp};
@@ -9,6 +9,7 @@ use logux_codecs::{Event, EventId, Timestamp};
 use super::AddError;
 use super::arriving::without_older;
 use super::earlier::Earlier;
+use super::inbox::Named;
 use super::log::Log;
 use crate::entry::{Draft, Entry};
 use crate::store::{Append, IfKnown, RecordChange, StoreError};
@@ -16,6 +17,8 @@ use crate::store::{Append, IfKnown, RecordChange, StoreError};
 /// So often a batch is given to the store, which refuses it while an id of it is taken. As each time twice
 /// as many ids are passed over, that is enough for all that there can be.
 const MAX_ATTEMPTS: usize = 64;
+
+const NO_ANSWER: &str = "the store gave no answer";
 
 /// A clock that is corrected by no more than this many milliseconds does not move times back.
 const SMALL_STEP_MS: i64 = 1_000;
@@ -29,6 +32,15 @@ pub(super) struct Last {
     pub(super) time: Timestamp,
     /// What it gave before the log was opened.
     pub(super) earlier: Earlier,
+}
+
+/// What is done in the transaction that adds events.
+#[derive(Debug, Default)]
+pub(super) struct Also {
+    /// Records that change.
+    pub(super) records: Vec<RecordChange>,
+    /// An event with this id is left out if it is gone. Else that is an error.
+    pub(super) may_be_gone: Option<EventId>,
 }
 
 /// An event to add, and its size.
@@ -48,9 +60,12 @@ struct Batch<E> {
     /// The places of drafts with an id that an earlier draft of the call brought, and its place.
     repeated: Vec<(usize, usize)>,
     /// By place in the call: reasons that earlier events lose.
-    keep_last: HashMap<usize, Vec<String>>,
-    /// Records that change in the same transaction.
-    records: Vec<RecordChange>,
+    keep_last: BTreeMap<usize, Vec<String>>,
+    /// Those that are not kept.
+    passed_by: Vec<(usize, Arc<Entry<E>>)>,
+    /// The place of a draft that is left out, for its event was here before.
+    left_out: Option<usize>,
+    also: Also,
     /// How many ids are passed over next, if one is taken.
     step: i64,
 }
@@ -60,14 +75,39 @@ impl<E: Event> Log<E> {
     ///
     /// For a draft with an id that the log has already, answers the entry that is there. An event that
     /// cannot be sent to every peer is refused: see [`EventLimits`](crate::EventLimits). One that is not kept, as
-    /// [`Unreasoned::PassBy`](crate::Unreasoned::PassBy) says, is answered with the position zero.
+    /// [`Unreasoned::PassBy`](crate::Unreasoned::PassBy) says, is answered with the position zero, and not looked
+    /// for.
     ///
     /// A call that is dropped before it is ready adds the event or does not; where it does, the log goes on as
     /// if the call had been awaited.
     pub async fn add(&self, event: impl Into<Draft<E>>) -> Result<Arc<Entry<E>>, AddError> {
-        let mut entries = self.add_batch([event.into()]).await?;
-        let no_answer = || StoreError::new("the store gave no answer");
-        Ok(entries.pop().ok_or_else(no_answer)?)
+        let (draft, size) = self.check(event.into(), 1, true)?;
+        if draft.is_plain() && self.behaviour().keeps(&draft.reasons) {
+            return self.add_plain(draft, size).await;
+        }
+        let mut entries = self.add_checked(vec![(draft, size)], size, Also::default()).await?;
+        entries.pop().ok_or_else(|| StoreError::new(NO_ANSWER).into())
+    }
+
+    /// Adds what gets its id here and changes nothing else: nearly every event that is added alone.
+    async fn add_plain(&self, draft: Draft<E>, size: usize) -> Result<Arc<Entry<E>>, AddError> {
+        let room = self.reserve(size).await;
+        let answer = {
+            let (mut last, now) = (self.last(), self.now());
+            let id = self.next_id(&mut last, now)?;
+            let entry = draft.into_entry(id, last.next_time(now)).sized(size);
+            let append = Append::events(vec![entry]).if_known(IfKnown::AddNone);
+            self.submit(append.with_room(room))
+        };
+        let mut stored = answer.await?;
+        if let Some(Some(entry)) = stored.entries.pop() {
+            return Ok(entry);
+        }
+        // Its id is taken.
+        let entry = stored.known.pop().ok_or_else(|| StoreError::new(NO_ANSWER))?;
+        let draft = Draft { id: None, ..Draft::from_entry(entry) };
+        let again = Box::pin(self.add_checked(vec![(draft, size)], size, Also::default()));
+        again.await?.pop().ok_or_else(|| StoreError::new(NO_ANSWER).into())
     }
 
     /// Adds events in one transaction of the store, in their order; all of them or, on an error,
@@ -79,25 +119,34 @@ impl<E: Event> Log<E> {
         &self,
         events: impl IntoIterator<Item = D>,
     ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
-        self.add_with(events, Vec::new()).await
+        self.add_with(events, Also::default()).await
     }
 
-    /// The same, and changes records in the same transaction.
+    /// The same, and more in the same transaction.
     pub(super) async fn add_with<D: Into<Draft<E>>>(
         &self,
         events: impl IntoIterator<Item = D>,
-        records: Vec<RecordChange>,
+        also: Also,
     ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
-        let (drafts, bytes) = self.check(events)?;
-        if drafts.is_empty() && records.is_empty() {
+        let (drafts, bytes) = self.check_all(events, true)?;
+        self.add_checked(drafts, bytes, also).await
+    }
+
+    async fn add_checked(
+        &self,
+        drafts: Vec<Measured<E>>,
+        bytes: usize,
+        also: Also,
+    ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
+        if drafts.is_empty() && also.records.is_empty() {
             return Ok(Vec::new());
         }
         let room = self.reserve(bytes).await;
         let (mut batch, mut answer) = {
             let mut last = self.last();
-            let mut batch = self.name(&mut last, drafts, records)?;
+            let mut batch = self.name(&mut last, drafts, also)?;
             if batch.is_nothing() {
-                return Ok(batch.answers(Vec::new())?);
+                return Ok(self.answers(batch, Vec::new())?);
             }
             let answer = self.submit(batch.append().with_room(room));
             (batch, answer)
@@ -106,23 +155,24 @@ impl<E: Event> Log<E> {
         loop {
             let stored = answer.await?;
             if stored.known.is_empty() {
-                return Ok(batch.answers(stored.entries)?);
+                return Ok(self.answers(batch, stored.entries)?);
             }
             let (gone, too_old) = (&stored.gone, &stored.too_old);
             let gone: HashSet<&EventId> = gone.iter().chain(too_old).collect();
             batch.entries = stored.known;
+            let is_less = batch.leave_out_what_may_be_gone(&gone);
             if let Some((place, id)) = batch.brought_one_of(&gone) {
                 return Err(AddError::Gone { place: place + 1, id });
             }
             // Of the ids that were brought there are fewer each time.
-            let is_taken = !self.leave_out_what_is_known(&mut batch).await?;
+            let is_taken = !self.leave_out_what_is_known(&mut batch).await? && !is_less;
             attempts += usize::from(is_taken);
             if attempts == MAX_ATTEMPTS {
                 let what = "the store says of every id that it is known";
                 return Err(StoreError::new(what).into());
             }
             if batch.is_nothing() {
-                return Ok(batch.answers(Vec::new())?);
+                return Ok(self.answers(batch, Vec::new())?);
             }
             let room = self.reserve(bytes).await;
             let mut last = self.last();
@@ -134,19 +184,32 @@ impl<E: Event> Log<E> {
         }
     }
 
-    /// Shows events to the hook, and measures them. Answers them with their sizes, and their sum.
-    fn check<D: Into<Draft<E>>>(
+    /// Shows an event to the hook, if that is to be done, and measures it.
+    fn check(
+        &self,
+        mut draft: Draft<E>,
+        place: usize,
+        shows: bool,
+    ) -> Result<Measured<E>, AddError> {
+        if shows {
+            let looked_at = self.behaviour().look_at_draft(&mut draft);
+            looked_at.map_err(|reason| AddError::Refused { place, reason })?;
+        }
+        let size = self.event_limits().check_event(&draft.event, &draft.extra);
+        let size = size.map_err(|reason| AddError::Unfit { place, reason })?;
+        Ok((draft, size))
+    }
+
+    /// The same of many. Answers the sum of their sizes, too.
+    fn check_all<D: Into<Draft<E>>>(
         &self,
         events: impl IntoIterator<Item = D>,
+        shows: bool,
     ) -> Result<(Vec<Measured<E>>, usize), AddError> {
         let events = events.into_iter();
         let (mut drafts, mut bytes) = (Vec::with_capacity(events.size_hint().0), 0_usize);
         for (event, place) in events.zip(1..) {
-            let mut draft: Draft<E> = event.into();
-            let looked_at = self.behaviour().look_at_draft(&mut draft);
-            looked_at.map_err(|reason| AddError::Refused { place, reason })?;
-            let checked = self.event_limits().check_event(&draft.event, &draft.extra);
-            let size = checked.map_err(|reason| AddError::Unfit { place, reason })?;
+            let (draft, size) = self.check(event.into(), place, shows)?;
             bytes = bytes.saturating_add(size);
             drafts.push((draft, size));
         }
@@ -154,21 +217,25 @@ impl<E: Event> Log<E> {
     }
 
     /// Gives events their ids and times, and leaves it at that.
-    pub(super) fn named(&self, events: Vec<Draft<E>>) -> Result<Vec<Entry<E>>, AddError> {
-        let (drafts, _) = self.check(events)?;
-        let (mut entries, now) = (Vec::with_capacity(drafts.len()), self.now());
+    pub(super) fn named(&self, events: Vec<Draft<E>>) -> Result<Vec<Named<E>>, AddError> {
+        let (drafts, _) = self.check_all(events, false)?;
+        let (mut named, now) = (Vec::with_capacity(drafts.len()), self.now());
         let mut last = self.last();
         for (mut draft, size) in drafts {
             let (id, time) = match draft.id.take() {
                 Some(id) => {
+                    if id.node() == self.node_id() {
+                        last.id = id.time().max(last.id);
+                    }
                     let time = id.time();
                     (id, time)
                 }
                 None => (self.next_id(&mut last, now)?, last.next_time(now)),
             };
-            entries.push(draft.into_entry(id, time).sized(size));
+            let keep_last = std::mem::take(&mut draft.keep_last);
+            named.push((draft.into_entry(id, time).sized(size), keep_last));
         }
-        Ok(entries)
+        Ok(named)
     }
 
     /// Gives each draft an id, unless it brought one, and a time.
@@ -176,12 +243,12 @@ impl<E: Event> Log<E> {
         &self,
         last: &mut Last,
         drafts: Vec<Measured<E>>,
-        records: Vec<RecordChange>,
+        also: Also,
     ) -> Result<Batch<E>, StoreError> {
         let now = self.now();
-        let mut batch = Batch::new(drafts.len(), records);
+        let mut batch = Batch::new(drafts.len(), also);
         // The ids that drafts brought, and the place of the first with each.
-        let mut brought = HashMap::new();
+        let mut brought = BTreeMap::new();
         for (place, (mut draft, size)) in drafts.into_iter().enumerate() {
             let Some(id) = draft.id.take() else {
                 let id = self.next_id(last, now)?;
@@ -198,22 +265,37 @@ impl<E: Event> Log<E> {
             if id.node() == self.node_id() {
                 last.id = id.time().max(last.id);
             }
-            brought.insert(id.clone(), place);
-            let time = id.time();
+            let (key, time) = (id.clone(), id.time());
             batch.keep_last(place, &mut draft);
-            self.push(&mut batch, draft.into_entry(id, time).sized(size), place, true);
+            if self.push(&mut batch, draft.into_entry(id, time).sized(size), place, true) {
+                brought.insert(key, place);
+            }
         }
         Ok(batch)
     }
 
-    fn push(&self, batch: &mut Batch<E>, entry: Entry<E>, place: usize, is_brought: bool) {
-        if self.behaviour().passes_by(&entry) {
-            let entry = Arc::new(entry);
-            self.tell_cleaned(&entry);
-            batch.there.push((place, entry));
+    /// Answers whether the entry is among those that are to be added.
+    fn push(&self, batch: &mut Batch<E>, entry: Entry<E>, place: usize, is_brought: bool) -> bool {
+        let passes_by = self.behaviour().passes_by(&entry);
+        if passes_by {
+            batch.passed_by.push((place, Arc::new(entry)));
         } else {
             batch.push(entry, place, is_brought);
         }
+        !passes_by
+    }
+
+    /// One entry for each draft, once these were added.
+    fn answers(
+        &self,
+        mut batch: Batch<E>,
+        added: Vec<Option<Arc<Entry<E>>>>,
+    ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
+        for (place, entry) in std::mem::take(&mut batch.passed_by) {
+            self.tell_cleaned(&entry);
+            batch.there.push((place, entry));
+        }
+        batch.answers(added)
     }
 
     /// Takes out of a batch that was refused what the log has under an id that a draft brought. Answers
@@ -264,15 +346,27 @@ impl<E: Event> Log<E> {
 }
 
 impl<E> Batch<E> {
-    fn new(count: usize, records: Vec<RecordChange>) -> Self {
+    fn new(count: usize, also: Also) -> Self {
         let (places, there, repeated) = (Vec::new(), Vec::new(), Vec::new());
-        let (entries, keep_last) = (Vec::with_capacity(count), HashMap::new());
-        Self { entries, count, places, there, repeated, keep_last, records, step: 0 }
+        let (entries, keep_last) = (Vec::with_capacity(count), BTreeMap::new());
+        let (passed_by, left_out) = (Vec::new(), None);
+        Self {
+            entries,
+            count,
+            places,
+            there,
+            repeated,
+            keep_last,
+            passed_by,
+            left_out,
+            also,
+            step: 0,
+        }
     }
 
     /// Whether there is nothing to give to the store.
     const fn is_nothing(&self) -> bool {
-        self.entries.is_empty() && self.records.is_empty()
+        self.entries.is_empty() && self.also.records.is_empty()
     }
 
     /// Notes the reasons of a draft that earlier events lose.
@@ -285,6 +379,18 @@ impl<E> Batch<E> {
     /// The place in the call of an entry, and whether its draft brought its id.
     fn place(&self, index: usize) -> (usize, bool) {
         self.places.get(index).copied().unwrap_or((index, false))
+    }
+
+    /// Leaves out the event that may be gone, if it is. Answers whether it did.
+    fn leave_out_what_may_be_gone(&mut self, gone: &HashSet<&EventId>) -> bool {
+        let Some(id) = self.also.may_be_gone.take_if(|id| gone.contains(id)) else { return false };
+        let Some(index) = self.entries.iter().position(|entry| entry.meta.id == id) else {
+            return false;
+        };
+        // It brought its id, so there are places.
+        self.entries.remove(index);
+        self.left_out = Some(self.places.remove(index).0);
+        true
     }
 
     /// A draft that brought one of these ids: its place, and the id.
@@ -309,7 +415,7 @@ impl<E> Batch<E> {
         let entries = std::mem::take(&mut self.entries);
         let append = Append::events(entries).if_known(IfKnown::AddNone).and_changes(changes);
         // They are made with the events, or not at all.
-        append.and_records(self.records.iter().cloned())
+        append.and_records(self.also.records.iter().cloned())
     }
 
     fn push(&mut self, entry: Entry<E>, place: usize, is_brought: bool) {
@@ -336,6 +442,9 @@ impl<E> Batch<E> {
                 let answer = answers[first].clone();
                 answers[place] = answer;
             }
+        }
+        if let Some(place) = self.left_out {
+            answers.remove(place);
         }
         let all: Option<Vec<_>> = answers.into_iter().collect();
         all.ok_or_else(|| StoreError::new("the store neither added nor gave back an event"))

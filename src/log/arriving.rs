@@ -132,12 +132,17 @@ impl<E> Behaviour<E> {
 
     /// Whether an event is shown, and not kept.
     pub(super) fn passes_by(&self, entry: &Entry<E>) -> bool {
-        self.unreasoned == Unreasoned::PassBy && entry.meta.reasons.is_empty()
+        !self.keeps(&entry.meta.reasons)
+    }
+
+    /// Whether an event with these reasons is kept.
+    pub(super) fn keeps(&self, reasons: &[String]) -> bool {
+        self.unreasoned == Unreasoned::Keep || !reasons.is_empty()
     }
 }
 
 /// Takes a reason from the events that were created before this one.
 pub(super) fn without_older<E>(reason: String, newest: &Entry<E>) -> Change {
     let edit = Edit::RemoveReasons(vec![reason.clone()]);
-    Change { events: Which::Before { reason, newest: newest.meta.created() }, edit }
+    Change { events: Which::Before { reason, newest: newest.meta.id.clone() }, edit }
 }

@@ -4,9 +4,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use logux_codecs::{Added, Event, EventId, NodeId, Timestamp};
+use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
+use logux_codecs::{Added, Event, EventId, NodeId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::HoldBackError;
 use super::inbox::Filling;
@@ -14,7 +17,9 @@ use super::log::{Log, tomorrow};
 use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::{Entry, Incoming};
-use crate::store::{Append, Change, Key, PeerRecord, Prefix, Record, RecordChange, StoreError};
+use crate::store::{
+    Answer, Append, Change, Key, PeerRecord, Prefix, Record, RecordChange, StoreError, Stored,
+};
 
 /// So many events are held back from one peer, at most.
 pub(super) const MAX_HELD_BACK: usize = 10_000;
@@ -26,9 +31,21 @@ const TOO_OLD: &str = "it is older than what is remembered here of its node's ev
 /// More than this are not looked for one by one.
 const MAX_LOOKED_FOR: usize = 16;
 
+/// What of a peer's events is looked at once the store has answered.
+struct Expected<E> {
+    peer: NodeId,
+    /// Those of this node: which they are, and whether it is known why they come back.
+    own: Vec<(usize, bool)>,
+    passed_by: Vec<Entry<E>>,
+    taken: Vec<EventId>,
+    outcome: Received,
+}
+
 /// What became of the events of a peer, beside those that are in the log now.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
+    /// How many messages there were.
+    pub(crate) messages: usize,
     /// Those that cannot be read, and are set aside.
     pub(crate) set_aside: Vec<Refused>,
     /// Those that cannot be read, and for which there is no room.
@@ -50,12 +67,22 @@ pub(crate) struct News<E> {
     pub(crate) changes: Vec<RecordChange>,
     /// The record of how far the peer's log is received, where it is known.
     pub(crate) received: Option<Key>,
+    /// How many messages of the peer that is, and what of them is refused already.
+    pub(crate) messages: usize,
+    pub(crate) refused: Vec<Refused>,
 }
 
 impl<E> Default for News<E> {
     fn default() -> Self {
-        let (held_back, released, changes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { incoming: None, held_back, released, changes, received: None }
+        Self {
+            incoming: None,
+            held_back: Vec::new(),
+            released: Vec::new(),
+            changes: Vec::new(),
+            received: None,
+            messages: 0,
+            refused: Vec::new(),
+        }
     }
 }
 
@@ -121,125 +148,174 @@ impl<E: Event> Log<E> {
     /// That moves ids, never the clock.
     ///
     /// A call that is dropped before it is ready keeps all or nothing.
-    pub(crate) async fn keep(&self, peer: &NodeId, news: News<E>) -> Result<Received, StoreError> {
-        let News { incoming, held_back, released, mut changes, received } = news;
-        // Only how far the peer has received this log may be forgotten: events then travel again.
-        let may_wait = incoming.is_none()
-            && held_back.is_empty()
-            && released.is_empty()
-            && changes.iter().all(|change| matches!(change, RecordChange::Raise(..)));
-        let releases = released.iter().map(|id| RecordChange::Remove(Key::held_back(peer, id)));
-        if held_back.is_empty() {
-            changes.extend(releases);
-            return self.append(incoming, changes, received, may_wait).await;
+    ///
+    /// No `async fn`: what is kept most often is a number, and takes no more than that.
+    pub(crate) fn keep(
+        &self,
+        peer: &NodeId,
+        mut news: News<E>,
+    ) -> BoxFuture<'static, Result<Received, StoreError>> {
+        let log = self.clone();
+        if !news.held_back.is_empty() {
+            let peer = peer.clone();
+            return async move { log.keep_list(&peer, news).await }.boxed();
         }
+        // Only how far the peer has received this log may be forgotten: events then travel again.
+        let rises = |change: &RecordChange| matches!(change, RecordChange::Raise(..));
+        let may_wait = news.released.is_empty() && news.changes.iter().all(rises);
+        let releases =
+            news.released.iter().map(|id| RecordChange::Remove(Key::held_back(peer, id)));
+        news.changes.extend(releases);
+        if news.incoming.is_some() {
+            return log.append(news).boxed();
+        }
+        let News { changes, messages, refused, .. } = news;
+        let mut append = Append::records(changes);
+        append.may_wait = may_wait;
+        async move {
+            log.submit(append).await?;
+            Ok(Received { messages, refused, ..Received::default() })
+        }
+        .boxed()
+    }
+
+    /// The same where the peer did not take events.
+    async fn keep_list(self, peer: &NodeId, mut news: News<E>) -> Result<Received, StoreError> {
         let known = self.known(peer);
         // Held until the list is kept, so that what is listed at once is counted.
         let mut count = known.listed().lock().await;
+        let held_back = std::mem::take(&mut news.held_back);
         let (counted, list) = match self.list(peer, held_back, *count).await {
             Ok(list) => list,
             Err(error) => {
                 // What came is kept whatever the peer takes, and the cursor stays.
-                self.append(incoming, Vec::new(), received, false).await?;
+                news.changes.clear();
+                self.append(news).await?;
                 return Err(error.into());
             }
         };
         // Until it is known whether they are listed.
         *count = None;
-        changes.extend(list.into_iter().chain(releases));
-        let outcome = self.append(incoming, changes, received, may_wait).await?;
+        let releases =
+            news.released.iter().map(|id| RecordChange::Remove(Key::held_back(peer, id)));
+        news.changes.extend(list.into_iter().chain(releases));
+        let outcome = self.append(news).await?;
         *count = Some(counted);
         Ok(outcome)
     }
 
-    async fn append(
+    async fn append(self, mut news: News<E>) -> Result<Received, StoreError> {
+        let bytes = news.incoming.iter().flat_map(|incoming| &incoming.entries).map(Entry::size);
+        let room = self.reserve(bytes.sum()).await;
+        let mut fillings = Vec::new();
+        if self.behaviour().inbox.is_some()
+            && let Some(incoming) = &mut news.incoming
+        {
+            fillings = self.divert(&mut incoming.entries, &mut news.refused).boxed().await?;
+        }
+        let (answer, expected) = self.submit_news(news, room, fillings)?;
+        self.outcome(expected, answer.await)
+    }
+
+    /// Gives the store what came. Answers what is to be looked at once the store has answered.
+    fn submit_news(
         &self,
-        incoming: Option<Incoming<E>>,
-        mut changes: Vec<RecordChange>,
-        received: Option<Key>,
-        may_wait: bool,
-    ) -> Result<Received, StoreError> {
-        let Some(Incoming { peer, mut entries, set_aside, up_to }) = incoming else {
-            let mut append = Append::records(changes);
-            append.may_wait = may_wait;
-            self.submit(append).await?;
-            return Ok(Received::default());
-        };
+        news: News<E>,
+        room: Option<OwnedSemaphorePermit>,
+        fillings: Vec<Filling>,
+    ) -> Result<(Answer<E>, Expected<E>), StoreError> {
+        let News { incoming, mut changes, received, messages, mut refused, .. } = news;
+        let incoming = incoming.unwrap_or_else(|| Incoming::nothing(self.node_id().clone()));
+        let Incoming { peer, mut entries, set_aside, up_to } = incoming;
         if up_to > Added::ZERO {
             // Before what puts something else in its place, because the peer's log is another one.
             let received = received.unwrap_or_else(|| Key::peer(&peer, PeerRecord::Received));
             changes.insert(0, RecordChange::raise(received, up_to));
         }
-        let bytes = entries.iter().map(Entry::size).sum();
-        let room = self.reserve(bytes).await;
-        let fillings = self.divert(&mut entries).await?;
         changes.extend(fillings.iter().flat_map(|filling| filling.changes.iter().cloned()));
+        let (older, passed_by) = self.look_at(&mut entries, &mut refused);
         let (set_aside, taken, mut outcome) = self.make_room(set_aside);
-        let older = self.look_at(&mut entries, &mut outcome.refused);
+        outcome.messages = messages;
+        outcome.refused.extend(refused);
         for event in &set_aside {
             let text = self.listed(event)?;
             // One that is set aside already stays as it is.
             changes.push(RecordChange::PutNew(Key::set_aside(&event.meta.id), text));
         }
-        let own: Vec<_> = entries
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| entry.meta.id.node() == self.node_id())
-            .map(|(index, entry)| (index, entry.meta.id.time()))
-            .collect();
         let now = self.now();
         let tomorrow = tomorrow(now);
-        let mut earlier = Vec::new();
-        let answer = {
-            let mut last = self.last();
-            for &(_, time) in &own {
-                earlier.push(last.earlier.may_hold(time, now));
+        let mut own = Vec::new();
+        let mut last = self.last();
+        for (index, Entry { meta, .. }) in entries.iter().enumerate() {
+            if meta.id.node() == self.node_id() {
+                let time = meta.id.time();
+                let is_earlier = last.earlier.may_hold(time, now);
                 // One from the far future would make all later ids lie, or end them.
                 if time <= tomorrow {
                     last.id = last.id.max(time);
                 }
+                own.push((index, is_earlier || time > tomorrow));
             }
-            let append = Append::events(entries).and_changes(older).and_records(changes);
-            self.submit(append.with_room(room))
-        };
-        let stored = match answer.await {
-            Ok(stored) => stored,
-            Err(error) => {
-                self.room().give_back(&taken);
-                return Err(error);
-            }
-        };
-        fillings.into_iter().for_each(Filling::done);
-        outcome.refused.extend(stored.too_old.iter().cloned().map(|id| Refused::new(id, TOO_OLD)));
-        let is_of_twin = |(&(index, time), is_earlier): (&(usize, Timestamp), bool)| {
+        }
+        let append = Append::events(entries).and_changes(older).and_records(changes);
+        let answer = self.submit_with(append.with_room(room), fillings);
+        drop(last);
+        Ok((answer, Expected { peer, own, passed_by, taken, outcome }))
+    }
+
+    /// What became of what came.
+    fn outcome(
+        &self,
+        expected: Expected<E>,
+        stored: Result<Stored<E>, StoreError>,
+    ) -> Result<Received, StoreError> {
+        let Expected { peer, own, passed_by, taken, mut outcome } = expected;
+        let stored = stored.inspect_err(|_| self.room().give_back(&taken))?;
+        for entry in passed_by {
+            self.tell_cleaned(&Arc::new(entry));
+        }
+        outcome.refused.extend(stored.too_old.into_iter().map(|id| Refused::new(id, TOO_OLD)));
+        let is_of_twin = |(index, is_explained): (usize, bool)| {
             let is_new = stored.entries.get(index).is_some_and(Option::is_some);
-            is_new && !is_earlier && time <= tomorrow
+            is_new && !is_explained
         };
-        let has_twin = own.iter().zip(earlier).any(is_of_twin);
+        let has_twin = own.into_iter().any(is_of_twin);
         outcome.has_twin = has_twin && self.known(&peer).first_sees_twin();
         Ok(outcome)
     }
 
     /// Shows events to the program before they are added, and takes out what it refuses or does not keep. Answers the
-    /// changes to older events that go with adding them.
-    fn look_at(&self, entries: &mut Vec<Entry<E>>, refused: &mut Vec<Refused>) -> Vec<Change> {
-        let (behaviour, mut changes) = (self.behaviour(), Vec::new());
+    /// changes to older events that go with adding them, and what is not kept.
+    fn look_at(
+        &self,
+        entries: &mut Vec<Entry<E>>,
+        refused: &mut Vec<Refused>,
+    ) -> (Vec<Change>, Vec<Entry<E>>) {
+        let (behaviour, mut changes, mut passed_by) = (self.behaviour(), Vec::new(), Vec::new());
         if !behaviour.looks_at_events() {
-            return changes;
+            return (changes, passed_by);
         }
         for mut entry in std::mem::take(entries) {
             match behaviour.look_at_entry(&mut entry) {
                 Err(reason) => {
                     refused.push(Refused::new(entry.meta.id.clone(), reason.to_string()));
                 }
-                Ok(_) if behaviour.passes_by(&entry) => self.tell_cleaned(&Arc::new(entry)),
-                Ok(older) => {
-                    changes.extend(older);
-                    entries.push(entry);
-                }
+                Ok(_) if behaviour.passes_by(&entry) => passed_by.push(entry),
+                // The program may have set extra keys.
+                Ok(older) => match self.event_limits().check_event(&entry.event, &entry.meta.extra)
+                {
+                    Ok(size) => {
+                        entry.set_size(size);
+                        changes.extend(older);
+                        entries.push(entry);
+                    }
+                    Err(unfit) => {
+                        refused.push(Refused::new(entry.meta.id.clone(), unfit.to_string()));
+                    }
+                },
             }
         }
-        changes
+        (changes, passed_by)
     }
 
     /// Counts what is to be set aside. Answers what there is room for, and what of that was not counted before,
@@ -432,7 +508,7 @@ impl<E: Event> Log<E> {
             return Ok(());
         }
         let (mut entries, mut refused) = (entries, Vec::new());
-        let older = self.look_at(&mut entries, &mut refused);
+        let (older, passed_by) = self.look_at(&mut entries, &mut refused);
         // What the program refuses stays set aside, for nobody else has it.
         let refused: HashSet<EventId> = refused.into_iter().map(|refused| refused.id).collect();
         let ids: Vec<_> = ids.iter().filter(|id| !refused.contains(id)).cloned().collect();
@@ -447,7 +523,25 @@ impl<E: Event> Log<E> {
         };
         // Also if nobody waits for the answer.
         self.room().give_back(&ids);
-        answer.await.map(drop)
+        let stored = answer.await?;
+        for entry in passed_by {
+            self.tell_cleaned(&Arc::new(entry));
+        }
+        // Nobody else has them any more.
+        let too_old: HashSet<&EventId> = stored.too_old.iter().collect();
+        let too_old = stored.known.into_iter().filter(|entry| too_old.contains(&entry.meta.id));
+        let mut changes = Vec::new();
+        for Entry { event, meta, .. } in too_old {
+            let event = serde_json::to_value(&event).map_err(StoreError::new)?;
+            let event = SetAside::new(event, meta, TOO_OLD);
+            self.room().take(&event);
+            changes
+                .push(RecordChange::PutNew(Key::set_aside(&event.meta.id), self.listed(&event)?));
+        }
+        if !changes.is_empty() {
+            self.change(changes).await?;
+        }
+        Ok(())
     }
 }
 

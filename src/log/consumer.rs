@@ -67,11 +67,30 @@ pub enum ConsumerError {
 }
 
 struct Shared<E> {
+    name: Name<E>,
     log: Log<E>,
-    name: String,
     state: Mutex<State<E>>,
     /// There is room, or something to be delivered again.
     changed: Notify,
+}
+
+/// A name that is in use for as long as this is there.
+struct Name<E>(String, Log<E>);
+
+impl<E> Name<E> {
+    fn take(log: &Log<E>, name: &str) -> Result<Self, ConsumerError> {
+        if lock(log.consumer_names()).insert(name.to_owned()) {
+            Ok(Self(name.to_owned(), log.clone()))
+        } else {
+            Err(ConsumerError::InUse(name.to_owned()))
+        }
+    }
+}
+
+impl<E> Drop for Name<E> {
+    fn drop(&mut self) {
+        lock(self.1.consumer_names()).remove(&self.0);
+    }
 }
 
 struct State<E> {
@@ -95,13 +114,13 @@ impl<E: Event> Log<E> {
     /// A durable reader with a name: it goes on where the consumer of this name was the last time, and a new one
     /// begins with the first event. There is one of each name at a time.
     ///
-    /// What becomes of the log waits for it: [`prune`](Self::prune) keeps what it has not acknowledged.
+    /// [`prune`](Self::prune) keeps what it has not acknowledged; all else that cleans events does not.
     pub async fn consumer(&self, name: &str) -> Result<Consumer<E>, ConsumerError> {
         self.consumer_after(name, Added::ZERO).await
     }
 
-    /// The same, but a new consumer begins after this position; [`last_added`](Self::last_added) is that of the
-    /// last event.
+    /// The same, but a new consumer begins after this position, or at the end of the log if that is before it;
+    /// [`last_added`](Self::last_added) is the position of the last event.
     pub async fn consumer_after(
         &self,
         name: &str,
@@ -110,13 +129,10 @@ impl<E: Event> Log<E> {
         if name.is_empty() || name.len() > 200 || name.chars().any(char::is_control) {
             return Err(ConsumerError::Name(name.escape_default().take(200).collect()));
         }
-        if !lock(self.consumer_names()).insert(name.to_owned()) {
-            return Err(ConsumerError::InUse(name.to_owned()));
-        }
-        // Gives the name free if this fails or is dropped.
+        let position = position.min(self.last_added());
         let shared = Arc::new(Shared {
+            name: Name::take(self, name)?,
             log: self.clone(),
-            name: name.to_owned(),
             state: Mutex::new(State {
                 read_up_to: Added::ZERO,
                 open: BTreeSet::new(),
@@ -151,9 +167,8 @@ impl<E: Event> Log<E> {
 
     /// Forgets how far a consumer is: the next one of its name is new.
     pub async fn forget_consumer(&self, name: &str) -> Result<(), ConsumerError> {
-        if lock(self.consumer_names()).contains(name) {
-            return Err(ConsumerError::InUse(name.to_owned()));
-        }
+        // Nobody else begins with it meanwhile.
+        let _name = Name::take(self, name)?;
         let remove = RecordChange::Remove(Key::consumer(name));
         self.submit(Append::records(vec![remove])).await?;
         Ok(())
@@ -187,7 +202,7 @@ impl<E: Event> Consumer<E> {
     /// The next event: one that was dropped without having been acknowledged, or else the next one of the log.
     /// Waits for it, and for an acknowledgement where too many are missing.
     ///
-    /// Cancel-safe.
+    /// After an error the next call tries again. Cancel-safe.
     pub async fn next(&mut self) -> Result<Delivery<E>, StoreError> {
         loop {
             let mut changed = std::pin::pin!(self.shared.changed.notified());
@@ -216,8 +231,18 @@ impl<E: Event> Consumer<E> {
                     entry = self.follow.next() => entry,
                 }
             };
-            let Some(entry) = entry.transpose()? else {
-                return Err(StoreError::new("the log cannot be read any more; see the last error"));
+            let entry = match entry {
+                Some(Ok(entry)) => entry,
+                // A stream ends with an error; the next call tries again.
+                failed => {
+                    let read_up_to = self.shared.state().read_up_to;
+                    self.follow = self.shared.log.follow(read_up_to);
+                    let ended = || Err(StoreError::new("the log was not read"));
+                    return Err(failed
+                        .unwrap_or_else(ended)
+                        .err()
+                        .unwrap_or_else(|| StoreError::new("the log was not read")));
+                }
             };
             let is_wanted = self.of_type.as_ref().is_none_or(|name| is_of_type(&entry.event, name));
             let mut state = self.shared.state();
@@ -237,10 +262,12 @@ impl<E: Event> Consumer<E> {
 }
 
 impl<E: Event> Delivery<E> {
-    /// The event is dealt with: it is not delivered again. Answers once that is kept, durably if the store is.
+    /// The event is dealt with: this process does not deliver it again. Acknowledgements may come in any order; what
+    /// is kept, durably if the store is, is up to which position there are all. So after a restart an event comes
+    /// again if an earlier one was not acknowledged.
     ///
-    /// Acknowledgements may come in any order; what is kept is up to which position there are all. A call that is
-    /// dropped before it is ready has acknowledged the event.
+    /// Answers once that is kept, where it is more than before. A call that is dropped before it is ready has
+    /// acknowledged the event.
     pub async fn ack(mut self) -> Result<(), StoreError> {
         self.is_done = true;
         let change = self.shared.acknowledge(self.entry.meta.added);
@@ -287,7 +314,7 @@ impl<E> Shared<E> {
     fn acknowledge(&self, added: Added) -> Option<RecordChange> {
         let mut state = self.state();
         state.open.remove(&added);
-        let change = state.take_change(&self.name);
+        let change = state.take_change(&self.name.0);
         drop(state);
         self.changed.notify_waiters();
         change
@@ -302,7 +329,7 @@ impl<E> Shared<E> {
 impl<E: Event> Shared<E> {
     /// Keeps how far this is, at some time.
     fn save_soon(&self) {
-        if let Some(change) = self.state().take_change(&self.name) {
+        if let Some(change) = self.state().take_change(&self.name.0) {
             // If it is lost, a few events are looked at again.
             drop(self.log.submit(Append::records(vec![change]).may_wait()));
         }
@@ -325,16 +352,9 @@ impl<E> State<E> {
     }
 }
 
-/// The name is free again.
-impl<E> Drop for Shared<E> {
-    fn drop(&mut self) {
-        lock(self.log.consumer_names()).remove(&self.name);
-    }
-}
-
 impl<E> fmt::Debug for Consumer<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consumer").field("name", &self.shared.name).finish_non_exhaustive()
+        f.debug_struct("Consumer").field("name", &self.shared.name.0).finish_non_exhaustive()
     }
 }
 

@@ -48,6 +48,16 @@ pub enum CopyError {
         "the copy ends before its last line; all up to there was added: copy the file again, and repeat this"
     )]
     CutOff,
+    /// It has not as many events as its last line says. What it has was added.
+    #[error(
+        "the copy says that it has {said} events, and has {events}: lines of it are missing, or there twice"
+    )]
+    Miscounted {
+        /// What its last line says.
+        said: u64,
+        /// What it has.
+        events: u64,
+    },
     /// A line is not what a copy has. All before it was added; the same copy can be imported again.
     #[error("line {line} is not one of a copy of a log")]
     Line {
@@ -111,13 +121,15 @@ impl<E: Event> Log<E> {
     /// Writes all events as lines of JSON, in the order in which they were added, and what is
     /// [set aside](Self::set_aside). `progress` is told how many events are written, and about how many there are.
     ///
-    /// What is added meanwhile is not in the copy. How far peers and consumers are is not either: positions are
-    /// those of one log. To move a whole log to another machine, copy the store while no program has it open.
+    /// What is added meanwhile is not in the copy. How far peers and consumers are is not either, for positions are
+    /// those of one log; nor is what waits in the [inbox](Self::inbox), nor the ids of events that are gone. To move a whole log to another machine, copy the store while no program has it open.
     pub async fn export(
         &self,
         to: &mut (impl AsyncWrite + Unpin + Send),
         mut progress: impl FnMut(u64, u64) + Send,
     ) -> Result<u64, CopyError> {
+        // First, for what is taken up meanwhile is among the events then.
+        let set_aside = self.set_aside().await?;
         let (end, all) = (self.last_added(), self.count().await?);
         let mut lines = Vec::new();
         let head = Line::<&E>::Log { version: VERSION, node: self.node_id().clone() };
@@ -141,7 +153,7 @@ impl<E: Event> Log<E> {
                 break;
             }
         }
-        for event in self.set_aside().await? {
+        for event in set_aside {
             write_line(&mut lines, &Line::<&E>::SetAside(Box::new(event)))?;
         }
         write_line(&mut lines, &Line::<&E>::End { events })?;
@@ -161,30 +173,43 @@ impl<E: Event> Log<E> {
         from: &mut (impl AsyncBufRead + Unpin + Send),
         mut progress: impl FnMut(u64) + Send,
     ) -> Result<Imported, CopyError> {
-        let (mut imported, mut events) = (Imported::default(), 0);
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        let (mut line, mut number) = (Vec::new(), 0);
-        loop {
-            number += 1;
+        let mut import =
+            Import { log: self, entries: Vec::new(), bytes: 0, imported: Imported::default() };
+        let read = import.read(from, &mut progress).await;
+        // Also where something is wrong with the copy.
+        import.add().await?;
+        progress(read?);
+        Ok(import.imported)
+    }
+}
+
+/// What was read of a copy, and is not added yet.
+struct Import<'a, E> {
+    log: &'a Log<E>,
+    entries: Vec<Entry<E>>,
+    bytes: usize,
+    imported: Imported,
+}
+
+impl<E: Event> Import<'_, E> {
+    /// Reads a copy to its end, and answers how many events it has.
+    async fn read(
+        &mut self,
+        from: &mut (impl AsyncBufRead + Unpin + Send),
+        progress: &mut (impl FnMut(u64) + Send),
+    ) -> Result<u64, CopyError> {
+        let (mut events, mut line) = (0, Vec::new());
+        for number in 1.. {
             line.clear();
             (&mut *from).take(MAX_LINE).read_until(b'\n', &mut line).await?;
             if line.len() as u64 == MAX_LINE {
                 return Err(CopyError::LongLine { line: number });
             }
-            let is_whole = line.last() == Some(&b'\n');
-            let read = serde_json::from_slice::<Line<serde_json::Value>>(&line);
-            let read = match read {
-                Ok(read) if is_whole => read,
-                _ if !is_whole && number > 1 => {
-                    self.import_some(&mut entries, &mut imported).await?;
-                    return Err(CopyError::CutOff);
-                }
-                _ if number == 1 => return Err(CopyError::NotACopy),
-                Ok(_) => return Err(CopyError::CutOff),
-                Err(error) => {
-                    self.import_some(&mut entries, &mut imported).await?;
-                    return Err(CopyError::Line { line: number, error });
-                }
+            let read = match serde_json::from_slice::<Line<serde_json::Value>>(&line) {
+                Ok(read) => read,
+                Err(_) if number == 1 => return Err(CopyError::NotACopy),
+                Err(_) if line.last() != Some(&b'\n') => return Err(CopyError::CutOff),
+                Err(error) => return Err(CopyError::Line { line: number, error }),
             };
             match read {
                 Line::Log { version: VERSION, .. } if number == 1 => {}
@@ -193,90 +218,80 @@ impl<E: Event> Log<E> {
                 }
                 _ if number == 1 => return Err(CopyError::NotACopy),
                 Line::Log { .. } => {
-                    self.import_some(&mut entries, &mut imported).await?;
                     let error = serde::de::Error::custom("a copy begins in the middle of another");
                     return Err(CopyError::Line { line: number, error });
                 }
                 Line::Event { event, meta } => {
                     events += 1;
-                    match E::deserialize(&event) {
-                        Ok(event) => {
-                            let checked = self.event_limits().check_event(&event, &meta.extra);
-                            let size = match checked {
-                                Ok(size) => size,
-                                Err(reason) => {
-                                    self.import_some(&mut entries, &mut imported).await?;
-                                    return Err(CopyError::Unfit { line: number, reason });
-                                }
-                            };
-                            bytes += size;
-                            entries.push(Entry::new(event, meta).sized(size));
-                        }
-                        Err(error) => {
-                            let aside = SetAside::new(event, meta, error.to_string());
-                            self.import_aside(aside, &mut imported).await?;
-                        }
-                    }
+                    self.take(SetAside::new(event, meta, String::new()), number).await?;
                 }
-                Line::SetAside(aside) => self.import_aside(*aside, &mut imported).await?,
-                Line::End { .. } => {
-                    self.import_some(&mut entries, &mut imported).await?;
-                    progress(events);
-                    return Ok(imported);
-                }
+                Line::SetAside(aside) => self.take(*aside, number).await?,
+                Line::End { events: said } if said == events => return Ok(events),
+                Line::End { events: said } => return Err(CopyError::Miscounted { said, events }),
             }
-            if entries.len() >= PAGE.events || bytes >= PAGE.bytes {
-                self.import_some(&mut entries, &mut imported).await?;
-                bytes = 0;
+            self.bytes += line.len();
+            if self.entries.len() >= PAGE.events || self.bytes >= PAGE.bytes {
+                self.add().await?;
                 progress(events);
             }
         }
+        Ok(events)
     }
 
-    /// Adds events with the ids that they have.
-    async fn import_some(
-        &self,
-        entries: &mut Vec<Entry<E>>,
-        imported: &mut Imported,
-    ) -> Result<(), StoreError> {
-        let entries = std::mem::take(entries);
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let count = entries.len() as u64;
-        let room = self.reserve(entries.iter().map(Entry::size).sum()).await;
-        let answer = {
-            // An id of this node must not be given again.
-            let mut last = self.last();
-            let tomorrow = super::log::tomorrow(self.now());
-            for Entry { meta, .. } in &entries {
-                if meta.id.node() == self.node_id() && meta.id.time() <= tomorrow {
-                    last.id = last.id.max(meta.id.time());
-                }
+    /// Takes an event of the copy, or sets it aside.
+    async fn take(&mut self, mut aside: SetAside, line: u64) -> Result<(), CopyError> {
+        let event = match E::deserialize(&aside.event) {
+            // A filter is to be asked about it first.
+            Ok(_) if aside.unjudged => return Ok(self.set_aside(aside).await?),
+            Ok(event) => event,
+            Err(error) => {
+                aside.reason = error.to_string();
+                return Ok(self.set_aside(aside).await?);
             }
-            self.submit(Append::events(entries).with_room(room))
         };
-        let stored = answer.await?;
-        let gone: HashSet<_> = stored.gone.iter().chain(&stored.too_old).collect();
-        imported.added += count - stored.known.len() as u64;
-        imported.known += (stored.known.len() - gone.len()) as u64;
-        imported.gone += gone.len() as u64;
+        let checked = self.log.event_limits().check_event(&event, &aside.meta.extra);
+        let size = checked.map_err(|reason| CopyError::Unfit { line, reason })?;
+        self.entries.push(Entry::new(event, aside.meta).sized(size));
         Ok(())
     }
 
-    /// Sets an event aside that this program cannot read.
-    async fn import_aside(
-        &self,
-        event: SetAside,
-        imported: &mut Imported,
-    ) -> Result<(), StoreError> {
-        let peer = event.meta.source.clone().unwrap_or_else(|| self.node_id().clone());
+    /// Adds what was read, with the ids that it has.
+    async fn add(&mut self) -> Result<(), StoreError> {
+        let entries = std::mem::take(&mut self.entries);
+        self.bytes = 0;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let (log, count) = (self.log, entries.len() as u64);
+        let room = log.reserve(entries.iter().map(Entry::size).sum()).await;
+        let answer = {
+            // An id of this node must not be given again.
+            let mut last = log.last();
+            let tomorrow = super::log::tomorrow(log.now());
+            for Entry { meta, .. } in &entries {
+                if meta.id.node() == log.node_id() && meta.id.time() <= tomorrow {
+                    last.id = last.id.max(meta.id.time());
+                }
+            }
+            log.submit(Append::events(entries).with_room(room))
+        };
+        let stored = answer.await?;
+        let gone: HashSet<_> = stored.gone.iter().chain(&stored.too_old).collect();
+        let known = stored.known.len() as u64;
+        self.imported.added += count - known;
+        self.imported.known += known - gone.len() as u64;
+        self.imported.gone += gone.len() as u64;
+        Ok(())
+    }
+
+    async fn set_aside(&mut self, event: SetAside) -> Result<(), StoreError> {
+        let peer = event.meta.source.clone().unwrap_or_else(|| self.log.node_id().clone());
         let (entries, up_to) = (Vec::new(), Added::ZERO);
         let incoming = Incoming { peer: peer.clone(), entries, set_aside: vec![event], up_to };
         let news = News { incoming: Some(incoming), ..News::default() };
-        let received = self.keep(&peer, news).await?;
-        imported.set_aside += received.set_aside.len() as u64;
-        imported.refused += received.refused.len() as u64;
+        let received = self.log.keep(&peer, news).await?;
+        self.imported.set_aside += received.set_aside.len() as u64;
+        self.imported.refused += received.refused.len() as u64;
         Ok(())
     }
 }

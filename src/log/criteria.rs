@@ -18,7 +18,7 @@ use crate::entry::{Created, Meta};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Criteria {
     pub(super) ids: Option<Vec<EventId>>,
@@ -34,7 +34,15 @@ pub struct Criteria {
 impl Criteria {
     /// All events.
     pub fn all() -> Self {
-        Self::default()
+        Self {
+            ids: None,
+            index: None,
+            not_index: None,
+            min_added: None,
+            max_added: None,
+            older_than: None,
+            younger_than: None,
+        }
     }
 
     /// Only those with these ids: none, for an empty list.
@@ -55,7 +63,7 @@ impl Criteria {
         self
     }
 
-    /// Only those at these positions.
+    /// Only those whose positions are in this range.
     pub fn added(mut self, positions: impl RangeBounds<Added>) -> Self {
         self.min_added = match positions.start_bound() {
             Bound::Included(first) => Some(*first),

@@ -1,11 +1,12 @@
 //! What becomes of events that are in a log: their reasons, and their end.
 
-use logux_codecs::{Added, Event, EventId};
+use logux_codecs::{Added, Event, EventId, NodeId};
 
 use super::criteria::Criteria;
 use super::error::AddError;
 use super::log::Log;
-use super::room;
+use super::{inbox, room};
+use crate::entry::Meta;
 use crate::store::{
     Append, Change, Edit, Effect, Key, Label, Order, Page, Prefix, Query, Record, RecordChange,
     StoreError, Which,
@@ -20,9 +21,6 @@ pub struct Effects {
     /// They are gone.
     pub cleaned: u64,
 }
-
-/// So many records are read at once.
-const RECORDS: usize = 1_000;
 
 /// So many events are changed in one transaction, at most.
 const PAGE: Page = Page::new(256);
@@ -70,52 +68,64 @@ impl<E: Event> Log<E> {
         self.change_events(None, &criteria, &Edit::Clean).await
     }
 
-    /// Erases a user: cleans all events that nodes of the user made, gives up those that are set aside, and forgets
-    /// how far these nodes are and what they did not take. The user is the part of a node id before the first colon;
-    /// a node without one is a user of its own.
+    /// Erases a user: cleans all events that nodes of the user made, gives up those that are set aside or wait in an
+    /// inbox, also those that the user's nodes brought, and forgets how far these nodes are and what they did not
+    /// take. The user is the part of a node id before the first colon; a node without one is a user of its own.
     ///
-    /// Peers that have these events are not told by this: if they are to erase them, too, add an event of your own
-    /// that says so. One that sends such an event again is confirmed, and it is not added. Ids of events that are
-    /// gone are remembered, with the user's name in them, for as long as
-    /// [`LogOptions::remember`](crate::LogOptions::remember) says.
+    /// Refuse the user's connections first: a session that is there notes how far it is. What a session or a consumer
+    /// has read already it may still send or deliver. Peers that have these events are not told by this: if they are
+    /// to erase them, too, add an event of your own that says so. One that sends such an event again is confirmed, and
+    /// it is not added. The user's name stays in the ids that are remembered for that, and as the name of a node.
     ///
     /// Takes time for the whole log. Transactions as with [`add_reasons`](Self::add_reasons).
     pub async fn erase_user(&self, user: &str) -> Result<Effects, StoreError> {
-        let is_of_user = |id: &EventId| room::user(id.node()) == user;
+        let is_of_user = |node: &NodeId| room::user(node) == user;
+        let came_from = |meta: &Meta| {
+            is_of_user(meta.id.node()) || meta.source.as_ref().is_some_and(is_of_user)
+        };
+        // What waits comes first: it may be added meanwhile, and is found then.
+        let set_aside = self.set_aside().await?;
+        let set_aside = set_aside.into_iter().filter(|event| came_from(&event.meta));
+        let set_aside: Vec<_> = set_aside.map(|event| event.meta.id).collect();
+        self.forget_set_aside(&set_aside).await?;
+        for prefix in [Prefix::peers(), Prefix::all_held_back(), Prefix::inboxes()] {
+            let mut after = None;
+            loop {
+                let records = self.some_records(&prefix, after.as_ref(), PAGE.events).await?;
+                let Some((last, _)) = records.last() else { break };
+                after = Some(last.clone());
+                let is_about_user = |(key, text): &(Key, String)| match key.record() {
+                    Some(Record::Peer(node, _)) => is_of_user(&node),
+                    Some(Record::HeldBack(node, id)) => is_of_user(&node) || is_of_user(id.node()),
+                    // Of one that cannot be read, the id says whose it is.
+                    Some(Record::Inbox(_, id)) => inbox::meta(text)
+                        .map_or_else(|| is_of_user(id.node()), |meta| came_from(&meta)),
+                    _ => false,
+                };
+                let about_user = records.into_iter().filter(is_about_user);
+                let removed: Vec<_> =
+                    about_user.map(|(key, _)| RecordChange::Remove(key)).collect();
+                if !removed.is_empty() {
+                    self.submit(Append::records(removed)).await?;
+                }
+            }
+        }
+        if self.dialled().await?.is_some_and(|node| is_of_user(&node)) {
+            let removed = vec![RecordChange::Remove(Key::dialled())];
+            self.submit(Append::records(removed)).await?;
+        }
         let mut all = Effects::default();
         let (end, mut query) = (self.last_added(), Query::added(Added::ZERO));
         loop {
             let page = self.read(query.clone(), PAGE).await?;
             let Some(last) = page.last().map(|last| last.meta.added) else { break };
-            let of_user = page.iter().filter(|entry| is_of_user(&entry.meta.id));
+            let of_user = page.iter().filter(|entry| is_of_user(entry.meta.id.node()));
             let positions = of_user.map(|entry| entry.meta.added).collect();
             all.count(self.change_at(positions, &Edit::Clean).await?);
             if last >= end {
                 break;
             }
             query.order = Order::Added(Some(last));
-        }
-        let set_aside = self.set_aside().await?.into_iter().filter(|event| {
-            let source = event.meta.source.as_ref();
-            is_of_user(&event.meta.id) || source.is_some_and(|node| room::user(node) == user)
-        });
-        let set_aside: Vec<_> = set_aside.map(|event| event.meta.id).collect();
-        self.forget_set_aside(&set_aside).await?;
-        let mut after = None;
-        loop {
-            let records = self.some_records(&Prefix::all(), after.as_ref(), RECORDS).await?;
-            let Some((last, _)) = records.last() else { break };
-            after = Some(last.clone());
-            let is_about_user = |key: &Key| match key.record() {
-                Some(Record::Peer(node, _)) => room::user(&node) == user,
-                Some(Record::HeldBack(node, id)) => room::user(&node) == user || is_of_user(&id),
-                _ => false,
-            };
-            let about_user = records.into_iter().filter(|(key, _)| is_about_user(key));
-            let removed: Vec<_> = about_user.map(|(key, _)| RecordChange::Remove(key)).collect();
-            if !removed.is_empty() {
-                self.submit(Append::records(removed)).await?;
-            }
         }
         Ok(all)
     }
@@ -131,15 +141,22 @@ impl<E: Event> Log<E> {
     ) -> Result<Option<Effect>, AddError> {
         let Some(entry) = self.by_id(id).await? else { return Ok(None) };
         let edits: Vec<Edit> = edits.into_iter().collect();
-        let mut meta = entry.meta.clone();
-        for edit in &edits {
-            let _ = edit.apply(&mut meta);
+        if edits.iter().any(|edit| matches!(edit, Edit::SetExtra(..))) {
+            let mut meta = entry.meta.clone();
+            for edit in &edits {
+                let _ = edit.apply(&mut meta);
+            }
+            let checked = self.event_limits().check_event(&entry.event, &meta.extra);
+            checked.map_err(|reason| AddError::Unfit { place: 1, reason })?;
         }
-        let checked = self.event_limits().check_event(&entry.event, &meta.extra);
-        checked.map_err(|reason| AddError::Unfit { place: 1, reason })?;
         let at = Which::At(vec![entry.meta.added]);
+        // An event that nobody has is changed in its place.
+        drop(entry);
         let changes = edits.into_iter().map(|edit| Change { events: at.clone(), edit });
         let stored = self.submit(Append::changes(changes.collect())).await?;
+        if stored.changed.is_empty() && self.by_id(id).await?.is_none() {
+            return Ok(None);
+        }
         let effects = stored.changed.into_iter().map(|(_, effect)| effect);
         Ok(Some(effects.fold(Effect::Nothing, |all, effect| match (all, effect) {
             (Effect::Cleaned, _) | (_, Effect::Nothing) => all,
@@ -177,6 +194,8 @@ impl<E: Event> Log<E> {
                 .iter()
                 .filter(|entry| entry.meta.added <= end && criteria.matches_but_id(&entry.meta));
             let positions = matching.map(|entry| entry.meta.added).collect();
+            // Events that nobody has are changed in their places.
+            drop(page);
             all.count(self.change_at(positions, edit).await?);
             if last >= end {
                 return Ok(all);

@@ -33,7 +33,7 @@ pub struct Entries<E> {
     log: Log<E>,
     query: Query,
     /// What the store is not asked for, as it knows only one label at a time.
-    also: Option<Label>,
+    also: Vec<Label>,
     of_type: Option<String>,
 }
 
@@ -42,7 +42,7 @@ const PAGE: Page = Page::new(256);
 
 impl<E: Event> Entries<E> {
     pub(super) const fn new(log: Log<E>) -> Self {
-        Self { log, query: Query::added(Added::ZERO), also: None, of_type: None }
+        Self { log, query: Query::added(Added::ZERO), also: Vec::new(), of_type: None }
     }
 
     /// In the order in which they were added, which it is anyway, from the first one.
@@ -89,8 +89,7 @@ impl<E: Event> Entries<E> {
     }
 
     fn with(mut self, label: Label) -> Self {
-        let before = self.query.label.replace(label);
-        self.also = before.or(self.also);
+        self.also.extend(self.query.label.replace(label));
         self
     }
 
@@ -107,12 +106,14 @@ impl<E: Event> Entries<E> {
         pages.try_flatten()
     }
 
-    /// The events by pages, which may be shorter, but not empty.
+    /// The events by pages of at least one event, which may be shorter, but not empty.
     pub fn pages(
         self,
         page: impl Into<Page>,
     ) -> impl Stream<Item = Result<Vec<Arc<Entry<E>>>, StoreError>> + Send {
-        stream::try_unfold((self, page.into()), async |(mut entries, page)| {
+        let Page { events, bytes } = page.into();
+        let page = Page::new(events.max(1)).bytes(bytes);
+        stream::try_unfold((self, page), async |(mut entries, page)| {
             loop {
                 let mut read = entries.log.read(entries.query.clone(), page).await?;
                 let Some(last) = read.last() else { return Ok(None) };
@@ -129,7 +130,7 @@ impl<E: Event> Entries<E> {
     }
 
     fn shows(&self, entry: &Entry<E>) -> bool {
-        self.also.as_ref().is_none_or(|label| label.is_of(&entry.meta))
+        self.also.iter().all(|label| label.is_of(&entry.meta))
             && self.of_type.as_ref().is_none_or(|name| is_of_type(&entry.event, name))
     }
 }

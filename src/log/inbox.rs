@@ -5,10 +5,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use logux_codecs::{Event, EventId};
+use serde::de::IgnoredAny;
 use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::Log;
+use super::adding::Also;
 use super::error::AddError;
+use crate::apart::Refused;
 use crate::entry::{Draft, Entry, Meta};
 use crate::store::{Append, Key, Prefix, Record, RecordChange, StoreError};
 
@@ -16,8 +19,9 @@ use crate::store::{Append, Key, Prefix, Record, RecordChange, StoreError};
 ///
 /// What waits has an id and a time, and no position: no session sends it, and none passes it by. The handler takes
 /// one event after the other, and settles each: in one transaction it is taken out of the queue, and what the handler
-/// made of it is added. An event that is not settled, as the process ends before, comes again: the handler is called
-/// at least once for each, and tells by the id what it has done already.
+/// made of it is added. The handler is called at least once for each event, and tells by the id what it has done
+/// already: an event comes again that is not settled before the process ends; and one that was settled without being
+/// added, if the peer sends it again.
 ///
 /// ```
 /// # use logux_sync::{Draft, Log, MemoryStore};
@@ -44,8 +48,19 @@ pub struct Inbox<E> {
 struct Kept<E> {
     key: Key,
     entry: Entry<E>,
+    /// Reasons that earlier events lose.
+    keep_last: Vec<String>,
     /// Of its text in the store.
     bytes: usize,
+}
+
+/// An event that has its meta, and the reasons that earlier events lose.
+pub(super) type Named<E> = (Entry<E>, Vec<String>);
+
+/// The meta of an event that waits, if it can be read.
+pub(super) fn meta(text: &str) -> Option<Meta> {
+    type Text = (u64, (IgnoredAny, Meta, IgnoredAny));
+    serde_json::from_str::<Text>(text).ok().map(|(_, (_, meta, _))| meta)
 }
 
 /// An event of an [`Inbox`]. One that is dropped comes again.
@@ -171,33 +186,45 @@ impl<E: Event> Log<E> {
         let events: Vec<Draft<E>> = events.into_iter().map(Into::into).collect();
         let queue = self.queues().get(queue)?;
         let entries = self.named(events)?;
-        let ids: Vec<EventId> = entries.iter().map(|entry| entry.meta.id.clone()).collect();
+        let ids: Vec<EventId> = entries.iter().map(|(entry, _)| entry.meta.id.clone()).collect();
         // Before the queue is held, as what peers send does.
-        let room = self.reserve(entries.iter().map(Entry::size).sum()).await;
+        let room = self.reserve(entries.iter().map(|(entry, _)| entry.size()).sum()).await;
         let Some(filling) = self.fill(&queue, entries).await? else { return Ok(ids) };
-        let append = Append::records(filling.changes.clone()).with_room(room);
-        self.submit(append).await?;
-        filling.done();
+        let own = ids.iter().filter(|id| id.node() == self.node_id()).map(EventId::time);
+        // No later process gives these ids again.
+        let own = own.max().map(|last| RecordChange::Raise(Key::handed_in(), last.value()));
+        let changes = filling.changes.iter().cloned().chain(own).collect();
+        self.submit_with(Append::records(changes).with_room(room), vec![filling]).await?;
         Ok(ids)
     }
 
     /// Takes out of what a peer sent what is to wait in the inbox. Answers what puts it there.
+    ///
+    /// Those for which there cannot be such a queue are refused.
     pub(super) async fn divert(
         &self,
         entries: &mut Vec<Entry<E>>,
+        refused: &mut Vec<Refused>,
     ) -> Result<Vec<Filling>, StoreError> {
         let Some(choose) = &self.behaviour().inbox else { return Ok(Vec::new()) };
         // In the order of their names, so that no two wait for each other.
-        let mut diverted: BTreeMap<String, Vec<Entry<E>>> = BTreeMap::new();
+        let mut diverted: BTreeMap<String, Vec<Named<E>>> = BTreeMap::new();
         for entry in std::mem::take(entries) {
             match choose(&entry) {
-                Some(queue) => diverted.entry(queue).or_default().push(entry),
+                Some(queue) => diverted.entry(queue).or_default().push((entry, Vec::new())),
                 None => entries.push(entry),
             }
         }
         let mut fillings = Vec::with_capacity(diverted.len());
         for (queue, entries) in diverted {
-            let queue = self.queues().get(&queue).map_err(StoreError::new)?;
+            let queue = match self.queues().get(&queue) {
+                Ok(queue) => queue,
+                Err(error) => {
+                    let ids = entries.into_iter().map(|(entry, _)| entry.meta.id);
+                    refused.extend(ids.map(|id| Refused::new(id, error.to_string())));
+                    continue;
+                }
+            };
             let filling = self.fill(&queue, entries).await.map_err(|error| match error {
                 InboxError::Store(error) => error,
                 // The handler gets on, and then the peer can come again.
@@ -212,14 +239,14 @@ impl<E: Event> Log<E> {
     async fn fill(
         &self,
         queue: &Arc<Queue>,
-        entries: Vec<Entry<E>>,
+        entries: Vec<Named<E>>,
     ) -> Result<Option<Filling>, InboxError> {
-        let ids: Vec<EventId> = entries.iter().map(|entry| entry.meta.id.clone()).collect();
+        let ids: Vec<EventId> = entries.iter().map(|(entry, _)| entry.meta.id.clone()).collect();
         let known = self.by_ids(&ids).await?;
         let (mut changes, mut bytes) = (Vec::with_capacity(entries.len()), 0);
-        for (entry, _) in entries.iter().zip(known).filter(|(_, known)| known.is_none()) {
-            let Entry { event, meta, .. } = entry;
-            let text = self.listed(&(event, meta))?;
+        let new = entries.iter().zip(known).filter(|(_, known)| known.is_none());
+        for ((Entry { event, meta, .. }, keep_last), _) in new {
+            let text = self.listed(&(event, meta, keep_last))?;
             bytes += text.len();
             changes.push(RecordChange::PutNew(Key::inbox(&queue.name, &meta.id), text));
         }
@@ -243,7 +270,8 @@ impl<E: Event> Log<E> {
         Ok(Some(Filling { queue: Arc::clone(queue), changes, amount, _held: held }))
     }
 
-    /// The events of a queue, in the order in which they were handed in. There is one handle for each queue.
+    /// The events of a queue, in the order in which they were handed in, as far as the clock did not go back between
+    /// processes. There is one handle for each queue.
     pub fn inbox(&self, queue: &str) -> Result<Inbox<E>, InboxError> {
         let queue = self.queues().get(queue)?;
         if std::mem::replace(&mut queue.state().is_open, true) {
@@ -305,7 +333,7 @@ impl<E: Event> Inbox<E> {
         let records = self.log.records(&Prefix::inbox(&self.queue.name)).await?;
         let mut read = Vec::with_capacity(records.len());
         for (key, text) in records {
-            let (number, (event, meta)): (u64, (E, Meta)) =
+            let (number, (event, meta, keep_last)): (u64, (E, Meta, Vec<String>)) =
                 serde_json::from_str(&text).map_err(|error| {
                     StoreError::new(format!(
                         "what waits as {key} cannot be read as an event of this program: {error}; open the log with \
@@ -313,7 +341,7 @@ impl<E: Event> Inbox<E> {
                     ))
                 })?;
             let (entry, bytes) = (Entry::new(event, meta), text.len());
-            read.push((number, Kept { key, entry, bytes }));
+            read.push((number, Kept { key, entry, keep_last, bytes }));
         }
         read.sort_unstable_by_key(|(number, _)| *number);
         Ok(read.into_iter().map(|(_, kept)| kept).collect())
@@ -331,15 +359,18 @@ impl<E: Event> Waiting<'_, E> {
     /// Takes the event out of its queue and adds what `events` makes of it: the event itself, with reasons and
     /// indexes, further events, or nothing at all; in one transaction. Answers the entries.
     ///
-    /// Where the log has the event already, only the others are added. On an error, and where a call is dropped
-    /// before it is ready, the event may come again.
+    /// Where the log has the event already, or had it, only the others are added. On an error, and where a call is
+    /// dropped before it is ready, the event may come again: one that cannot be added, as the hook refuses it, comes
+    /// again until it is settled with something else.
     pub async fn settle(
         self,
         events: impl FnOnce(Draft<E>) -> Vec<Draft<E>>,
     ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
-        let Self { inbox, kept: Kept { key, entry, bytes }, rest } = self;
-        let drafts = events(Draft::from_entry(entry));
-        let added = inbox.log.add_with(drafts, vec![RecordChange::Remove(key)]).await?;
+        let Self { inbox, kept: Kept { key, entry, keep_last, bytes }, rest } = self;
+        let id = entry.meta.id.clone();
+        let drafts = events(Draft { keep_last, ..Draft::from_entry(entry) });
+        let also = Also { records: vec![RecordChange::Remove(key)], may_be_gone: Some(id) };
+        let added = inbox.log.add_with(drafts, also).await?;
         inbox.read = rest;
         let mut state = inbox.queue.state();
         state.amount = state

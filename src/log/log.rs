@@ -11,7 +11,7 @@ use super::cleaned::{self, Cleaned};
 use super::consumer;
 use super::earlier::Earlier;
 use super::entries::Entries;
-use super::inbox::Queues;
+use super::inbox::{Filling, Queues};
 use super::known::{Known, Peers};
 use super::options::Behaviour;
 use super::room::Room;
@@ -104,6 +104,15 @@ impl<E: Event> Log<E> {
         let LogOptions { clock, event_limits, is_restored, behaviour } = options.into();
         let opened = clock.now();
         let last_id = store.last_time(&node_id).await?.unwrap_or_default();
+        // What waits in the inbox has its id, too.
+        let handed_in = Key::handed_in();
+        let last_id = match record(&*store, &handed_in).await? {
+            Some(text) => {
+                let time = text.parse().ok().and_then(Timestamp::new);
+                time.ok_or_else(|| StoreError::damaged(&handed_in, &text))?.max(last_id)
+            }
+            None => last_id,
+        };
         // An id from beyond tomorrow may have come from a peer, or from a clock that was wrong. To go on
         // from there would make all ids lie, or end them; an id that is taken is passed over.
         let last_id = if last_id <= tomorrow(opened) {
@@ -130,7 +139,8 @@ impl<E: Event> Log<E> {
                 tail: Tail::new(&store.end()),
                 end: store.end(),
                 waiting: Arc::new(Semaphore::new(MAX_WAITING)),
-                number: AtomicU64::new(0),
+                // After those of an earlier process, also where the clock stands still.
+                number: AtomicU64::new(last_id.value().saturating_mul(1 << 10)),
                 store,
                 epoch,
                 room: Mutex::default(),
@@ -334,7 +344,8 @@ impl<E: Event> Log<E> {
         let waiting = || Arc::clone(&self.shared.waiting);
         match waiting().try_acquire_many_owned(bytes) {
             Ok(room) => Some(room),
-            Err(_) => waiting().acquire_many_owned(bytes).await.ok(),
+            // Rarely: the wait takes room in each future that may have it.
+            Err(_) => Box::pin(waiting().acquire_many_owned(bytes)).await.ok(),
         }
     }
 
@@ -358,16 +369,24 @@ impl<E: Event> Log<E> {
     }
 
     /// Gives an append to the store.
-    pub(super) fn submit(&self, mut append: Append<E>) -> Answer<E> {
-        if append.changes.is_empty() {
+    pub(super) fn submit(&self, append: Append<E>) -> Answer<E> {
+        self.submit_with(append, Vec::new())
+    }
+
+    /// The same; these queues of the inbox are told when it is made.
+    pub(super) fn submit_with(&self, mut append: Append<E>, fillings: Vec<Filling>) -> Answer<E> {
+        if append.changes.is_empty() && fillings.is_empty() {
             return self.shared.store.submit(append);
         }
-        let Behaviour { remember_for, remember_at_most, .. } = &self.shared.behaviour;
-        let for_ms = i64::try_from(remember_for.as_millis()).unwrap_or(i64::MAX);
-        let before = self.now().shifted(-for_ms).unwrap_or(Timestamp::ZERO);
-        append.forget = Some(Forget { before, at_most: *remember_at_most });
-        let answer = self.shared.store.submit(append);
-        if self.shared.cleaned.receiver_count() == 0 {
+        if !append.changes.is_empty() {
+            let Behaviour { remember_for, remember_at_most, .. } = &self.shared.behaviour;
+            let for_ms = i64::try_from(remember_for.as_millis()).unwrap_or(i64::MAX);
+            let before = self.now().shifted(-for_ms).unwrap_or(Timestamp::ZERO);
+            append.forget = Some(Forget { before, at_most: *remember_at_most });
+        }
+        let shows_cleaned = self.shared.cleaned.receiver_count() > 0;
+        let answer = self.shared.store.submit(append.showing_cleaned(shows_cleaned));
+        if !shows_cleaned && fillings.is_empty() {
             return answer;
         }
         let log = self.clone();
@@ -376,6 +395,7 @@ impl<E: Event> Log<E> {
             for entry in &stored.cleaned {
                 log.tell_cleaned(entry);
             }
+            fillings.into_iter().for_each(Filling::done);
             Ok(stored)
         };
         if !rt::can_spawn() {

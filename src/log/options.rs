@@ -142,7 +142,8 @@ impl<E> LogOptions<E> {
     }
 
     /// For how long, by the times in them, and how many ids of events that are gone are remembered, so that a late
-    /// copy of such an event is not added again. A copy takes about 50 bytes.
+    /// copy of such an event is not added again. An id takes about 50 bytes. What is to be forgotten goes when other
+    /// events are changed or cleaned.
     ///
     /// An event that is older than what is still remembered of its node, and that the log does not have, may be
     /// such a copy, or one that was never here: it is refused, and a peer that sent it is told.

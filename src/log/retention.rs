@@ -15,7 +15,9 @@ use crate::store::{
 /// How long a log keeps its events: [`Log::prune`].
 ///
 /// Events that have reasons stay, and so does what somebody has not received yet, unless it is said otherwise: a peer
-/// that was here within 90 days, or a [consumer](Log::consumer). What is beyond one of the limits goes.
+/// that was here within 90 days, or a [consumer](Log::consumer). What a filter withheld from a peer, or the peer did
+/// not take, it does not wait for. Of the tabs of one client, only the one that was here last counts. What is beyond
+/// one of the limits goes.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -120,7 +122,7 @@ impl Drop for Pruning {
 /// What is kept of one peer.
 #[derive(Default)]
 struct Peer {
-    sent: Added,
+    sent: Option<Added>,
     seen: Option<Timestamp>,
     keys: Vec<Key>,
 }
@@ -140,26 +142,28 @@ impl<E: Event> Log<E> {
             let is_kept = retention.keeps_reasons && !entry.meta.reasons.is_empty();
             entry.meta.added <= limit && !is_kept
         };
+        // One may have got a reason meanwhile.
+        let edit = if retention.keeps_reasons { Edit::CleanUnreasoned } else { Edit::Clean };
         let mut all = Effects::default();
         if retention.is_confirmed_enough {
             let goes = |entry: &Entry<E>| may_go(entry, confirmed);
-            all.count(self.clean_first(confirmed, goes, u64::MAX).await?);
+            all.count(self.clean_first(confirmed, goes, &edit, u64::MAX).await?);
         }
         let goes = |entry: &Entry<E>| may_go(entry, limit);
         if let Some(age) = retention.max_age {
             let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
             if let Some(first) = self.now().shifted(-age) {
-                all.count(self.clean_created_before(first, goes).await?);
+                all.count(self.clean_created_before(first, goes, &edit).await?);
             }
         }
         if let Some(max) = retention.max_events {
             let surplus = self.count().await?.saturating_sub(max);
-            all.count(self.clean_first(limit, goes, surplus).await?);
+            all.count(self.clean_first(limit, goes, &edit, surplus).await?);
         }
         Ok(all)
     }
 
-    /// Prunes now, and again each time that so long has passed, for as long as the answer is held. What fails is
+    /// Prunes now, and again each time that so long has passed, at least a second, for as long as the answer is held. What fails is
     /// tried again the next time, and said to `tracing`.
     pub fn prune_every(&self, interval: Duration, retention: Retention) -> Pruning {
         let log = self.clone();
@@ -168,7 +172,7 @@ impl<E: Event> Log<E> {
                 if let Err(error) = log.prune(&retention).await {
                     tracing::warn!(%error, "the log was not pruned");
                 }
-                rt::sleep(interval).await;
+                rt::sleep(interval.max(Duration::from_secs(1))).await;
             }
         });
         Pruning(pruning.abort_handle())
@@ -179,6 +183,7 @@ impl<E: Event> Log<E> {
         &self,
         limit: Added,
         goes: impl Fn(&Entry<E>) -> bool,
+        edit: &Edit,
         mut at_most: u64,
     ) -> Result<Effects, StoreError> {
         let (mut all, mut query) = (Effects::default(), Query::added(Added::ZERO));
@@ -189,7 +194,7 @@ impl<E: Event> Log<E> {
             let going = page.iter().filter(|entry| goes(entry)).take(few);
             let positions: Vec<_> = going.map(|entry| entry.meta.added).collect();
             at_most -= positions.len() as u64;
-            all.count(self.change_at(positions, &Edit::Clean).await?);
+            all.count(self.change_at(positions, edit).await?);
             if last >= limit {
                 break;
             }
@@ -203,6 +208,7 @@ impl<E: Event> Log<E> {
         &self,
         time: Timestamp,
         goes: impl Fn(&Entry<E>) -> bool,
+        edit: &Edit,
     ) -> Result<Effects, StoreError> {
         let (mut all, mut query) = (Effects::default(), Query::created(None));
         loop {
@@ -212,7 +218,7 @@ impl<E: Event> Log<E> {
             let is_last = last.meta.time >= time;
             let old = page.iter().filter(|entry| entry.meta.time < time && goes(entry));
             let positions = old.map(|entry| entry.meta.added).collect();
-            all.count(self.change_at(positions, &Edit::Clean).await?);
+            all.count(self.change_at(positions, edit).await?);
             if is_last {
                 break;
             }
@@ -226,8 +232,7 @@ impl<E: Event> Log<E> {
         let now = self.now();
         let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
         let oldest = now.shifted(-after).unwrap_or(Timestamp::ZERO);
-        let mut furthest_behind: Option<Added> = None;
-        // Keys of one peer are next to each other.
+        let mut clients = Clients::default();
         let mut current: Option<(NodeId, Peer)> = None;
         let mut last: Option<Key> = None;
         loop {
@@ -236,19 +241,14 @@ impl<E: Event> Log<E> {
             last = records.last().map(|(key, _)| key.clone()).or(last);
             for (key, text) in records {
                 let Some(Record::Peer(name, field)) = key.record() else { continue };
-                let number = || text.parse().ok();
-                if current.as_ref().is_none_or(|(of, _)| *of != name) {
-                    if let Some((of, peer)) = current.take() {
-                        self.settle(&of, peer, now, oldest, &mut furthest_behind).await?;
-                    }
-                    current = Some((name, Peer::default()));
+                // Those of one peer are next to each other.
+                if let Some((of, peer)) = current.take_if(|(of, _)| *of != name) {
+                    clients.count(&of, self.settle(&of, peer, now, oldest).await?);
                 }
-                let Some((_, peer)) = &mut current else { continue };
+                let (_, peer) = current.get_or_insert_with(|| (name, Peer::default()));
                 match field {
-                    PeerRecord::Sent => {
-                        peer.sent = number().and_then(Added::new).unwrap_or(Added::ZERO);
-                    }
-                    PeerRecord::Seen => peer.seen = number().and_then(Timestamp::new),
+                    PeerRecord::Sent => peer.sent = text.parse().ok().and_then(Added::new),
+                    PeerRecord::Seen => peer.seen = text.parse().ok().and_then(Timestamp::new),
                     PeerRecord::Received
                     | PeerRecord::ReturnUpTo
                     | PeerRecord::Epoch
@@ -261,35 +261,35 @@ impl<E: Event> Log<E> {
             }
         }
         if let Some((of, peer)) = current.take() {
-            self.settle(&of, peer, now, oldest, &mut furthest_behind).await?;
+            clients.count(&of, self.settle(&of, peer, now, oldest).await?);
         }
-        Ok(furthest_behind)
+        Ok(clients.furthest_behind())
     }
 
-    /// Forgets one peer, or counts how far it is.
+    /// Forgets one peer, or answers when it was here last, and how far it is.
     async fn settle(
         &self,
         name: &NodeId,
         peer: Peer,
         now: Timestamp,
         oldest: Timestamp,
-        furthest_behind: &mut Option<Added>,
-    ) -> Result<(), StoreError> {
-        let Some(seen) = peer.seen else {
-            // From an earlier version, or by another name. It has its time from now on.
-            self.submit(Append::records(vec![seen(name, now)])).await?;
-            *furthest_behind =
-                Some(furthest_behind.map_or(peer.sent, |least| least.min(peer.sent)));
-            return Ok(());
-        };
-        if seen >= oldest || self.is_here(name) {
-            *furthest_behind =
-                Some(furthest_behind.map_or(peer.sent, |least| least.min(peer.sent)));
-            return Ok(());
+    ) -> Result<Option<(Timestamp, Added)>, StoreError> {
+        let mut last_seen = peer.seen;
+        if peer.seen.is_none() || self.is_here(name) {
+            // One that was never noted to be here has its time from now on.
+            self.submit(Append::records(vec![seen(name, now)]).may_wait()).await?;
+            last_seen = Some(now);
+        }
+        if let Some(last_seen) = last_seen.filter(|last_seen| *last_seen >= oldest) {
+            // Of a node that is known by another name only what came from it is kept under this one.
+            let is_sent_to = peer.sent.is_some() || peer.seen.is_some();
+            let sent = peer.sent.unwrap_or(Added::ZERO);
+            return Ok(is_sent_to.then_some((last_seen, sent)));
         }
         self.remove_all(&Prefix::held_back(name)).await?;
         let removed = peer.keys.into_iter().map(RecordChange::Remove).collect();
-        self.submit(Append::records(removed)).await.map(drop)
+        self.submit(Append::records(removed)).await?;
+        Ok(None)
     }
 
     /// Removes all records whose keys begin so.
@@ -308,6 +308,43 @@ impl<E: Event> Log<E> {
     pub(crate) fn note_seen(&self, peer: &NodeId) {
         // Nobody has to wait for it.
         drop(self.submit(Append::records(vec![seen(peer, self.now())]).may_wait()));
+    }
+}
+
+/// How far the clients are: a browser has another tab after each load of a page, and only the last one comes again.
+#[derive(Default)]
+struct Clients {
+    /// The last tab of one client: when it was here, and how far it is.
+    current: Option<(NodeId, Timestamp, Added)>,
+    furthest_behind: Option<Added>,
+}
+
+impl Clients {
+    /// Counts a peer; those of one client come one after the other.
+    fn count(&mut self, name: &NodeId, peer: Option<(Timestamp, Added)>) {
+        let Some((seen, sent)) = peer else { return };
+        match &mut self.current {
+            Some((of, last_seen, last_sent)) if of.client_id() == name.client_id() => {
+                if seen >= *last_seen {
+                    (*last_seen, *last_sent) = (seen, sent);
+                }
+            }
+            current => {
+                let before = current.replace((name.clone(), seen, sent));
+                self.end(before);
+            }
+        }
+    }
+
+    fn end(&mut self, client: Option<(NodeId, Timestamp, Added)>) {
+        let sent = client.map(|(_, _, sent)| sent);
+        self.furthest_behind = self.furthest_behind.into_iter().chain(sent).min();
+    }
+
+    fn furthest_behind(mut self) -> Option<Added> {
+        let last = self.current.take();
+        self.end(last);
+        self.furthest_behind
     }
 }
 

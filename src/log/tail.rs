@@ -197,18 +197,30 @@ impl<E> Kept<E> {
         }
         let (changed, changes) = log_end.changes_since(self.changes);
         self.changes = changes;
-        let is_kept = |(added, _): &(Added, Effect)| *added > self.after && *added <= self.up_to;
         let Some(changed) = changed else { return self.begin_at(self.up_to) };
-        let changed: Vec<_> = changed.into_iter().filter(is_kept).collect();
-        if changed.iter().any(|(_, effect)| *effect == Effect::Edited) {
-            return self.begin_at(self.up_to);
-        }
-        for (added, _) in changed {
+        for (added, effect) in changed {
+            if added <= self.after || added > self.up_to {
+                continue;
+            }
+            if effect == Effect::Edited {
+                // What comes after it is as it was.
+                self.let_go_up_to(added);
+                continue;
+            }
             if let Ok(place) = self.entries.binary_search_by_key(&added, |entry| entry.meta.added)
                 && let Some(gone) = self.entries.remove(place)
             {
                 self.bytes -= size(&gone);
             }
+        }
+    }
+
+    fn let_go_up_to(&mut self, position: Added) {
+        self.after = self.after.max(position);
+        while self.entries.front().is_some_and(|first| first.meta.added <= position)
+            && let Some(first) = self.entries.pop_front()
+        {
+            self.bytes -= size(&first);
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Append<E> {
     pub records: Vec<RecordChange>,
     /// Ids of events that are gone, to be forgotten after all else.
     pub forget: Option<Forget>,
+    /// Somebody wants to see the events that are cleaned. Else [`Stored::cleaned`] may stay empty.
+    pub shows_cleaned: bool,
     /// The changes need not be durable at once: they may wait for the next append that has to be, and be lost
     /// if the process ends or the store fails before. Reading shows them at once. Has no meaning for an append
     /// with more than changes to records.
@@ -46,6 +48,7 @@ impl<E> Append<E> {
             changes: Vec::new(),
             records: Vec::new(),
             forget: None,
+            shows_cleaned: false,
             may_wait: false,
             room: None,
         }
@@ -79,6 +82,13 @@ impl<E> Append<E> {
     #[must_use]
     pub fn and_changes(mut self, changes: impl IntoIterator<Item = Change>) -> Self {
         self.changes.extend(changes);
+        self
+    }
+
+    /// Has [`Stored::cleaned`] hold the events that are gone by this append.
+    #[must_use]
+    pub const fn showing_cleaned(mut self, shows: bool) -> Self {
+        self.shows_cleaned = shows;
         self
     }
 
@@ -135,7 +145,7 @@ pub struct Stored<E> {
     pub too_old: Vec<EventId>,
     /// The events that were changed: where they are, and what became of them.
     pub changed: Vec<(Added, Effect)>,
-    /// The events that are gone by this append. A store may leave out what it cannot read as an `E` any more.
+    /// The events that are gone by this append, if it [shows](Append::shows_cleaned) them. A store may leave out what it cannot read as an `E` any more.
     pub cleaned: Vec<Arc<Entry<E>>>,
 }
 

@@ -1,7 +1,7 @@
-use logux_codecs::{Added, Timestamp, Value};
+use logux_codecs::{Added, EventId, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{Created, Meta};
+use crate::entry::Meta;
 
 /// A change to events that are in a log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,12 +18,13 @@ pub struct Change {
 pub enum Which {
     /// Those at these positions, as far as they are there.
     At(Vec<Added>),
-    /// Those that have this reason and were created before this event; none if the log does not have this event.
+    /// Those that have this reason and were created before this event, as the log has it; none if it does not have
+    /// it.
     Before {
         /// A reason to keep events.
         reason: String,
         /// The event that stays.
-        newest: Created,
+        newest: EventId,
     },
 }
 
@@ -41,6 +42,8 @@ pub enum Edit {
     SetExtra(String, Option<Value>),
     /// It is cleaned, whatever its reasons.
     Clean,
+    /// It is cleaned if it has no reasons.
+    CleanUnreasoned,
 }
 
 /// What a change did to an event.
@@ -54,7 +57,8 @@ pub enum Effect {
     Cleaned,
 }
 
-/// Which ids of events that are gone a store forgets: what of them is older, and the oldest above a number.
+/// Which ids of events that are gone a store forgets: what of them is older, and the oldest above a number. Where
+/// these are many, an append may forget a thousand of them, and leave the others to the next ones.
 ///
 /// An id that is not known, and is of the time of a forgotten id of its node or earlier, may be one of those:
 /// see [`Stored::too_old`](crate::Stored::too_old).
@@ -107,6 +111,8 @@ impl Edit {
             }
             Self::SetExtra(key, None) => Effect::of(meta.extra.remove(key).is_some()),
             Self::Clean => Effect::Cleaned,
+            Self::CleanUnreasoned if meta.reasons.is_empty() => Effect::Cleaned,
+            Self::CleanUnreasoned => Effect::Nothing,
         }
     }
 }

@@ -46,12 +46,13 @@ use crate::entry::Entry;
 /// 13. `reads_the_newest_first`: in both orders, from the end and from a place, as far as a page goes.
 /// 14. `finds_events_by_their_labels`: those with a reason or an index, in both orders and both directions, as
 ///     their reasons are now.
-/// 15. `changes_events_as_edits_say`: what [`Edit::apply`](crate::Edit::apply) makes of the meta; [`Stored`] and
+/// 15. `changes_events_as_edits_say`: what [`Edit::apply`](crate::Edit::apply) makes of the meta; [`Stored`](crate::Stored) and
 ///     [`End`] tell of each event that was changed.
 /// 16. `cleaned_events_are_gone`: they are neither read nor found, their positions are not used again, and the end
-///     stays where it is; [`Stored::cleaned`](crate::Stored::cleaned) has them.
+///     stays where it is; [`Stored::cleaned`](crate::Stored::cleaned) has them where that is asked for.
 /// 17. `an_id_that_is_gone_is_not_added_again`: and it is told apart from one that is there.
-/// 18. `keeps_the_last_with_a_reason`: [`Which::Before`](crate::Which::Before), in the append that adds the event.
+/// 18. `keeps_the_last_with_a_reason`: [`Which::Before`](crate::Which::Before), in the append that adds the event; one that comes
+///     again, also with another time, changes nothing.
 /// 19. `forgets_old_ids`: as [`Forget`](crate::Forget) says; an id that may be a forgotten one is not added.
 /// 20. `counts_its_events`: those that are there.
 /// 21. `reads_records_in_pages`: after a key, and so many at most.

@@ -48,7 +48,7 @@ impl End {
             return;
         }
         let mut recent = self.recent();
-        recent.extend(events);
+        recent.extend(&events[events.len().saturating_sub(MAX_RECENT)..]);
         let surplus = recent.len().saturating_sub(MAX_RECENT);
         recent.drain(..surplus);
         self.changes.fetch_add(events.len() as u64, Ordering::Release);

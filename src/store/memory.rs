@@ -98,7 +98,7 @@ impl<E> MemoryStore<E> {
 
 impl<E: Event> State<E> {
     fn append(&mut self, append: Append<E>) -> Result<Stored<E>, StoreError> {
-        let Append { entries, if_known, changes, records, forget, .. } = append;
+        let Append { entries, if_known, changes, records, forget, shows_cleaned, .. } = append;
         // One alone is added or not.
         if if_known == IfKnown::AddNone && entries.len() > 1 && !self.ids.lacks(&entries) {
             let mut stored = Stored {
@@ -115,11 +115,12 @@ impl<E: Event> State<E> {
             }
             return Ok(stored);
         }
+        let mut copies = self.copies(&changes, &entries)?;
         let mut stored = Stored::default();
         stored.entries = entries.into_iter().map(|entry| self.add(entry, &mut stored)).collect();
         if if_known == IfKnown::LeaveOut || stored.known.is_empty() {
             for change in changes {
-                self.change(change, &mut stored)?;
+                self.change(change, shows_cleaned, &mut copies, &mut stored);
             }
             for change in records {
                 self.change_record(change);
@@ -136,13 +137,47 @@ impl<E: Event> State<E> {
         Ok(stored)
     }
 
-    fn change(&mut self, change: Change, stored: &mut Stored<E>) -> Result<(), StoreError> {
+    /// Copies of the events that may be edited while somebody else has them: whoever has read one keeps it as it was.
+    /// Made before anything changes, as this may fail.
+    fn copies(
+        &self,
+        changes: &[Change],
+        entries: &[Entry<E>],
+    ) -> Result<BTreeMap<u64, Entry<E>>, StoreError> {
+        let mut copies = BTreeMap::new();
+        for Change { events, edit } in changes {
+            // Events that are added with it are copied then, which must not fail.
+            for entry in entries {
+                if edit.apply(&mut entry.meta.clone()) == Effect::Edited {
+                    entry.with_meta(entry.meta.clone()).map_err(StoreError::new)?;
+                }
+            }
+            // The event before which they were created may be added with them.
+            let positions = match events {
+                Which::At(positions) => positions.iter().map(|position| position.value()).collect(),
+                Which::Before { reason, .. } => self.all_with(reason),
+            };
+            for position in positions {
+                let Some(entry) = self.entry(position) else { continue };
+                let is_shared = Arc::strong_count(entry) > 1 && !copies.contains_key(&position);
+                if is_shared && edit.apply(&mut entry.meta.clone()) == Effect::Edited {
+                    let copy = entry.with_meta(entry.meta.clone()).map_err(StoreError::new)?;
+                    copies.insert(position, copy);
+                }
+            }
+        }
+        Ok(copies)
+    }
+
+    fn change(
+        &mut self,
+        change: Change,
+        shows_cleaned: bool,
+        copies: &mut BTreeMap<u64, Entry<E>>,
+        stored: &mut Stored<E>,
+    ) {
         let Change { events, edit } = change;
-        let positions = match events {
-            Which::At(positions) => positions.into_iter().map(Added::value).collect(),
-            Which::Before { reason, newest } => self.before(reason, &newest),
-        };
-        for position in positions {
+        for position in self.positions(&events) {
             let Some(index) = self.index_of(position) else { continue };
             let mut meta = self.added[index].meta.clone();
             let effect = edit.apply(&mut meta);
@@ -151,11 +186,14 @@ impl<E: Event> State<E> {
                 Effect::Edited => {
                     self.unlabel(index);
                     let entry = &mut self.added[index];
+                    if let Some(copy) = copies.remove(&position) {
+                        *entry = Arc::new(copy);
+                    }
                     if let Some(entry) = Arc::get_mut(entry) {
                         entry.meta = meta;
-                    } else {
-                        // Those that have read it keep it as it was.
-                        *entry = Arc::new(entry.with_meta(meta).map_err(StoreError::new)?);
+                    } else if let Ok(copy) = entry.with_meta(meta) {
+                        // It is added by the same append, whose answer has it as it was added.
+                        *entry = Arc::new(copy);
                     }
                     self.label(index);
                 }
@@ -165,18 +203,35 @@ impl<E: Event> State<E> {
                     self.ids.clean(&entry.meta.id);
                     self.late.remove(&entry.meta.created());
                     self.gone.insert(position);
-                    stored.cleaned.push(Arc::clone(entry));
+                    if shows_cleaned {
+                        stored.cleaned.push(Arc::clone(entry));
+                    }
                 }
             }
             stored.changed.push((Added::ZERO.plus(position), effect));
         }
-        Ok(())
+    }
+
+    /// Where the events are that are to be changed.
+    fn positions(&self, events: &Which) -> Vec<u64> {
+        match events {
+            Which::At(positions) => positions.iter().map(|position| position.value()).collect(),
+            Which::Before { reason, newest } => self.before(reason.clone(), newest),
+        }
+    }
+
+    fn all_with(&self, reason: &str) -> Vec<u64> {
+        let labelled = self.labels.get(&Label::Reason(reason.to_owned()));
+        labelled.into_iter().flat_map(|labelled| labelled.added.iter().copied()).collect()
     }
 
     /// The positions of the events with this reason that were created before one which is there.
-    fn before(&self, reason: String, newest: &Created) -> Vec<u64> {
-        let is_there = matches!(self.ids.standing(&newest.id), Standing::Known(_));
-        let labelled = self.labels.get(&Label::Reason(reason)).filter(|_| is_there);
+    fn before(&self, reason: String, newest: &EventId) -> Vec<u64> {
+        let Standing::Known(newest) = self.ids.standing(newest) else { return Vec::new() };
+        let Some(newest) = self.entry(newest).map(|entry| entry.meta.created()) else {
+            return Vec::new();
+        };
+        let labelled = self.labels.get(&Label::Reason(reason));
         let before = labelled.map(|labelled| labelled.created.range::<Created, _>(..newest));
         before.into_iter().flatten().map(|(_, position)| *position).collect()
     }
@@ -224,6 +279,10 @@ impl<E: Event> State<E> {
         }
         self.last = position;
         entry.meta.added = Added::ZERO.plus(position);
+        // One from the far future that is gone would make all that follow late.
+        while self.created.last().is_some_and(|newest| self.gone.contains(newest)) {
+            self.created.pop();
+        }
         let newest = self.created.last().and_then(|&newest| self.slot_of(newest));
         let newest = newest.map(|index| &self.added[index].meta);
         if newest.is_none_or(|newest| newest.cmp_created(&entry.meta).is_lt()) {

@@ -31,6 +31,9 @@ pub enum Record {
     HeldBack(NodeId, EventId),
     /// Up to which position the [consumer](crate::Log::consumer) of this name has acknowledged all events.
     Consumer(String),
+    /// The largest time in the ids that this node gave to events which wait in the inbox: the milliseconds of a
+    /// [`Timestamp`](crate::Timestamp).
+    HandedIn,
     /// An event that waits in this queue of the [inbox](crate::Log::inbox), with its meta, as JSON.
     Inbox(String, EventId),
 }
@@ -84,6 +87,7 @@ impl Key {
         match (kind, rest) {
             ("epoch", "") => Some(Record::Epoch),
             ("dialled", "") => Some(Record::Dialled),
+            ("handed-in", "") => Some(Record::HandedIn),
             ("aside", id) => Some(Record::SetAside(id.parse().ok()?)),
             ("held", rest) => {
                 let (peer, id) = rest.split_once(' ')?;
@@ -109,6 +113,10 @@ impl Key {
 
     pub(crate) fn dialled() -> Self {
         Self("dialled".into())
+    }
+
+    pub(crate) fn handed_in() -> Self {
+        Self("handed-in".into())
     }
 
     pub(crate) fn peer(peer: &NodeId, field: PeerRecord) -> Self {
@@ -152,8 +160,8 @@ impl Prefix {
         Self(format!("peer {peer} ").into())
     }
 
-    pub(crate) fn all() -> Self {
-        Self("".into())
+    pub(crate) fn all_held_back() -> Self {
+        Self("held ".into())
     }
 
     pub(crate) fn peers() -> Self {
@@ -232,6 +240,7 @@ impl From<&Record> for Key {
         match record {
             Record::Epoch => Self::epoch(),
             Record::Dialled => Self::dialled(),
+            Record::HandedIn => Self::handed_in(),
             Record::Peer(peer, field) => Self::peer(peer, *field),
             Record::SetAside(id) => Self::set_aside(id),
             Record::HeldBack(peer, id) => Self::held_back(peer, id),
@@ -270,6 +279,7 @@ mod tests {
         let mut records = vec![
             Record::Epoch,
             Record::Dialled,
+            Record::HandedIn,
             Record::SetAside(id.clone()),
             Record::HeldBack(peer.clone(), id.clone()),
             Record::Inbox("10:a/orders".to_owned(), id),

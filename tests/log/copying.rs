@@ -97,6 +97,14 @@ async fn what_is_not_a_copy_is_named_and_what_came_before_is_kept() {
         assert!(matches!(error, CopyError::Line { line: 11, .. }), "{error:?}");
         assert_eq!(count, 9);
     }
+    // An editor has taken the last end of a line.
+    let store: Arc<dyn Store<Value>> = Arc::new(MemoryStore::new());
+    let edited = open("two", &store).await;
+    assert_eq!(edited.import(&mut &copy[..copy.len() - 1], |_| ()).await.unwrap().added, 999);
+    let missing = [&lines[..10].concat()[..], &lines[11..].concat()[..]].concat();
+    let (error, count) = import(missing).await;
+    assert!(matches!(error, CopyError::Miscounted { said: 999, events: 998 }), "{error:?}");
+    assert_eq!(count, 998);
     let store: Arc<dyn Store<Value>> = Arc::new(MemoryStore::new());
     let options = LogOptions::new().event_limits(EventLimits::default().bytes(100));
     let small = Log::open_with("two".parse().unwrap(), store, options).await.unwrap();
@@ -120,10 +128,8 @@ async fn what_a_program_cannot_read_is_set_aside_and_travels_on() {
     let mut copy = Vec::new();
     assert_eq!(numbers.export(&mut copy, |_, _| ()).await.unwrap(), 2);
     let store: Arc<dyn Store<Value>> = Arc::new(MemoryStore::new());
+    // It is read where it can be.
     let third = open("three", &store).await;
     third.import(&mut &copy[..], |_| ()).await.unwrap();
-    drop(third);
-    // It is read where it can be, as the log is opened.
-    let third = open("three", &store).await;
     assert_eq!(all(&third).await, [json!(1), json!(3), json!("two")]);
 }

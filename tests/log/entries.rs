@@ -62,6 +62,11 @@ async fn by_index_and_by_reason_and_by_both() {
         let newest = log.entries().by_creation().index("mod/1").newest_first();
         assert_eq!(numbers(newest).await, reversed(sorted(thirds.clone())));
         assert_eq!(numbers(log.entries().by_creation().index("mod/1")).await, sorted(thirds));
+        log.add(Draft::new(601).index("mod/1").index("other").reason("even")).await.unwrap();
+        let three = log.entries().index("mod/1").index("other").reason("even");
+        assert_eq!(numbers(three).await, [601]);
+        let three = log.entries().index("other").reason("even").index("mod/2");
+        assert_eq!(numbers(three).await, [0_u64; 0]);
         assert_eq!(numbers(log.entries().index("mod/7")).await, [0_u64; 0]);
     })
     .await;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use logux_sync::{
-    Access, Added, BaseSync, Draft, InboxError, Json, Log, LogOptions, Memory, MemoryStore, Role,
-    State, Store, SyncOptions,
+    Access, Added, Arriving, BaseSync, Criteria, Draft, InboxError, Json, Log, LogOptions, Memory,
+    MemoryStore, Role, State, Store, SyncOptions, Value,
 };
 
-use crate::stores::{Stores, all, clock, each};
+use crate::stores::{Stores, all, clock, each, each_with};
 
 #[tokio::test]
 async fn events_wait_without_positions_and_are_settled_in_their_order() {
@@ -123,6 +123,104 @@ async fn what_a_peer_sends_waits_durably_and_is_confirmed() {
         inbox.next().await.unwrap().settle(|draft| vec![draft]).await.unwrap();
         assert_eq!(all(&log).await, [1, 3, 5, 2, 4], "{name}");
     }
+}
+
+#[tokio::test]
+async fn an_event_that_was_here_does_not_block_its_queue() {
+    each(async |log: Log<u64>| {
+        let entry = log.add(1).await.unwrap();
+        log.clean(Criteria::all()).await.unwrap();
+        log.hand_in("a", [Draft::new(1).id(entry.meta.id.clone()), Draft::new(2)]).await.unwrap();
+        let mut inbox = log.inbox("a").unwrap();
+        let waiting = inbox.next().await.unwrap();
+        let added = waiting.settle(|draft| vec![Draft::new(10), draft, Draft::new(11)]).await;
+        assert_eq!(crate::stores::events(&added.unwrap()), [10, 11]);
+        inbox.next().await.unwrap().settle(|draft| vec![draft]).await.unwrap();
+        assert_eq!(all(&log).await, [10, 11, 2]);
+        assert!(inbox.next().now_or_never().is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ids_of_what_waits_are_not_given_again_by_a_later_process() {
+    let stores = Stores::new();
+    for (name, store) in &stores.all {
+        let open = async || {
+            let store: Arc<dyn Store<u64>> = Arc::clone(store);
+            Log::open_with("node".parse().unwrap(), store, clock().1).await.unwrap()
+        };
+        let before = open().await.hand_in("a", 0..100).await.unwrap();
+        let log = open().await;
+        let after = log.hand_in("a", 100..200).await.unwrap();
+        assert!(before.last() < after.first(), "{name}");
+        let mut inbox = log.inbox("a").unwrap();
+        for number in 0..200 {
+            let waiting = inbox.next().await.unwrap();
+            assert_eq!(waiting.entry().event, number, "{name}");
+            waiting.settle(|draft| vec![draft]).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_last_of_a_reason_is_kept_through_an_inbox_and_the_hook_sees_an_event_once() {
+    let hook = |arriving: &mut Arriving<'_, u64>| {
+        let times = arriving.extra().get("seen").and_then(Value::as_u64).unwrap_or_default();
+        arriving.set_extra("seen", times + 1);
+        Ok(())
+    };
+    let options = || LogOptions::new().before_add(hook);
+    each_with(options, async |log: Log<u64>| {
+        log.add(Draft::new(1).keep_last("state")).await.unwrap();
+        log.hand_in("a", [Draft::new(2).keep_last("state")]).await.unwrap();
+        assert_eq!(all(&log).await, [1]);
+        let mut inbox = log.inbox("a").unwrap();
+        let waiting = inbox.next().await.unwrap();
+        let added = waiting.settle(|draft| vec![draft]).await.unwrap();
+        assert_eq!(added[0].meta.extra["seen"], 1);
+        assert_eq!(all(&log).await, [2]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_wakes_the_handler_if_its_events_are_kept() {
+    let stores = Stores::<u64>::new();
+    for (name, store) in &stores.all {
+        let store = Arc::clone(store);
+        let log = Log::open_with("node".parse().unwrap(), store, clock().1).await.unwrap();
+        let mut inbox = log.inbox("a").unwrap();
+        let next = tokio::spawn(async move { inbox.next().await.map(|next| next.entry().event) });
+        tokio::task::yield_now().await;
+        let mut handing_in = Box::pin(log.hand_in("a", [7]));
+        // Until it has given the event to the store.
+        while log.inboxes().await.unwrap().is_empty() {
+            let _ = (&mut handing_in).now_or_never();
+        }
+        drop(handing_in);
+        assert_eq!(next.await.unwrap().unwrap(), 7, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_cannot_name_a_queue_that_cannot_be() {
+    let options = || {
+        LogOptions::new().inbox(|entry: &logux_sync::Entry<u64>| {
+            (entry.event < 3).then(|| if entry.event == 1 { "a b" } else { "a" }.to_owned())
+        })
+    };
+    each_with(options, async |log: Log<u64>| {
+        let client = Log::open("10:client".parse().unwrap(), MemoryStore::new()).await.unwrap();
+        client.add_batch(1..=3).await.unwrap();
+        synchronize(&log, &client).await;
+        assert_eq!(all(&log).await, [3]);
+        assert_eq!(log.inboxes().await.unwrap(), ["a"]);
+        let refused = client.held_back(&"node".parse().unwrap()).await.unwrap();
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].reason.contains("a b"), "{refused:?}");
+    })
+    .await;
 }
 
 /// Has a server receive all that a client has.

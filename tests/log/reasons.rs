@@ -1,13 +1,17 @@
 //! Why events are kept, and what becomes of those that are not.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use futures_util::{FutureExt, StreamExt};
 use logux_sync::{
-    AddError, Added, Criteria, Draft, Edit, Effect, Effects, Log, LogOptions, NotAdded, Unreasoned,
-    Value,
+    Access, AddError, Added, BaseSync, Clock, Criteria, Draft, Edit, Effect, Effects, Json, Log,
+    LogOptions, Memory, MemoryStore, NotAdded, Role, State, Store, SyncOptions, Timestamp,
+    Unreasoned, Value,
 };
 use serde_json::json;
 
-use crate::stores::{all, each, each_with};
+use crate::stores::{NOW, all, each, each_with};
 
 fn draft(number: u64, reasons: &[&str], indexes: &[&str]) -> Draft<u64> {
     let draft = reasons.iter().fold(Draft::new(number), |draft, reason| draft.reason(*reason));
@@ -224,6 +228,88 @@ async fn events_without_reasons_pass_by_where_that_is_wanted() {
             shown.push(entry.unwrap().event);
         }
         assert_eq!(shown, [1, 3, 4]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_draft_with_an_id_that_passes_by_does_not_stand_for_another() {
+    let options = || LogOptions::new().unreasoned(Unreasoned::PassBy);
+    each_with(options, async |log: Log<u64>| {
+        let id: logux_sync::EventId = "OzcVoWD 10:client".parse().unwrap();
+        let drafts = [Draft::new(1).id(id.clone()), draft(2, &["a"], &[]).id(id.clone())];
+        let added = log.add_batch(drafts).await.unwrap();
+        assert_eq!((added[0].meta.added, added[1].meta.added.value()), (Added::ZERO, 1));
+        assert_eq!(all(&log).await, [2]);
+        // A call that fails has shown nothing.
+        let mut cleaned = log.cleaned();
+        log.clean(Criteria::all()).await.unwrap();
+        let drafts = [Draft::new(3), draft(4, &["a"], &[]).id(id)];
+        assert!(matches!(log.add_batch(drafts).await, Err(AddError::Gone { place: 2, .. })));
+        assert_eq!(cleaned.next().await.unwrap().unwrap().event, 2);
+        assert!(cleaned.next().now_or_never().is_none());
+    })
+    .await;
+}
+
+/// Has a server receive all that a client has.
+async fn synchronize(log: &Log<u64>, client: &Log<u64>) {
+    let (near, far) = Memory::pair();
+    let options = SyncOptions::new().auth(async |_| Access::client());
+    let here = BaseSync::new(log, Json, Role::Acceptor, near).options(options).start();
+    let there = BaseSync::new(client, Json, Role::Opener, far).start();
+    there.wait_for(State::Synchronized).await.unwrap();
+    there.close().await.unwrap();
+    let _ = here.close().await;
+}
+
+#[tokio::test]
+async fn an_event_of_a_peer_that_comes_again_does_not_clean_itself() {
+    let (time, clock) = crate::stores::clock();
+    let options = || {
+        LogOptions::<u64>::new().clock(clock.clone()).before_add(|arriving| {
+            arriving.keep_last("state");
+            Ok(())
+        })
+    };
+    each_with(options, async |log: Log<u64>| {
+        // A client whose clock is in the far future: its times are made those of the server as they come.
+        let open = async || {
+            let ahead = Clock::new(|| Timestamp::new(NOW + 40_000_000_000).unwrap());
+            let store: Arc<dyn Store<u64>> = Arc::new(MemoryStore::new());
+            Log::open_with("10:client".parse().unwrap(), store, ahead).await.unwrap()
+        };
+        let client = open().await;
+        let entry = client.add(1).await.unwrap();
+        synchronize(&log, &client).await;
+        time.fetch_add(1_000_000, Ordering::Relaxed);
+        // It has lost what it knew of the server, and sends it again.
+        let client = open().await;
+        client.add(Draft::new(1).id(entry.meta.id.clone())).await.unwrap();
+        synchronize(&log, &client).await;
+        assert_eq!(all(&log).await, [1]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_hook_makes_of_a_peers_event_must_fit_every_peer() {
+    let options = || {
+        LogOptions::<u64>::new().before_add(|arriving| {
+            if *arriving.event() == 2 {
+                arriving.set_extra("long", "x".repeat(1 << 20));
+            }
+            Ok(())
+        })
+    };
+    each_with(options, async |log: Log<u64>| {
+        let client = Log::open("10:client".parse().unwrap(), MemoryStore::new()).await.unwrap();
+        client.add_batch(1..=3).await.unwrap();
+        synchronize(&log, &client).await;
+        assert_eq!(all(&log).await, [1, 3]);
+        let refused = client.held_back(&"node".parse().unwrap()).await.unwrap();
+        assert_eq!(refused.len(), 1);
+        assert!(matches!(log.add(2).await, Err(AddError::Unfit { place: 1, .. })));
     })
     .await;
 }

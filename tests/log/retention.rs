@@ -100,6 +100,48 @@ async fn what_a_peer_has_not_confirmed_stays_until_the_peer_is_forgotten() {
     .await;
 }
 
+#[tokio::test]
+async fn a_peer_that_was_connected_for_long_is_not_forgotten_as_it_leaves() {
+    let (time, clock) = clock();
+    let options = || LogOptions::new().clock(clock.clone());
+    each_with(options, async |log: Log<u64>| {
+        time.store(NOW, Ordering::Relaxed);
+        log.add_batch(1..=5).await.unwrap();
+        let peer = Log::<u64>::open("10:a".parse().unwrap(), MemoryStore::new()).await.unwrap();
+        let (near, far) = Memory::pair();
+        let options = SyncOptions::new().auth(async |_| Access::client());
+        let here = BaseSync::new(&log, Json, Role::Acceptor, near).options(options).start();
+        let there = BaseSync::new(&peer, Json, Role::Opener, far).start();
+        here.wait_for(State::Synchronized).await.unwrap();
+        there.wait_for(State::Synchronized).await.unwrap();
+        time.store(NOW + 100 * DAY, Ordering::Relaxed);
+        there.close().await.unwrap();
+        let _ = here.close().await;
+        log.add_batch(6..=8).await.unwrap();
+        log.prune(&Retention::new().max_events(0)).await.unwrap();
+        assert_eq!(all(&log).await, [6, 7, 8]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_the_tabs_of_a_client_the_last_one_counts() {
+    let (time, clock) = clock();
+    let options = || LogOptions::new().clock(clock.clone());
+    each_with(options, async |log: Log<u64>| {
+        time.store(NOW, Ordering::Relaxed);
+        for (number, tab) in (1..).zip(["10:client:a", "10:client:c", "10:client:b"]) {
+            log.add(number).await.unwrap();
+            synchronize(&log, tab).await;
+            time.fetch_add(DAY, Ordering::Relaxed);
+        }
+        log.add(4).await.unwrap();
+        log.prune(&Retention::new().max_events(0)).await.unwrap();
+        assert_eq!(all(&log).await, [4]);
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn pruning_goes_on_for_as_long_as_it_is_held() {
     let store: Arc<dyn Store<u64>> = Arc::new(MemoryStore::new());

@@ -32,7 +32,8 @@ async fn a_late_copy_of_an_event_that_is_gone_does_not_come_back() {
 async fn what_is_remembered_is_bounded_and_what_may_be_forgotten_is_refused() {
     let (time, clock) = clock();
     let day = 24 * 60 * 60 * 1000;
-    let options = || LogOptions::new().clock(clock.clone()).remember(Duration::from_hours(48), 3);
+    let options =
+        || LogOptions::new().clock(clock.clone()).remember(Duration::from_secs(48 * 60 * 60), 3);
     each_with(options, async |log: Log<u64>| {
         time.store(NOW, Ordering::Relaxed);
         let times = [1, 2, 3, 4, 5].map(|n| NOW + 10 * n);

@@ -401,11 +401,11 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "does not wait for the store",
         edits: &[Edit {
             file: "src/log/beside.rs",
-            is: "let stored = match answer.await {",
+            is: "self.outcome(expected, answer.await)",
             becomes: "if PLANTED {
-                return Ok(outcome);
+                return Ok(expected.outcome);
             }
-            let stored = match answer.await {",
+            self.outcome(expected, answer.await)",
         }],
     },
     Fault {
@@ -415,7 +415,8 @@ pub(crate) const FAULTS: &[Fault] = &[
             file: "src/log/beside.rs",
             is: "let (counted, list) = match self.list(peer, held_back, *count).await {",
             becomes: "if PLANTED {
-                self.append(None, std::mem::take(&mut changes), None, false).await?;
+                let changes = std::mem::take(&mut news.changes);
+                self.clone().append(News { changes, ..News::default() }).await?;
             }
             let (counted, list) = match self.list(peer, held_back, *count).await {",
         }],

@@ -353,6 +353,9 @@ impl Store<Number> for SlowStore {
         }
         let is_of_records =
             append.entries.is_empty() && append.changes.is_empty() && append.forget.is_none();
+        if append.may_wait && is_of_records && self.process.killed.load(Ordering::Relaxed) {
+            return Answer::later(std::future::pending());
+        }
         if append.may_wait && is_of_records {
             unwritten.lock().unwrap().waiting.extend(append.records.iter().cloned());
             self.process.mirror_records(&append.records);

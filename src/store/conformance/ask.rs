@@ -126,7 +126,7 @@ pub(super) async fn submit_changes(
 ) -> Stored<Value> {
     let end = store.end();
     let (before, last) = (end.changes(), end.get());
-    let stored = submit(store, append).await;
+    let stored = submit(store, append.showing_cleaned(true)).await;
     let (told, _) = end.changes_since(before);
     assert_eq!(
         effects(&told.unwrap_or_default()),

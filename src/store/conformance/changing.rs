@@ -10,7 +10,7 @@ use super::ask::{
     found_by, index, kept_for, last_added, last_time, names, position, positions, read, reason,
     submit_changes, texts,
 };
-use crate::entry::{Created, Entry};
+use crate::entry::Entry;
 use crate::store::append::{Append, IfKnown, Stored};
 use crate::store::change::{Change, Edit, Effect, Which};
 use crate::store::contract::Store;
@@ -63,6 +63,8 @@ async fn each_edit(store: &impl Store<Value>) {
         (one, extra("never", None), Nothing),
         (two, Edit::Clean, Cleaned),
         (none, Edit::Clean, Cleaned),
+        (one, Edit::CleanUnreasoned, Nothing),
+        (none, Edit::CleanUnreasoned, Cleaned),
     ];
     let times = 1..=cases.len() as u64;
     // In the order of creation they are the other way round.
@@ -203,7 +205,7 @@ pub async fn cleaned_events_are_gone(store: &impl Store<Value>) {
     // One that the same append adds is answered all the same.
     let newest = entry("z", 9, 9).meta.created();
     let append = Append::events(vec![kept_for(&["now"], entry("c", 1, 1)), entry("z", 9, 9)]);
-    let events = Which::Before { reason: "now".to_owned(), newest };
+    let events = Which::Before { reason: "now".to_owned(), newest: newest.id };
     let append = append.and_changes([Change { events, edit: Edit::Clean }]);
     let stored = submit_changes(store, append).await;
     let added = positions(&stored.entries);
@@ -281,7 +283,7 @@ pub async fn keeps_the_last_with_a_reason(store: &impl Store<Value>) {
     let last = |n, time| kept_for(&["last"], entry("a", n, time));
     let remove = || Edit::RemoveReasons(texts(&["last"]));
     let before = |newest: &Entry<Value>, edit| Change {
-        events: Which::Before { reason: "last".to_owned(), newest: newest.meta.created() },
+        events: Which::Before { reason: "last".to_owned(), newest: newest.meta.id.clone() },
         edit,
     };
     let keep = async |event: Entry<Value>, if_known| -> Stored<Value> {
@@ -321,6 +323,23 @@ pub async fn keeps_the_last_with_a_reason(store: &impl Store<Value>) {
     add(store, vec![last(8, 0), last(9, 1)]).await;
     submit_changes(store, Append::changes(vec![before(&entry("a", 3, 1), remove())])).await;
     found(&["a2", "a3", "b2.3", "c1", "b3.2", "a9"]).await;
+    // One that comes again with another time: when it was created, the log knows.
+    for time in [30, 90] {
+        let again = last(9, time);
+        assert_eq!(
+            keep(again, IfKnown::LeaveOut).await.changed,
+            [],
+            "an event that comes again with another time changes those before that time, or itself"
+        );
+    }
+    found(&["a2", "a3", "b2.3", "c1", "b3.2", "a9"]).await;
+    assert_found(
+        store,
+        Some(reason("last")),
+        &["b2.3", "c1", "b3.2", "a9"],
+        &["a9", "b3.2", "b2.3", "c1"],
+    )
+    .await;
     // One that is not there: that never was, that is gone, and that is refused.
     let absent = async |newest: Entry<Value>, append: Append<Value>, what: &str| {
         let stored = submit_changes(store, append.and_changes([before(&newest, remove())])).await;
@@ -341,7 +360,7 @@ pub async fn keeps_the_last_with_a_reason(store: &impl Store<Value>) {
     assert_eq!(stored.cleaned.len(), 5, "of two new events, not the later one alone is kept");
     found(&["a2", "a3", "a61"]).await;
     add(store, vec![kept_for(&["last", "more"], entry("a", 62, 2)), last(63, 63)]).await;
-    let newest: Created = last(63, 63).meta.created();
+    let newest = last(63, 63).meta.id;
     let events = Which::Before { reason: "last".to_owned(), newest };
     change(store, events.clone(), Edit::SetExtra("n".to_owned(), Some(Value::from(1)))).await;
     let marked = read(store, 0, usize::MAX).await;
@@ -349,8 +368,7 @@ pub async fn keeps_the_last_with_a_reason(store: &impl Store<Value>) {
     assert_eq!(marked, [false, false, true, true, false], "other events change than those before");
     change(store, events, Edit::Clean).await;
     found(&["a2", "a3", "a63"]).await;
-    let of_nobody =
-        Which::Before { reason: "nobody".to_owned(), newest: last(63, 63).meta.created() };
+    let of_nobody = Which::Before { reason: "nobody".to_owned(), newest: last(63, 63).meta.id };
     let stored = change(store, of_nobody, Edit::Clean).await;
     assert_eq!(stored.changed, [], "events without a reason are taken for such that have it");
 }

@@ -72,11 +72,11 @@ pub async fn an_id_that_is_gone_is_not_added_again(store: &impl Store<Value>) {
     clean(store, places[1]).await;
     edit(store, places[2], Edit::RemoveReasons(texts(&["x"]))).await;
     edit(store, places[3], Edit::SetReasons(Vec::new())).await;
-    let newest = event(2).meta.created();
+    let newest = event(2).meta.id;
     let before = Which::Before { reason: "x".to_owned(), newest };
     let stored = change(store, before, Edit::Clean).await;
     assert_eq!(stored.changed, [], "an event that is gone is taken for one that is there");
-    let before = Which::Before { reason: "x".to_owned(), newest: event(5).meta.created() };
+    let before = Which::Before { reason: "x".to_owned(), newest: event(5).meta.id };
     let stored = change(store, before, Edit::Clean).await;
     assert_eq!(names(&stored.cleaned), ["a1"], "not just the events before the last one are gone");
     // Also with other words, and another time.
@@ -133,7 +133,7 @@ pub async fn an_id_that_is_gone_is_not_added_again(store: &impl Store<Value>) {
     assert_eq!(stored.gone, [], "an event is gone before its append has cleaned it");
     assert_eq!(names(&stored.cleaned), ["a5"], "an event is not cleaned that came again");
     // One that the same append adds and cleans.
-    let newest = event(8).meta.created();
+    let newest = event(8).meta.id;
     let before = Which::Before { reason: "now".to_owned(), newest };
     let append = Append::events(vec![kept_for(&["now"], entry("c", 1, 1))]);
     submit_changes(store, append.and_changes([Change { events: before, edit: Edit::Clean }])).await;

@@ -1,15 +1,17 @@
 //! What a transaction does to the rows.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use logux_codecs::{Added, EventId, NodeId, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::engine::{Engine, Node};
-use super::row::{COLUMNS, NODES, Written, number, position, rest_of, word, written};
-use crate::entry::{Created, Meta};
+use super::row::{
+    COLUMNS, META, NODES, Written, is_of_a_row, meta, number, position, rest_of, word, written,
+};
+use crate::entry::Meta;
 use crate::store::append::IfKnown;
-use crate::store::change::{Change, Effect, Forget, Which};
+use crate::store::change::{Change, Edit, Effect, Forget, Which};
 use crate::store::ids::Standing;
 use crate::store::query::Label;
 use crate::store::record::RecordChange;
@@ -22,7 +24,11 @@ pub(super) struct Transaction {
     pub(super) changes: Vec<Change>,
     pub(super) records: Vec<RecordChange>,
     pub(super) forget: Option<Forget>,
+    pub(super) shows_cleaned: bool,
 }
+
+/// So many ids are forgotten at once, at most: what else is to be written waits meanwhile.
+const FORGOTTEN_AT_ONCE: usize = 1_000;
 
 /// What a transaction did.
 #[derive(Debug, Default)]
@@ -34,7 +40,7 @@ pub(super) struct Made {
     /// Of those that were not added, the ids that may be forgotten ones.
     pub(super) too_old: Vec<EventId>,
     pub(super) changed: Vec<(Added, Effect)>,
-    /// The events that are gone by it, as they were.
+    /// The events that are gone by it, as they were, if the transaction shows them.
     pub(super) cleaned: Vec<Written>,
 }
 
@@ -46,6 +52,7 @@ impl Transaction {
             changes: Vec::new(),
             records,
             forget: None,
+            shows_cleaned: false,
         }
     }
 }
@@ -62,7 +69,7 @@ impl Made {
 
 impl Engine {
     pub(super) fn apply(&mut self, transaction: &Transaction) -> rusqlite::Result<Made> {
-        let Transaction { events, if_known, changes, records, forget } = transaction;
+        let Transaction { events, if_known, changes, records, forget, shows_cleaned } = transaction;
         let mut made = Made::default();
         if *if_known == IfKnown::AddNone && !self.are_all_new(events)? {
             for Written { meta, .. } in events {
@@ -77,7 +84,7 @@ impl Engine {
             made.positions.push(added);
         }
         for change in changes {
-            self.change(change, &mut made)?;
+            self.change(change, *shows_cleaned, &mut made)?;
         }
         for change in records {
             self.change_record(change)?;
@@ -192,50 +199,73 @@ impl Engine {
         Ok(self.nodes.get(name))
     }
 
-    fn change(&mut self, change: &Change, made: &mut Made) -> rusqlite::Result<()> {
-        let positions = match &change.events {
+    fn change(
+        &mut self,
+        change: &Change,
+        shows_cleaned: bool,
+        made: &mut Made,
+    ) -> rusqlite::Result<()> {
+        let Change { events, edit } = change;
+        let positions = match events {
             Which::At(positions) => positions.iter().map(|added| number(added.value())).collect(),
             Which::Before { reason, newest } => self.before(reason, newest)?,
         };
-        for position in positions {
-            let Some(event) = self.event_at(position)? else { continue };
-            let mut meta = event.meta.clone();
-            let effect = change.edit.apply(&mut meta);
-            match effect {
-                Effect::Nothing => continue,
-                Effect::Edited => self.edit(position, &event.meta, &meta)?,
-                Effect::Cleaned => self.clean(position, &event.meta)?,
+        for added in positions {
+            let before = match self.meta_at(added) {
+                Ok(Some(meta)) => Some(meta),
+                Ok(None) => continue,
+                // An event that is damaged can still be cleaned.
+                Err(error) if *edit == Edit::Clean && is_of_a_row(&error) => None,
+                Err(error) => return Err(error),
+            };
+            let mut after = before.clone();
+            let effect = after.as_mut().map_or(Effect::Cleaned, |meta| edit.apply(meta));
+            match (effect, &before, &after) {
+                (Effect::Nothing, ..) => continue,
+                (Effect::Edited, Some(before), Some(after)) => self.edit(added, before, after)?,
+                (_, before, _) => {
+                    if shows_cleaned {
+                        made.cleaned.extend(self.event_at(added)?);
+                    }
+                    self.clean(added, before.as_ref())?;
+                }
             }
-            made.changed.push((event.meta.added, effect));
-            if effect == Effect::Cleaned {
-                made.cleaned.push(event);
-            }
+            made.changed.push((position(added), effect));
         }
         Ok(())
     }
 
     /// The positions of the events with this reason that were created before one which is there.
-    fn before(&mut self, reason: &str, newest: &Created) -> rusqlite::Result<Vec<i64>> {
-        if !matches!(self.standing(&newest.id)?, Standing::Known(_)) {
-            return Ok(Vec::new());
-        }
-        let Created { time, id } = newest;
-        let (kind, text) = (REASON, reason);
+    fn before(&mut self, reason: &str, newest: &EventId) -> rusqlite::Result<Vec<i64>> {
+        let Standing::Known(added) = self.standing(newest)? else { return Ok(Vec::new()) };
+        // As the log has it: the same event may have come again with another time.
+        let time = "SELECT time FROM event WHERE added = ?";
+        let mut time = self.connection.prepare_cached(time)?;
+        let time: i64 = time.query_row([number(added)], |row| row.get(0))?;
         let newest = params![
-            kind,
-            text,
-            number(time.value()),
-            id.node().as_str(),
-            number(id.counter().value()),
-            number(id.time().value())
+            REASON,
+            reason,
+            time,
+            newest.node().as_str(),
+            number(newest.counter().value()),
+            number(newest.time().value())
         ];
         let mut statement = self.connection.prepare_cached(BEFORE)?;
         statement.query_map(newest, |row| row.get(0))?.collect()
     }
 
-    fn event_at(&self, position: i64) -> rusqlite::Result<Option<Written>> {
+    fn meta_at(&self, added: i64) -> rusqlite::Result<Option<Meta>> {
+        let sql = format!("SELECT {META} FROM event e {NODES} WHERE e.added = ?");
+        self.connection.prepare_cached(&sql)?.query_row([added], meta).optional()
+    }
+
+    /// An event as it is; `None` for one that cannot be read, too.
+    fn event_at(&self, added: i64) -> rusqlite::Result<Option<Written>> {
         let sql = format!("SELECT {COLUMNS} FROM event e {NODES} WHERE e.added = ?");
-        self.connection.prepare_cached(&sql)?.query_row([position], written).optional()
+        match self.connection.prepare_cached(&sql)?.query_row([added], written).optional() {
+            Err(error) if is_of_a_row(&error) => Ok(None),
+            read => read,
+        }
     }
 
     /// Gives an event another meta: other reasons, or other extra keys.
@@ -254,20 +284,32 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes an event, and remembers its id, unless that is of a time that is forgotten.
-    fn clean(&mut self, added: i64, meta: &Meta) -> rusqlite::Result<()> {
+    /// Removes an event, and remembers its id, unless that is of a time that is forgotten. Its meta may be damaged.
+    fn clean(&mut self, added: i64, meta: Option<&Meta>) -> rusqlite::Result<()> {
+        let insert = "INSERT INTO gone (node, id_time, id_counter) \
+                      SELECT e.node, e.id_time, e.id_counter \
+                      FROM event e CROSS JOIN node n ON n.number = e.node \
+                      WHERE e.added = ? AND coalesce(n.forgotten < e.id_time, true)";
+        let inserted = self.connection.prepare_cached(insert)?.execute([added])?;
+        self.totals.gone += i64::from(inserted > 0);
         let delete = "DELETE FROM event WHERE added = ?";
         self.connection.prepare_cached(delete)?.execute([added])?;
         self.totals.events -= 1;
+        let Some(meta) = meta else { return self.remove_labels(added) };
         for label in Label::all_of(meta) {
             self.remove_label(&label, added)?;
         }
-        let insert = "INSERT INTO gone (node, id_time, id_counter) SELECT number, ?2, ?3 FROM node \
-                      WHERE name = ?1 AND coalesce(forgotten < ?2, true)";
-        let (id, time) = (&meta.id, number(meta.id.time().value()));
-        let id = params![id.node().as_str(), time, number(id.counter().value())];
-        let inserted = self.connection.prepare_cached(insert)?.execute(id)?;
-        self.totals.gone += i64::from(inserted > 0);
+        Ok(())
+    }
+
+    /// Takes all labels from an event whose meta does not tell them: a search among those of all events.
+    fn remove_labels(&self, added: i64) -> rusqlite::Result<()> {
+        let find = "SELECT word FROM label WHERE added = ?";
+        let mut find = self.connection.prepare_cached(find)?;
+        let words = find.query_map([added], |row| row.get(0))?;
+        for word in words.collect::<rusqlite::Result<Vec<i64>>>()? {
+            self.remove_word(word, added)?;
+        }
         Ok(())
     }
 
@@ -284,12 +326,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes a label from an event, and forgets its word with the last one.
     fn remove_label(&self, label: &Label, added: i64) -> rusqlite::Result<()> {
         let find = "SELECT number FROM word WHERE kind = ? AND text = ?";
         let mut find = self.connection.prepare_cached(find)?;
         let word: Option<i64> = find.query_row(word(label), |row| row.get(0)).optional()?;
-        let Some(word) = word else { return Ok(()) };
+        word.map_or(Ok(()), |word| self.remove_word(word, added))
+    }
+
+    /// Takes a label from an event, and forgets its word with the last one.
+    fn remove_word(&self, word: i64, added: i64) -> rusqlite::Result<()> {
         let delete = "DELETE FROM label WHERE word = ? AND added = ?";
         self.connection.prepare_cached(delete)?.execute([word, added])?;
         let delete = "DELETE FROM word WHERE number = ?1 \
@@ -320,32 +365,32 @@ impl Engine {
         Ok(())
     }
 
-    /// Forgets ids of events that are gone.
+    /// Forgets ids of events that are gone, the oldest first.
     fn forget(&mut self, Forget { before, at_most }: Forget) -> rusqlite::Result<()> {
-        // The first id that stays.
-        let mut stays = (number(before.value()), i64::MIN, i64::MIN);
+        let before = number(before.value());
         let surplus = self.totals.gone.saturating_sub(number(at_most as u64));
-        if surplus > 0 {
-            let sql = "SELECT id_time, node, id_counter FROM gone \
-                       ORDER BY id_time, node, id_counter LIMIT 1 OFFSET ?";
-            let id = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-            let first = self.connection.prepare_cached(sql)?.query_row([surplus], id).optional()?;
-            stays = stays.max(first.unwrap_or((i64::MAX, i64::MAX, i64::MAX)));
+        let surplus = usize::try_from(surplus).unwrap_or_default();
+        let mut oldest = self.connection.prepare_cached(OLDEST_GONE)?;
+        let mut oldest = oldest.query([number(FORGOTTEN_AT_ONCE as u64)])?;
+        let (mut last, mut times, mut count) = (None, BTreeMap::new(), 0);
+        while let Some(row) = oldest.next()? {
+            let (time, node, counter): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if time >= before && count >= surplus {
+                break;
+            }
+            count += 1;
+            last = Some((time, node, counter));
+            // They come in the order of their times.
+            times.insert(node, time);
         }
-        let forgotten: Vec<(i64, i64)> = self
-            .connection
-            .prepare_cached(FORGOTTEN)?
-            .query_map(stays, |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        if forgotten.is_empty() {
-            return Ok(());
-        }
-        for (node, time) in forgotten {
+        drop(oldest);
+        let Some(last) = last else { return Ok(()) };
+        for (node, time) in times {
             let update =
                 "UPDATE node SET forgotten = max(coalesce(forgotten, 0), ?) WHERE number = ?";
             self.connection.prepare_cached(update)?.execute([time, node])?;
         }
-        let deleted = self.connection.prepare_cached(FORGET)?.execute(stays)?;
+        let deleted = self.connection.prepare_cached(FORGET)?.execute(last)?;
         self.totals.gone -= number(deleted as u64);
         Ok(())
     }
@@ -364,12 +409,11 @@ WHERE l.word = (SELECT number FROM word WHERE kind = ?1 AND text = ?2) AND l.tim
 ORDER BY l.time, n.name, e.id_counter, e.id_time
 ";
 
-/// The nodes of the ids before one, and the last of their times.
-pub(super) const FORGOTTEN: &str = "
-SELECT node, max(id_time) FROM gone INDEXED BY gone_time
-WHERE (id_time, node, id_counter) < (?, ?, ?) GROUP BY node
+pub(super) const OLDEST_GONE: &str = "
+SELECT id_time, node, id_counter FROM gone INDEXED BY gone_time
+ORDER BY id_time, node, id_counter LIMIT ?
 ";
 
 pub(super) const FORGET: &str = "
-DELETE FROM gone INDEXED BY gone_time WHERE (id_time, node, id_counter) < (?, ?, ?)
+DELETE FROM gone INDEXED BY gone_time WHERE (id_time, node, id_counter) <= (?, ?, ?)
 ";

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use logux_codecs::{Added, NodeId};
 use rusqlite::{Connection, OpenFlags, Row, params};
 
 use super::apply::{Made, Transaction};
 use super::error::OpenError;
-use super::row::position;
+use super::row::{is_of_a_row, position};
 
 /// `LGUX`: says whose database it is.
 const APPLICATION: i32 = 0x4C47_5558;
@@ -24,12 +24,17 @@ const SOUND_SQLITE: i32 = 3_051_003;
 /// So many names of nodes are kept in memory, and those of one transaction.
 const MAX_NODES: usize = 10_000;
 
-/// So many free pages may stay in the file; of more, so many are given back at once: 1 MiB.
+/// So many free pages may stay in the file; of more, so many are given back at once: 1 MiB. That is done again and
+/// again for so long.
 const MAX_FREE: i64 = 1_000;
 const FREED_AT_ONCE: i64 = 256;
+const MAX_GIVING_BACK: Duration = Duration::from_millis(50);
 
 /// A lock of another program is waited for so long.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// The same, while nobody else can read.
+pub(super) const MAX_BUSY: Duration = Duration::from_millis(200);
 
 const SCHEMA: &str = "
 CREATE TABLE log (
@@ -104,6 +109,9 @@ pub(super) const READ: OpenFlags =
 const READ_AND_WRITE: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
+/// What each transaction did, or the row that it could not read.
+pub(super) type Prepared = Vec<Result<Made, rusqlite::Error>>;
+
 /// The one connection that writes.
 pub(super) struct Engine {
     pub(super) connection: Connection,
@@ -119,6 +127,7 @@ pub(super) struct Node {
 }
 
 /// What each transaction writes anew, as it is after what was done in this one.
+#[derive(Clone, Copy)]
 pub(super) struct Totals {
     pub(super) last_added: i64,
     pub(super) events: i64,
@@ -134,14 +143,31 @@ impl Engine {
         }
         if std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
             // A connection that only reads leaves a file as it is that is none of this library's.
-            whose(&Connection::open_with_flags(path, READ)?)?;
+            match whose(&Connection::open_with_flags(path, READ)?) {
+                // The power was lost while the file was made: what was begun has to be taken back first.
+                Ok(_) | Err(OpenError::ReadOnly) => {}
+                Err(error) => return Err(error),
+            }
         }
         Self::open_for_writing(path, READ_AND_WRITE | OpenFlags::SQLITE_OPEN_CREATE, true)
     }
 
-    /// Opens a database again that was there a moment ago.
-    fn open_again(path: &Path) -> Result<Self, OpenError> {
-        Self::open_for_writing(path, READ_AND_WRITE, false)
+    /// Opens the database anew after an error of a connection, and tells whether the last transaction that it
+    /// began was made: `before` is how many there were before it. The file must be the same. That it
+    /// stays so if the power is lost is up to the caller.
+    pub(super) fn open_again(
+        path: &Path,
+        before: i64,
+        last_added: Added,
+    ) -> Result<(Self, bool), OpenError> {
+        let engine = Self::open_for_writing(path, READ_AND_WRITE, false)?;
+        let is_same = engine.last_added() >= last_added
+            && (engine.commits == before || engine.commits == before + 1);
+        if !is_same {
+            return Err(OpenError::Replaced);
+        }
+        let is_made = engine.commits > before;
+        Ok((engine, is_made))
     }
 
     fn open_for_writing(path: &Path, flags: OpenFlags, may_make: bool) -> Result<Self, OpenError> {
@@ -190,36 +216,6 @@ impl Engine {
         Ok(Self { connection, nodes: HashMap::new(), totals, commits })
     }
 
-    /// Opens the database anew after an error of a connection, and tells whether the last transaction that it
-    /// began was made: `before` is how many there were before it. In both cases that is so for ever when this
-    /// returns. The file must be the same.
-    pub(super) fn after_failure(
-        path: &Path,
-        before: i64,
-        last_added: Added,
-    ) -> Result<(Self, bool), OpenError> {
-        let mut engine = Self::open_again(path)?;
-        let is_same = engine.last_added() >= last_added
-            && (engine.commits == before || engine.commits == before + 1);
-        if !is_same {
-            return Err(OpenError::Replaced);
-        }
-        let is_made = engine.commits > before;
-        if is_made {
-            // What was written may be in the system's memory only, although it can be read: it is written anew, to
-            // the database itself.
-            if !engine.checkpoint("TRUNCATE")? {
-                return Err(OpenError::Unsure);
-            }
-        } else {
-            // What was written, and not committed for this connection, could be for the next process: it is
-            // overwritten.
-            engine.prepare(&[])?;
-            engine.commit()?;
-        }
-        Ok((engine, is_made))
-    }
-
     pub(super) fn last_added(&self) -> Added {
         position(self.totals.last_added)
     }
@@ -229,9 +225,9 @@ impl Engine {
         self.commits
     }
 
-    /// Does all of these in one transaction, to be [committed](Self::commit), and answers what each one did. After
-    /// an error this connection is of no use any more.
-    pub(super) fn prepare(&mut self, transactions: &[Transaction]) -> rusqlite::Result<Vec<Made>> {
+    /// Does all of these in one transaction, to be [committed](Self::commit), and answers what each one did; one that
+    /// meets a row that cannot be read does nothing. After an error of all, this connection is of no use any more.
+    pub(super) fn prepare(&mut self, transactions: &[Transaction]) -> rusqlite::Result<Prepared> {
         // Not in the middle of a transaction, in which a node must not be forgotten.
         if self.nodes.len() >= MAX_NODES {
             self.nodes.clear();
@@ -239,7 +235,12 @@ impl Engine {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         let mut made = Vec::with_capacity(transactions.len());
         for transaction in transactions {
-            made.push(self.apply(transaction)?);
+            // Only a change reads what is there.
+            made.push(if transaction.changes.is_empty() {
+                Ok(self.apply(transaction)?)
+            } else {
+                self.apply_apart(transaction)?
+            });
         }
         let Totals { last_added, events, gone } = self.totals;
         let update = "UPDATE log SET commits = ?1 + 1, last_added = ?2, events = ?3, gone = ?4 \
@@ -249,6 +250,28 @@ impl Engine {
             // Somebody else has written, whom the lock file does not keep out.
             return Err(rusqlite::Error::StatementChangedRows(0));
         }
+        Ok(made)
+    }
+
+    /// Does one that can fail by itself.
+    fn apply_apart(
+        &mut self,
+        transaction: &Transaction,
+    ) -> rusqlite::Result<Result<Made, rusqlite::Error>> {
+        let before = self.totals;
+        self.connection.prepare_cached("SAVEPOINT apart")?.execute([])?;
+        let made = self.apply(transaction);
+        match &made {
+            Ok(_) => {}
+            Err(error) if is_of_a_row(error) => {
+                self.connection.prepare_cached("ROLLBACK TO apart")?.execute([])?;
+                self.totals = before;
+                // Some of them may have been new.
+                self.nodes.clear();
+            }
+            Err(_) => return made.map(Ok),
+        }
+        self.connection.prepare_cached("RELEASE apart")?.execute([])?;
         Ok(made)
     }
 
@@ -268,30 +291,41 @@ impl Engine {
         Ok(self.connection.query_row(&pragma, [], is_busy)? == 0)
     }
 
-    /// Gives pages back that events have left which are gone, but not all at once. Answers whether enough of them
-    /// are given back.
-    pub(super) fn give_back(&self) -> rusqlite::Result<bool> {
-        let free: i64 =
-            self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-        if free <= MAX_FREE {
-            return Ok(true);
-        }
-        let pragma = format!("PRAGMA incremental_vacuum({FREED_AT_ONCE})");
-        let mut statement = self.connection.prepare_cached(&pragma)?;
-        let mut pages = statement.query([])?;
-        // Each step is a page.
-        while pages.next()?.is_some() {}
-        Ok(free - FREED_AT_ONCE <= MAX_FREE)
-    }
-
-    /// Takes what is gone out of the write-ahead log, too, and gives pages back. Waits for nobody; answers whether
-    /// all of it is done.
-    pub(super) fn tidy(&self) -> rusqlite::Result<bool> {
-        self.connection.busy_timeout(Duration::ZERO)?;
-        let is_enough = self.give_back();
+    /// Moves all of the write-ahead log into the database. Waits so long for each that reads it or writes; `false` if
+    /// that was not enough.
+    pub(super) fn empty_log(&self, patience: Duration) -> rusqlite::Result<bool> {
+        self.connection.busy_timeout(patience)?;
         let is_moved = self.checkpoint("TRUNCATE");
         self.connection.busy_timeout(BUSY)?;
-        Ok(is_enough? && is_moved?)
+        is_moved
+    }
+
+    /// Gives pages back that events have left which are gone, until there is something else to do. Waits for nobody;
+    /// answers whether enough of them are given back.
+    pub(super) fn give_back(&self, is_wanted: &mut dyn FnMut() -> bool) -> rusqlite::Result<bool> {
+        self.connection.busy_timeout(Duration::ZERO)?;
+        let is_enough = self.give_back_some(is_wanted);
+        self.connection.busy_timeout(BUSY)?;
+        is_enough
+    }
+
+    fn give_back_some(&self, is_wanted: &mut dyn FnMut() -> bool) -> rusqlite::Result<bool> {
+        let start = Instant::now();
+        let pragma = format!("PRAGMA incremental_vacuum({FREED_AT_ONCE})");
+        let mut vacuum = self.connection.prepare_cached(&pragma)?;
+        loop {
+            let free: i64 =
+                self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+            if free <= MAX_FREE {
+                return Ok(true);
+            }
+            if start.elapsed() >= MAX_GIVING_BACK || is_wanted() {
+                return Ok(false);
+            }
+            let mut pages = vacuum.query([])?;
+            // Each step is a page.
+            while pages.next()?.is_some() {}
+        }
     }
 
     pub(super) fn close(self) -> rusqlite::Result<()> {

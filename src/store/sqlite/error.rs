@@ -1,7 +1,11 @@
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rusqlite::ErrorCode;
+
+use crate::store::contract::StoreError;
 
 /// Why a database was not opened. What was in it is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -59,5 +63,50 @@ impl From<rusqlite::Error> for OpenError {
             Some(ErrorCode::ReadOnly) => Self::ReadOnly,
             _ => Self::Sqlite(error),
         }
+    }
+}
+
+impl OpenError {
+    /// Whether it is over soon, probably: another program reads or writes.
+    fn is_busy(&self) -> bool {
+        match self {
+            Self::Unsure => true,
+            Self::Sqlite(error) => is_busy(error),
+            _ => false,
+        }
+    }
+}
+
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy))
+}
+
+/// The one error of all that were to be committed together.
+#[derive(Clone, Debug)]
+pub(super) struct Failure(Arc<OpenError>);
+
+impl Failure {
+    pub(super) fn new(error: impl Into<OpenError>) -> Self {
+        Self(Arc::new(error.into()))
+    }
+
+    pub(super) fn to_store_error(&self) -> StoreError {
+        if self.0.is_busy() {
+            StoreError::busy(self.clone())
+        } else {
+            StoreError::new(self.clone())
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
     }
 }

@@ -2,15 +2,19 @@
 //!
 //! - `engine`: the schema, and the connection that writes; `apply`: what an append does to the rows;
 //! - `reader`: what is read, and how; `row`: how an event is kept;
-//! - `thread`: who writes, with group commit, and who reads;
+//! - `database`: a database that is open, and what of it is not written yet; `file`: that nobody else opens it;
+//! - `writer`: the thread that writes, with group commit; `checkpoint`: when it moves the write-ahead log;
 //! - [`OpenError`]: why a database was not opened.
 
 mod apply;
+mod checkpoint;
+mod database;
 mod engine;
 mod error;
+mod file;
 mod reader;
 mod row;
-mod thread;
+mod writer;
 
 use std::fmt;
 use std::path::Path;
@@ -20,10 +24,10 @@ use async_trait::async_trait;
 use logux_codecs::{Event, EventId, NodeId, Timestamp, shown};
 
 use apply::{Made, Transaction};
+use database::Database;
 pub use error::OpenError;
 use reader::Reader;
 use row::Written;
-use thread::Database;
 
 use super::append::{Answer, Append, Stored};
 use super::change::{Change, Edit, Which};
@@ -79,7 +83,8 @@ impl SqliteStore {
 impl<E: Event> Store<E> for SqliteStore {
     fn submit(&self, append: Append<E>) -> Answer<E> {
         let (append, room) = append.into_parts();
-        let Append { entries, if_known, changes, records, forget, may_wait, .. } = append;
+        let Append { entries, if_known, changes, records, forget, shows_cleaned, may_wait, .. } =
+            append;
         let is_of_records = entries.is_empty() && changes.is_empty() && forget.is_none();
         if may_wait && is_of_records && records.iter().all(rises) {
             let numbers = records.into_iter().filter_map(|change| match change {
@@ -106,7 +111,7 @@ impl<E: Event> Store<E> for SqliteStore {
         });
         let texts = texts.chain(changes.iter().map(size));
         let bytes = events.iter().map(|written| written.bytes).chain(texts).sum();
-        let transaction = Transaction { events, if_known, changes, records, forget };
+        let transaction = Transaction { events, if_known, changes, records, forget, shows_cleaned };
         let answered = self.database.submit(transaction, bytes, room);
         Answer::later(async move {
             let made = answered.await.map_err(StoreError::new)??;
@@ -167,7 +172,7 @@ fn size(Change { events, edit }: &Change) -> usize {
         Edit::SetExtra(key, value) => {
             key.len() + value.as_ref().map_or(0, |value| value.to_string().len())
         }
-        Edit::Clean => 0,
+        Edit::Clean | Edit::CleanUnreasoned => 0,
     };
     which + edit
 }

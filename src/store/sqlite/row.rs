@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::entry::Meta;
 use crate::store::query::Label;
 
-/// What is read of each event.
+/// What is read of each event: its meta, and then the event itself.
 pub(super) const COLUMNS: &str =
-    "e.added, n.name, e.id_time, e.id_counter, e.time, s.name, e.event, e.meta";
+    "e.added, n.name, e.id_time, e.id_counter, e.time, s.name, e.meta, e.event";
+
+/// What its meta is read from.
+pub(super) const META: &str = "e.added, n.name, e.id_time, e.id_counter, e.time, s.name, e.meta";
 
 /// The names of the nodes of events. Events come first: `CROSS JOIN` keeps SQLite from beginning with the few
 /// nodes, and sorting all of their events.
@@ -57,26 +60,32 @@ pub(super) fn rest_of(meta: &Meta) -> rusqlite::Result<Option<String>> {
 
 /// Reads a row of [`COLUMNS`].
 pub(super) fn written(row: &Row<'_>) -> rusqlite::Result<Written> {
-    let damaged = |column: usize, what: &'static str| {
+    let meta = meta(row)?;
+    let event: String = row.get(7)?;
+    let bytes = event.len() + row.get_ref(6)?.as_str_or_null()?.map_or(0, str::len);
+    Ok(Written { event, meta, bytes })
+}
+
+/// Reads a row of [`META`], or of [`COLUMNS`].
+pub(super) fn meta(row: &Row<'_>) -> rusqlite::Result<Meta> {
+    let added = position(row.get(0)?);
+    let damaged = |column: usize, what: &str| {
+        let what = format!("the event at position {added} is damaged: its row has {what}");
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, what.into())
     };
-    let node =
-        |column: usize, text: &str| text.parse().map_err(|_| damaged(column, "not a node id"));
+    let node = |column: usize, text: &str| text.parse().map_err(|_| damaged(column, "no node id"));
     let time =
-        |column: usize| timestamp(row.get(column)?).ok_or_else(|| damaged(column, "not a time"));
+        |column: usize| timestamp(row.get(column)?).ok_or_else(|| damaged(column, "no time"));
     let counter = u64::try_from(row.get::<_, i64>(3)?)
         .ok()
         .and_then(Counter::new)
-        .ok_or_else(|| damaged(3, "not a counter"))?;
+        .ok_or_else(|| damaged(3, "no counter"))?;
     let id = EventId::with_counter(time(2)?, node(1, row.get_ref(1)?.as_str()?)?, counter);
     let source = row.get_ref(5)?.as_str_or_null()?.map(|text| node(5, text)).transpose()?;
-    let rest = row.get_ref(7)?.as_str_or_null()?;
-    let bytes = rest.map_or(0, str::len) + row.get_ref(6)?.as_str()?.len();
-    let rest = rest.map(serde_json::from_str::<Rest>).transpose();
+    let rest = row.get_ref(6)?.as_str_or_null()?.map(serde_json::from_str::<Rest>).transpose();
     let Rest { reasons, indexes, subprotocol, extra } =
-        rest.map_err(|_| damaged(7, "not the meta of an event"))?.unwrap_or_default();
-    let added = position(row.get(0)?);
-    let meta = Meta {
+        rest.map_err(|_| damaged(6, "no meta that can be read"))?.unwrap_or_default();
+    Ok(Meta {
         added,
         time: time(4)?,
         source,
@@ -85,8 +94,18 @@ pub(super) fn written(row: &Row<'_>) -> rusqlite::Result<Written> {
         subprotocol,
         extra,
         ..Meta::new(id)
-    };
-    Ok(Written { event: row.get(6)?, meta, bytes })
+    })
+}
+
+/// Whether a row was found that cannot be read, while the database itself works.
+pub(super) fn is_of_a_row(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..)
+    )
 }
 
 /// Positions, times and counters are safe integers of JavaScript.

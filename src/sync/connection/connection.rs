@@ -216,6 +216,9 @@ where
             if let Some(known) = &self.known {
                 known.settle_up_to(self.reporter.synced());
             }
+            if let Some(peer) = self.reporter.peer().filter(|_| self.known.is_some()) {
+                self.log.note_seen(&peer.node_id);
+            }
             let lasted = self.known.is_some().then(|| self.clocks.start().elapsed());
             let Self { closed_here, dials_anew, .. } = self;
             Ended { result, closed_here, progressed, dials_anew, lasted }
@@ -500,7 +503,9 @@ where
         self.throttle.let_in(self.admission.payer(&peer, authors));
         self.lasting.was_let_in = true;
         self.reporter.update(|diagnostics| diagnostics.peer = Some(Arc::clone(&peer)));
-        self.log.note_seen(&peer.node_id);
+        for name in [&relative.peer, &relative.peer_name] {
+            self.log.note_seen(name);
+        }
         self.note_time_fix(&relative);
         self.intake.let_in(Arc::clone(&peer));
         if self.log.sets_aside_some_of(&peer.node_id) {

@@ -39,8 +39,8 @@ pub(crate) struct Intake<'a, E> {
     waiting: Vec<Incoming<E>>,
     /// What the messages that wait had beside, and is refused.
     refused: Vec<Refused>,
-    /// Answers how many messages were stored, and what became of them.
-    storing: Lane<Result<(usize, Received), StoreError>>,
+    /// Answers what became of the messages.
+    storing: Lane<Result<Received, StoreError>>,
     /// Of all that arrived since the last time that all was taken.
     bytes: usize,
     /// Of what is being judged.
@@ -186,9 +186,9 @@ impl<'a, E: Event> Intake<'a, E> {
         tokio::select! {
             biased;
             stored = self.storing.result() => {
-                let (count, received) = stored?;
+                let received = stored?;
                 self.is_holding_back = false;
-                Ok(Some(Input::Stored { count, received }))
+                Ok(Some(Input::Stored { count: received.messages, received }))
             }
             judged = self.judging.result() => {
                 self.judged_bytes = 0;
@@ -249,8 +249,8 @@ impl<'a, E: Event> Intake<'a, E> {
         Some(judgement.boxed())
     }
 
-    /// Puts all that waits into the store, and answers how many messages that were.
-    fn transaction(&mut self) -> Option<BoxFuture<'static, Result<(usize, Received), StoreError>>> {
+    /// Puts all that waits into the store.
+    fn transaction(&mut self) -> Option<BoxFuture<'static, Result<Received, StoreError>>> {
         if self.unjudged.is_empty() {
             self.bytes = 0;
         }
@@ -262,6 +262,8 @@ impl<'a, E: Event> Intake<'a, E> {
         let mut news = News {
             incoming: None,
             received: Some(keys.received),
+            messages: 0,
+            refused: std::mem::take(&mut self.refused),
             held_back: std::mem::take(&mut self.held_back),
             released: std::mem::take(&mut self.released),
             changes: match self.cursor.take() {
@@ -276,21 +278,14 @@ impl<'a, E: Event> Intake<'a, E> {
         };
         self.is_holding_back = !news.held_back.is_empty();
         let waiting = std::mem::take(&mut self.waiting);
-        let refused = std::mem::take(&mut self.refused);
-        let count = waiting.len();
+        news.messages = waiting.len();
         news.incoming = waiting.into_iter().reduce(|mut all, next| {
             all.entries.extend(next.entries);
             all.set_aside.extend(next.set_aside);
             all.up_to = next.up_to;
             all
         });
-        let log = self.log.clone();
-        let transaction = async move {
-            let mut received = log.keep(&node_id, news).await?;
-            received.refused.extend(refused);
-            Ok((count, received))
-        };
-        Some(transaction.boxed())
+        Some(self.log.keep(&node_id, news))
     }
 }
 

@@ -20,7 +20,7 @@ impl<E> Rules<E> {
     /// What arrived is in the store: now, and not before, it is confirmed. The peer learns first what was
     /// not taken.
     pub(super) fn stored(&mut self, count: usize, received: Received) {
-        let Received { set_aside, refused, has_twin } = received;
+        let Received { set_aside, refused, has_twin, .. } = received;
         self.refuse_events(&refused);
         self.tell_all(&set_aside, Notice::SetAside);
         if has_twin {
