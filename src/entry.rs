@@ -209,6 +209,12 @@ impl<E> Draft<E> {
         &self.event
     }
 
+    /// Drops the id that the draft brought, so that the log gives the event a new one.
+    pub fn new_id(mut self) -> Self {
+        self.id = None;
+        self
+    }
+
     /// Takes this id instead of a new one. If the log has an event of that id, the draft is
     /// dropped and the event stays as it is.
     pub fn id(mut self, id: EventId) -> Self {

@@ -63,8 +63,8 @@ struct Batch<E> {
     keep_last: BTreeMap<usize, Vec<String>>,
     /// Those that are not kept.
     passed_by: Vec<(usize, Arc<Entry<E>>)>,
-    /// The place of a draft that is left out, for its event was here before.
-    left_out: Option<usize>,
+    /// The places of drafts that are left out, for their event was here before.
+    left_out: Vec<usize>,
     also: Also,
     /// How many ids are passed over next, if one is taken.
     step: i64,
@@ -160,7 +160,8 @@ impl<E: Event> Log<E> {
             let (gone, too_old) = (&stored.gone, &stored.too_old);
             let gone: HashSet<&EventId> = gone.iter().chain(too_old).collect();
             batch.entries = stored.known;
-            let is_less = batch.leave_out_what_may_be_gone(&gone);
+            // One that is too old may never have been here.
+            let is_less = batch.leave_out_what_may_be_gone(&stored.gone);
             if let Some((place, id)) = batch.brought_one_of(&gone) {
                 return Err(AddError::Gone { place: place + 1, id });
             }
@@ -349,7 +350,7 @@ impl<E> Batch<E> {
     fn new(count: usize, also: Also) -> Self {
         let (places, there, repeated) = (Vec::new(), Vec::new(), Vec::new());
         let (entries, keep_last) = (Vec::with_capacity(count), BTreeMap::new());
-        let (passed_by, left_out) = (Vec::new(), None);
+        let (passed_by, left_out) = (Vec::new(), Vec::new());
         Self {
             entries,
             count,
@@ -382,14 +383,18 @@ impl<E> Batch<E> {
     }
 
     /// Leaves out the event that may be gone, if it is. Answers whether it did.
-    fn leave_out_what_may_be_gone(&mut self, gone: &HashSet<&EventId>) -> bool {
+    fn leave_out_what_may_be_gone(&mut self, gone: &[EventId]) -> bool {
         let Some(id) = self.also.may_be_gone.take_if(|id| gone.contains(id)) else { return false };
         let Some(index) = self.entries.iter().position(|entry| entry.meta.id == id) else {
             return false;
         };
         // It brought its id, so there are places.
         self.entries.remove(index);
-        self.left_out = Some(self.places.remove(index).0);
+        let place = self.places.remove(index).0;
+        self.left_out = vec![place];
+        self.left_out
+            .extend(self.repeated.iter().filter(|(_, first)| *first == place).map(|(one, _)| *one));
+        self.left_out.sort_unstable();
         true
     }
 
@@ -443,7 +448,7 @@ impl<E> Batch<E> {
                 answers[place] = answer;
             }
         }
-        if let Some(place) = self.left_out {
+        for place in self.left_out.into_iter().rev() {
             answers.remove(place);
         }
         let all: Option<Vec<_>> = answers.into_iter().collect();

@@ -101,7 +101,7 @@ impl<E: Event> Log<E> {
                     PeerRecord::Epoch => {
                         cursors.epoch = Some(Epoch::parse(&text).ok_or_else(damaged)?);
                     }
-                    PeerRecord::Seen | PeerRecord::Withheld => {}
+                    PeerRecord::Seen | PeerRecord::SeenByName | PeerRecord::Withheld => {}
                 },
                 _ => {}
             }
@@ -497,8 +497,7 @@ impl<E: Event> Log<E> {
         self.take_up(&ids, entries).await
     }
 
-    /// Adds these entries, which were set aside, and sets aside no longer what has these ids, in one
-    /// transaction.
+    /// Adds these entries, which were set aside, and then sets aside no longer what has these ids.
     pub(crate) async fn take_up(
         &self,
         ids: &[EventId],
@@ -512,35 +511,23 @@ impl<E: Event> Log<E> {
         // What the program refuses stays set aside, for nobody else has it.
         let refused: HashSet<EventId> = refused.into_iter().map(|refused| refused.id).collect();
         let ids: Vec<_> = ids.iter().filter(|id| !refused.contains(id)).cloned().collect();
-        let changes = ids.iter().map(|id| RecordChange::Remove(Key::set_aside(id)));
         let room = self.reserve(entries.iter().map(Entry::size).sum()).await;
-        let append = Append::events(entries).and_changes(older).and_records(changes);
-        let append = append.with_room(room);
+        let append = Append::events(entries).and_changes(older).with_room(room);
         // Ids that are given meanwhile have positions in their order.
         let answer = {
             let _last = self.last();
             self.submit(append)
         };
-        // Also if nobody waits for the answer.
-        self.room().give_back(&ids);
         let stored = answer.await?;
         for entry in passed_by {
             self.tell_cleaned(&Arc::new(entry));
         }
-        // Nobody else has them any more.
-        let too_old: HashSet<&EventId> = stored.too_old.iter().collect();
-        let too_old = stored.known.into_iter().filter(|entry| too_old.contains(&entry.meta.id));
-        let mut changes = Vec::new();
-        for Entry { event, meta, .. } in too_old {
-            let event = serde_json::to_value(&event).map_err(StoreError::new)?;
-            let event = SetAside::new(event, meta, TOO_OLD);
-            self.room().take(&event);
-            changes
-                .push(RecordChange::PutNew(Key::set_aside(&event.meta.id), self.listed(&event)?));
-        }
-        if !changes.is_empty() {
-            self.change(changes).await?;
-        }
+        // Those that are too old stay, for nobody else has them. The others are in the log now: if this ends here, they
+        // are known the next time.
+        let ids: Vec<_> = ids.into_iter().filter(|id| !stored.too_old.contains(id)).collect();
+        let removed = ids.iter().map(|id| RecordChange::Remove(Key::set_aside(id))).collect();
+        self.change(removed).await?;
+        self.room().give_back(&ids);
         Ok(())
     }
 }

@@ -18,8 +18,7 @@ pub(super) const MAX_WAITING: usize = 1_024;
 
 /// The events that are cleaned from now on, by this process, as a stream: [`Log::cleaned`](crate::Log::cleaned).
 ///
-/// Nothing is repeated, and nothing waits for this stream: one that is read too slowly misses events, and says how
-/// many. Ends with the log.
+/// Nothing waits for this stream. If it is read too slowly, it skips events and says how many. It ends with the log.
 #[must_use = "a stream does nothing until it is read"]
 pub struct Cleaned<E>(BoxStream<'static, Result<Arc<Entry<E>>, Missed>>);
 

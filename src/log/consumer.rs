@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{FutureExt, StreamExt};
 use logux_codecs::{Added, Event};
+use logux_transports::rt;
 use tokio::sync::Notify;
 
 use super::typed::is_of_type;
@@ -14,10 +15,10 @@ use super::{Follow, Log};
 use crate::entry::Entry;
 use crate::store::{Append, Key, Prefix, Record, RecordChange, StoreError};
 
-/// Reads a log from where it was the last time: [`Log::consumer`].
+/// Reads a log and remembers durably how far it has come: [`Log::consumer`].
 ///
-/// Each event is delivered until it was acknowledged, at least once. After a restart, delivery begins with the first
-/// event that was not acknowledged, and repeats those after it that were.
+/// Each event is delivered at least once. After a restart, delivery begins with the first event that was not
+/// acknowledged; later events are then delivered again, also acknowledged ones.
 ///
 /// ```
 /// # use logux_sync::{Log, MemoryStore};
@@ -39,7 +40,8 @@ pub struct Consumer<E> {
     of_type: Option<String>,
 }
 
-/// An event that was delivered to a consumer. One that is dropped and was not acknowledged is delivered again.
+/// An event that was delivered to a consumer. If this is dropped without [`ack`](Self::ack), the event is delivered
+/// again.
 #[must_use = "an event that is not acknowledged is delivered again"]
 pub struct Delivery<E> {
     entry: Arc<Entry<E>>,
@@ -111,10 +113,11 @@ const MAX_WAITING: usize = 1_000;
 pub(super) type Names = Mutex<HashSet<String>>;
 
 impl<E: Event> Log<E> {
-    /// A durable reader with a name: it goes on where the consumer of this name was the last time, and a new one
-    /// begins with the first event. There is one of each name at a time.
+    /// A durable reader with a name. It continues where the last consumer of this name stopped; a new name begins with
+    /// the first event. Only one consumer of each name exists at a time.
     ///
-    /// [`prune`](Self::prune) keeps what it has not acknowledged; all else that cleans events does not.
+    /// [`prune`](Self::prune) keeps events that a consumer has not acknowledged; nothing else that cleans events waits
+    /// for consumers.
     pub async fn consumer(&self, name: &str) -> Result<Consumer<E>, ConsumerError> {
         self.consumer_after(name, Added::ZERO).await
     }
@@ -205,6 +208,8 @@ impl<E: Event> Consumer<E> {
     /// After an error the next call tries again. Cancel-safe.
     pub async fn next(&mut self) -> Result<Delivery<E>, StoreError> {
         loop {
+            // Others have their turn also where many events are passed over.
+            rt::consume_budget().await;
             let mut changed = std::pin::pin!(self.shared.changed.notified());
             // From here on no change is missed.
             changed.as_mut().enable();
@@ -237,11 +242,8 @@ impl<E: Event> Consumer<E> {
                 failed => {
                     let read_up_to = self.shared.state().read_up_to;
                     self.follow = self.shared.log.follow(read_up_to);
-                    let ended = || Err(StoreError::new("the log was not read"));
-                    return Err(failed
-                        .unwrap_or_else(ended)
-                        .err()
-                        .unwrap_or_else(|| StoreError::new("the log was not read")));
+                    let error = failed.and_then(Result::err);
+                    return Err(error.unwrap_or_else(|| StoreError::new("the log was not read")));
                 }
             };
             let is_wanted = self.of_type.as_ref().is_none_or(|name| is_of_type(&entry.event, name));
@@ -262,22 +264,21 @@ impl<E: Event> Consumer<E> {
 }
 
 impl<E: Event> Delivery<E> {
-    /// The event is dealt with: this process does not deliver it again. Acknowledgements may come in any order; what
-    /// is kept, durably if the store is, is up to which position there are all. So after a restart an event comes
-    /// again if an earlier one was not acknowledged.
+    /// Acknowledges the event: this process does not deliver it again. Acknowledgements may come in any order. The
+    /// store keeps the position up to which all events are acknowledged; so after a restart an event comes again if
+    /// an earlier one was not acknowledged.
     ///
-    /// Answers once that is kept, where it is more than before. A call that is dropped before it is ready has
-    /// acknowledged the event.
+    /// If that position grows, this waits until the store has it. If the call is dropped before it is ready, the event
+    /// is acknowledged all the same.
     pub async fn ack(mut self) -> Result<(), StoreError> {
         self.is_done = true;
-        let change = self.shared.acknowledge(self.entry.meta.added);
-        match change {
-            Some(change) => {
-                let answer = self.shared.log.submit(Append::records(vec![change]));
-                answer.await.map(drop)
-            }
-            None => Ok(()),
+        let Some(change) = self.shared.acknowledge(self.entry.meta.added) else { return Ok(()) };
+        let kept = self.shared.log.submit(Append::records(vec![change])).await;
+        if kept.is_err() {
+            // The next one keeps it, too.
+            self.shared.state().stored = Added::ZERO;
         }
+        kept.map(drop)
     }
 }
 

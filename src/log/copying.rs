@@ -121,8 +121,8 @@ impl<E: Event> Log<E> {
     /// Writes all events as lines of JSON, in the order in which they were added, and what is
     /// [set aside](Self::set_aside). `progress` is told how many events are written, and about how many there are.
     ///
-    /// What is added meanwhile is not in the copy. How far peers and consumers are is not either, for positions are
-    /// those of one log; nor is what waits in the [inbox](Self::inbox), nor the ids of events that are gone. To move a whole log to another machine, copy the store while no program has it open.
+    /// The copy does not hold events that are added meanwhile, events that wait in the [inbox](Self::inbox), ids of
+    /// cleaned events, or the cursors of peers and consumers, whose positions mean nothing in another log. To move a whole log to another machine, copy the store while no program has it open.
     pub async fn export(
         &self,
         to: &mut (impl AsyncWrite + Unpin + Send),
@@ -166,8 +166,9 @@ impl<E: Event> Log<E> {
     /// the order of the copy; those that are here already stay as they are. `progress` is told how many events were
     /// read.
     ///
-    /// What this program cannot read is set aside. Where something is wrong, all before it is added, and the copy
-    /// can be imported again. It is not shown to [`before_add`](crate::LogOptions::before_add).
+    /// Events that this program cannot read are set aside. After an error all events before the wrong line are added,
+    /// and the copy can be imported again. The hook [`before_add`](crate::LogOptions::before_add) does not see these
+    /// events.
     pub async fn import(
         &self,
         from: &mut (impl AsyncBufRead + Unpin + Send),

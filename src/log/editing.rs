@@ -26,10 +26,10 @@ pub struct Effects {
 const PAGE: Page = Page::new(256);
 
 impl<E: Event> Log<E> {
-    /// Keeps events for further reasons.
+    /// Adds reasons to events.
     ///
-    /// Changes a few hundred events in each transaction, and none that is added meanwhile. A call that is dropped
-    /// before it is ready, or that fails, has changed some of them, and can be repeated.
+    /// Changes a few hundred events per transaction, and no event that is added meanwhile. If the call fails, or is
+    /// dropped before it is ready, some events are changed and others are not; repeat it to change the rest.
     pub async fn add_reasons<R: Into<String>>(
         &self,
         reasons: impl IntoIterator<Item = R>,
@@ -42,10 +42,10 @@ impl<E: Event> Log<E> {
         self.change_events(None, &criteria, &Edit::AddReasons(reasons)).await
     }
 
-    /// Keeps events for these reasons no longer. Those that were kept for one of them, and for nothing else, are
-    /// cleaned; an event that never had one of them stays as it is.
+    /// Takes reasons from events. An event that loses its last reason is cleaned. An event that had none of these
+    /// reasons does not change.
     ///
-    /// As with all that cleans events: what a peer has not received yet, it will not receive. Transactions as with
+    /// A peer that has not received a cleaned event yet will not receive it. Transactions as with
     /// [`add_reasons`](Self::add_reasons).
     pub async fn remove_reasons<R: Into<String>>(
         &self,
@@ -62,22 +62,23 @@ impl<E: Event> Log<E> {
         Ok(all)
     }
 
-    /// Cleans events, whatever their reasons are: they are gone, and late copies of them do not come back.
-    /// Transactions as with [`add_reasons`](Self::add_reasons).
+    /// Cleans events, whatever their reasons are. Late copies of them are not added again, as far as the log
+    /// [remembers](crate::LogOptions::remember). Transactions as with [`add_reasons`](Self::add_reasons).
     pub async fn clean(&self, criteria: Criteria) -> Result<Effects, StoreError> {
         self.change_events(None, &criteria, &Edit::Clean).await
     }
 
-    /// Erases a user: cleans all events that nodes of the user made, gives up those that are set aside or wait in an
-    /// inbox, also those that the user's nodes brought, and forgets how far these nodes are and what they did not
-    /// take. The user is the part of a node id before the first colon; a node without one is a user of its own.
+    /// Erases a user. This cleans all events that the user's nodes made, drops the user's events that are set aside or
+    /// wait in an inbox, and forgets the cursors and held-back lists of the user's nodes. The user is the part of a
+    /// node id before the first colon; a node without a colon is a user of its own.
     ///
-    /// Refuse the user's connections first: a session that is there notes how far it is. What a session or a consumer
-    /// has read already it may still send or deliver. Peers that have these events are not told by this: if they are
-    /// to erase them, too, add an event of your own that says so. One that sends such an event again is confirmed, and
-    /// it is not added. The user's name stays in the ids that are remembered for that, and as the name of a node.
+    /// Refuse the user's connections first, because a live session writes its cursors again. A session or a consumer
+    /// may still send or deliver events that it has already read. Other peers are not told: to have them erase the
+    /// events, too, add an event of your own that says so. If a peer sends an erased event again, it is confirmed and
+    /// not added. For that the log remembers the ids, which hold the user's name; the name also stays in the list of
+    /// node names.
     ///
-    /// Takes time for the whole log. Transactions as with [`add_reasons`](Self::add_reasons).
+    /// Reads the whole log. Transactions as with [`add_reasons`](Self::add_reasons).
     pub async fn erase_user(&self, user: &str) -> Result<Effects, StoreError> {
         let is_of_user = |node: &NodeId| room::user(node) == user;
         let came_from = |meta: &Meta| {
@@ -130,10 +131,11 @@ impl<E: Event> Log<E> {
         Ok(all)
     }
 
-    /// Changes the reasons or the extra keys of an event, all at once. Answers what became of it; `None` if there
-    /// is no such event. All else of an event is fixed for ever; nodes that have it already are not told.
+    /// Changes the reasons or the extra keys of an event in one transaction. Answers what became of the event, or
+    /// `None` if there is no event with this id. Nothing else of an event can change, and nodes that already have the
+    /// event are not told.
     ///
-    /// A call that is dropped before it is ready changes all of it or nothing.
+    /// If the call is dropped before it is ready, either all edits are made or none.
     pub async fn edit(
         &self,
         id: &EventId,

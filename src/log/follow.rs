@@ -8,6 +8,7 @@ use futures_core::Stream;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use logux_codecs::{Added, Event};
+use logux_transports::rt;
 
 use super::Log;
 use super::typed::is_of_type;
@@ -35,6 +36,8 @@ impl<E: Event> Follow<E> {
                     after = entry.meta.added;
                     return Ok(Some((entry, (log, after, page))));
                 }
+                // Others have their turn between pages that are there.
+                rt::consume_budget().await;
                 let last = log.end().beyond(after).await;
                 page = log.next_after(after, PAGE).await?.into();
                 if page.is_empty() {

@@ -11,17 +11,19 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 use super::Log;
 use super::adding::Also;
 use super::error::AddError;
+use super::log::tomorrow;
 use crate::apart::Refused;
 use crate::entry::{Draft, Entry, Meta};
 use crate::store::{Append, Key, Prefix, Record, RecordChange, StoreError};
 
 /// One queue of events that wait for a handler: [`Log::inbox`].
 ///
-/// What waits has an id and a time, and no position: no session sends it, and none passes it by. The handler takes
-/// one event after the other, and settles each: in one transaction it is taken out of the queue, and what the handler
-/// made of it is added. The handler is called at least once for each event, and tells by the id what it has done
-/// already: an event comes again that is not settled before the process ends; and one that was settled without being
-/// added, if the peer sends it again.
+/// A waiting event has an id and a time, but no position yet: no session sends it, and no session's cursor passes it.
+/// The handler takes the events one by one and settles each: one transaction takes the event out of the queue and adds
+/// the events that the handler made of it.
+///
+/// The handler sees each event at least once and can recognise it by its id. An event comes again if the process ends
+/// before the event is settled. It also comes again if it was settled without being added, and the peer sends it again.
 ///
 /// ```
 /// # use logux_sync::{Draft, Log, MemoryStore};
@@ -176,8 +178,8 @@ impl<E: Event> Log<E> {
     /// their ids once the store has them. An event whose id the log has, or that waits in the queue already, is left
     /// out.
     ///
-    /// What the log demands of events that are added it demands of these, too. At most 10,000 events with 32 MiB
-    /// wait in one queue. Cancel-safe: a call that is dropped puts in all of them or none.
+    /// The events must fit the log's [`EventLimits`](crate::EventLimits). At most 10,000 events with 32 MiB wait in one
+    /// queue. If the call is dropped before it is ready, either all events wait or none.
     pub async fn hand_in<D: Into<Draft<E>>>(
         &self,
         queue: &str,
@@ -209,11 +211,22 @@ impl<E: Event> Log<E> {
         let Some(choose) = &self.behaviour().inbox else { return Ok(Vec::new()) };
         // In the order of their names, so that no two wait for each other.
         let mut diverted: BTreeMap<String, Vec<Named<E>>> = BTreeMap::new();
+        let (mut own, tomorrow) = (None, tomorrow(self.now()));
         for entry in std::mem::take(entries) {
-            match choose(&entry) {
-                Some(queue) => diverted.entry(queue).or_default().push((entry, Vec::new())),
-                None => entries.push(entry),
+            let Some(queue) = choose(&entry) else {
+                entries.push(entry);
+                continue;
+            };
+            let id = &entry.meta.id;
+            if id.node() == self.node_id() && id.time() <= tomorrow {
+                own = own.max(Some(id.time()));
             }
+            diverted.entry(queue).or_default().push((entry, Vec::new()));
+        }
+        // An id of this node that comes back is not given again.
+        if let Some(own) = own {
+            let mut last = self.last();
+            last.id = last.id.max(own);
         }
         let mut fillings = Vec::with_capacity(diverted.len());
         for (queue, entries) in diverted {
@@ -231,6 +244,9 @@ impl<E: Event> Log<E> {
                 full => StoreError::busy(full),
             });
             fillings.extend(filling?);
+        }
+        if let (Some(own), Some(filling)) = (own, fillings.first_mut()) {
+            filling.changes.push(RecordChange::Raise(Key::handed_in(), own.value()));
         }
         Ok(fillings)
     }
@@ -270,8 +286,8 @@ impl<E: Event> Log<E> {
         Ok(Some(Filling { queue: Arc::clone(queue), changes, amount, _held: held }))
     }
 
-    /// The events of a queue, in the order in which they were handed in, as far as the clock did not go back between
-    /// processes. There is one handle for each queue.
+    /// The events of a queue, in the order in which they were handed in. (If the clock went back between two processes,
+    /// later events may come first.) Only one handle for each queue exists at a time.
     pub fn inbox(&self, queue: &str) -> Result<Inbox<E>, InboxError> {
         let queue = self.queues().get(queue)?;
         if std::mem::replace(&mut queue.state().is_open, true) {
@@ -356,12 +372,13 @@ impl<E> Waiting<'_, E> {
 }
 
 impl<E: Event> Waiting<'_, E> {
-    /// Takes the event out of its queue and adds what `events` makes of it: the event itself, with reasons and
-    /// indexes, further events, or nothing at all; in one transaction. Answers the entries.
+    /// Takes the event out of its queue and adds the events that `events` answers, in one transaction: the event
+    /// itself, perhaps with reasons and indexes, other events, both, or none. Answers the entries.
     ///
-    /// Where the log has the event already, or had it, only the others are added. On an error, and where a call is
-    /// dropped before it is ready, the event may come again: one that cannot be added, as the hook refuses it, comes
-    /// again until it is settled with something else.
+    /// If the log already has the event, or had it, only the others are added. After an error, or if the call is
+    /// dropped before it is ready, the event may come again. If the event cannot be added, because the hook refuses it or
+    /// it is [too old](crate::LogOptions::remember), it comes again until it is settled without being added, or with a
+    /// [new id](Draft::new_id).
     pub async fn settle(
         self,
         events: impl FnOnce(Draft<E>) -> Vec<Draft<E>>,

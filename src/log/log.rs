@@ -104,15 +104,6 @@ impl<E: Event> Log<E> {
         let LogOptions { clock, event_limits, is_restored, behaviour } = options.into();
         let opened = clock.now();
         let last_id = store.last_time(&node_id).await?.unwrap_or_default();
-        // What waits in the inbox has its id, too.
-        let handed_in = Key::handed_in();
-        let last_id = match record(&*store, &handed_in).await? {
-            Some(text) => {
-                let time = text.parse().ok().and_then(Timestamp::new);
-                time.ok_or_else(|| StoreError::damaged(&handed_in, &text))?.max(last_id)
-            }
-            None => last_id,
-        };
         // An id from beyond tomorrow may have come from a peer, or from a clock that was wrong. To go on
         // from there would make all ids lie, or end them; an id that is taken is passed over.
         let last_id = if last_id <= tomorrow(opened) {
@@ -123,6 +114,15 @@ impl<E: Event> Log<E> {
         } else {
             Timestamp::ZERO
         };
+        // Events that wait in the inbox have their ids, too. This node gave them itself.
+        let handed_in = Key::handed_in();
+        let text = record(&*store, &handed_in).await?;
+        let time = text.map(|text| {
+            let time = text.parse().ok().and_then(Timestamp::new);
+            time.ok_or_else(|| StoreError::damaged(&handed_in, &text))
+        });
+        let is_right = |time: &Timestamp| *time <= tomorrow(opened) || opened.value() < WRITTEN_MS;
+        let last_id = time.transpose()?.filter(is_right).unwrap_or_default().max(last_id);
         let epoch = identity(&*store, is_restored).await?;
         let log = Self {
             shared: Arc::new(Shared {
@@ -285,6 +285,8 @@ impl<E: Event> Log<E> {
         query: Query,
         page: Page,
     ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
+        // Others have their turn between the pages of a store that answers at once.
+        rt::consume_budget().await;
         self.shared.store.read(query, page).await
     }
 

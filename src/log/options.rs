@@ -40,17 +40,17 @@ type Choice<E> = dyn Fn(&Entry<E>) -> Option<String> + Send + Sync;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unreasoned {
-    /// It is kept, until something cleans it.
+    /// The log keeps it until something cleans it.
     #[default]
     Keep,
-    /// It is not kept: it has no position, sessions do not send it, and its id is not remembered, so that it passes
-    /// again if it comes again. [`Log::cleaned`](crate::Log::cleaned) shows it. So do JavaScript logs.
+    /// The log does not keep it, as JavaScript logs do not: the event gets no position, sessions do not send it, and
+    /// [`Log::cleaned`](crate::Log::cleaned) shows it. Its id is not remembered either, so a second copy passes again.
     PassBy,
 }
 
 impl<E> LogOptions<E> {
     /// The system's clock, and events of at most 256 KiB that every peer can be sent. Events without reasons are
-    /// kept. The ids of events that are gone are remembered for 90 days, and a million of them.
+    /// kept. The log remembers the ids of cleaned events for 90 days, and at most a million of them.
     pub fn new() -> Self {
         let behaviour = Behaviour {
             before_add: None,
@@ -89,12 +89,12 @@ impl<E> LogOptions<E> {
         self
     }
 
-    /// Looks at each event before it is added, whether the program adds it or a peer sent it, and gives it
-    /// reasons and indexes, or refuses it.
+    /// Sets a hook that sees each event before it is added, from this program or from a peer. The hook may give the
+    /// event reasons, indexes and extra keys, or refuse it.
     ///
-    /// Called in the order of the events, without waiting, outside any transaction. An event that is known already
-    /// is shown, too. What is refused fails the call that adds it, with all events of the call; a peer is told, and
-    /// all else that it sent is added.
+    /// The log calls it in the order of the events, outside any transaction, and does not wait in it. It also sees
+    /// events that turn out to be known. If it refuses one event of a call, the whole call fails and adds nothing.
+    /// If it refuses an event of a peer, the peer is told, and the log adds the peer's other events.
     ///
     /// ```
     /// # use logux_sync::{Label, Log, LogOptions, MemoryStore, NotAdded, Value};
@@ -122,11 +122,12 @@ impl<E> LogOptions<E> {
         self
     }
 
-    /// Has events that peers send wait in a queue of the [inbox](crate::Log::inbox) instead of adding them: those for
-    /// which this answers the name of a queue. They are confirmed to the peer once they wait there. The hook
-    /// [`before_add`](Self::before_add) sees them when they are settled.
+    /// Chooses which events of peers wait in the [inbox](crate::Log::inbox) instead of being added: those for which
+    /// `queue` answers the name of a queue. The peer gets its confirmation once the event waits there durably. The
+    /// hook [`before_add`](Self::before_add) sees the event when it is settled.
     ///
-    /// A peer whose queue is full is cut off, and may come again.
+    /// If the queue is full, the connection ends, and the peer may connect again. An event is refused, and the peer
+    /// told, if `queue` answers a name that a queue cannot have.
     pub fn inbox(
         mut self,
         queue: impl Fn(&Entry<E>) -> Option<String> + Send + Sync + 'static,
@@ -135,18 +136,18 @@ impl<E> LogOptions<E> {
         self
     }
 
-    /// What happens to events that have no reason to be kept when they are added.
+    /// Sets what happens to events that have no reason when they are added.
     pub fn unreasoned(mut self, unreasoned: Unreasoned) -> Self {
         self.behaviour.unreasoned = unreasoned;
         self
     }
 
-    /// For how long, by the times in them, and how many ids of events that are gone are remembered, so that a late
-    /// copy of such an event is not added again. An id takes about 50 bytes. What is to be forgotten goes when other
-    /// events are changed or cleaned.
+    /// Sets how many ids of cleaned events the log remembers, and for how long by the times in the ids. A remembered
+    /// id keeps a late copy of its event from being added again. Each takes about 50 bytes. Older ids are forgotten
+    /// when other events are changed or cleaned.
     ///
-    /// An event that is older than what is still remembered of its node, and that the log does not have, may be
-    /// such a copy, or one that was never here: it is refused, and a peer that sent it is told.
+    /// Once ids of a node are forgotten, the log cannot tell a late copy from an event that was never here. So it
+    /// refuses events of that node that are as old as the forgotten ids, unless it has them, and tells the peer.
     pub fn remember(mut self, duration: Duration, at_most: usize) -> Self {
         (self.behaviour.remember_for, self.behaviour.remember_at_most) = (duration, at_most);
         self

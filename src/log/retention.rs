@@ -14,10 +14,10 @@ use crate::store::{
 
 /// How long a log keeps its events: [`Log::prune`].
 ///
-/// Events that have reasons stay, and so does what somebody has not received yet, unless it is said otherwise: a peer
-/// that was here within 90 days, or a [consumer](Log::consumer). What a filter withheld from a peer, or the peer did
-/// not take, it does not wait for. Of the tabs of one client, only the one that was here last counts. What is beyond
-/// one of the limits goes.
+/// An event goes if it is beyond one of the limits. By default it stays nevertheless while it has reasons, while a
+/// [consumer](Log::consumer) has not acknowledged it, or while a peer has not confirmed it that was connected within
+/// the last 90 days. Events that a filter withheld from a peer, or that the peer refused, do not wait for that peer.
+/// Of the tabs of one client, only the one that was connected last counts.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -50,7 +50,7 @@ const PAGE: Page = Page::new(256);
 const RECORDS: usize = 1_000;
 
 impl Retention {
-    /// Everything is kept, but peers that were not here for 90 days are forgotten.
+    /// Keeps all events, and forgets peers that were not connected for 90 days.
     pub fn new() -> Self {
         Self {
             max_age: None,
@@ -62,40 +62,40 @@ impl Retention {
         }
     }
 
-    /// Events that were created longer ago than this go.
+    /// Cleans events that were created longer ago than this.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age);
         self
     }
 
-    /// Of more events than this, those that were added first go.
+    /// Cleans the events that were added first, until there are no more than this.
     pub fn max_events(mut self, events: u64) -> Self {
         self.max_events = Some(events);
         self
     }
 
-    /// Events that all peers have confirmed, and all consumers acknowledged, go. Where there are neither peers nor
-    /// consumers, that is every event.
+    /// Cleans events once all peers have confirmed them and all consumers have acknowledged them. Without peers and
+    /// consumers these are all events.
     pub fn until_confirmed(mut self) -> Self {
         self.is_confirmed_enough = true;
         self
     }
 
-    /// Also events that have reasons to be kept go.
+    /// Also cleans events that have reasons.
     pub fn also_with_reasons(mut self) -> Self {
         self.keeps_reasons = false;
         self
     }
 
-    /// Also events that some peer has not confirmed go, and it will not receive them. What a consumer has not
-    /// acknowledged stays.
+    /// Also cleans events that some peer has not confirmed; that peer will not receive them. Events that a consumer
+    /// has not acknowledged still stay.
     pub fn also_unconfirmed(mut self) -> Self {
         self.keeps_unconfirmed = false;
         self
     }
 
-    /// A peer that was not here for so long is forgotten: how far it is, and what it did not take. If it comes
-    /// back, events travel again; what is gone meanwhile it does not receive.
+    /// Forgets the cursors and the held-back list of a peer that was not connected for so long. If the peer comes back,
+    /// events travel again; it does not receive events that were cleaned meanwhile.
     pub fn forget_peers_after(mut self, duration: Duration) -> Self {
         self.forget_peers_after = duration;
         self
@@ -124,14 +124,16 @@ impl Drop for Pruning {
 struct Peer {
     sent: Option<Added>,
     seen: Option<Timestamp>,
+    /// Of a node that is known by another name.
+    seen_by_name: Option<Timestamp>,
     keys: Vec<Key>,
 }
 
 impl<E: Event> Log<E> {
-    /// Cleans events that are not to be kept any longer, and forgets peers that did not come back.
+    /// Cleans the events that a retention does not keep, and forgets peers that did not come back.
     ///
-    /// Changes a few hundred events in each transaction. A call that is dropped before it is ready, or that fails,
-    /// has done a part of it.
+    /// Cleans a few hundred events per transaction. If the call fails, or is dropped before it is ready, a part of it is
+    /// done; repeat it to do the rest.
     pub async fn prune(&self, retention: &Retention) -> Result<Effects, StoreError> {
         let confirmed = self.forget_peers(retention.forget_peers_after).await?;
         let acknowledged = self.consumers().await?.into_iter().map(|(_, position)| position).min();
@@ -163,8 +165,8 @@ impl<E: Event> Log<E> {
         Ok(all)
     }
 
-    /// Prunes now, and again each time that so long has passed, at least a second, for as long as the answer is held. What fails is
-    /// tried again the next time, and said to `tracing`.
+    /// Prunes now and then again after each interval (at least a second), until the answer is dropped. An error is
+    /// logged by `tracing`, and the next turn tries again.
     pub fn prune_every(&self, interval: Duration, retention: Retention) -> Pruning {
         let log = self.clone();
         let pruning = rt::spawn(async move {
@@ -249,6 +251,9 @@ impl<E: Event> Log<E> {
                 match field {
                     PeerRecord::Sent => peer.sent = text.parse().ok().and_then(Added::new),
                     PeerRecord::Seen => peer.seen = text.parse().ok().and_then(Timestamp::new),
+                    PeerRecord::SeenByName => {
+                        peer.seen_by_name = text.parse().ok().and_then(Timestamp::new);
+                    }
                     PeerRecord::Received
                     | PeerRecord::ReturnUpTo
                     | PeerRecord::Epoch
@@ -273,18 +278,22 @@ impl<E: Event> Log<E> {
         peer: Peer,
         now: Timestamp,
         oldest: Timestamp,
-    ) -> Result<Option<(Timestamp, Added)>, StoreError> {
+    ) -> Result<Option<Counted>, StoreError> {
+        let is_here = self.is_here(name);
         let mut last_seen = peer.seen;
-        if peer.seen.is_none() || self.is_here(name) {
+        if is_here || peer.seen.max(peer.seen_by_name).is_none() {
             // One that was never noted to be here has its time from now on.
-            self.submit(Append::records(vec![seen(name, now)]).may_wait()).await?;
+            self.submit(Append::records(vec![seen(name, PeerRecord::Seen, now)]).may_wait())
+                .await?;
             last_seen = Some(now);
         }
         if let Some(last_seen) = last_seen.filter(|last_seen| *last_seen >= oldest) {
-            // Of a node that is known by another name only what came from it is kept under this one.
-            let is_sent_to = peer.sent.is_some() || peer.seen.is_some();
             let sent = peer.sent.unwrap_or(Added::ZERO);
-            return Ok(is_sent_to.then_some((last_seen, sent)));
+            return Ok(Some(Counted { last_seen, sent, is_here }));
+        }
+        if peer.seen_by_name >= Some(oldest) {
+            // Nothing is sent to it under this name.
+            return Ok(None);
         }
         self.remove_all(&Prefix::held_back(name)).await?;
         let removed = peer.keys.into_iter().map(RecordChange::Remove).collect();
@@ -304,51 +313,69 @@ impl<E: Event> Log<E> {
         }
     }
 
-    /// Notes that a peer is here.
-    pub(crate) fn note_seen(&self, peer: &NodeId) {
+    /// Notes that a peer is here, and what it calls itself.
+    pub(crate) fn note_seen(&self, peer: &NodeId, name: Option<&NodeId>) {
+        let now = self.now();
+        let mut changes = vec![seen(peer, PeerRecord::Seen, now)];
+        if let Some(name) = name.filter(|name| *name != peer) {
+            changes.push(seen(name, PeerRecord::SeenByName, now));
+        }
         // Nobody has to wait for it.
-        drop(self.submit(Append::records(vec![seen(peer, self.now())]).may_wait()));
+        drop(self.submit(Append::records(changes).may_wait()));
     }
 }
 
-/// How far the clients are: a browser has another tab after each load of a page, and only the last one comes again.
+/// A peer that is not forgotten.
+struct Counted {
+    last_seen: Timestamp,
+    sent: Added,
+    is_here: bool,
+}
+
+/// How far the clients are: a browser has another tab after each load of a page, and of those that left only the last
+/// one counts.
 #[derive(Default)]
 struct Clients {
-    /// The last tab of one client: when it was here, and how far it is.
-    current: Option<(NodeId, Timestamp, Added)>,
+    /// The client that is being counted, and the last of its tabs that left.
+    current: Option<(NodeId, Counted)>,
     furthest_behind: Option<Added>,
 }
 
 impl Clients {
     /// Counts a peer; those of one client come one after the other.
-    fn count(&mut self, name: &NodeId, peer: Option<(Timestamp, Added)>) {
-        let Some((seen, sent)) = peer else { return };
+    fn count(&mut self, name: &NodeId, peer: Option<Counted>) {
+        let Some(peer) = peer else { return };
+        if peer.is_here {
+            self.add(Some(peer.sent));
+            return;
+        }
         match &mut self.current {
-            Some((of, last_seen, last_sent)) if of.client_id() == name.client_id() => {
-                if seen >= *last_seen {
-                    (*last_seen, *last_sent) = (seen, sent);
+            Some((of, last)) if of.client_id() == name.client_id() => {
+                if peer.last_seen > last.last_seen {
+                    *last = peer;
+                } else if peer.last_seen == last.last_seen {
+                    last.sent = last.sent.min(peer.sent);
                 }
             }
             current => {
-                let before = current.replace((name.clone(), seen, sent));
-                self.end(before);
+                let before = current.replace((name.clone(), peer));
+                self.add(before.map(|(_, peer)| peer.sent));
             }
         }
     }
 
-    fn end(&mut self, client: Option<(NodeId, Timestamp, Added)>) {
-        let sent = client.map(|(_, _, sent)| sent);
+    fn add(&mut self, sent: Option<Added>) {
         self.furthest_behind = self.furthest_behind.into_iter().chain(sent).min();
     }
 
     fn furthest_behind(mut self) -> Option<Added> {
-        let last = self.current.take();
-        self.end(last);
+        let last = self.current.take().map(|(_, peer)| peer.sent);
+        self.add(last);
         self.furthest_behind
     }
 }
 
-/// What notes that a peer was here.
-fn seen(peer: &NodeId, now: Timestamp) -> RecordChange {
-    RecordChange::Raise(Key::peer(peer, PeerRecord::Seen), now.value())
+/// Notes that a peer was here.
+fn seen(peer: &NodeId, how: PeerRecord, now: Timestamp) -> RecordChange {
+    RecordChange::Raise(Key::peer(peer, how), now.value())
 }

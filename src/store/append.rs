@@ -30,7 +30,7 @@ pub struct Append<E> {
     pub records: Vec<RecordChange>,
     /// Ids of events that are gone, to be forgotten after all else.
     pub forget: Option<Forget>,
-    /// Somebody wants to see the events that are cleaned. Else [`Stored::cleaned`] may stay empty.
+    /// [`Stored::cleaned`] is wanted. Otherwise it may stay empty.
     pub shows_cleaned: bool,
     /// The changes need not be durable at once: they may wait for the next append that has to be, and be lost
     /// if the process ends or the store fails before. Reading shows them at once. Has no meaning for an append
@@ -138,10 +138,10 @@ pub struct Stored<E> {
     pub entries: Vec<Option<Arc<Entry<E>>>>,
     /// The events that were not added, in order, as they were given.
     pub known: Vec<Entry<E>>,
-    /// Of those that were not added, the ids of events that the store had, and that are gone.
+    /// The ids, among those that were not added, of events that the store had and that were cleaned.
     pub gone: Vec<EventId>,
-    /// Of those that were not added, the ids that the store may have had: they are of the time of an id of their
-    /// node that is [forgotten](crate::Forget), or earlier.
+    /// The ids, among those that were not added, that may be of cleaned events: they are not later than an id of
+    /// their node that is [forgotten](crate::Forget).
     pub too_old: Vec<EventId>,
     /// The events that were changed: where they are, and what became of them.
     pub changed: Vec<(Added, Effect)>,

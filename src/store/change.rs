@@ -18,8 +18,8 @@ pub struct Change {
 pub enum Which {
     /// Those at these positions, as far as they are there.
     At(Vec<Added>),
-    /// Those that have this reason and were created before this event, as the log has it; none if it does not have
-    /// it.
+    /// The events that have this reason and were created before the event `newest`; none if the log does not have
+    /// `newest`.
     Before {
         /// A reason to keep events.
         reason: String,
@@ -32,17 +32,17 @@ pub enum Which {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Edit {
-    /// It is kept for these reasons, too.
+    /// Adds reasons.
     AddReasons(Vec<String>),
-    /// It is not kept for these reasons any more. One that had some of them, and has no others, is cleaned.
+    /// Removes reasons. An event that loses its last reason is cleaned.
     RemoveReasons(Vec<String>),
-    /// It is kept for these reasons only. Without any, it is cleaned.
+    /// Replaces the reasons. With an empty list, the event is cleaned.
     SetReasons(Vec<String>),
-    /// An extra key has this value; without one, the event does not have the key.
+    /// Sets an extra key to a value, or removes the key.
     SetExtra(String, Option<Value>),
-    /// It is cleaned, whatever its reasons.
+    /// Cleans the event, whatever its reasons.
     Clean,
-    /// It is cleaned if it has no reasons.
+    /// Cleans the event if it has no reasons.
     CleanUnreasoned,
 }
 
@@ -57,10 +57,10 @@ pub enum Effect {
     Cleaned,
 }
 
-/// Which ids of events that are gone a store forgets: what of them is older, and the oldest above a number. Where
-/// these are many, an append may forget a thousand of them, and leave the others to the next ones.
+/// Which ids of cleaned events a store forgets: the older ones, and the oldest ones above a number. If these are many,
+/// an append may forget only a thousand of them and leave the others to the next appends.
 ///
-/// An id that is not known, and is of the time of a forgotten id of its node or earlier, may be one of those:
+/// An unknown id that is not later than a forgotten id of its node may be a forgotten one:
 /// see [`Stored::too_old`](crate::Stored::too_old).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forget {

@@ -144,14 +144,21 @@ impl<E: Event> State<E> {
         changes: &[Change],
         entries: &[Entry<E>],
     ) -> Result<BTreeMap<u64, Entry<E>>, StoreError> {
+        // Events that are added with the changes are copied then, which must not fail.
+        let mut edited = BTreeMap::new();
+        for Change { events, edit } in changes {
+            if let Which::Before { reason, .. } = events {
+                edited.insert(reason, edit);
+            }
+        }
+        for entry in entries.iter().filter(|_| !edited.is_empty()) {
+            let edits = entry.meta.reasons.iter().filter_map(|reason| edited.get(reason));
+            if edits.into_iter().any(|edit| edit.apply(&mut entry.meta.clone()) == Effect::Edited) {
+                entry.with_meta(entry.meta.clone()).map_err(StoreError::new)?;
+            }
+        }
         let mut copies = BTreeMap::new();
         for Change { events, edit } in changes {
-            // Events that are added with it are copied then, which must not fail.
-            for entry in entries {
-                if edit.apply(&mut entry.meta.clone()) == Effect::Edited {
-                    entry.with_meta(entry.meta.clone()).map_err(StoreError::new)?;
-                }
-            }
             // The event before which they were created may be added with them.
             let positions = match events {
                 Which::At(positions) => positions.iter().map(|position| position.value()).collect(),

@@ -52,6 +52,8 @@ pub enum PeerRecord {
     Epoch,
     /// When the peer was here last: the milliseconds of a [`Timestamp`](crate::Timestamp).
     Seen,
+    /// When a node that is known to this one by another name was here last: milliseconds, as [`Seen`](Self::Seen).
+    SeenByName,
     /// Which events it was not sent, and whether they are to be looked at again, as JSON.
     Withheld,
 }
@@ -190,8 +192,15 @@ impl Prefix {
 }
 
 impl PeerRecord {
-    const ALL: [Self; 6] =
-        [Self::Sent, Self::Received, Self::ReturnUpTo, Self::Epoch, Self::Seen, Self::Withheld];
+    const ALL: [Self; 7] = [
+        Self::Sent,
+        Self::Received,
+        Self::ReturnUpTo,
+        Self::Epoch,
+        Self::Seen,
+        Self::SeenByName,
+        Self::Withheld,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -200,6 +209,7 @@ impl PeerRecord {
             Self::ReturnUpTo => "return-up-to",
             Self::Epoch => "epoch",
             Self::Seen => "seen",
+            Self::SeenByName => "seen-by-name",
             Self::Withheld => "withheld",
         }
     }

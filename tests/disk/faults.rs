@@ -9,7 +9,7 @@ const CALLS: [&str; 4] = ["pwrite64", "fdatasync", "fsync", "ftruncate"];
 #[ignore = "needs strace: tests/disk/run"]
 async fn each_call_fails_once_and_nothing_that_was_answered_is_lost() {
     let folder = Folder::new("faults");
-    let (mut all, mut told) = (0, 0);
+    let (mut all, mut told, mut syncs) = (0, 0, 0);
     for call in CALLS {
         let trace = format!("trace={call}");
         let mut calls = 0;
@@ -21,7 +21,8 @@ async fn each_call_fails_once_and_nothing_that_was_answered_is_lost() {
             let output = folder.0.join("trace");
             // Each thread counts its own calls.
             let inject = format!("inject={call}:error={error}:when={number}");
-            let said = run(&path, &["-e", &trace, "-e", &inject, "-o", output.to_str().unwrap()]);
+            let strace = ["-e", &trace, "-e", &inject, "-o", output.to_str().unwrap()];
+            let said = run(&path, &strace, false);
             if !std::fs::read_to_string(&output).unwrap().contains("(INJECTED)") {
                 break;
             }
@@ -33,8 +34,9 @@ async fn each_call_fails_once_and_nothing_that_was_answered_is_lost() {
         }
         println!("{call}: {calls} calls");
         all += calls;
+        syncs += if call.ends_with("sync") { calls } else { 0 };
     }
     println!("{all} calls failed; of {told} of them the program was told");
     // As it is now there are a thousand, of which most are writes.
-    assert!(all > 200 && told > 20, "{all} calls failed, {told} were told");
+    assert!(all > 200 && syncs > 40 && told > 20, "{all} calls failed, {syncs} syncs, {told} told");
 }

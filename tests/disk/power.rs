@@ -134,7 +134,7 @@ async fn what_was_answered_is_there_whatever_of_the_rest_is() {
     let output = folder.0.join("trace");
     let mut arguments = ARGUMENTS.to_vec();
     arguments.extend(["-o", output.to_str().unwrap()]);
-    run(&folder.0.join("log.db"), &arguments);
+    run(&folder.0.join("log.db"), &arguments, true);
     let steps = steps(&std::fs::read_to_string(&output).unwrap());
     let count = |is: fn(&Step) -> bool| steps.iter().filter(|step| is(step)).count();
     let writes = count(|step| matches!(step, Step::Write { .. }));
@@ -142,6 +142,14 @@ async fn what_was_answered_is_there_whatever_of_the_rest_is() {
     let lines = count(|step| matches!(step, Step::Say(_)));
     println!("{writes} writes, {syncs} syncs, {lines} lines, {IMAGES} images");
     assert!(writes > 100 && syncs > 80 && lines > 80);
+    // Something is said also after the write-ahead log was moved into the database.
+    let is_moved =
+        |step: &Step| matches!(step, Step::Write { file, .. } if file.ends_with("log.db"));
+    let is_added = |step: &Step| matches!(step, Step::Say(line) if line.contains("added"));
+    let moved = steps.windows(2).filter(|two| is_moved(&two[0]) && !is_moved(&two[1])).count();
+    let last_added = steps.iter().rposition(is_added);
+    let moves = steps.iter().take(last_added.unwrap_or_default()).filter(|step| is_moved(step));
+    assert!(moved > 2 && moves.count() > 4, "the write-ahead log was moved {moved} times");
     if let Err(wrong) = lose_power(&steps, &folder.0, &mut random).await {
         panic!("{wrong}");
     }

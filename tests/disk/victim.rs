@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use logux_sync::{
@@ -22,10 +23,14 @@ const CLEAN_EVERY: u64 = 10;
 const CLEAN_BUT: u64 = 5;
 
 /// So often something is tried: a disk that failed once is there again.
-const ATTEMPTS: u32 = 4;
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The file of the process.
 const FILE: &str = "LOGUX_SYNC_DISK_FILE";
+
+/// Set where the process is to be idle for a while, and to close its file and open it again.
+const PAUSES: &str = "LOGUX_SYNC_DISK_PAUSES";
 
 /// What the process said in the end.
 const END: &str = "victim ended";
@@ -36,16 +41,17 @@ const END: &str = "victim ended";
 async fn victim() {
     let Ok(path) = std::env::var(FILE) else { return };
     let path = PathBuf::from(path);
-    let store = again(async || open(&path)).await;
-    let store: Arc<dyn Store<Value>> = Arc::new(store);
-    let opened = async || {
-        let store = Arc::clone(&store);
-        Log::open_with("server".parse().unwrap(), store, LogOptions::new()).await
-    };
-    let log = again(opened).await;
-    drop(store);
-    let mut audit = again(async || log.consumer("audit").await).await;
+    let (mut log, mut audit) = begin(&path).await;
+    let pauses = std::env::var(PAUSES).is_ok();
     for number in 0..BATCHES {
+        if pauses && number % 13 == 11 {
+            // The write-ahead log is moved into the database meanwhile.
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+        }
+        if pauses && number % 13 == 7 {
+            drop((audit, log));
+            (log, audit) = begin(&path).await;
+        }
         let batch = || {
             (0..PARTS).map(move |part| {
                 let draft = Draft::new(json!({ "batch": number, "part": part }));
@@ -70,6 +76,18 @@ async fn victim() {
     }
     drop((audit, log));
     say("ended");
+}
+
+async fn begin(path: &Path) -> (Log<Value>, Consumer<Value>) {
+    let store = again(async || open(path)).await;
+    let store: Arc<dyn Store<Value>> = Arc::new(store);
+    let opened = async || {
+        let store = Arc::clone(&store);
+        Log::open_with("server".parse().unwrap(), store, LogOptions::new()).await
+    };
+    let log = again(opened).await;
+    let audit = again(async || log.consumer("audit").await).await;
+    (log, audit)
 }
 
 /// All events before those of a batch.
@@ -117,6 +135,7 @@ async fn again_with<S, T, E: std::fmt::Debug>(
                 failures += 1;
                 say(&format!("failed {error:?}"));
                 assert!(failures < ATTEMPTS, "it fails for ever: {error:?}");
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
@@ -182,18 +201,23 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("what was found is left in {}", self.0.display());
+            return;
+        }
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
 /// Runs the process under `strace`, and answers what it said.
-pub(crate) fn run(path: &Path, strace: &[&str]) -> Said {
-    let ran = Command::new("strace")
-        .args(["-f", "--seccomp-bpf", "-qqq"])
+pub(crate) fn run(path: &Path, strace: &[&str], pauses: bool) -> Said {
+    let ran = Command::new("timeout")
+        .args(["--signal=KILL", "120", "strace", "-f", "--seccomp-bpf", "-qqq"])
         .args(strace)
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "victim::victim", "--ignored", "--nocapture", "--test-threads=1"])
         .env(FILE, path)
+        .envs(pauses.then_some((PAUSES, "1")))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .output()
@@ -201,7 +225,8 @@ pub(crate) fn run(path: &Path, strace: &[&str]) -> Said {
     let mut said = Said::default();
     String::from_utf8_lossy(&ran.stdout).lines().for_each(|line| said.hear(line));
     let errors = String::from_utf8_lossy(&ran.stderr);
-    assert!(said.has_ended, "{strace:?}: it said {said:?}, and {errors}");
+    let is_well = said.has_ended && ran.status.success() && !errors.contains("panicked");
+    assert!(is_well, "{strace:?}: it said {said:?}, and {errors}");
     said
 }
 

@@ -142,6 +142,71 @@ async fn of_the_tabs_of_a_client_the_last_one_counts() {
     .await;
 }
 
+#[tokio::test]
+async fn of_two_tabs_that_are_connected_both_count() {
+    each(async |log: Log<u64>| {
+        log.add_batch(1..=5).await.unwrap();
+        let mut sessions = Vec::new();
+        for tab in ["10:client:a", "10:client:b", "10:client:c"] {
+            let peer = Log::<u64>::open(tab.parse().unwrap(), MemoryStore::new()).await.unwrap();
+            let (near, far) = Memory::pair();
+            let options = SyncOptions::new().auth(async |_| Access::client());
+            let here = BaseSync::new(&log, Json, Role::Acceptor, near).options(options).start();
+            // One of them takes for ever, and confirms nothing.
+            let is_slow = tab == "10:client:a";
+            let asked = Arc::new(tokio::sync::Notify::new());
+            let asks = Arc::clone(&asked);
+            let options = SyncOptions::new().in_filter(move |_, _| {
+                asks.notify_one();
+                async move {
+                    if is_slow {
+                        std::future::pending::<()>().await;
+                    }
+                    Ok(true)
+                }
+            });
+            let there = BaseSync::new(&peer, Json, Role::Opener, far).options(options).start();
+            if is_slow {
+                asked.notified().await;
+            } else {
+                here.wait_for(State::Synchronized).await.unwrap();
+            }
+            sessions.push((here, there));
+        }
+        log.prune(&Retention::new().max_events(0)).await.unwrap();
+        assert_eq!(all(&log).await, [1, 2, 3, 4, 5]);
+        drop(sessions);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_known_by_another_name_is_one_peer() {
+    let (time, clock) = clock();
+    let options = || LogOptions::new().clock(clock.clone());
+    each_with(options, async |log: Log<u64>| {
+        time.store(NOW, Ordering::Relaxed);
+        for (round, server) in (0..3).zip(["server:a", "server:b", "server:c"]) {
+            log.add_batch(1..=5).await.unwrap();
+            let server = Log::<u64>::open(server.parse().unwrap(), MemoryStore::new());
+            let server = server.await.unwrap();
+            server.add(100).await.unwrap();
+            let (near, far) = Memory::pair();
+            let options = SyncOptions::new().peer_name("server".parse().unwrap());
+            let here = BaseSync::new(&log, Json, Role::Opener, near).options(options).start();
+            let there = BaseSync::new(&server, Json, Role::Acceptor, far).start();
+            here.wait_for(State::Synchronized).await.unwrap();
+            there.wait_for(State::Synchronized).await.unwrap();
+            let pruned = log.prune(&Retention::new().until_confirmed()).await.unwrap();
+            assert!(pruned.cleaned >= 5, "in round {round}");
+            here.close().await.unwrap();
+            let _ = there.close().await;
+            time.fetch_add(30 * DAY, Ordering::Relaxed);
+        }
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn pruning_goes_on_for_as_long_as_it_is_held() {
     let store: Arc<dyn Store<u64>> = Arc::new(MemoryStore::new());

@@ -217,7 +217,7 @@ where
                 known.settle_up_to(self.reporter.synced());
             }
             if let Some(peer) = self.reporter.peer().filter(|_| self.known.is_some()) {
-                self.log.note_seen(&peer.node_id);
+                self.log.note_seen(&peer.node_id, self.lasting.answered.as_ref());
             }
             let lasted = self.known.is_some().then(|| self.clocks.start().elapsed());
             let Self { closed_here, dials_anew, .. } = self;
@@ -503,9 +503,7 @@ where
         self.throttle.let_in(self.admission.payer(&peer, authors));
         self.lasting.was_let_in = true;
         self.reporter.update(|diagnostics| diagnostics.peer = Some(Arc::clone(&peer)));
-        for name in [&relative.peer, &relative.peer_name] {
-            self.log.note_seen(name);
-        }
+        self.log.note_seen(&relative.peer, Some(&relative.peer_name));
         self.note_time_fix(&relative);
         self.intake.let_in(Arc::clone(&peer));
         if self.log.sets_aside_some_of(&peer.node_id) {

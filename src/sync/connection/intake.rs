@@ -235,7 +235,9 @@ impl<'a, E: Event> Intake<'a, E> {
                         let alone = alone(&peer, entry);
                         let mut alone = inward.apply(alone, &peer).await?;
                         refused.extend(take_out_unfit(&log, &inward, &mut alone.entries));
-                        has_twin |= store(&log, alone).await?;
+                        let received = store(&log, alone).await?;
+                        has_twin |= received.has_twin;
+                        refused.extend(received.refused);
                     }
                     taken.push(received);
                     continue;
@@ -295,10 +297,10 @@ fn alone<E>(peer: &Peer, entry: Entry<E>) -> Incoming<E> {
     Incoming { peer: peer.node_id.clone(), entries, set_aside, up_to }
 }
 
-/// Stores what is left of an event, also if the connection ends meanwhile. Answers whether it is of a twin.
-async fn store<E: Event>(log: &Log<E>, alone: Incoming<E>) -> Result<bool, Error> {
+/// Stores what is left of an event, also if the connection ends meanwhile. Answers what became of it.
+async fn store<E: Event>(log: &Log<E>, alone: Incoming<E>) -> Result<Received, Error> {
     if alone.entries.is_empty() {
-        return Ok(false);
+        return Ok(Received::default());
     }
     let (log, peer) = (log.clone(), alone.peer.clone());
     let stored = rt::spawn(async move {
@@ -306,7 +308,7 @@ async fn store<E: Event>(log: &Log<E>, alone: Incoming<E>) -> Result<bool, Error
     })
     .await;
     let cut = |error| StoreError::new(Box::<dyn std::error::Error + Send + Sync>::from(error));
-    Ok(stored.map_err(cut)??.has_twin)
+    Ok(stored.map_err(cut)??)
 }
 
 /// Takes out what no peer could be sent any more, after what `in_map` made of it.
