@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use logux_sync::{
-    Access, Added, Arriving, BaseSync, Criteria, Draft, InboxError, Json, Log, LogOptions, Memory,
-    MemoryStore, Role, State, Store, SyncOptions, Value,
+    Added, Arriving, Criteria, Draft, InboxError, Log, LogOptions, MemoryStore, Store, Value,
 };
 
-use crate::stores::{Stores, all, clock, each, each_with};
+use crate::stores::{Stores, all, clock, each, each_with, synchronize};
 
 #[tokio::test]
 async fn events_wait_without_positions_and_are_settled_in_their_order() {
@@ -221,15 +220,4 @@ async fn a_peer_cannot_name_a_queue_that_cannot_be() {
         assert!(refused[0].reason.contains("a b"), "{refused:?}");
     })
     .await;
-}
-
-/// Has a server receive all that a client has.
-async fn synchronize(log: &Log<u64>, client: &Log<u64>) {
-    let (near, far) = Memory::pair();
-    let options = SyncOptions::new().auth(async |_| Access::client());
-    let here = BaseSync::new(log, Json, Role::Acceptor, near).options(options).start();
-    let there = BaseSync::new(client, Json, Role::Opener, far).start();
-    there.wait_for(State::Synchronized).await.unwrap();
-    there.close().await.unwrap();
-    let _ = here.close().await;
 }

@@ -5,13 +5,12 @@ use std::sync::atomic::Ordering;
 
 use futures_util::{FutureExt, StreamExt};
 use logux_sync::{
-    Access, AddError, Added, BaseSync, Clock, Criteria, Draft, Edit, Effect, Effects, Json, Log,
-    LogOptions, Memory, MemoryStore, NotAdded, Role, State, Store, SyncOptions, Timestamp,
-    Unreasoned, Value,
+    AddError, Added, Clock, Criteria, Draft, Edit, Effect, Effects, Log, LogOptions, MemoryStore,
+    NotAdded, Store, Timestamp, Unreasoned, Value,
 };
 use serde_json::json;
 
-use crate::stores::{NOW, all, each, each_with};
+use crate::stores::{NOW, all, each, each_with, synchronize};
 
 fn draft(number: u64, reasons: &[&str], indexes: &[&str]) -> Draft<u64> {
     let draft = reasons.iter().fold(Draft::new(number), |draft, reason| draft.reason(*reason));
@@ -250,17 +249,6 @@ async fn a_draft_with_an_id_that_passes_by_does_not_stand_for_another() {
         assert!(cleaned.next().now_or_never().is_none());
     })
     .await;
-}
-
-/// Has a server receive all that a client has.
-async fn synchronize(log: &Log<u64>, client: &Log<u64>) {
-    let (near, far) = Memory::pair();
-    let options = SyncOptions::new().auth(async |_| Access::client());
-    let here = BaseSync::new(log, Json, Role::Acceptor, near).options(options).start();
-    let there = BaseSync::new(client, Json, Role::Opener, far).start();
-    there.wait_for(State::Synchronized).await.unwrap();
-    there.close().await.unwrap();
-    let _ = here.close().await;
 }
 
 #[tokio::test]

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use logux_sync::{Clock, Entry, Event, Log, LogOptions, MemoryStore, Store, Timestamp};
+use logux_sync::{
+    Access, BaseSync, Clock, Entry, Event, Json, Log, LogOptions, Memory, MemoryStore, Role, State,
+    Store, SyncOptions, Timestamp,
+};
 
 pub(crate) const NOW: u64 = 1_786_312_345_678;
 
@@ -65,6 +68,17 @@ pub(crate) async fn each_with<E: Event>(
         let log = Log::open_with("node".parse().unwrap(), store, options()).await.unwrap();
         test(log).await;
     }
+}
+
+/// Has a server receive all that a client has.
+pub(crate) async fn synchronize(log: &Log<u64>, client: &Log<u64>) {
+    let (near, far) = Memory::pair();
+    let options = SyncOptions::new().auth(async |_| Access::client());
+    let here = BaseSync::new(log, Json, Role::Acceptor, near).options(options).start();
+    let there = BaseSync::new(client, Json, Role::Opener, far).start();
+    there.wait_for(State::Synchronized).await.unwrap();
+    there.close().await.unwrap();
+    let _ = here.close().await;
 }
 
 pub(crate) fn events<E: Clone>(entries: &[Arc<Entry<E>>]) -> Vec<E> {
