@@ -122,7 +122,8 @@ impl<E: Event> Log<E> {
     /// [set aside](Self::set_aside). `progress` is told how many events are written, and about how many there are.
     ///
     /// The copy does not hold events that are added meanwhile, events that wait in the [inbox](Self::inbox), ids of
-    /// cleaned events, or the cursors of peers and consumers, whose positions mean nothing in another log. To move a whole log to another machine, copy the store while no program has it open.
+    /// cleaned events, or the cursors of peers and consumers, whose positions mean nothing in another log. To move a
+    /// whole log to another machine, copy the store while no program has it open.
     pub async fn export(
         &self,
         to: &mut (impl AsyncWrite + Unpin + Send),
@@ -266,14 +267,8 @@ impl<E: Event> Import<'_, E> {
         let (log, count) = (self.log, entries.len() as u64);
         let room = log.reserve(entries.iter().map(Entry::size).sum()).await;
         let answer = {
-            // An id of this node must not be given again.
             let mut last = log.last();
-            let tomorrow = super::log::tomorrow(log.now());
-            for Entry { meta, .. } in &entries {
-                if meta.id.node() == log.node_id() && meta.id.time() <= tomorrow {
-                    last.id = last.id.max(meta.id.time());
-                }
-            }
+            log.pass_over(&mut last, entries.iter().map(|entry| &entry.meta.id));
             log.submit(Append::events(entries).with_room(room))
         };
         let stored = answer.await?;

@@ -11,7 +11,6 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 use super::Log;
 use super::adding::Also;
 use super::error::AddError;
-use super::log::tomorrow;
 use crate::apart::Refused;
 use crate::entry::{Draft, Entry, Meta};
 use crate::store::{Append, Key, Prefix, Record, RecordChange, StoreError};
@@ -211,23 +210,15 @@ impl<E: Event> Log<E> {
         let Some(choose) = &self.behaviour().inbox else { return Ok(Vec::new()) };
         // In the order of their names, so that no two wait for each other.
         let mut diverted: BTreeMap<String, Vec<Named<E>>> = BTreeMap::new();
-        let (mut own, tomorrow) = (None, tomorrow(self.now()));
         for entry in std::mem::take(entries) {
             let Some(queue) = choose(&entry) else {
                 entries.push(entry);
                 continue;
             };
-            let id = &entry.meta.id;
-            if id.node() == self.node_id() && id.time() <= tomorrow {
-                own = own.max(Some(id.time()));
-            }
             diverted.entry(queue).or_default().push((entry, Vec::new()));
         }
-        // An id of this node that comes back is not given again.
-        if let Some(own) = own {
-            let mut last = self.last();
-            last.id = last.id.max(own);
-        }
+        let ids = diverted.values().flatten().map(|(entry, _)| &entry.meta.id);
+        let own = self.pass_over(&mut self.last(), ids);
         let mut fillings = Vec::with_capacity(diverted.len());
         for (queue, entries) in diverted {
             let queue = match self.queues().get(&queue) {

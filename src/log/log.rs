@@ -357,6 +357,20 @@ impl<E: Event> Log<E> {
         self.shared.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does not give those of these ids again that are of this node, as when it lost its log and a peer sends back its
+    /// events. Answers the last of their times. One from the far future would make all later ids lie, or end them.
+    pub(super) fn pass_over<'a>(
+        &self,
+        last: &mut Last,
+        ids: impl Iterator<Item = &'a EventId>,
+    ) -> Option<Timestamp> {
+        let tomorrow = tomorrow(self.now());
+        let own = ids.filter(|id| id.node() == self.node_id()).map(EventId::time);
+        let own = own.filter(|time| *time <= tomorrow).max();
+        last.id = own.map_or(last.id, |own| own.max(last.id));
+        own
+    }
+
     /// Nothing panics while the lock is held.
     pub(super) fn room(&self) -> MutexGuard<'_, Room> {
         self.shared.room.lock().unwrap_or_else(PoisonError::into_inner)

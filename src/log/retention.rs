@@ -302,7 +302,7 @@ impl<E: Event> Log<E> {
     }
 
     /// Removes all records whose keys begin so.
-    pub(super) async fn remove_all(&self, prefix: &Prefix) -> Result<(), StoreError> {
+    async fn remove_all(&self, prefix: &Prefix) -> Result<(), StoreError> {
         loop {
             let records = self.some_records(prefix, None, RECORDS).await?;
             if records.is_empty() {
