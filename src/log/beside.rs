@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::HoldBackError;
 use super::inbox::Filling;
 use super::log::{Log, tomorrow};
+use super::present::Fence;
 use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
 use crate::entry::{Entry, Incoming};
@@ -27,6 +28,10 @@ pub(super) const MAX_HELD_BACK: usize = 10_000;
 /// What a peer is told of an event that may have been here once.
 const TOO_OLD: &str = "it is older than what is remembered here of its node's events that are gone, so it may be one \
                        of those; if it never was here, add it again with a new id";
+
+fn superseded() -> StoreError {
+    StoreError::new("a newer connection of the peer took over")
+}
 
 /// More than this are not looked for one by one.
 const MAX_LOOKED_FOR: usize = 16;
@@ -58,6 +63,8 @@ pub(crate) struct Received {
 /// All that a session has to keep at once.
 #[derive(Debug)]
 pub(crate) struct News<E> {
+    /// Nothing is kept once it is superseded.
+    pub(crate) fence: Fence,
     pub(crate) incoming: Option<Incoming<E>>,
     /// What the peer did not take, to be listed.
     pub(crate) held_back: Vec<Refused>,
@@ -75,6 +82,7 @@ pub(crate) struct News<E> {
 impl<E> Default for News<E> {
     fn default() -> Self {
         Self {
+            fence: Fence::default(),
             incoming: None,
             held_back: Vec::new(),
             released: Vec::new(),
@@ -169,11 +177,11 @@ impl<E: Event> Log<E> {
         if news.incoming.is_some() {
             return log.append(news).boxed();
         }
-        let News { changes, messages, refused, .. } = news;
+        let News { fence, changes, messages, refused, .. } = news;
         let mut append = Append::records(changes);
         append.may_wait = may_wait;
         async move {
-            log.submit(append).await?;
+            log.submit_under(&fence, append)?.await?;
             Ok(Received { messages, refused, ..Received::default() })
         }
         .boxed()
@@ -204,6 +212,15 @@ impl<E: Event> Log<E> {
         Ok(outcome)
     }
 
+    /// Gives the store changes to records, unless the connection is superseded.
+    fn submit_under(&self, fence: &Fence, append: Append<E>) -> Result<Answer<E>, StoreError> {
+        let _last = self.last();
+        if fence.is_superseded() {
+            return Err(superseded());
+        }
+        Ok(self.submit(append))
+    }
+
     async fn append(self, mut news: News<E>) -> Result<Received, StoreError> {
         let bytes = news.incoming.iter().flat_map(|incoming| &incoming.entries).map(Entry::size);
         let room = self.reserve(bytes.sum()).await;
@@ -224,7 +241,7 @@ impl<E: Event> Log<E> {
         room: Option<OwnedSemaphorePermit>,
         fillings: Vec<Filling>,
     ) -> Result<(Answer<E>, Expected<E>), StoreError> {
-        let News { incoming, mut changes, received, messages, mut refused, .. } = news;
+        let News { fence, incoming, mut changes, received, messages, mut refused, .. } = news;
         let incoming = incoming.unwrap_or_else(|| Incoming::nothing(self.node_id().clone()));
         let Incoming { peer, mut entries, set_aside, up_to } = incoming;
         if up_to > Added::ZERO {
@@ -246,6 +263,10 @@ impl<E: Event> Log<E> {
         let tomorrow = tomorrow(now);
         let mut own = Vec::new();
         let mut last = self.last();
+        if fence.is_superseded() {
+            self.room().give_back(&taken);
+            return Err(superseded());
+        }
         for (index, Entry { meta, .. }) in entries.iter().enumerate() {
             if meta.id.node() == self.node_id() {
                 let time = meta.id.time();

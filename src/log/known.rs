@@ -10,6 +10,7 @@ use logux_codecs::{Added, EventId, NodeId};
 use logux_transports::rt::Instant;
 
 use super::Withheld;
+use super::present::{Fence, Newcomer, Present};
 use crate::apart::Refused;
 use crate::cursors::Epoch;
 use crate::store::End;
@@ -58,13 +59,11 @@ struct State {
     /// How often that was done since the peer took something.
     offers: u32,
     /// The connections that are let in.
-    present: Vec<Present>,
+    present: Present,
     /// When the last one left.
     left: Option<Instant>,
     /// Since the last connection was let in, the peer has brought an event of a twin of this node's.
     saw_twin: bool,
-    /// The number of the next connection.
-    next: u64,
 }
 
 /// A peer that takes nothing for so long is not waited for any more.
@@ -97,23 +96,11 @@ pub(crate) struct Verdict {
     pub(crate) leads_somewhere: bool,
 }
 
-struct Present {
-    number: u64,
-    epoch: Option<Epoch>,
-    /// How far the peer is done with the log, once it has said something.
-    reached: Option<Added>,
-    alarm: Alarm,
-    /// Whether it knows that it is not alone.
-    is_told: bool,
-}
-
-/// Tells a connection that another log of its peer's name is there.
-pub(crate) type Alarm = Box<dyn Fn() + Send + Sync>;
-
 /// A connection that is let in, for as long as it lasts.
 pub(crate) struct Presence {
     known: Known,
     number: u64,
+    fence: Fence,
     /// Whether a connection with another log of the peer's was there when this one came.
     pub(crate) has_twin: bool,
 }
@@ -141,11 +128,7 @@ impl Known {
     /// A connection shows how far the peer is done with the log. The furthest of those that are here counts.
     fn shows(&self, number: u64, position: Added) {
         let mut state = self.state();
-        if let Some(present) = state.present.iter_mut().find(|present| present.number == number) {
-            present.reached = Some(position);
-        }
-        let furthest = state.present.iter().filter_map(|present| present.reached).max();
-        if let Some(furthest) = furthest
+        if let Some(furthest) = state.present.furthest_once_at(number, position)
             && furthest != self.0.reached.get()
         {
             self.0.reached.set(furthest);
@@ -298,30 +281,18 @@ impl Known {
         offered.map(|(id, _)| id.clone()).collect()
     }
 
-    /// A connection is let in, with this log of the peer's, as far as it has said. Two logs of one name
-    /// at the same time are two nodes: `alarm` rings on the other connections, once on each.
-    pub(crate) fn enter(&self, epoch: Option<Epoch>, alarm: Alarm) -> Presence {
+    /// A connection is let in.
+    pub(crate) fn enter(&self, newcomer: Newcomer) -> Presence {
         let mut state = self.state();
-        let mut has_twin = false;
-        for present in &mut state.present {
-            if present.epoch.zip(epoch).is_some_and(|(one, other)| one != other) {
-                has_twin = true;
-                if !std::mem::replace(&mut present.is_told, true) {
-                    (present.alarm)();
-                }
-            }
-        }
-        let number = state.next;
-        state.next += 1;
-        state.present.push(Present { number, epoch, reached: None, alarm, is_told: has_twin });
         state.saw_twin = false;
+        let (number, fence, has_twin) = state.present.enter(newcomer);
         drop(state);
-        Presence { known: self.clone(), number, has_twin }
+        Presence { known: self.clone(), number, fence, has_twin }
     }
 
     /// Whether a connection with this log of the peer's is let in.
     pub(crate) fn is_here_with(&self, epoch: Option<Epoch>) -> bool {
-        epoch.is_some() && self.state().present.iter().any(|present| present.epoch == epoch)
+        self.state().present.is_there_with(epoch)
     }
 
     /// The peer brings an event of another node of this one's name. `false` if that was told of since the
@@ -431,6 +402,11 @@ impl State {
 }
 
 impl Presence {
+    /// The right of the connection to write for the peer.
+    pub(crate) fn fence(&self) -> &Fence {
+        &self.fence
+    }
+
     /// Shows how far the peer is done with the log, by what it said on this connection.
     pub(crate) fn shows(&self, position: Added) {
         self.known.shows(self.number, position);
@@ -440,7 +416,7 @@ impl Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         let mut state = self.known.state();
-        state.present.retain(|present| present.number != self.number);
+        state.present.leave(self.number);
         state.left = Some(Instant::now());
     }
 }
@@ -453,23 +429,31 @@ impl fmt::Debug for Known {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
 
     fn name(number: usize) -> NodeId {
         format!("{number}:client").parse().unwrap()
     }
 
+    fn newcomer() -> Newcomer {
+        Newcomer {
+            name: name(0),
+            since: Instant::now(),
+            dialled: false,
+            epoch: None,
+            alarm: Box::new(|_| ()),
+        }
+    }
+
     #[test]
     fn names_that_connect_once_and_go_leave_next_to_nothing() {
         let mut peers = Peers::default();
         let present = peers.get(&name(0));
-        let _presence = present.enter(None, Box::new(|| ()));
+        let _presence = present.enter(newcomer());
         for number in 1..=2_000 {
             let known = peers.get(&name(number));
             known.withheld().start(Added::ZERO, true);
-            drop(known.enter(None, Box::new(|| ())));
+            drop(known.enter(newcomer()));
         }
         assert!(peers.known.len() <= FEW, "{}", peers.known.len());
         assert!(Arc::ptr_eq(&peers.get(&name(0)).0, &present.0));
@@ -481,7 +465,7 @@ mod tests {
         let mut peers = Peers::default();
         for number in 0..40 {
             let known = peers.get(&name(number));
-            let presence = known.enter(None, Box::new(|| ()));
+            let presence = known.enter(newcomer());
             let withheld: Vec<_> = every_other(1).collect();
             for some in withheld.chunks(100) {
                 known.withheld().withhold(*some.last().unwrap(), some);
@@ -508,24 +492,5 @@ mod tests {
         peers.forget();
         assert!(peers.known.len() <= MAX_GONE + 1, "{}", peers.known.len());
         assert!(peers.get(&name(0)).withheld().waits());
-    }
-
-    #[test]
-    fn each_connection_is_told_once_that_it_is_not_alone() {
-        let (known, rings) = (Known::default(), Arc::new(AtomicUsize::new(0)));
-        let mut told = 0;
-        let present: Vec<_> = (0..100)
-            .map(|epoch| {
-                let rings = Arc::clone(&rings);
-                let alarm = move || _ = rings.fetch_add(1, Ordering::Relaxed);
-                let presence = known.enter(Some(Epoch::new(epoch)), Box::new(alarm));
-                told += usize::from(presence.has_twin);
-                presence
-            })
-            .collect();
-        // The first by its alarm, the others as they came.
-        assert_eq!((rings.load(Ordering::Relaxed), told), (1, 99));
-        drop(present);
-        assert!(!known.enter(Some(Epoch::new(7)), Box::new(|| ())).has_twin);
     }
 }

@@ -104,6 +104,12 @@ pub enum Error {
     /// told, by the error `credentials-expired`.
     #[error("the peer's credentials have expired")]
     Expired,
+    /// A newer connection of the same node took over: what this one writes from then on is not kept, and nothing of
+    /// it is confirmed. The peer was told, by the error `superseded`. Mostly it is gone and has connected again,
+    /// which nobody had noticed on this connection. Two live ones are two sessions with one peer, or two nodes of
+    /// one name: they take over from each other again and again, ever more slowly.
+    #[error("a newer connection of the same node took over")]
+    Superseded,
     /// The peer was slowed down for all of the [`patience`](Quota::patience) of its [`Quota`] without a pause.
     /// The peer was told how much it may send, by the error `quota-exceeded`; when it comes back, it waits
     /// until what it has sent is within its quota. What was not confirmed travels again.
@@ -150,11 +156,19 @@ const CLOSED: &str = "closed";
 /// The error of a node to a client that sent more than its quota for too long. It may come back.
 const QUOTA_EXCEEDED: &str = "quota-exceeded";
 
+/// The error of a node to a peer that has a newer connection. It may come back.
+const SUPERSEDED: &str = "superseded";
+
 /// The error of a server without a place for a connection. The client may come back.
 const TOO_MANY_CONNECTIONS: &str = "too-many-connections";
 
 pub(crate) fn credentials_expired() -> ProtocolError {
     ProtocolError::Other { kind: CREDENTIALS_EXPIRED.to_owned(), options: Value::Null }
+}
+
+pub(crate) fn superseded() -> ProtocolError {
+    let text = "a newer connection of your node took over; use one connection at a time, and a name for each node";
+    ProtocolError::Other { kind: SUPERSEDED.to_owned(), options: text.into() }
 }
 
 pub(crate) fn closed(reason: String) -> ProtocolError {
@@ -243,6 +257,7 @@ impl Error {
             | Self::ClockJumped
             | Self::Credentials(_)
             | Self::Expired
+            | Self::Superseded
             | Self::QuotaExceeded(_)
             | Self::LogReplaced => true,
             // A filter or a map may answer the next time, and so may what only took too long.

@@ -65,6 +65,10 @@ on_every_cell! {
 const CONNECT: &str = r#"["connect",7,"client",0]"#;
 const CONNECTED: &str = r#"["connected",7,"server",[1000,1000]]"#;
 
+fn connect_of(node: &str) -> String {
+    CONNECT.replace("client", node)
+}
+
 async fn log(node: &str) -> Log<Value> {
     Log::open(node.parse().unwrap(), MemoryStore::new()).await.unwrap()
 }
@@ -918,12 +922,12 @@ async fn a_server_takes_no_more_connections_than_it_may<C: Cell>() {
     let server = Server::new(&server_log, C::CODEC, listener).max_connections(2).start();
     let mut first = Peer::dial::<C>(&transport).await;
     let mut second = Peer::dial::<C>(&transport).await;
-    for peer in [&mut first, &mut second] {
-        peer.send(CONNECT).await;
+    for (name, peer) in [("10:a", &mut first), ("10:b", &mut second)] {
+        peer.send(&connect_of(name)).await;
         assert!(peer.next().await.is_some());
     }
     let mut third = Peer::dial::<C>(&transport).await;
-    third.send(CONNECT).await;
+    third.send(&connect_of("10:c")).await;
     let answer = third.next().await.unwrap();
     assert!(answer.starts_with(r#"["error","too-many-connections","#), "{answer}");
     assert_eq!(third.next().await, None);
@@ -932,7 +936,7 @@ async fn a_server_takes_no_more_connections_than_it_may<C: Cell>() {
     // The server learns of that a moment later.
     sleep(Duration::from_secs(1)).await;
     let mut third = Peer::dial::<C>(&transport).await;
-    third.send(CONNECT).await;
+    third.send(&connect_of("10:c")).await;
     assert!(third.next().await.is_some_and(|answer| answer.starts_with(r#"["connected","#)));
     assert_eq!(server.connections(), 2);
 }

@@ -39,6 +39,8 @@ pub(crate) struct Checks {
     waiting: HashMap<(u64, NodeId), usize>,
     /// By connection and sender: how many events are in the `sync` that wait for their `synced`.
     sizes: HashMap<(u64, NodeId), VecDeque<usize>>,
+    /// By nodes, sorted: the number of the newest connection on which one has let the other in.
+    newest: HashMap<[NodeId; 2], u64>,
     /// When each node began to run.
     began: HashMap<NodeId, Instant>,
     /// By node and client: how many of its events the node has confirmed since then.
@@ -107,6 +109,7 @@ impl Checks {
             named: HashMap::new(),
             waiting: HashMap::new(),
             sizes: HashMap::new(),
+            newest: HashMap::new(),
             began: HashMap::new(),
             confirmed: HashMap::new(),
             hostile_waiting: HashMap::new(),
@@ -222,6 +225,13 @@ impl Checks {
             Message::Error(ProtocolError::Other { kind, .. })
                 if self.features.may_complain(&kind) => {}
             Message::Error(ProtocolError::WrongCredentials) if self.features.stale => {}
+            // Only ever on the older one of two connections.
+            Message::Error(ProtocolError::Other { kind, .. })
+                if kind == "superseded" && self.newest.get(&sorted(from, to)) > Some(&link) => {}
+            Message::Connected(_) => {
+                let newest = self.newest.entry(sorted(from, to)).or_default();
+                *newest = link.max(*newest);
+            }
             Message::Error(error) => self.violate(format!("{from} complains: {error}")),
             _ => {}
         }
@@ -584,4 +594,10 @@ fn refused(text: &str) -> Option<Vec<EventId>> {
 
 fn usize_of(number: u64) -> usize {
     usize::try_from(number).unwrap()
+}
+
+fn sorted(one: &NodeId, other: &NodeId) -> [NodeId; 2] {
+    let mut nodes = [one.clone(), other.clone()];
+    nodes.sort();
+    nodes
 }

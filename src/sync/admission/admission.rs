@@ -322,6 +322,11 @@ impl<'a, E: Event> Admission<'a, E> {
         self.chosen.get()
     }
 
+    /// Which side of the connection this node is.
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
     /// Where the connection comes from or goes to.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.link.address

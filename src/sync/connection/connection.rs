@@ -17,7 +17,7 @@ use super::outgoing::Outgoing;
 use super::reader::Reader;
 use super::throttle::{Throttle, Waited};
 use crate::apart::Refused;
-use crate::log::{Known, Log, Presence, Verdict, Withheld};
+use crate::log::{Fence, Known, Log, Newcomer, Presence, Verdict, Withheld};
 use crate::store::StoreError;
 use crate::sync::admission::{Admission, Place};
 use crate::sync::error::{Error, Refusal};
@@ -213,7 +213,9 @@ where
             let was_slowed = result.as_ref().err().is_some_and(Error::is_of_quota);
             let got_on = self.rules.progressed() || was_slowed && self.rules.has_confirmed();
             let progressed = found || got_on && lost;
-            if let Some(known) = &self.known {
+            if let Some(known) = &self.known
+                && !self.is_superseded()
+            {
                 known.settle_up_to(self.reporter.synced());
             }
             if let Some(peer) = self.reporter.peer().filter(|_| self.known.is_some()) {
@@ -234,12 +236,13 @@ where
         let is_lost = matches!(result, Err(Error::Link(_) | Error::Silent(_)));
         // Nobody waits for these any more, and they may hold what others wait for.
         self.errands = Errands::default();
-        if matches!(result, Err(Error::Store(_))) {
+        let may_write = !matches!(result, Err(Error::Store(_))) && !self.is_superseded();
+        if !may_write {
             self.intake.abandon();
         }
         let keeping = async {
             // What arrived whole is kept, whatever became of the connection.
-            if !matches!(result, Err(Error::Store(_))) {
+            if may_write {
                 let mut kept = self.intake.finish().await;
                 if kept.is_ok()
                     && let Some(peer) = self.reporter.peer().filter(|_| self.known.is_some())
@@ -512,8 +515,15 @@ where
             self.errands.ask(taken_up.map_ok(|failed| Some(Input::StillSetAside(failed))).boxed());
         }
         let known = self.log.known(&peer.node_id);
-        let presence = known.enter(self.rules.peer_epoch(), self.commands.alarm());
+        let presence = known.enter(Newcomer {
+            name: relative.peer_name.clone(),
+            since: self.clocks.start(),
+            dialled: self.admission.role() == Role::Opener,
+            epoch: self.rules.peer_epoch(),
+            alarm: self.commands.alarm(),
+        });
         let has_twin = presence.has_twin;
+        self.intake.go_by(presence.fence().clone());
         self.presence = Some(presence);
         self.known = Some(known.clone());
         if let Some(claimed) = unfounded {
@@ -553,6 +563,11 @@ where
             let noted = async move { log.note_withheld(&peer.node_id).await.map_err(Error::from) };
             self.errands.ask(noted.map_ok(|()| None).boxed());
         }
+    }
+
+    /// Whether a newer connection speaks for the peer.
+    fn is_superseded(&self) -> bool {
+        self.presence.as_ref().map(Presence::fence).is_some_and(Fence::is_superseded)
     }
 
     fn note_time_fix(&mut self, relative: &Relative) {
@@ -616,6 +631,7 @@ where
                 None
             }
             Command::Twin => Some(Input::Twin),
+            Command::Superseded => Some(Input::Superseded),
             Command::GiveUpPlace => Some(Input::Displaced),
             Command::Reconnect => Some(Input::Ask),
             Command::Close(reason) => {

@@ -10,7 +10,7 @@ use logux_transports::rt;
 use crate::apart::Refused;
 use crate::cursors::Cursors;
 use crate::entry::{Entry, Incoming};
-use crate::log::{CursorKeys, Log, News, Received, reset};
+use crate::log::{CursorKeys, Fence, Log, News, Received, reset};
 use crate::store::{RecordChange, StoreError};
 use crate::sync::callbacks::Inward;
 use crate::sync::error::{Error, with_causes};
@@ -32,6 +32,8 @@ pub(crate) struct Intake<'a, E> {
     inward: &'a Inward<E>,
     /// Once it is let in.
     peer: Option<Arc<Peer>>,
+    /// Whether what is written still counts.
+    fence: Fence,
     /// Waits for the user's answer.
     unjudged: Vec<Incoming<E>>,
     judging: Lane<Result<Judged<E>, Error>>,
@@ -83,6 +85,7 @@ impl<'a, E: Event> Intake<'a, E> {
             log,
             inward,
             peer: None,
+            fence: Fence::default(),
             unjudged: Vec::new(),
             judging: Lane::default(),
             waiting: Vec::new(),
@@ -115,6 +118,11 @@ impl<'a, E: Event> Intake<'a, E> {
     /// From now on events arrive, and the user can be asked about them.
     pub(crate) fn let_in(&mut self, peer: Arc<Peer>) {
         self.peer = Some(peer);
+    }
+
+    /// Nothing is stored once this is superseded.
+    pub(crate) fn go_by(&mut self, fence: Fence) {
+        self.fence = fence;
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -183,6 +191,13 @@ impl<'a, E: Event> Intake<'a, E> {
     /// What the rules are to know; `None` if that is nothing, but there may be room again.
     /// Cancel-safe: what is under way stays in its lane.
     pub(crate) async fn next(&mut self) -> Result<Option<Input<E>>, Error> {
+        match self.next_done().await {
+            Err(_) if self.fence.is_superseded() => Ok(Some(Input::Superseded)),
+            done => done,
+        }
+    }
+
+    async fn next_done(&mut self) -> Result<Option<Input<E>>, Error> {
         tokio::select! {
             biased;
             stored = self.storing.result() => {
@@ -200,7 +215,7 @@ impl<'a, E: Event> Intake<'a, E> {
         }
     }
 
-    /// The store has failed: nothing is stored any more.
+    /// The store has failed, or a newer connection took over: nothing is stored any more.
     pub(crate) fn abandon(&mut self) {
         drop(self.storing.take());
     }
@@ -225,7 +240,7 @@ impl<'a, E: Event> Intake<'a, E> {
         let (inward, peer) = (self.inward.clone(), Arc::clone(self.peer.as_ref()?));
         self.judged_bytes = std::mem::take(&mut self.bytes);
         let unjudged = std::mem::take(&mut self.unjudged);
-        let log = self.log.clone();
+        let (log, fence) = (self.log.clone(), self.fence.clone());
         let judgement = async move {
             let (mut taken, mut refused) = (Vec::with_capacity(unjudged.len()), Vec::new());
             let mut has_twin = false;
@@ -235,7 +250,7 @@ impl<'a, E: Event> Intake<'a, E> {
                         let alone = alone(&peer, entry);
                         let mut alone = inward.apply(alone, &peer).await?;
                         refused.extend(take_out_unfit(&log, &inward, &mut alone.entries));
-                        let received = store(&log, alone).await?;
+                        let received = store(&log, &fence, alone).await?;
                         has_twin |= received.has_twin;
                         refused.extend(received.refused);
                     }
@@ -262,6 +277,7 @@ impl<'a, E: Event> Intake<'a, E> {
         }
         let (node_id, keys) = (self.node_id.clone()?, self.keys.clone()?);
         let mut news = News {
+            fence: self.fence.clone(),
             incoming: None,
             received: Some(keys.received),
             messages: 0,
@@ -298,15 +314,17 @@ fn alone<E>(peer: &Peer, entry: Entry<E>) -> Incoming<E> {
 }
 
 /// Stores what is left of an event, also if the connection ends meanwhile. Answers what became of it.
-async fn store<E: Event>(log: &Log<E>, alone: Incoming<E>) -> Result<Received, Error> {
+async fn store<E: Event>(
+    log: &Log<E>,
+    fence: &Fence,
+    alone: Incoming<E>,
+) -> Result<Received, Error> {
     if alone.entries.is_empty() {
         return Ok(Received::default());
     }
     let (log, peer) = (log.clone(), alone.peer.clone());
-    let stored = rt::spawn(async move {
-        log.keep(&peer, News { incoming: Some(alone), ..News::default() }).await
-    })
-    .await;
+    let news = News { fence: fence.clone(), incoming: Some(alone), ..News::default() };
+    let stored = rt::spawn(async move { log.keep(&peer, news).await }).await;
     let cut = |error| StoreError::new(Box::<dyn std::error::Error + Send + Sync>::from(error));
     Ok(stored.map_err(cut)??)
 }

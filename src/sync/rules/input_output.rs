@@ -155,6 +155,8 @@ pub(crate) enum Input<E> {
     Expired,
     /// The peer has sent more than its quota for so long that it is not waited for any more.
     OverQuota(Quota),
+    /// A newer connection of the peer's took over.
+    Superseded,
     /// The server needs the peer's place for another user.
     Displaced,
     /// The user wants to end, and may have a reason for the peer.

@@ -11,6 +11,7 @@ use super::report::Report;
 use crate::cursors::Epoch;
 use crate::sync::error::{
     Error, Misbehaviour, closed, credentials_expired, displaced, quota_exceeded, start_of,
+    superseded,
 };
 use crate::sync::notice::Notice;
 use crate::sync::state::State;
@@ -237,6 +238,7 @@ impl<E> Rules<E> {
             Input::Listening => self.listening(now),
             Input::Ask => self.network_changed(now),
             Input::Expired => self.refuse(credentials_expired(), Error::Expired),
+            Input::Superseded => self.refuse(superseded(), Error::Superseded),
             Input::OverQuota(quota) => {
                 self.refuse(quota_exceeded(&quota), Error::QuotaExceeded(quota));
             }

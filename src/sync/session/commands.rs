@@ -7,7 +7,7 @@ use logux_codecs::Headers;
 use logux_transports::rt::sleep;
 use tokio::sync::Notify;
 
-use crate::log::Alarm;
+use crate::log::{Alarm, Alert};
 use crate::sync::admission::Displaced;
 
 /// How many texts for the peer's developer wait for the connection; a further one waits to be told.
@@ -22,6 +22,8 @@ pub(crate) enum Command {
     OfferAgain,
     /// Another node has the name of the peer. Not the user, but another session says so.
     Twin,
+    /// A newer connection of the peer's speaks for it.
+    Superseded,
     /// Another user's connection gets the place of this one.
     GiveUpPlace,
     Reconnect,
@@ -48,6 +50,7 @@ struct Told {
     reevaluate: bool,
     offer_again: bool,
     has_twin: bool,
+    is_superseded: bool,
     is_displaced: bool,
     reconnect: bool,
     close: Option<Close>,
@@ -87,12 +90,15 @@ impl Commands {
         (Owner(Commander(Arc::clone(&shared))), Self(shared))
     }
 
-    /// What other sessions call when they find a twin of the peer.
+    /// What tells of a newer connection with the peer.
     pub(crate) fn alarm(&self) -> Alarm {
         let session = Arc::downgrade(&self.0);
-        Box::new(move || {
+        Box::new(move |alert| {
             if let Some(session) = session.upgrade() {
-                session.tell(|told| told.has_twin = true);
+                session.tell(|told| match alert {
+                    Alert::Twin => told.has_twin = true,
+                    Alert::Superseded => told.is_superseded = true,
+                });
             }
         })
     }
@@ -116,6 +122,7 @@ impl Commands {
             told.is_connected = is_connected;
             told.texts.clear();
             told.has_twin = false;
+            told.is_superseded = false;
         });
     }
 
@@ -282,6 +289,13 @@ impl Told {
         if std::mem::take(&mut self.is_displaced) {
             return Some(Command::GiveUpPlace);
         }
+        // Before the end: the user learns why.
+        if std::mem::take(&mut self.has_twin) {
+            return Some(Command::Twin);
+        }
+        if std::mem::take(&mut self.is_superseded) {
+            return Some(Command::Superseded);
+        }
         if std::mem::take(&mut self.reconnect) {
             return Some(Command::Reconnect);
         }
@@ -290,9 +304,6 @@ impl Told {
         }
         if let Some(text) = self.texts.pop_front() {
             return Some(Command::Debug(text));
-        }
-        if std::mem::take(&mut self.has_twin) {
-            return Some(Command::Twin);
         }
         if is_live && std::mem::take(&mut self.reevaluate) {
             return Some(Command::Reevaluate);
