@@ -41,6 +41,10 @@ fn main() {
     }
     let name = "sqlite: live over WebSocket / a loop that inserts the rows";
     if shows(name) {
+        // In the same batches.
+        if ours::EVENTS_IN_A_COMMIT.get().is_none() {
+            runtime.block_on(ours::commits_of_sync());
+        }
         let ours = |events| runtime.block_on(ours::synced(events));
         println!("{name:60} {}", ratio::of(ours, baseline::inserts));
     }
