@@ -11,7 +11,7 @@ use logux_transports::rt;
 use tokio::sync::Notify;
 
 use crate::entry::Entry;
-use crate::store::{Effect, End, Page, Query, Store, StoreError};
+use crate::store::{Append, Effect, End, Page, Query, Store, StoreError};
 
 /// So many bytes of events are kept.
 const MAX_BYTES: usize = 8 << 20;
@@ -108,6 +108,12 @@ impl<E: Event> Tail<E> {
         Ok(entries)
     }
 
+    /// Has the events of an append come here as soon as they are kept, if its store shows them.
+    pub(super) fn fed_by(&self, append: Append<E>) -> Append<E> {
+        let kept = Arc::clone(&self.0);
+        append.on_kept(move |entries| lock(&kept).add(entries))
+    }
+
     fn source(
         &self,
         store: &Arc<dyn Store<E>>,
@@ -127,10 +133,10 @@ impl<E: Event> Tail<E> {
             return Source::Store;
         }
         if end <= kept.up_to {
-            return Source::Kept(kept.after(after, page));
+            return Source::Kept(kept.between(after, end, page));
         }
         if after < kept.up_to {
-            let entries = kept.after(after, page);
+            let entries = kept.between(after, end, page);
             if is_full(&entries, page) {
                 return Source::Kept(entries);
             }
@@ -178,10 +184,38 @@ fn lock<E>(kept: &Mutex<Kept<E>>) -> MutexGuard<'_, Kept<E>> {
 }
 
 impl<E> Kept<E> {
-    /// A page of what is kept after a position.
-    fn after(&self, after: Added, page: Page) -> Entries<E> {
+    /// A page of what is kept after a position and up to the end, beyond which nothing is shown yet.
+    fn between(&self, after: Added, end: Added, page: Page) -> Entries<E> {
         let start = self.entries.partition_point(|entry| entry.meta.added <= after);
-        page.take(self.entries.range(start..).cloned(), |entry| entry.size())
+        let entries = self.entries.range(start..).take_while(|entry| entry.meta.added <= end);
+        page.take(entries.cloned(), |entry| entry.size())
+    }
+
+    /// These events were added, those of them that there are. They are kept if they come right after what is here.
+    fn add(&mut self, entries: &[Option<Arc<Entry<E>>>]) {
+        for entry in entries.iter().flatten() {
+            if entry.meta.added != self.up_to.plus(1) {
+                // What lies between is read, and these with it.
+                return;
+            }
+            self.push(Arc::clone(entry));
+        }
+        self.shrink();
+    }
+
+    fn push(&mut self, entry: Arc<Entry<E>>) {
+        self.up_to = entry.meta.added;
+        self.bytes += size(&entry);
+        self.entries.push_back(entry);
+    }
+
+    fn shrink(&mut self) {
+        while self.bytes > MAX_BYTES
+            && let Some(first) = self.entries.pop_front()
+        {
+            self.after = first.meta.added;
+            self.bytes -= size(&first);
+        }
     }
 
     /// Keeps only what comes after this position.
@@ -240,18 +274,16 @@ impl<E> Kept<E> {
             }
         }
         entries.truncate(entries.partition_point(|entry| entry.meta.added <= end));
-        let last = entries.last().map_or(self.up_to, |last| last.meta.added);
-        self.up_to = if is_all { end.max(last) } else { last };
         for entry in entries {
-            self.bytes += size(&entry);
-            self.entries.push_back(entry);
+            // Others may have been added meanwhile.
+            if entry.meta.added > self.up_to {
+                self.push(entry);
+            }
         }
-        while self.bytes > MAX_BYTES
-            && let Some(first) = self.entries.pop_front()
-        {
-            self.after = first.meta.added;
-            self.bytes -= size(&first);
+        if is_all {
+            self.up_to = self.up_to.max(end);
         }
+        self.shrink();
     }
 }
 

@@ -37,7 +37,12 @@ pub struct Append<E> {
     /// with more than changes to records.
     pub may_wait: bool,
     room: Option<OwnedSemaphorePermit>,
+    on_kept: Option<OnKept<E>>,
 }
+
+/// Is called with the entries of an append once they are kept, before the end of the log moves and anything is
+/// answered: with what [`Stored::entries`] will be. A store need not call it.
+pub(crate) struct OnKept<E>(Box<dyn FnOnce(&[Option<Arc<Entry<E>>>]) + Send>);
 
 impl<E> Append<E> {
     /// Events to add, each only if its id is new.
@@ -51,6 +56,7 @@ impl<E> Append<E> {
             shows_cleaned: false,
             may_wait: false,
             room: None,
+            on_kept: None,
         }
     }
 
@@ -106,17 +112,38 @@ impl<E> Append<E> {
         self
     }
 
-    /// The room apart, for a store that takes the rest to pieces.
+    /// What is not for other crates apart, for a store that takes the rest to pieces.
     #[cfg(feature = "sqlite")]
-    pub(crate) fn into_parts(mut self) -> (Self, Option<OwnedSemaphorePermit>) {
-        let room = self.room.take();
-        (self, room)
+    pub(crate) fn into_parts(mut self) -> (Self, Option<OwnedSemaphorePermit>, Option<OnKept<E>>) {
+        let (room, on_kept) = (self.room.take(), self.on_kept.take());
+        (self, room, on_kept)
+    }
+
+    pub(crate) fn on_kept(
+        mut self,
+        on_kept: impl FnOnce(&[Option<Arc<Entry<E>>>]) + Send + 'static,
+    ) -> Self {
+        self.on_kept = Some(OnKept(Box::new(on_kept)));
+        self
     }
 
     /// Takes up this much room until it is dropped.
     pub(crate) fn with_room(mut self, room: Option<OwnedSemaphorePermit>) -> Self {
         self.room = room;
         self
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl<E> OnKept<E> {
+    pub(crate) fn call(self, entries: &[Option<Arc<Entry<E>>>]) {
+        (self.0)(entries);
+    }
+}
+
+impl<E> fmt::Debug for OnKept<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnKept").finish_non_exhaustive()
     }
 }
 

@@ -79,9 +79,14 @@ impl Engine {
             }
             return Ok(made);
         }
+        let mut risen = BTreeMap::new();
         for Written { event, meta, .. } in events {
-            let added = self.insert(event, meta, &mut made)?;
+            let added = self.insert(event, meta, &mut made, &mut risen)?;
             made.positions.push(added);
+        }
+        for (node, last_time) in risen {
+            let update = "UPDATE node SET last_time = ? WHERE number = ?";
+            self.connection.prepare_cached(update)?.execute([last_time, node])?;
         }
         for change in changes {
             self.change(change, *shows_cleaned, &mut made)?;
@@ -130,12 +135,13 @@ impl Engine {
         self.connection.prepare_cached(sql)?.query_row(id, standing)
     }
 
-    /// Adds an event, unless its id is known.
+    /// Adds an event, unless its id is known. Notes which nodes have later last times now, and which.
     fn insert(
         &mut self,
         event: &str,
         meta: &Meta,
         made: &mut Made,
+        risen: &mut BTreeMap<i64, i64>,
     ) -> rusqlite::Result<Option<Added>> {
         let standing = self.standing(&meta.id)?;
         if standing != Standing::New {
@@ -169,8 +175,7 @@ impl Engine {
             && known.last_time < Some(id_time)
         {
             known.last_time = Some(id_time);
-            let update = "UPDATE node SET last_time = ? WHERE number = ?";
-            self.connection.prepare_cached(update)?.execute([id_time, node])?;
+            risen.insert(node, id_time);
         }
         Ok(Some(position(added)))
     }

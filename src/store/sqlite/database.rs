@@ -12,13 +12,14 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use rusqlite::ffi;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
-use super::apply::{Made, Transaction};
+use super::apply::Transaction;
 use super::engine::Engine;
 use super::error::{Failure, OpenError};
 use super::file::{lock, real};
 use super::reader::Reader;
+use super::reply::Reply;
 use super::writer::Writer;
 use crate::store::StoreError;
 use crate::store::end::End;
@@ -72,9 +73,7 @@ pub(super) enum Command {
     Append {
         transaction: Transaction,
         bytes: usize,
-        answer: oneshot::Sender<Result<Made, StoreError>>,
-        /// Room in the log's queue, given back when this is dropped.
-        room: Option<OwnedSemaphorePermit>,
+        reply: Box<dyn Reply>,
     },
     /// Changes that have waited, and come before the next append.
     Waited(Arc<Numbers>),
@@ -101,20 +100,13 @@ impl Database {
     }
 
     /// Gives a transaction to the thread.
-    pub(super) fn submit(
-        &self,
-        transaction: Transaction,
-        bytes: usize,
-        room: Option<OwnedSemaphorePermit>,
-    ) -> oneshot::Receiver<Result<Made, StoreError>> {
-        let (answer, answered) = oneshot::channel();
+    pub(super) fn submit(&self, transaction: Transaction, bytes: usize, reply: Box<dyn Reply>) {
         // Held while these are queued: in the order of the calls.
         let mut unwritten = self.shared.unwritten();
         if let Some(waited) = unwritten.queue() {
             self.send(Command::Waited(waited));
         }
-        self.send(Command::Append { transaction, bytes, answer, room });
-        answered
+        self.send(Command::Append { transaction, bytes, reply });
     }
 
     /// Lets numbers rise with the next transaction.
@@ -305,7 +297,9 @@ fn wait_at_most<T>(limit: Duration, mut future: Pin<&mut impl Future<Output = T>
 #[cfg(test)]
 pub(super) mod tests {
     use rusqlite::Connection;
+    use tokio::sync::oneshot;
 
+    use super::super::apply::Made;
     use super::*;
 
     /// Far above what anything here takes.
@@ -333,9 +327,22 @@ pub(super) mod tests {
         }
     }
 
-    fn put(database: &Database, text: &str) -> oneshot::Receiver<Result<Made, StoreError>> {
+    /// Says only whether an append was kept.
+    struct Told(oneshot::Sender<Result<(), StoreError>>);
+
+    impl Reply for Told {
+        fn committed(&mut self, _: Made) {}
+
+        fn done(self: Box<Self>, result: Result<(), StoreError>) {
+            let _ = self.0.send(result);
+        }
+    }
+
+    fn put(database: &Database, text: &str) -> oneshot::Receiver<Result<(), StoreError>> {
         let records = vec![RecordChange::Put(Key::new("key"), text.to_owned())];
-        database.submit(Transaction::of_records(records), 0, None)
+        let (answer, answered) = oneshot::channel();
+        database.submit(Transaction::of_records(records), 0, Box::new(Told(answer)));
+        answered
     }
 
     /// What any other program finds in the file.

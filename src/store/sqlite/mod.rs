@@ -3,7 +3,7 @@
 //! - `engine`: the schema, and the connection that writes; `apply`: what an append does to the rows;
 //! - `reader`: what is read, and how; `row`: how an event is kept;
 //! - `database`: a database that is open, and what of it is not written yet; `file`: that nobody else opens it;
-//! - `writer`: the thread that writes, with group commit; `checkpoint`: when it moves the write-ahead log;
+//! - `writer`: the thread that writes, with group commit; `reply`: what it tells of an append; `checkpoint`: when it moves the write-ahead log;
 //! - [`OpenError`]: why a database was not opened.
 
 mod apply;
@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod file;
 mod reader;
+mod reply;
 mod row;
 mod writer;
 
@@ -23,10 +24,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use logux_codecs::{Event, EventId, NodeId, Timestamp, shown};
 
-use apply::{Made, Transaction};
+use apply::Transaction;
 use database::Database;
 pub use error::OpenError;
 use reader::Reader;
+use reply::AppendReply;
 use row::Written;
 
 use super::append::{Answer, Append, Stored};
@@ -82,7 +84,7 @@ impl SqliteStore {
 #[async_trait]
 impl<E: Event> Store<E> for SqliteStore {
     fn submit(&self, append: Append<E>) -> Answer<E> {
-        let (append, room) = append.into_parts();
+        let (append, room, on_kept) = append.into_parts();
         let Append { entries, if_known, changes, records, forget, shows_cleaned, may_wait, .. } =
             append;
         let is_of_records = entries.is_empty() && changes.is_empty() && forget.is_none();
@@ -112,11 +114,9 @@ impl<E: Event> Store<E> for SqliteStore {
         let texts = texts.chain(changes.iter().map(size));
         let bytes = events.iter().map(|written| written.bytes).chain(texts).sum();
         let transaction = Transaction { events, if_known, changes, records, forget, shows_cleaned };
-        let answered = self.database.submit(transaction, bytes, room);
-        Answer::later(async move {
-            let made = answered.await.map_err(StoreError::new)??;
-            Ok(stored(entries, made))
-        })
+        let (reply, answer) = AppendReply::new(entries, on_kept, room);
+        self.database.submit(transaction, bytes, reply);
+        answer
     }
 
     fn end(&self) -> Arc<End> {
@@ -175,30 +175,6 @@ fn size(Change { events, edit }: &Change) -> usize {
         Edit::Clean | Edit::CleanUnreasoned => 0,
     };
     which + edit
-}
-
-/// What became of an append with these entries.
-fn stored<E: Event>(entries: Vec<Entry<E>>, made: Made) -> Stored<E> {
-    let Made { positions, gone, too_old, changed, cleaned } = made;
-    let mut known = Vec::new();
-    let placed = entries.into_iter().zip(positions).map(|(mut entry, added)| {
-        let Some(added) = added else {
-            known.push(entry);
-            return None;
-        };
-        entry.meta.added = added;
-        Some(Arc::new(entry))
-    });
-    let entries = placed.collect();
-    let cleaned = cleaned.into_iter().filter_map(|written| {
-        let id = written.meta.id.clone();
-        let entry = to_entry(written);
-        if entry.is_err() {
-            tracing::debug!(%id, "an event that is gone could not be read as one of this program");
-        }
-        entry.ok()
-    });
-    Stored { entries, known, gone, too_old, changed, cleaned: cleaned.collect() }
 }
 
 fn to_entry<E: Event>(written: Written) -> Result<Arc<Entry<E>>, StoreError> {

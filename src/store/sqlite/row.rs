@@ -30,7 +30,7 @@ pub(super) struct Written {
 }
 
 /// What of an event's meta has no column of its own.
-#[derive(Default, PartialEq, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Rest {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -45,15 +45,16 @@ struct Rest {
 
 /// What of an event's meta has no column of its own, as JSON; `None` if that is nothing.
 pub(super) fn rest_of(meta: &Meta) -> rusqlite::Result<Option<String>> {
-    let rest = Rest {
-        reasons: meta.reasons.clone(),
-        indexes: meta.indexes.clone(),
-        subprotocol: meta.subprotocol,
-        extra: meta.extra.clone(),
-    };
-    if rest == Rest::default() {
+    let Meta { reasons, indexes, subprotocol, extra, .. } = meta;
+    if reasons.is_empty() && indexes.is_empty() && subprotocol.is_none() && extra.is_empty() {
         return Ok(None);
     }
+    let rest = Rest {
+        reasons: reasons.clone(),
+        indexes: indexes.clone(),
+        subprotocol: *subprotocol,
+        extra: extra.clone(),
+    };
     let json = serde_json::to_string(&rest);
     json.map(Some).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }

@@ -12,6 +12,7 @@ use super::checkpoint::{Checkpoints, Step};
 use super::database::{Command, Shared};
 use super::engine::{Engine, MAX_BUSY, Prepared};
 use super::error::{Failure, OpenError, is_busy};
+use super::reply::Reply;
 use crate::store::change::Effect;
 use crate::store::record::RecordChange;
 
@@ -96,18 +97,18 @@ impl Writer {
 
     /// Commits a batch.
     fn commit(&mut self, batch: &mut Vec<Command>) {
-        let (mut transactions, mut answers, mut waited) = (Vec::new(), Vec::new(), 0);
+        let (mut transactions, mut replies, mut waited) = (Vec::new(), Vec::new(), 0);
         for command in batch.drain(..) {
             match command {
-                Command::Append { transaction, answer, room, .. } => {
+                Command::Append { transaction, reply, .. } => {
                     transactions.push(transaction);
-                    answers.push(Some((answer, room)));
+                    replies.push(Some(reply));
                 }
                 Command::Waited(numbers) => {
                     waited += 1;
                     let raise = |(key, to): (&_, &_)| RecordChange::Raise(Clone::clone(key), *to);
                     transactions.push(Transaction::of_records(numbers.iter().map(raise).collect()));
-                    answers.push(None);
+                    replies.push(None);
                 }
                 Command::Waits => {}
             }
@@ -118,27 +119,35 @@ impl Writer {
         let made = self.make(&transactions);
         self.tell(waited);
         match made {
-            Ok(made) => {
-                // First what was changed, and the end, so that whoever is answered finds it so.
-                for made in made.iter().flatten() {
-                    self.shared.end.changed(&made.changed);
-                    self.untidy |= !made.changed.is_empty();
-                }
-                let positions = made.iter().flatten().flat_map(|made| &made.positions);
-                if let Some(last) = positions.flatten().last() {
-                    self.shared.end.advance(*last);
-                }
-                for (made, answer) in made.into_iter().zip(answers) {
-                    let Some((answer, _room)) = answer else { continue };
-                    // Nobody has to wait for it.
-                    let _ = answer.send(made.map_err(|error| Failure::new(error).to_store_error()));
-                }
-            }
+            Ok(made) => self.answer(made, replies),
             Err(failure) => {
-                for (answer, _room) in answers.into_iter().flatten() {
-                    let _ = answer.send(Err(failure.to_store_error()));
+                for reply in replies.into_iter().flatten() {
+                    reply.done(Err(failure.to_store_error()));
                 }
             }
+        }
+    }
+
+    /// Shows what was committed, and answers. First what was added, then what of that is changed already, then the
+    /// end, so that whoever is woken or answered finds it so.
+    fn answer(&mut self, made: Prepared, replies: Vec<Option<Box<dyn Reply>>>) {
+        let (mut changed, mut last, mut answers) = (Vec::new(), None, Vec::new());
+        for (made, reply) in made.into_iter().zip(replies) {
+            if let Ok(made) = &made {
+                changed.extend_from_slice(&made.changed);
+                last = made.positions.iter().flatten().last().copied().or(last);
+            }
+            let Some(mut reply) = reply else { continue };
+            let made = made.map_err(|error| Failure::new(error).to_store_error());
+            answers.push((made.map(|made| reply.committed(made)), reply));
+        }
+        self.shared.end.changed(&changed);
+        self.untidy |= !changed.is_empty();
+        if let Some(last) = last {
+            self.shared.end.advance(last);
+        }
+        for (result, reply) in answers {
+            reply.done(result);
         }
     }
 
