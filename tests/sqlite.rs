@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use logux_sync::codecs::Counter;
 use logux_sync::{
-    Access, Added, Append, Change, ClientSync, Created, Draft, Edit, Effect, Entry, EventId,
-    Forget, IfKnown, Json, Key, Label, Log, LogOptions, Memory, MemoryStore, Meta, NodeId,
-    OpenError, Order, Page, Prefix, Query, Reconnect, RecordChange, Server, SqliteStore, State,
-    Store, Stored, SyncOptions, Timestamp, Value, Which, conformance,
+    Access, Added, Answer, Append, Change, ClientSync, Created, Criteria, Draft, Edit, Effect, End,
+    Entry, EventId, Forget, IfKnown, Json, Key, Label, Log, LogOptions, Memory, MemoryStore, Meta,
+    NodeId, OpenError, Order, Page, Prefix, Query, Reconnect, RecordChange, Server, SqliteStore,
+    State, Store, StoreError, Stored, SyncOptions, Timestamp, Value, Which, conformance,
 };
 use serde_json::json;
 
@@ -752,5 +753,148 @@ async fn a_thousand_ids_are_forgotten_at_once() {
         let stored = submit(&store, Append::events(entries().collect())).await;
         let told = (stored.too_old.len(), stored.gone.len());
         assert_eq!(told, (too_old, 2_500 - too_old), "{forget:?}");
+    }
+}
+
+/// Counts how often the events of a log are read from its database.
+struct Counting {
+    store: SqliteStore,
+    reads: Arc<AtomicU64>,
+}
+
+#[async_trait::async_trait]
+impl Store<Value> for Counting {
+    fn submit(&self, append: Append<Value>) -> Answer<Value> {
+        self.store.submit(append)
+    }
+
+    fn end(&self) -> Arc<End> {
+        Store::<Value>::end(&self.store)
+    }
+
+    async fn read(&self, query: Query, page: Page) -> Result<Vec<Arc<Entry<Value>>>, StoreError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.store.read(query, page).await
+    }
+
+    async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<Value>>>>, StoreError> {
+        self.store.by_ids(ids).await
+    }
+
+    async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {
+        Store::<Value>::last_time(&self.store, node).await
+    }
+
+    async fn count(&self) -> Result<u64, StoreError> {
+        Store::<Value>::count(&self.store).await
+    }
+
+    async fn records(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        at_most: usize,
+    ) -> Result<Vec<(Key, String)>, StoreError> {
+        Store::<Value>::records(&self.store, prefix, after, at_most).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_sessions_and_followers_do_not_read_from_the_database_what_is_added() {
+    let (folder, reads) = (Folder::new(), Arc::new(AtomicU64::new(0)));
+    let store = SqliteStore::open(folder.file("log.db")).unwrap();
+    let store = Counting { store, reads: Arc::clone(&reads) };
+    let server = Log::open("server".parse().unwrap(), store).await.unwrap();
+    let (memory, listener) = Memory::listen();
+    let _running = Server::new(&server, Json, listener).start();
+    let mut clients = Vec::new();
+    for name in ["10:a", "10:b"] {
+        let log = Log::open(name.parse().unwrap(), MemoryStore::new()).await.unwrap();
+        let session = ClientSync::new(&log, Json, memory.clone()).start();
+        session.wait_for(State::Synchronized).await.unwrap();
+        clients.push((log, session));
+    }
+    let mut follower = server.follow(Added::ZERO);
+    let before = reads.load(Ordering::Relaxed);
+    for n in 0..200 {
+        server.add(json!({ "n": n })).await.unwrap();
+        clients[0].0.add(json!({ "n": 200 + n })).await.unwrap();
+    }
+    for n in 0..400 {
+        assert_eq!(follower.next().await.unwrap().unwrap().meta.added.value(), n + 1);
+    }
+    for (log, session) in &clients {
+        session.wait_for(State::Synchronized).await.unwrap();
+        while log.last_added().value() < 400 {
+            tokio::task::yield_now().await;
+        }
+        let numbers = numbers(log).await.into_iter().collect::<HashSet<_>>();
+        assert_eq!(numbers, (0..400).collect());
+    }
+    assert_eq!(reads.load(Ordering::Relaxed) - before, 0);
+}
+
+/// What followers read comes from the tail of the log where it can.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn followers_see_what_is_in_the_database_whatever_becomes_of_events() {
+    const TASKS: u64 = 4;
+
+    let folder = Folder::new();
+    for seed in 0..10 {
+        let log = open(&folder.file(&format!("{seed}.db")), "node").await;
+        let live = tokio::spawn({
+            let log = log.clone();
+            async move {
+                let (mut follower, mut last) = (log.follow(Added::ZERO), Added::ZERO);
+                while let Some(entry) = follower.next().await {
+                    let entry = entry.unwrap();
+                    assert!(entry.meta.added > last && entry.meta.added <= log.last_added());
+                    last = entry.meta.added;
+                }
+            }
+        });
+        let tasks = (0..TASKS).map(|task| {
+            let (log, mut random) = (log.clone(), fastrand::Rng::with_seed(seed * TASKS + task));
+            tokio::spawn(async move {
+                for n in 0..60 {
+                    let draft = |n: u64| Draft::new(json!({ "n": n }));
+                    let added = Added::new(random.u64(1..=log.last_added().value().max(1)));
+                    let added = added.unwrap();
+                    match random.u8(..6) {
+                        0 => {
+                            let last = (0..3).map(|n| draft(n).keep_last("last"));
+                            log.add_batch(last).await.unwrap();
+                        }
+                        1 => _ = log.clean(Criteria::all().added(added..=added)).await.unwrap(),
+                        2 => {
+                            _ = log
+                                .add_reasons(["more"], Criteria::all().added(added..))
+                                .await
+                                .unwrap()
+                        }
+                        3 => {
+                            _ = log
+                                .remove_reasons(["more", "last"], Criteria::all().added(added..))
+                                .await
+                                .unwrap()
+                        }
+                        _ => _ = log.add(draft(n).reason("first")).await.unwrap(),
+                    }
+                }
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        let stored = log.entries_after(Added::ZERO, usize::MAX).await.unwrap();
+        let followed: Vec<_> = log.follow(Added::ZERO).take(stored.len()).collect().await;
+        let followed: Vec<_> = followed.into_iter().map(Result::unwrap).collect();
+        let reasons = |entries: &[Arc<Entry<Value>>]| -> Vec<_> {
+            let meta = entries.iter().map(|entry| &entry.meta);
+            meta.map(|meta| (meta.added, meta.id.clone(), meta.reasons.clone())).collect()
+        };
+        assert_eq!(reasons(&followed), reasons(&stored), "seed {seed}");
+        live.abort();
+        assert!(live.await.unwrap_err().is_cancelled(), "seed {seed}");
     }
 }

@@ -299,3 +299,65 @@ impl<E> fmt::Debug for Tail<E> {
         f.debug_struct("Tail").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use logux_codecs::{EventId, Timestamp};
+
+    use super::*;
+    use crate::entry::Meta;
+
+    fn entry(position: u64) -> Arc<Entry<u64>> {
+        let id = EventId::new(Timestamp::new(position).unwrap(), "node".parse().unwrap());
+        let meta = Meta { added: Added::ZERO.plus(position), ..Meta::new(id) };
+        Arc::new(Entry::new(position, meta))
+    }
+
+    /// What a tail shows from its beginning, as long as it need not ask the store.
+    fn shown(tail: &Tail<u64>, log_end: &End) -> Option<Vec<u64>> {
+        let mut kept = lock(&tail.0);
+        kept.catch_up(log_end);
+        let end = log_end.get();
+        let entries = (end <= kept.up_to).then(|| kept.between(kept.after, end, PAGE))?;
+        Some(entries.iter().map(|entry| entry.event).collect())
+    }
+
+    fn add(tail: &Tail<u64>, positions: std::ops::RangeInclusive<u64>) {
+        let entries: Vec<_> = positions.map(|position| Some(entry(position))).collect();
+        lock(&tail.0).add(&entries);
+    }
+
+    #[test]
+    fn what_is_added_is_shown_once_the_log_ends_behind_it() {
+        let end = End::new(Added::ZERO);
+        let tail = Tail::new(&end);
+        add(&tail, 1..=3);
+        assert_eq!(shown(&tail, &end).unwrap(), [] as [u64; 0]);
+        end.advance(Added::ZERO.plus(2));
+        assert_eq!(shown(&tail, &end).unwrap(), [1, 2]);
+        // By the same commit, one is gone.
+        add(&tail, 4..=6);
+        end.changed(&[(Added::ZERO.plus(5), Effect::Cleaned)]);
+        end.advance(Added::ZERO.plus(6));
+        assert_eq!(shown(&tail, &end).unwrap(), [1, 2, 3, 4, 6]);
+    }
+
+    #[test]
+    fn what_does_not_come_right_after_the_last_is_read() {
+        let end = End::new(Added::ZERO);
+        let tail = Tail::new(&end);
+        add(&tail, 1..=1);
+        add(&tail, 3..=4);
+        end.advance(Added::ZERO.plus(4));
+        assert_eq!(shown(&tail, &end), None);
+        let read = (2..=4).map(entry).collect();
+        lock(&tail.0).extend(read, end.changes(), end.get(), &end);
+        add(&tail, 5..=5);
+        end.advance(Added::ZERO.plus(5));
+        assert_eq!(shown(&tail, &end).unwrap(), [1, 2, 3, 4, 5]);
+        // A reading that began before.
+        let read = (4..=5).map(entry).collect();
+        lock(&tail.0).extend(read, end.changes(), end.get(), &end);
+        assert_eq!(shown(&tail, &end).unwrap(), [1, 2, 3, 4, 5]);
+    }
+}
