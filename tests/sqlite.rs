@@ -772,6 +772,11 @@ impl Store<Value> for Counting {
         Store::<Value>::end(&self.store)
     }
 
+    /// It changes nothing.
+    fn shows_what_it_keeps(&self) -> bool {
+        Store::<Value>::shows_what_it_keeps(&self.store)
+    }
+
     async fn read(&self, query: Query, page: Page) -> Result<Vec<Arc<Entry<Value>>>, StoreError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.store.read(query, page).await

@@ -103,7 +103,7 @@ pub(crate) async fn growth() -> f64 {
         ratios.push(large.as_secs_f64() / small.as_secs_f64());
     }
     ratios.sort_by(f64::total_cmp);
-    ratios[ratios.len() / 2]
+    f64::midpoint(ratios[ratios.len() / 2 - 1], ratios[ratios.len() / 2])
 }
 
 /// How much longer it takes to add events that were created long ago, and to read the first ones then, than

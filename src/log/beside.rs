@@ -29,10 +29,6 @@ pub(super) const MAX_HELD_BACK: usize = 10_000;
 const TOO_OLD: &str = "it is older than what is remembered here of its node's events that are gone, so it may be one \
                        of those; if it never was here, add it again with a new id";
 
-fn superseded() -> StoreError {
-    StoreError::new("a newer connection of the peer took over")
-}
-
 /// More than this are not looked for one by one.
 const MAX_LOOKED_FOR: usize = 16;
 
@@ -216,7 +212,7 @@ impl<E: Event> Log<E> {
     fn submit_under(&self, fence: &Fence, append: Append<E>) -> Result<Answer<E>, StoreError> {
         let _last = self.last();
         if fence.is_superseded() {
-            return Err(superseded());
+            return Err(StoreError::superseded());
         }
         Ok(self.submit(append))
     }
@@ -265,7 +261,7 @@ impl<E: Event> Log<E> {
         let mut last = self.last();
         if fence.is_superseded() {
             self.room().give_back(&taken);
-            return Err(superseded());
+            return Err(StoreError::superseded());
         }
         for (index, Entry { meta, .. }) in entries.iter().enumerate() {
             if meta.id.node() == self.node_id() {

@@ -10,7 +10,7 @@ use logux_codecs::{Added, EventId, NodeId};
 use logux_transports::rt::Instant;
 
 use super::Withheld;
-use super::present::{Fence, Newcomer, Present};
+use super::present::{Newcomer, Present};
 use crate::apart::Refused;
 use crate::cursors::Epoch;
 use crate::store::End;
@@ -100,7 +100,6 @@ pub(crate) struct Verdict {
 pub(crate) struct Presence {
     known: Known,
     number: u64,
-    fence: Fence,
     /// Whether a connection with another log of the peer's was there when this one came.
     pub(crate) has_twin: bool,
 }
@@ -283,11 +282,17 @@ impl Known {
 
     /// A connection is let in.
     pub(crate) fn enter(&self, newcomer: Newcomer) -> Presence {
+        let number = newcomer.number;
         let mut state = self.state();
         state.saw_twin = false;
-        let (number, fence, has_twin) = state.present.enter(newcomer);
+        let has_twin = state.present.enter(newcomer);
         drop(state);
-        Presence { known: self.clone(), number, fence, has_twin }
+        Presence { known: self.clone(), number, has_twin }
+    }
+
+    /// Whether the peer is there with another log than this one.
+    pub(crate) fn is_here_with_another_log_than(&self, epoch: Option<Epoch>) -> bool {
+        self.state().present.is_there_with_another_log_than(epoch)
     }
 
     /// Whether a connection with this log of the peer's is let in.
@@ -402,11 +407,6 @@ impl State {
 }
 
 impl Presence {
-    /// The right of the connection to write for the peer.
-    pub(crate) fn fence(&self) -> &Fence {
-        &self.fence
-    }
-
     /// Shows how far the peer is done with the log, by what it said on this connection.
     pub(crate) fn shows(&self, position: Added) {
         self.known.shows(self.number, position);
@@ -429,6 +429,7 @@ impl fmt::Debug for Known {
 
 #[cfg(test)]
 mod tests {
+    use super::super::present::Fence;
     use super::*;
 
     fn name(number: usize) -> NodeId {
@@ -438,7 +439,8 @@ mod tests {
     fn newcomer() -> Newcomer {
         Newcomer {
             name: name(0),
-            since: Instant::now(),
+            number: 0,
+            fence: Fence::default(),
             dialled: false,
             epoch: None,
             alarm: Box::new(|_| ()),

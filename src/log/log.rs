@@ -391,7 +391,7 @@ impl<E: Event> Log<E> {
 
     /// The same; these queues of the inbox are told when it is made.
     pub(super) fn submit_with(&self, mut append: Append<E>, fillings: Vec<Filling>) -> Answer<E> {
-        if !append.entries.is_empty() && !self.shared.store.reads_from_memory() {
+        if !append.entries.is_empty() && self.shared.store.shows_what_it_keeps() {
             append = self.shared.tail.fed_by(append);
         }
         if append.changes.is_empty() && fillings.is_empty() {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use logux_codecs::{Added, NodeId};
-use logux_transports::rt::Instant;
 
 use crate::cursors::Epoch;
 
@@ -20,8 +19,10 @@ pub(crate) struct Fence(Arc<AtomicBool>);
 pub(crate) struct Newcomer {
     /// What the peer calls itself. Several nodes may be one peer.
     pub(crate) name: NodeId,
-    /// When the connection began.
-    pub(crate) since: Instant,
+    /// The number of the connection, in the order in which they began.
+    pub(crate) number: u64,
+    /// Ends when a newer connection takes over.
+    pub(crate) fence: Fence,
     /// This node opened the connection.
     pub(crate) dialled: bool,
     /// The peer's log, as far as it has said.
@@ -43,19 +44,14 @@ pub(crate) enum Alert {
 
 /// The connections with a peer that are let in.
 #[derive(Default)]
-pub(super) struct Present {
-    connections: Vec<Connection>,
-    /// The number of the next connection.
-    next: u64,
-}
+pub(super) struct Present(Vec<Seat>);
 
-struct Connection {
-    number: u64,
+/// A connection, and what is known by it.
+struct Seat {
+    connection: Newcomer,
     is_told_of_twin: bool,
-    fence: Fence,
     /// How far the peer is done with the log, once it has said something.
     reached: Option<Added>,
-    of: Newcomer,
 }
 
 impl Fence {
@@ -85,13 +81,14 @@ impl Newcomer {
     }
 }
 
-impl Connection {
+impl Seat {
     /// A newer connection took over.
     fn supersede(&mut self) {
-        if !self.fence.is_superseded() {
-            self.fence.end();
+        let Newcomer { fence, alarm, .. } = &self.connection;
+        if !fence.is_superseded() {
+            fence.end();
             self.reached = None;
-            (self.of.alarm)(Alert::Superseded);
+            alarm(Alert::Superseded);
         }
     }
 }
@@ -99,60 +96,60 @@ impl Connection {
 impl Present {
     /// A connection is let in. Of those that a peer cannot mean to have at once only the newest goes on: that may be
     /// another one, if this one had to wait. Those that do not are told so, and those with another log of the peer's
-    /// are told of each other, once each. Answers its number, its fence, and whether there is another log.
-    pub(super) fn enter(&mut self, newcomer: Newcomer) -> (u64, Fence, bool) {
-        let (number, fence) = (self.next, Fence::default());
-        self.next += 1;
-        let of = newcomer;
-        let (is_told_of_twin, reached) = (false, None);
-        let mut newcomer =
-            Connection { number, is_told_of_twin, fence: fence.clone(), reached, of };
-        for other in &mut self.connections {
-            if newcomer.of.has_other_log_than(&other.of) {
+    /// are told of each other, once each. Answers whether there is another log.
+    pub(super) fn enter(&mut self, connection: Newcomer) -> bool {
+        let mut newcomer = Seat { connection, is_told_of_twin: false, reached: None };
+        for other in &mut self.0 {
+            if newcomer.connection.has_other_log_than(&other.connection) {
                 newcomer.is_told_of_twin = true;
                 if !std::mem::replace(&mut other.is_told_of_twin, true) {
-                    (other.of.alarm)(Alert::Twin);
+                    (other.connection.alarm)(Alert::Twin);
                 }
             }
-            if newcomer.of.excludes(&other.of) {
-                let is_newer = newcomer.of.since >= other.of.since;
+            if newcomer.connection.excludes(&other.connection) {
+                let is_newer = newcomer.connection.number > other.connection.number;
                 let older = if is_newer { other } else { &mut newcomer };
                 older.supersede();
             }
         }
         let has_twin = newcomer.is_told_of_twin;
-        self.connections.push(newcomer);
-        (number, fence, has_twin)
+        self.0.push(newcomer);
+        has_twin
     }
 
     /// A connection is over.
     pub(super) fn leave(&mut self, number: u64) {
-        self.connections.retain(|connection| connection.number != number);
+        self.0.retain(|seat| seat.connection.number != number);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.connections.is_empty()
+        self.0.is_empty()
     }
 
     pub(super) fn is_there_with(&self, epoch: Option<Epoch>) -> bool {
-        epoch.is_some() && self.connections.iter().any(|connection| connection.of.epoch == epoch)
+        epoch.is_some() && self.0.iter().any(|seat| seat.connection.epoch == epoch)
+    }
+
+    /// Whether the peer is there with another log than this one.
+    pub(super) fn is_there_with_another_log_than(&self, epoch: Option<Epoch>) -> bool {
+        let epochs = self.0.iter().filter_map(|seat| seat.connection.epoch.zip(epoch));
+        epochs.into_iter().any(|(one, other)| one != other)
     }
 
     /// Notes how far the peer is done with the log by what it said on this connection. Answers the furthest that it
     /// said on those that are here.
     pub(super) fn furthest_once_at(&mut self, number: u64, position: Added) -> Option<Added> {
-        let mut speaking = self.connections.iter_mut().filter(|one| !one.fence.is_superseded());
-        if let Some(connection) = speaking.find(|connection| connection.number == number) {
-            connection.reached = Some(position);
+        let mut speaking = self.0.iter_mut().filter(|seat| !seat.connection.fence.is_superseded());
+        if let Some(seat) = speaking.find(|seat| seat.connection.number == number) {
+            seat.reached = Some(position);
         }
-        self.connections.iter().filter_map(|connection| connection.reached).max()
+        self.0.iter().filter_map(|seat| seat.reached).max()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Duration;
 
     use logux_codecs::{EventId, Timestamp, Value};
 
@@ -166,22 +163,38 @@ mod tests {
     /// What each connection was told, by the order in which they came.
     struct World {
         present: Present,
-        since: Instant,
+        next: u64,
         told: Arc<Mutex<Vec<(u64, Alert)>>>,
     }
 
     impl World {
         fn new() -> Self {
-            Self { present: Present::default(), since: Instant::now(), told: Arc::default() }
+            Self { present: Present::default(), next: 0, told: Arc::default() }
         }
 
         fn enter(&mut self, name: &str, dialled: bool, epoch: Option<u64>) -> (Fence, bool) {
-            let (told, number) = (Arc::clone(&self.told), self.present.next);
+            let number = self.next;
+            self.next += 1;
+            self.enter_as(number, name, dialled, epoch)
+        }
+
+        fn enter_as(
+            &mut self,
+            number: u64,
+            name: &str,
+            dialled: bool,
+            epoch: Option<u64>,
+        ) -> (Fence, bool) {
+            let (told, fence) = (Arc::clone(&self.told), Fence::default());
             let alarm = move |alert| told.lock().unwrap().push((number, alert));
-            let (name, epoch) = (name.parse().unwrap(), epoch.map(Epoch::new));
-            let (since, alarm) = (self.since, Box::new(alarm));
-            let newcomer = Newcomer { name, since, dialled, epoch, alarm };
-            let (_, fence, has_twin) = self.present.enter(newcomer);
+            let has_twin = self.present.enter(Newcomer {
+                name: name.parse().unwrap(),
+                number,
+                fence: fence.clone(),
+                dialled,
+                epoch: epoch.map(Epoch::new),
+                alarm: Box::new(alarm),
+            });
             (fence, has_twin)
         }
 
@@ -219,9 +232,8 @@ mod tests {
     #[test]
     fn a_connection_that_began_earlier_and_is_let_in_later_does_not_take_over() {
         let mut world = World::new();
-        let (newer, _) = world.enter("a", false, None);
-        world.since -= Duration::from_millis(1);
-        let (older, _) = world.enter("a", false, None);
+        let (newer, _) = world.enter_as(2, "a", false, None);
+        let (older, _) = world.enter_as(1, "a", false, None);
         assert!(older.is_superseded() && !newer.is_superseded());
         assert_eq!(world.told(), [(1, Alert::Superseded)]);
     }

@@ -16,6 +16,10 @@ use crate::store::{Append, Effect, End, Page, Query, Store, StoreError};
 /// So many bytes of events are kept.
 const MAX_BYTES: usize = 8 << 20;
 
+/// Of what is added, so many bytes are kept for somebody to read them. Whoever reads less quickly has it read, so that
+/// what comes next pushes nothing out that others still need; and a log that nobody reads keeps little.
+const MAX_UNREAD: usize = 1 << 20;
+
 /// What an entry takes at least, in bytes, and what one that nobody has measured is taken for.
 const MIN_SIZE: usize = 256;
 const UNKNOWN_SIZE: usize = 64 << 10;
@@ -33,6 +37,8 @@ struct Kept<E> {
     up_to: Added,
     entries: VecDeque<Arc<Entry<E>>>,
     bytes: usize,
+    /// How many of them were added since somebody has read from here.
+    unread: usize,
     /// How often events of the log had been changed when these were as they are there.
     changes: u64,
     /// A task reads what comes after `up_to`, and rings when it has ended.
@@ -62,6 +68,7 @@ impl<E: Event> Tail<E> {
             up_to: end.get(),
             entries: VecDeque::new(),
             bytes: 0,
+            unread: 0,
             changes: end.changes(),
             reading: None,
         })))
@@ -111,7 +118,11 @@ impl<E: Event> Tail<E> {
     /// Has the events of an append come here as soon as they are kept, if its store shows them.
     pub(super) fn fed_by(&self, append: Append<E>) -> Append<E> {
         let kept = Arc::clone(&self.0);
-        append.on_kept(move |entries| lock(&kept).add(entries))
+        append.on_kept(move |entries| {
+            let let_go = lock(&kept).add(entries);
+            // Whatever is done as an event is dropped, nobody waits for it with the lock.
+            drop(let_go);
+        })
     }
 
     fn source(
@@ -162,7 +173,9 @@ async fn read<E: Event>(store: Arc<dyn Store<E>>, up_to: Added, end: Added, ends
         Ok(entries) => {
             let mut kept = lock(&ends.kept);
             kept.catch_up(&log_end);
-            kept.extend(entries, changes, end, &log_end);
+            let let_go = kept.extend(entries, changes, end, &log_end);
+            drop(kept);
+            drop(let_go);
         }
         Err(error) => tracing::debug!(%error, "the next events were not read"),
     }
@@ -185,22 +198,25 @@ fn lock<E>(kept: &Mutex<Kept<E>>) -> MutexGuard<'_, Kept<E>> {
 
 impl<E> Kept<E> {
     /// A page of what is kept after a position and up to the end, beyond which nothing is shown yet.
-    fn between(&self, after: Added, end: Added, page: Page) -> Entries<E> {
+    fn between(&mut self, after: Added, end: Added, page: Page) -> Entries<E> {
+        self.unread = 0;
         let start = self.entries.partition_point(|entry| entry.meta.added <= after);
         let entries = self.entries.range(start..).take_while(|entry| entry.meta.added <= end);
         page.take(entries.cloned(), |entry| entry.size())
     }
 
-    /// These events were added, those of them that there are. They are kept if they come right after what is here.
-    fn add(&mut self, entries: &[Option<Arc<Entry<E>>>]) {
+    /// These events were added, those of them that there are. They are kept if they come right after what is here, and
+    /// somebody reads. Answers what is let go for them.
+    fn add(&mut self, entries: &[Option<Arc<Entry<E>>>]) -> Entries<E> {
         for entry in entries.iter().flatten() {
-            if entry.meta.added != self.up_to.plus(1) {
-                // What lies between is read, and these with it.
-                return;
+            if entry.meta.added != self.up_to.plus(1) || self.unread >= MAX_UNREAD {
+                // What is not here is read.
+                break;
             }
+            self.unread += size(entry);
             self.push(Arc::clone(entry));
         }
-        self.shrink();
+        self.shrink()
     }
 
     fn push(&mut self, entry: Arc<Entry<E>>) {
@@ -209,13 +225,16 @@ impl<E> Kept<E> {
         self.entries.push_back(entry);
     }
 
-    fn shrink(&mut self) {
+    fn shrink(&mut self) -> Entries<E> {
+        let mut let_go = Vec::new();
         while self.bytes > MAX_BYTES
             && let Some(first) = self.entries.pop_front()
         {
             self.after = first.meta.added;
             self.bytes -= size(&first);
+            let_go.push(first);
         }
+        let_go
     }
 
     /// Keeps only what comes after this position.
@@ -258,17 +277,24 @@ impl<E> Kept<E> {
         }
     }
 
-    /// What comes next is read: all up to this end, or a full page of it. When reading began there had been so many
+    /// Answers what is let go. What comes next is read: all up to this end, or a full page of it. When reading began there had been so many
     /// changes of events.
-    fn extend(&mut self, mut entries: Entries<E>, changes: u64, end: Added, log_end: &End) {
+    fn extend(
+        &mut self,
+        mut entries: Entries<E>,
+        changes: u64,
+        end: Added,
+        log_end: &End,
+    ) -> Entries<E> {
+        self.unread = 0;
         let is_all = !is_full(&entries, PAGE);
         if log_end.changes() != changes {
-            let (Some(changed), _) = log_end.changes_since(changes) else { return };
+            let (Some(changed), _) = log_end.changes_since(changes) else { return entries };
             let up_to = entries.last().map_or(self.up_to, |last| last.meta.added);
             for (added, effect) in changed {
                 if effect == Effect::Edited && added > self.up_to && added <= up_to {
                     // Whoever waits reads it anew.
-                    return;
+                    return entries;
                 }
                 entries.retain(|entry| entry.meta.added != added || effect == Effect::Edited);
             }
@@ -283,7 +309,7 @@ impl<E> Kept<E> {
         if is_all {
             self.up_to = self.up_to.max(end);
         }
-        self.shrink();
+        self.shrink()
     }
 }
 
@@ -318,7 +344,8 @@ mod tests {
         let mut kept = lock(&tail.0);
         kept.catch_up(log_end);
         let end = log_end.get();
-        let entries = (end <= kept.up_to).then(|| kept.between(kept.after, end, PAGE))?;
+        let after = kept.after;
+        let entries = (end <= kept.up_to).then(|| kept.between(after, end, PAGE))?;
         Some(entries.iter().map(|entry| entry.event).collect())
     }
 
@@ -340,6 +367,28 @@ mod tests {
         end.changed(&[(Added::ZERO.plus(5), Effect::Cleaned)]);
         end.advance(Added::ZERO.plus(6));
         assert_eq!(shown(&tail, &end).unwrap(), [1, 2, 3, 4, 6]);
+    }
+
+    /// Nobody reads for a while, and little is kept; then everything is shown again.
+    #[test]
+    fn what_nobody_reads_is_read_from_the_store() {
+        let end = End::new(Added::ZERO);
+        let tail = Tail::new(&end);
+        let last = 2 * (MAX_UNREAD / UNKNOWN_SIZE) as u64;
+        for position in 1..=last {
+            add(&tail, position..=position);
+            end.advance(Added::ZERO.plus(position));
+        }
+        let (bytes, up_to) = {
+            let kept = lock(&tail.0);
+            (kept.bytes, kept.up_to)
+        };
+        assert_eq!((bytes, shown(&tail, &end)), (MAX_UNREAD, None));
+        let read = (up_to.value() + 1..=last).map(entry).collect();
+        lock(&tail.0).extend(read, end.changes(), end.get(), &end);
+        add(&tail, last + 1..=last + 1);
+        end.advance(Added::ZERO.plus(last + 1));
+        assert!(shown(&tail, &end).unwrap().into_iter().eq(1..=last + 1));
     }
 
     #[test]

@@ -74,8 +74,15 @@ pub trait Store<E>: Send + Sync + 'static {
     async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError>;
 
     /// Whether reading takes no longer than memory does. Of other stores a log keeps the last events itself, up to
-    /// 8 MiB, while somebody reads them; tell it their [sizes](crate::Entry::sized), or it keeps few.
+    /// 8 MiB of those that somebody has read; tell it their [sizes](crate::Entry::sized), or it keeps few.
     fn reads_from_memory(&self) -> bool {
+        false
+    }
+
+    /// Whether the entries that it has in memory after a commit are those that reading would answer, and are shown to
+    /// the log. A store around another one changes what it likes, and says no.
+    #[doc(hidden)]
+    fn shows_what_it_keeps(&self) -> bool {
         false
     }
 
@@ -95,11 +102,19 @@ pub trait Store<E>: Send + Sync + 'static {
     ) -> Result<Vec<(Key, String)>, StoreError>;
 }
 
+/// What an error of a store means for those that asked.
+#[derive(Debug)]
+enum Kind {
+    Failed,
+    Busy,
+    Superseded,
+}
+
 /// A store could not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
-#[error("the store {}", if *.is_busy { "is busy" } else { "failed" })]
+#[error("the store {}", if matches!(.kind, Kind::Busy) { "is busy" } else { "failed" })]
 pub struct StoreError {
-    is_busy: bool,
+    kind: Kind,
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
@@ -107,14 +122,19 @@ impl StoreError {
     /// Wraps the store's own error. A client ends with it: it is for what another attempt would not mend,
     /// such as a full disk.
     pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { is_busy: false, source: error.into() }
+        Self { kind: Kind::Failed, source: error.into() }
     }
 
     /// The same, where the store can probably do it soon: another process holds a lock, or a database is
     /// away for a moment. The connection ends, nothing that was not kept is confirmed, and a client whose
     /// transport dials again connects later.
     pub fn busy(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { is_busy: true, source: error.into() }
+        Self { kind: Kind::Busy, source: error.into() }
+    }
+
+    /// A newer connection of the peer's speaks for it, so that nothing was kept.
+    pub(crate) fn superseded() -> Self {
+        Self { kind: Kind::Superseded, source: "a newer connection of the peer took over".into() }
     }
 
     /// A record that no log can have written.
@@ -127,6 +147,10 @@ impl StoreError {
 
     /// Whether the store can probably do it soon: see [`busy`](Self::busy).
     pub const fn is_busy(&self) -> bool {
-        self.is_busy
+        matches!(self.kind, Kind::Busy)
+    }
+
+    pub(crate) const fn is_superseded(&self) -> bool {
+        matches!(self.kind, Kind::Superseded)
     }
 }

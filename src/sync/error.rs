@@ -75,7 +75,7 @@ pub enum Error {
     /// This node's own store failed, or is [busy](StoreError::busy). Nothing that it did not keep was
     /// confirmed.
     #[error("this node's log failed")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
     /// A message other than `sync` cannot be written in the format of the connection.
     #[error("a message cannot be written as {format}")]
     Message {
@@ -104,11 +104,12 @@ pub enum Error {
     /// told, by the error `credentials-expired`.
     #[error("the peer's credentials have expired")]
     Expired,
-    /// A newer connection of the same node took over: what this one writes from then on is not kept, and nothing of
-    /// it is confirmed. The peer was told, by the error `superseded`. Mostly it is gone and has connected again,
-    /// which nobody had noticed on this connection. Two live ones are two sessions with one peer, or two nodes of
-    /// one name: they take over from each other again and again, ever more slowly.
-    #[error("a newer connection of the same node took over")]
+    /// The peer has a newer connection, which took over from this one. What came on this one and was not stored by
+    /// then is neither kept nor confirmed, and comes again. The peer was told, by the error `superseded`. Nearly
+    /// always it had gone, and connected again before its old connection was noticed to be dead. Where both
+    /// connections are alive, there are two sessions between the same logs, or two nodes of one name: they take over
+    /// from each other again and again, as often as the delays of their transports allow.
+    #[error("a newer connection of the peer took over")]
     Superseded,
     /// The peer was slowed down for all of the [`patience`](Quota::patience) of its [`Quota`] without a pause.
     /// The peer was told how much it may send, by the error `quota-exceeded`; when it comes back, it waits
@@ -118,6 +119,12 @@ pub enum Error {
         .0.events, .0.bytes, .0.patience.as_millis()
     )]
     QuotaExceeded(Quota),
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        if error.is_superseded() { Self::Superseded } else { Self::Store(error) }
+    }
 }
 
 /// A callback did not answer within this time:
@@ -167,7 +174,7 @@ pub(crate) fn credentials_expired() -> ProtocolError {
 }
 
 pub(crate) fn superseded() -> ProtocolError {
-    let text = "a newer connection of your node took over; use one connection at a time, and a name for each node";
+    let text = "a newer connection of your node took over; dial with one session only, and give each node a name of its own";
     ProtocolError::Other { kind: SUPERSEDED.to_owned(), options: text.into() }
 }
 

@@ -23,7 +23,7 @@ use crate::log::Log;
 /// Serves every connection that a listener accepts, all with one log, in one codec or in one of
 /// several: see [`Server::new`].
 ///
-/// Of two connections of one node the one that began later goes on, and the other ends with
+/// Of two connections of one node with the same log the one that began later goes on, and the other ends with
 /// [`Error::Superseded`](crate::Error::Superseded).
 ///
 /// ```no_run

@@ -7,9 +7,11 @@ use logux_sync::{
     Added, ClientSync, Error, Json, Log, Memory, Reconnect, RunningServer, Server, SyncOptions,
     Value,
 };
+use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
+use crate::gate::Gate;
 use crate::world::{Peer, add, held, log, options, quick, seconds};
 
 const HOUR: u64 = 60 * 60;
@@ -134,7 +136,7 @@ async fn nodes_that_dial_each_other_keep_both_connections() {
 
 /// A mistake of the program's: it is told, costs little, and loses nothing.
 #[tokio::test(start_paused = true)]
-async fn two_sessions_with_one_peer_take_over_ever_more_slowly() {
+async fn two_sessions_with_one_peer_take_over_from_each_other_and_lose_nothing() {
     let (here, there) = (log("10:a").await.0, log("server").await.0);
     let (memory, listener) = Memory::listen();
     let _server = Server::new(&there, Json, listener).start();
@@ -154,17 +156,43 @@ async fn two_sessions_with_one_peer_take_over_ever_more_slowly() {
     }
 }
 
-/// The peer closes at the same moment.
+/// Its peer closes while the store takes its time; the newer one comes meanwhile.
 #[tokio::test(start_paused = true)]
-async fn an_older_connection_that_ends_by_itself_keeps_nothing_either() {
-    let (held_up, gate) = held_up();
-    let (log, memory, _server) = server(held_up).await;
-    let mut older = connect(&memory, None).await;
-    older.send(&sync(2, 1_001..=1_002)).await;
-    sleep(seconds(1)).await;
-    let _newer = connect(&memory, None).await;
-    older.hang_up().await;
-    gate.add_permits(100);
-    sleep(seconds(60)).await;
-    assert_eq!(held(&log).await, [] as [u64; 0]);
+async fn an_older_connection_that_is_at_its_end_stores_nothing_more() {
+    for new_log in [false, true] {
+        let (log, gate) = log("server").await;
+        let (memory, listener) = Memory::listen();
+        let server = Server::new(&log, Json, listener).options(options().ping(None)).start();
+        let mut older = connect(&memory, Some("00000000000000aa")).await;
+        let session = server.sessions().remove(0);
+        gate.set(Gate::NotesNothing);
+        // It names what it does not take: that the first is noted takes its time, and the rest waits for that.
+        for n in 0..2 {
+            let entry = log.add(json!({ "n": n })).await.unwrap();
+            let (position, _) = older.next_sync().await;
+            let text = format!("refused 1 events: {} because no", entry.meta.id);
+            older.send(&format!(r#"["debug","error","{text}"]"#)).await;
+            older.send(&format!(r#"["synced",{position}]"#)).await;
+            sleep(seconds(1)).await;
+        }
+        older.send(&sync(100, 1_001..=1_100)).await;
+        sleep(seconds(1)).await;
+        older.hang_up().await;
+        sleep(seconds(1)).await;
+        let epoch = if new_log { "00000000000000bb" } else { "00000000000000aa" };
+        let mut newer = connect(&memory, Some(epoch)).await;
+        newer.send(&sync(10, 11..=20)).await;
+        while newer.next().await.unwrap() != r#"["synced",10]"# {}
+        gate.set(Gate::Open);
+        sleep(seconds(60)).await;
+        let node = "10:a".parse().unwrap();
+        assert_eq!(log.cursors(&node).await.unwrap().received, Added::new(10).unwrap());
+        assert!(held(&log).await.into_iter().eq([0, 1].into_iter().chain(11..=20)));
+        // What the peer did not take is known by the older connection only; its new log is another matter.
+        let held_back = log.held_back(&node).await.unwrap();
+        assert_eq!(held_back.len(), if new_log { 1 } else { 2 }, "{held_back:?}");
+        // No store has failed.
+        let error = session.errors().next().now_or_never();
+        assert!(error.is_none_or(|error| matches!(*error.unwrap(), Error::Superseded)));
+    }
 }

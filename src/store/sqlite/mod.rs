@@ -123,6 +123,10 @@ impl<E: Event> Store<E> for SqliteStore {
         Arc::clone(self.database.end())
     }
 
+    fn shows_what_it_keeps(&self) -> bool {
+        true
+    }
+
     async fn read(&self, query: Query, page: Page) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
         let read = self.database.read(move |reader| reader.read(&query, page)).await?;
         read.into_iter().map(to_entry).collect()

@@ -26,15 +26,15 @@ pub(super) struct AppendReply<E> {
     /// The events that were to be added.
     entries: Vec<Entry<E>>,
     on_kept: Option<OnKept<E>>,
-    kept: Kept<E>,
-    answer: oneshot::Sender<Result<Kept<E>, StoreError>>,
+    outcome: Outcome<E>,
+    answer: oneshot::Sender<Result<Outcome<E>, StoreError>>,
     /// Room in the log's queue, given back when this is dropped.
     _room: Option<OwnedSemaphorePermit>,
 }
 
 /// What was kept, and the events that are gone by it, which are not read yet: the thread that writes has enough to
 /// do.
-type Kept<E> = (Stored<E>, Vec<Written>);
+type Outcome<E> = (Stored<E>, Vec<Written>);
 
 impl<E: Event> AppendReply<E> {
     /// The reply, and what it answers.
@@ -44,8 +44,8 @@ impl<E: Event> AppendReply<E> {
         room: Option<OwnedSemaphorePermit>,
     ) -> (Box<Self>, Answer<E>) {
         let (answer, answered) = oneshot::channel();
-        let kept = (Stored::default(), Vec::new());
-        let reply = Box::new(Self { entries, on_kept, kept, answer, _room: room });
+        let outcome = (Stored::default(), Vec::new());
+        let reply = Box::new(Self { entries, on_kept, outcome, answer, _room: room });
         let answer = Answer::later(async move {
             let (mut stored, gone) = answered.await.map_err(StoreError::new)??;
             stored.cleaned = gone.into_iter().filter_map(readable).collect();
@@ -72,13 +72,13 @@ impl<E: Event> Reply for AppendReply<E> {
             on_kept.call(&entries);
         }
         let stored = Stored { entries, known, gone, too_old, changed, cleaned: Vec::new() };
-        self.kept = (stored, cleaned);
+        self.outcome = (stored, cleaned);
     }
 
     fn done(self: Box<Self>, result: Result<(), StoreError>) {
-        let Self { kept, answer, .. } = *self;
+        let Self { outcome, answer, .. } = *self;
         // Nobody has to wait for it.
-        let _ = answer.send(result.map(|()| kept));
+        let _ = answer.send(result.map(|()| outcome));
     }
 }
 

@@ -1,5 +1,6 @@
 use std::future::{pending, ready};
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -111,8 +112,11 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     /// What the user or the store is asked now and then.
     errands: Errands<Result<Option<Input<E>>, Error>>,
     place: Option<Place>,
-    /// Once the peer is let in.
+    /// Among the connections with the peer, once it is let in or its cursors are reset.
     presence: Option<Presence>,
+    fence: Fence,
+    /// In the order in which connections began.
+    number: u64,
     /// What is known of the peer, once it is let in.
     known: Option<Known>,
     /// How far the peer is done with the log, and what of that was shown.
@@ -137,7 +141,10 @@ where
         config: Config,
         link: Link<S, R>,
     ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+
         let Context { log, options, reporter, commands, lasting, place, dials } = context;
+        let fence = Fence::default();
         let Link { sender, receiver, info } = link;
         let codec = codec.for_connection();
         let event_limits = log.event_limits();
@@ -151,7 +158,6 @@ where
             admission: Admission::new(log, &options.admission, config.role, info),
             reader: Reader::new(receiver, codec.clone(), event_limits, reporter),
             throttle: Throttle::default(),
-            intake: Intake::new(log.clone(), &options.inward),
             outgoing: Outgoing::new(sender, codec, batch_limits, reporter),
             rules: Rules::new(config, log.last_added()),
             clocks: Clocks::new(log.clock().clone()),
@@ -165,6 +171,9 @@ where
             errands: Errands::default(),
             place,
             presence: None,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            intake: Intake::new(log.clone(), &options.inward, fence.clone()),
+            fence,
             known: None,
             reached: None,
             shown: None,
@@ -214,7 +223,7 @@ where
             let got_on = self.rules.progressed() || was_slowed && self.rules.has_confirmed();
             let progressed = found || got_on && lost;
             if let Some(known) = &self.known
-                && !self.is_superseded()
+                && !self.fence.is_superseded()
             {
                 known.settle_up_to(self.reporter.synced());
             }
@@ -236,7 +245,7 @@ where
         let is_lost = matches!(result, Err(Error::Link(_) | Error::Silent(_)));
         // Nobody waits for these any more, and they may hold what others wait for.
         self.errands = Errands::default();
-        let may_write = !matches!(result, Err(Error::Store(_))) && !self.is_superseded();
+        let may_write = !matches!(result, Err(Error::Store(_))) && !self.fence.is_superseded();
         if !may_write {
             self.intake.abandon();
         }
@@ -253,7 +262,19 @@ where
                     *result = kept.map_err(Error::from);
                 }
             }
-            if let Some(refusal) = result.as_ref().err().and_then(Error::refusal) {
+            let is_superseded = self.fence.is_superseded();
+            // What the peer did not take is known by this connection only, unless the peer has a new log.
+            let epoch = self.rules.peer_epoch();
+            if is_superseded
+                && let Some(known) = &self.known
+                && !known.is_here_with_another_log_than(epoch)
+                && let Err(error) = self.intake.note_lists().await
+            {
+                *result = Err(error.into());
+            }
+            if let Some(refusal) = result.as_ref().err().and_then(Error::refusal)
+                && !is_superseded
+            {
                 match narrow_down(&self.rules, &self.log, self.reporter, refusal).await {
                     Ok(is_found) => *found = is_found,
                     // That is what the user has to know.
@@ -408,7 +429,13 @@ where
                     Output::SendNext(wanted) => self.outgoing.send_next(wanted),
                     Output::Fix(relative) => self.fix_time(relative),
                     Output::Advance(sent) => self.intake.advance_sent(sent),
-                    Output::Reset(cursors) => self.intake.reset_cursors(cursors),
+                    Output::Reset(cursors) => {
+                        // Nothing of a connection with the other log is written after this.
+                        if let Some((peer, name)) = self.intake.names() {
+                            self.enter(&peer, &name);
+                        }
+                        self.intake.reset_cursors(cursors);
+                    }
                     Output::HoldBack(events) => {
                         self.outgoing.hold_back(&events);
                         // It is named, so there is no doubt.
@@ -515,16 +542,7 @@ where
             self.errands.ask(taken_up.map_ok(|failed| Some(Input::StillSetAside(failed))).boxed());
         }
         let known = self.log.known(&peer.node_id);
-        let presence = known.enter(Newcomer {
-            name: relative.peer_name.clone(),
-            since: self.clocks.start(),
-            dialled: self.admission.role() == Role::Opener,
-            epoch: self.rules.peer_epoch(),
-            alarm: self.commands.alarm(),
-        });
-        let has_twin = presence.has_twin;
-        self.intake.go_by(presence.fence().clone());
-        self.presence = Some(presence);
+        let has_twin = self.enter(&relative.peer, &relative.peer_name);
         self.known = Some(known.clone());
         if let Some(claimed) = unfounded {
             known.claims_another_log(claimed);
@@ -556,18 +574,30 @@ where
         }
     }
 
+    /// From now on this connection speaks for the peer, unless there is a newer one. Answers whether there is a
+    /// connection with another log of the peer's.
+    fn enter(&mut self, peer: &NodeId, name: &NodeId) -> bool {
+        if let Some(presence) = &self.presence {
+            return presence.has_twin;
+        }
+        let presence = self.log.known(peer).enter(Newcomer {
+            name: name.clone(),
+            number: self.number,
+            fence: self.fence.clone(),
+            dialled: self.admission.role() == Role::Opener,
+            epoch: self.rules.peer_epoch(),
+            alarm: self.commands.alarm(),
+        });
+        self.presence.insert(presence).has_twin
+    }
+
     /// Keeps what the peer was not sent, and whether that is to be looked at again.
     fn note_withheld(&mut self) {
-        if let Some(peer) = self.reporter.peer() {
+        if let Some(peer) = self.reporter.peer().filter(|_| !self.fence.is_superseded()) {
             let log = self.log.clone();
             let noted = async move { log.note_withheld(&peer.node_id).await.map_err(Error::from) };
             self.errands.ask(noted.map_ok(|()| None).boxed());
         }
-    }
-
-    /// Whether a newer connection speaks for the peer.
-    fn is_superseded(&self) -> bool {
-        self.presence.as_ref().map(Presence::fence).is_some_and(Fence::is_superseded)
     }
 
     fn note_time_fix(&mut self, relative: &Relative) {

@@ -32,7 +32,7 @@ pub(crate) struct Intake<'a, E> {
     inward: &'a Inward<E>,
     /// Once it is let in.
     peer: Option<Arc<Peer>>,
-    /// Whether what is written still counts.
+    /// Nothing is stored once this is superseded.
     fence: Fence,
     /// Waits for the user's answer.
     unjudged: Vec<Incoming<E>>,
@@ -54,6 +54,8 @@ pub(crate) struct Intake<'a, E> {
     is_holding_back: bool,
     /// What was held back and is taken now.
     released: Vec<EventId>,
+    /// What of both is being stored.
+    under_way: (Vec<Refused>, Vec<EventId>),
     /// Who the peer says that it is: the cursors are kept under this name.
     node_id: Option<NodeId>,
     /// What the peer calls itself, if it is known by another name: how far it is received is kept under this.
@@ -80,12 +82,12 @@ enum Move {
 }
 
 impl<'a, E: Event> Intake<'a, E> {
-    pub(crate) fn new(log: Log<E>, inward: &'a Inward<E>) -> Self {
+    pub(crate) fn new(log: Log<E>, inward: &'a Inward<E>, fence: Fence) -> Self {
         Self {
             log,
             inward,
             peer: None,
-            fence: Fence::default(),
+            fence,
             unjudged: Vec::new(),
             judging: Lane::default(),
             waiting: Vec::new(),
@@ -97,6 +99,7 @@ impl<'a, E: Event> Intake<'a, E> {
             held_back: Vec::new(),
             is_holding_back: false,
             released: Vec::new(),
+            under_way: (Vec::new(), Vec::new()),
             node_id: None,
             name: None,
             keys: None,
@@ -120,9 +123,11 @@ impl<'a, E: Event> Intake<'a, E> {
         self.peer = Some(peer);
     }
 
-    /// Nothing is stored once this is superseded.
-    pub(crate) fn go_by(&mut self, fence: Fence) {
-        self.fence = fence;
+    /// Which node the peer is for this one, and what it calls itself.
+    pub(crate) fn names(&self) -> Option<(NodeId, NodeId)> {
+        let node_id = self.node_id.clone()?;
+        let name = self.name.clone().unwrap_or_else(|| node_id.clone());
+        Some((node_id, name))
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -192,7 +197,7 @@ impl<'a, E: Event> Intake<'a, E> {
     /// Cancel-safe: what is under way stays in its lane.
     pub(crate) async fn next(&mut self) -> Result<Option<Input<E>>, Error> {
         match self.next_done().await {
-            Err(_) if self.fence.is_superseded() => Ok(Some(Input::Superseded)),
+            Err(Error::Superseded) => Ok(Some(Input::Superseded)),
             done => done,
         }
     }
@@ -203,6 +208,7 @@ impl<'a, E: Event> Intake<'a, E> {
             stored = self.storing.result() => {
                 let received = stored?;
                 self.is_holding_back = false;
+                self.under_way = (Vec::new(), Vec::new());
                 Ok(Some(Input::Stored { count: received.messages, received }))
             }
             judged = self.judging.result() => {
@@ -225,8 +231,26 @@ impl<'a, E: Event> Intake<'a, E> {
         if let Some(under_way) = self.storing.take() {
             under_way.await?;
         }
+        self.under_way = (Vec::new(), Vec::new());
         if let Some(rest) = self.transaction() {
             rest.await?;
+        }
+        self.is_holding_back = false;
+        self.under_way = (Vec::new(), Vec::new());
+        Ok(())
+    }
+
+    /// Notes what the peer did not take, and what it took after all, although nothing else is stored any more.
+    pub(crate) async fn note_lists(&mut self) -> Result<(), StoreError> {
+        let Some(node_id) = &self.node_id else { return Ok(()) };
+        let (mut held_back, mut released) = std::mem::take(&mut self.under_way);
+        held_back.append(&mut self.held_back);
+        released.append(&mut self.released);
+        if !held_back.is_empty() {
+            self.log.hold_back(node_id, held_back).await?;
+        }
+        if !released.is_empty() {
+            self.log.release(node_id, released).await?;
         }
         self.is_holding_back = false;
         Ok(())
@@ -295,6 +319,7 @@ impl<'a, E: Event> Intake<'a, E> {
             },
         };
         self.is_holding_back = !news.held_back.is_empty();
+        self.under_way = (news.held_back.clone(), news.released.clone());
         let waiting = std::mem::take(&mut self.waiting);
         news.messages = waiting.len();
         news.incoming = waiting.into_iter().reduce(|mut all, next| {
