@@ -113,6 +113,39 @@ async fn a_cursor_of_a_lost_log_is_never_taken_for_one_of_the_new_log() {
     assert_eq!(log.cursors(&node).await.unwrap().received, Added::new(10).unwrap());
 }
 
+/// The same where this node finds the new log as it dials. It hangs up, for it has asked for the wrong events.
+#[tokio::test(start_paused = true)]
+async fn a_dialled_node_with_a_new_log_takes_over_before_it_is_let_in() {
+    let (held_up, gate) = held_up();
+    let (log, memory, _server) = server(held_up).await;
+    let node = "10:a".parse().unwrap();
+    let mut older = connect(&memory, Some("00000000000000aa")).await;
+    older.send(&sync(5, 1..=5)).await;
+    while older.next().await.unwrap() != r#"["synced",5]"# {}
+    let (dialled, mut listener) = Memory::listen();
+    let client = ClientSync::new(&log, Json, quick(dialled)).start();
+    let mut errors = client.errors();
+    // Which log it is to claim a position of is known once it has dialled.
+    for epoch in ["00000000000000aa", "00000000000000aa", "00000000000000bb"] {
+        older.send(&sync(100, 1_001..=1_100)).await;
+        let mut peer = Peer::accept(&mut listener).await;
+        peer.send(&format!(r#"["headers",{{"log-epoch":"{epoch}"}}]"#)).await;
+        peer.send(r#"["connected",7,"10:a",[1000,1000]]"#).await;
+        sleep(seconds(1)).await;
+        peer.hang_up().await;
+    }
+    gate.add_permits(1_000);
+    sleep(seconds(60)).await;
+    client.close().await.unwrap();
+    let mut is_replaced = false;
+    while let Some(error) = errors.next().await {
+        is_replaced |= matches!(*error, Error::LogReplaced);
+    }
+    assert!(is_replaced);
+    assert_eq!(log.cursors(&node).await.unwrap().received, Added::ZERO);
+    assert_eq!(held(&log).await, [1, 2, 3, 4, 5]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn nodes_that_dial_each_other_keep_both_connections() {
     let logs = [log("10:a").await.0, log("10:b").await.0];
