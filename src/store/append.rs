@@ -42,7 +42,13 @@ pub struct Append<E> {
 
 /// Is called with the entries of an append once they are kept, before the end of the log moves and anything is
 /// answered: with what [`Stored::entries`] will be. A store need not call it.
-pub(crate) struct OnKept<E>(Box<dyn FnOnce(&[Option<Arc<Entry<E>>>]) + Send>);
+#[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "no other store calls it yet"))]
+pub(crate) struct OnKept<E>(Box<Call<E>>);
+
+type Call<E> = dyn FnOnce(&Placed<E>) + Send;
+
+/// What became of events that were to be added, in order.
+type Placed<E> = [Option<Arc<Entry<E>>>];
 
 impl<E> Append<E> {
     /// Events to add, each only if its id is new.
@@ -119,10 +125,7 @@ impl<E> Append<E> {
         (self, room, on_kept)
     }
 
-    pub(crate) fn on_kept(
-        mut self,
-        on_kept: impl FnOnce(&[Option<Arc<Entry<E>>>]) + Send + 'static,
-    ) -> Self {
+    pub(crate) fn on_kept(mut self, on_kept: impl FnOnce(&Placed<E>) + Send + 'static) -> Self {
         self.on_kept = Some(OnKept(Box::new(on_kept)));
         self
     }
@@ -136,7 +139,7 @@ impl<E> Append<E> {
 
 #[cfg(feature = "sqlite")]
 impl<E> OnKept<E> {
-    pub(crate) fn call(self, entries: &[Option<Arc<Entry<E>>>]) {
+    pub(crate) fn call(self, entries: &Placed<E>) {
         (self.0)(entries);
     }
 }
