@@ -39,7 +39,7 @@ pub(crate) struct Checks {
     waiting: HashMap<(u64, NodeId), usize>,
     /// By connection and sender: how many events are in the `sync` that wait for their `synced`.
     sizes: HashMap<(u64, NodeId), VecDeque<usize>>,
-    /// By nodes, sorted: the number of the newest connection on which one has let the other in.
+    /// By nodes, sorted: the number of their newest connection on which something was said.
     newest: HashMap<[NodeId; 2], u64>,
     /// When each node began to run.
     began: HashMap<NodeId, Instant>,
@@ -160,6 +160,8 @@ impl Checks {
     /// Looks at a frame in the moment in which it is sent.
     pub(crate) fn frame(&mut self, link: u64, from: &NodeId, to: &NodeId, frame: &[u8]) {
         self.frames += 1;
+        let newest = self.newest.entry(sorted(from, to)).or_default();
+        *newest = link.max(*newest);
         let at = self.start.elapsed().as_millis();
         (link, from, to, frame, at).hash(&mut self.trace);
         if self.verbose {
@@ -228,10 +230,6 @@ impl Checks {
             // Only ever on the older one of two connections.
             Message::Error(ProtocolError::Other { kind, .. })
                 if kind == "superseded" && self.newest.get(&sorted(from, to)) > Some(&link) => {}
-            Message::Connected(_) => {
-                let newest = self.newest.entry(sorted(from, to)).or_default();
-                *newest = link.max(*newest);
-            }
             Message::Error(error) => self.violate(format!("{from} complains: {error}")),
             _ => {}
         }
