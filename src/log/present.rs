@@ -72,12 +72,13 @@ impl Newcomer {
     /// Whether the peer cannot mean to have both connections. Two nodes that dial each other have one each way,
     /// and both are about the same logs.
     fn excludes(&self, other: &Self) -> bool {
-        self.name == other.name && (self.dialled == other.dialled || self.has_other_log_than(other))
+        self.name == other.name
+            && (self.dialled == other.dialled || self.has_other_log_than(other.epoch))
     }
 
     /// Two logs of one name are two nodes, or one that has lost its log.
-    fn has_other_log_than(&self, other: &Self) -> bool {
-        self.epoch.zip(other.epoch).is_some_and(|(one, other)| one != other)
+    fn has_other_log_than(&self, epoch: Option<Epoch>) -> bool {
+        self.epoch.zip(epoch).is_some_and(|(own, other)| own != other)
     }
 }
 
@@ -100,7 +101,7 @@ impl Present {
     pub(super) fn enter(&mut self, connection: Newcomer) -> bool {
         let mut newcomer = Seat { connection, is_told_of_twin: false, reached: None };
         for other in &mut self.0 {
-            if newcomer.connection.has_other_log_than(&other.connection) {
+            if newcomer.connection.has_other_log_than(other.connection.epoch) {
                 newcomer.is_told_of_twin = true;
                 if !std::mem::replace(&mut other.is_told_of_twin, true) {
                     (other.connection.alarm)(Alert::Twin);
@@ -132,8 +133,7 @@ impl Present {
 
     /// Whether the peer is there with another log than this one.
     pub(super) fn is_there_with_another_log_than(&self, epoch: Option<Epoch>) -> bool {
-        let epochs = self.0.iter().filter_map(|seat| seat.connection.epoch.zip(epoch));
-        epochs.into_iter().any(|(one, other)| one != other)
+        self.0.iter().any(|seat| seat.connection.has_other_log_than(epoch))
     }
 
     /// Notes how far the peer is done with the log by what it said on this connection. Answers the furthest that it

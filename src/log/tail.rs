@@ -277,8 +277,8 @@ impl<E> Kept<E> {
         }
     }
 
-    /// Answers what is let go. What comes next is read: all up to this end, or a full page of it. When reading began there had been so many
-    /// changes of events.
+    /// What comes next is read: all up to this end, or a full page of it. When reading began there had been so many
+    /// changes of events. Answers what is let go.
     fn extend(
         &mut self,
         mut entries: Entries<E>,

@@ -48,14 +48,10 @@ pub(crate) struct Intake<'a, E> {
     /// Of what is being judged.
     judged_bytes: usize,
     cursor: Option<Move>,
-    /// What the peer does not take, to be noted before the cursor moves on.
-    held_back: Vec<Refused>,
-    /// That is being noted.
-    is_holding_back: bool,
-    /// What was held back and is taken now.
-    released: Vec<EventId>,
-    /// What of both is being stored.
-    under_way: (Vec<Refused>, Vec<EventId>),
+    /// To be noted before the cursor moves on.
+    lists: Lists,
+    /// What of that is being noted.
+    under_way: Lists,
     /// Who the peer says that it is: the cursors are kept under this name.
     node_id: Option<NodeId>,
     /// What the peer calls itself, if it is known by another name: how far it is received is kept under this.
@@ -71,6 +67,15 @@ struct Judged<E> {
     refused: Vec<Refused>,
     /// Among what is stored already was an event of a twin of this node's.
     has_twin: bool,
+}
+
+/// What becomes known of what the peer takes.
+#[derive(Clone, Default)]
+struct Lists {
+    /// What it does not take.
+    held_back: Vec<Refused>,
+    /// What was held back and is taken now.
+    released: Vec<EventId>,
 }
 
 /// What to do with how far the peer has received this log.
@@ -96,10 +101,8 @@ impl<'a, E: Event> Intake<'a, E> {
             bytes: 0,
             judged_bytes: 0,
             cursor: None,
-            held_back: Vec::new(),
-            is_holding_back: false,
-            released: Vec::new(),
-            under_way: (Vec::new(), Vec::new()),
+            lists: Lists::default(),
+            under_way: Lists::default(),
             node_id: None,
             name: None,
             keys: None,
@@ -161,17 +164,17 @@ impl<'a, E: Event> Intake<'a, E> {
 
     /// Notes what the peer does not take.
     pub(crate) fn hold_back(&mut self, events: Vec<Refused>) {
-        self.held_back.extend(events);
+        self.lists.held_back.extend(events);
     }
 
     /// Whether it is not noted yet what the peer does not take.
     pub(crate) fn has_to_hold_back(&self) -> bool {
-        !self.held_back.is_empty() || self.is_holding_back
+        !self.lists.held_back.is_empty() || !self.under_way.held_back.is_empty()
     }
 
     /// Notes that the peer took what it did not take before.
     pub(crate) fn release(&mut self, ids: Vec<EventId>) {
-        self.released.extend(ids);
+        self.lists.released.extend(ids);
     }
 
     /// Notes that the peer's log is another one than before.
@@ -207,8 +210,7 @@ impl<'a, E: Event> Intake<'a, E> {
             biased;
             stored = self.storing.result() => {
                 let received = stored?;
-                self.is_holding_back = false;
-                self.under_way = (Vec::new(), Vec::new());
+                self.under_way = Lists::default();
                 Ok(Some(Input::Stored { count: received.messages, received }))
             }
             judged = self.judging.result() => {
@@ -231,28 +233,26 @@ impl<'a, E: Event> Intake<'a, E> {
         if let Some(under_way) = self.storing.take() {
             under_way.await?;
         }
-        self.under_way = (Vec::new(), Vec::new());
+        self.under_way = Lists::default();
         if let Some(rest) = self.transaction() {
             rest.await?;
         }
-        self.is_holding_back = false;
-        self.under_way = (Vec::new(), Vec::new());
+        self.under_way = Lists::default();
         Ok(())
     }
 
     /// Notes what the peer did not take, and what it took after all, although nothing else is stored any more.
     pub(crate) async fn note_lists(&mut self) -> Result<(), StoreError> {
         let Some(node_id) = &self.node_id else { return Ok(()) };
-        let (mut held_back, mut released) = std::mem::take(&mut self.under_way);
-        held_back.append(&mut self.held_back);
-        released.append(&mut self.released);
+        let Lists { mut held_back, mut released } = std::mem::take(&mut self.under_way);
+        held_back.append(&mut self.lists.held_back);
+        released.append(&mut self.lists.released);
         if !held_back.is_empty() {
             self.log.hold_back(node_id, held_back).await?;
         }
         if !released.is_empty() {
             self.log.release(node_id, released).await?;
         }
-        self.is_holding_back = false;
         Ok(())
     }
 
@@ -295,19 +295,23 @@ impl<'a, E: Event> Intake<'a, E> {
         if self.unjudged.is_empty() {
             self.bytes = 0;
         }
-        let notes = !self.held_back.is_empty() || !self.released.is_empty();
+        let Lists { held_back, released } = &self.lists;
+        let notes = !held_back.is_empty() || !released.is_empty();
         if self.cursor.is_none() && self.waiting.is_empty() && !notes {
             return None;
         }
         let (node_id, keys) = (self.node_id.clone()?, self.keys.clone()?);
+        let lists = std::mem::take(&mut self.lists);
+        self.under_way = lists.clone();
+        let Lists { held_back, released } = lists;
         let mut news = News {
             fence: self.fence.clone(),
             incoming: None,
             received: Some(keys.received),
             messages: 0,
             refused: std::mem::take(&mut self.refused),
-            held_back: std::mem::take(&mut self.held_back),
-            released: std::mem::take(&mut self.released),
+            held_back,
+            released,
             changes: match self.cursor.take() {
                 None => Vec::new(),
                 Some(Move::Advance(to)) => vec![RecordChange::Raise(keys.sent, to.value())],
@@ -318,8 +322,6 @@ impl<'a, E: Event> Intake<'a, E> {
                 }
             },
         };
-        self.is_holding_back = !news.held_back.is_empty();
-        self.under_way = (news.held_back.clone(), news.released.clone());
         let waiting = std::mem::take(&mut self.waiting);
         news.messages = waiting.len();
         news.incoming = waiting.into_iter().reduce(|mut all, next| {
