@@ -6,6 +6,7 @@ use logux_codecs::{Added, Event, EventId, Extra, NodeId, Subprotocol, Timestamp}
 use serde::{Deserialize, Serialize};
 
 use crate::apart::SetAside;
+use crate::rare::Rare;
 
 /// An event and its meta, as a log holds them. Immutable, and shared as `Arc<Entry<E>>`.
 #[derive(Clone, Debug)]
@@ -36,17 +37,17 @@ pub struct Meta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<NodeId>,
     /// Why the event is kept. Local.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reasons: Vec<String>,
+    #[serde(default, skip_serializing_if = "Rare::has_nothing")]
+    pub reasons: Rare<Vec<String>>,
     /// Names to find events by. Local.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub indexes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Rare::has_nothing")]
+    pub indexes: Rare<Vec<String>>,
     /// The version of the application that made the event, where it is not the connection's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subprotocol: Option<Subprotocol>,
     /// The application's own keys; they travel with the event.
-    #[serde(default, skip_serializing_if = "Extra::is_empty")]
-    pub extra: Extra,
+    #[serde(default, skip_serializing_if = "Rare::has_nothing")]
+    pub extra: Rare<Extra>,
 }
 
 impl<E> Entry<E> {
@@ -96,10 +97,10 @@ impl Meta {
             id,
             added: Added::ZERO,
             source: None,
-            reasons: Vec::new(),
-            indexes: Vec::new(),
+            reasons: Rare::default(),
+            indexes: Rare::default(),
             subprotocol: None,
-            extra: Extra::new(),
+            extra: Rare::default(),
         }
     }
 
@@ -164,12 +165,12 @@ pub struct Draft<E> {
     pub(crate) time: Option<Timestamp>,
     /// The peer that sent it, if it waited in an inbox.
     pub(crate) source: Option<NodeId>,
-    pub(crate) reasons: Vec<String>,
+    pub(crate) reasons: Rare<Vec<String>>,
     /// Those of the reasons that earlier events lose.
-    pub(crate) keep_last: Vec<String>,
-    pub(crate) indexes: Vec<String>,
+    pub(crate) keep_last: Rare<Vec<String>>,
+    pub(crate) indexes: Rare<Vec<String>>,
     pub(crate) subprotocol: Option<Subprotocol>,
-    pub(crate) extra: Extra,
+    pub(crate) extra: Rare<Extra>,
 }
 
 impl<E> Draft<E> {
@@ -180,11 +181,11 @@ impl<E> Draft<E> {
             id: None,
             time: None,
             source: None,
-            reasons: Vec::new(),
-            keep_last: Vec::new(),
-            indexes: Vec::new(),
+            reasons: Rare::default(),
+            keep_last: Rare::default(),
+            indexes: Rare::default(),
             subprotocol: None,
-            extra: Extra::new(),
+            extra: Rare::default(),
         }
     }
 
@@ -197,7 +198,7 @@ impl<E> Draft<E> {
             time: Some(meta.time),
             source: meta.source,
             reasons: meta.reasons,
-            keep_last: Vec::new(),
+            keep_last: Rare::default(),
             indexes: meta.indexes,
             subprotocol: meta.subprotocol,
             extra: meta.extra,
@@ -263,8 +264,8 @@ impl<E> Draft<E> {
     }
 
     /// Whether it gets its id from the log, and changes no other event.
-    pub(crate) const fn is_plain(&self) -> bool {
-        self.id.is_none() && self.keep_last.is_empty()
+    pub(crate) fn is_plain(&self) -> bool {
+        self.id.is_none() && self.keep_last.has_nothing()
     }
 
     /// The entry; `time` stands where the draft has none.

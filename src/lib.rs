@@ -6,6 +6,7 @@ mod cursors;
 mod entry;
 mod log;
 mod open;
+mod rare;
 mod store;
 mod sync;
 
@@ -18,6 +19,7 @@ pub use log::{
     Pruning, Receipt, ReceiptError, Retention, Unreasoned, Waiting,
 };
 pub use open::Open;
+pub use rare::Rare;
 pub use store::{
     Answer, Append, Change, Edit, Effect, End, Forget, IfKnown, Key, Label, MemoryStore, Order,
     Page, PeerRecord, Prefix, Query, Record, RecordChange, Store, StoreError, Stored, Which,

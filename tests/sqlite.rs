@@ -394,8 +394,8 @@ impl Chance {
             meta.time = time(self.now / 4 + self.random.u64(..8));
         }
         meta.source = self.random.bool().then(|| self.one(&NODES).parse().unwrap());
-        meta.reasons = self.some(&REASONS);
-        meta.indexes = self.some(&INDEXES);
+        meta.reasons = self.some(&REASONS).into();
+        meta.indexes = self.some(&INDEXES).into();
         if self.random.bool() {
             meta.extra.insert("x".to_owned(), json!(self.random.u8(..3)));
         }

@@ -26,7 +26,10 @@ use crate::shown::deceives;
 /// assert!("two words".parse::<NodeId>().is_err());
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(Arc<str>);
+pub struct NodeId(
+    // Two steps to the text, for a log has many names: each takes the room of one pointer.
+    Arc<Box<str>>,
+);
 
 /// Why a text is no [`NodeId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +66,7 @@ impl NodeId {
         }
         match split_counter(text) {
             Some(_) => Err(InvalidNodeId::Counter),
-            None => Ok(Self(text.into())),
+            None => Ok(Self(Arc::new(text.into()))),
         }
     }
 

@@ -233,7 +233,7 @@ impl<E: Event> Log<E> {
                 }
                 None => (self.next_id(&mut last, now)?, last.next_time(now)),
             };
-            let keep_last = std::mem::take(&mut draft.keep_last);
+            let keep_last = std::mem::take(&mut draft.keep_last).into_inner();
             named.push((draft.into_entry(id, time).sized(size), keep_last));
         }
         Ok(named)
@@ -373,7 +373,7 @@ impl<E> Batch<E> {
     /// Notes the reasons of a draft that earlier events lose.
     fn keep_last(&mut self, place: usize, draft: &mut Draft<E>) {
         if !draft.keep_last.is_empty() {
-            self.keep_last.insert(place, std::mem::take(&mut draft.keep_last));
+            self.keep_last.insert(place, std::mem::take(&mut draft.keep_last).into_inner());
         }
     }
 

@@ -376,7 +376,7 @@ impl<E: Event> Waiting<'_, E> {
     ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
         let Self { inbox, kept: Kept { key, entry, keep_last, bytes }, rest } = self;
         let id = entry.meta.id.clone();
-        let drafts = events(Draft { keep_last, ..Draft::from_entry(entry) });
+        let drafts = events(Draft { keep_last: keep_last.into(), ..Draft::from_entry(entry) });
         let also = Also { records: vec![RecordChange::Remove(key)], may_be_gone: Some(id) };
         let added = inbox.log.add_with(drafts, also).await?;
         inbox.read = rest;

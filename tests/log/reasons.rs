@@ -21,7 +21,7 @@ async fn reasons_of(log: &Log<u64>, position: u64) -> Option<Vec<String>> {
     let before = Added::new(position - 1).unwrap();
     let found = log.entries_after(before, 1).await.unwrap();
     let entry = found.into_iter().find(|entry| entry.meta.added.value() == position)?;
-    Some(entry.meta.reasons.clone())
+    Some(entry.meta.reasons.to_vec())
 }
 
 fn counts(effects: Effects) -> (u64, u64) {
@@ -158,7 +158,7 @@ async fn an_event_is_edited_as_a_whole_or_not_at_all() {
         assert_eq!(log.edit(id, edits).await.unwrap(), Some(Effect::Nothing));
         let edited = log.by_id(id).await.unwrap().unwrap();
         assert_eq!(edited.meta.reasons, ["a", "b"]);
-        assert_eq!(Value::Object(edited.meta.extra.clone()), json!({ "size": 3 }));
+        assert_eq!(Value::Object(edited.meta.extra.clone().into_inner()), json!({ "size": 3 }));
         assert_eq!((edited.meta.added, edited.event), (entry.meta.added, 1));
         // Whoever had read it still sees what was read.
         assert_eq!(entry.meta.reasons, ["a"]);

@@ -37,13 +37,13 @@ fn entry_of_id(id: EventId, event_time: u64) -> Entry<Value> {
 
 /// The same event, kept for these reasons instead.
 pub(super) fn kept_for(reasons: &[&str], mut entry: Entry<Value>) -> Entry<Value> {
-    entry.meta.reasons = texts(reasons);
+    entry.meta.reasons = texts(reasons).into();
     entry
 }
 
 /// The same event, with these indexes instead.
 pub(super) fn found_by(indexes: &[&str], mut entry: Entry<Value>) -> Entry<Value> {
-    entry.meta.indexes = texts(indexes);
+    entry.meta.indexes = texts(indexes).into();
     entry
 }
 

@@ -50,10 +50,10 @@ pub(super) fn rest_of(meta: &Meta) -> rusqlite::Result<Option<String>> {
         return Ok(None);
     }
     let rest = Rest {
-        reasons: reasons.clone(),
-        indexes: indexes.clone(),
+        reasons: reasons.to_vec(),
+        indexes: indexes.to_vec(),
         subprotocol: *subprotocol,
-        extra: extra.clone(),
+        extra: Extra::clone(extra),
     };
     let json = serde_json::to_string(&rest);
     json.map(Some).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
@@ -90,10 +90,10 @@ pub(super) fn meta(row: &Row<'_>) -> rusqlite::Result<Meta> {
         added,
         time: time(4)?,
         source,
-        reasons,
-        indexes,
+        reasons: reasons.into(),
+        indexes: indexes.into(),
         subprotocol,
-        extra,
+        extra: extra.into(),
         ..Meta::new(id)
     })
 }
