@@ -2,7 +2,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::limits::Limits;
-use crate::message::Message;
+use crate::message::{Message, WireMeta};
+use crate::number::Added;
 
 /// What a log holds and two nodes exchange: any type of the user's that serde can write and read.
 ///
@@ -59,6 +60,9 @@ impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Event for E {}
 ///     name it in headers.
 /// 11. `keeps_its_expansion`: a frame with one event is no longer, also once it is expanded, than
 ///     [`EventLimits::frame`](crate::EventLimits::frame) says of [`EXPANSION`](Self::EXPANSION).
+/// 12. `writes_events_apart`: [`encode_sync`](Self::encode_sync) of what
+///     [`encode_event`](Self::encode_event) wrote gives the bytes of [`encode`](Self::encode), if the
+///     codec has these two.
 ///
 /// Memory is bounded by the length of the frame, where a message is read by [`Limits::read`].
 ///
@@ -148,6 +152,32 @@ pub trait Codec: Clone + Send + Sync + 'static {
         frame: &[u8],
         limits: Limits,
     ) -> Result<Message<E>, Self::Error>;
+
+    /// Appends to `part` what is the same of an event in each `sync` that it travels in, for
+    /// [`encode_sync`](Self::encode_sync). A log has that written once for all sessions whose codecs are of
+    /// one type, so it must not depend on anything but the event.
+    ///
+    /// `None`, as this is unless a codec says more, has events written with each message.
+    fn encode_event<E: Serialize>(
+        &self,
+        event: &E,
+        part: &mut Vec<u8>,
+    ) -> Option<Result<(), Self::Error>> {
+        let _ = (event, part);
+        None
+    }
+
+    /// Appends a `sync` to `frame`: each event as [`encode_event`](Self::encode_event) wrote it, and its
+    /// meta. `None` where that answers `None`.
+    fn encode_sync<'p>(
+        &self,
+        added: Added,
+        events: impl ExactSizeIterator<Item = (&'p [u8], WireMeta)>,
+        frame: &mut Vec<u8>,
+    ) -> Option<Result<(), Self::Error>> {
+        let _ = (added, events, frame);
+        None
+    }
 
     /// The codec for one connection, which sees all messages that are sent and received on it; clones
     /// of it are of the same connection. A codec whose bytes depend on what was said before makes

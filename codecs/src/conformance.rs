@@ -34,6 +34,7 @@ pub fn codec<C: Codec>(codec: &C) {
     carries_the_types_of_serde(codec);
     has_a_name_that_http_takes(codec);
     keeps_its_expansion(codec);
+    writes_events_apart(codec);
 }
 
 /// Contract 1: decoding an encoded message gives an equal message.
@@ -223,6 +224,33 @@ pub fn keeps_its_expansion<C: Codec>(codec: &C) {
 }
 
 /// Writes and reads one event as a session does whose log takes no larger one.
+/// Contract 12: a `sync` of events that were written apart has the bytes of the whole one.
+pub fn writes_events_apart<C: Codec>(codec: &C) {
+    for message in messages() {
+        let Message::Sync(Sync { added, entries }) = &message else { continue };
+        let parts: Option<Vec<_>> = entries
+            .iter()
+            .map(|(event, meta)| {
+                let mut part = b"before".to_vec();
+                let written = codec.encode_event(event, &mut part)?;
+                assert!(written.is_ok(), "{event} cannot be written apart");
+                assert_eq!(&part[..6], b"before", "what was there before an event has changed");
+                Some((part.split_off(6), meta.clone()))
+            })
+            .collect();
+        let events = parts.iter().flatten().map(|(part, meta)| (part.as_slice(), meta.clone()));
+        let events: Vec<_> = events.collect();
+        let mut frame = b"before".to_vec();
+        let written = codec.encode_sync(*added, events.into_iter(), &mut frame);
+        assert_eq!(written.is_some(), parts.is_some(), "one of two methods is missing");
+        if let Some(written) = written {
+            assert!(written.is_ok(), "{message:?} cannot be put together");
+            assert_eq!(&frame[..6], b"before", "what was there before a message has changed");
+            assert_eq!(&frame[6..], encode(codec, &message), "{message:?} has other bytes");
+        }
+    }
+}
+
 fn keeps_it_for<C, E>(codec: &C, name: &str, event: E, id: WireId, extra: Extra)
 where
     C: Codec,

@@ -25,6 +25,8 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
+#[cfg(any(feature = "json", feature = "message-pack", feature = "xml"))]
+mod apart;
 #[doc(hidden)]
 pub mod choice;
 mod codec;

@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use logux_codecs::{Codec, Json, JsonError, Limits, Message, conformance};
+use logux_codecs::{Added, Codec, Json, JsonError, Limits, Message, WireMeta, conformance};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -27,6 +27,10 @@ enum Fault {
     Indents,
     /// Has 21 bytes for each `0,` of JSON, which is little more than [`Codec::EXPANSION`] allows.
     SpacesOut,
+    /// Has more in an event that it writes apart.
+    WritesOtherParts,
+    /// Can write events apart, and not put them together.
+    LeavesParts,
 }
 
 impl<const TWO_WORDS: bool> Codec for Broken<TWO_WORDS> {
@@ -61,6 +65,34 @@ impl<const TWO_WORDS: bool> Codec for Broken<TWO_WORDS> {
             frame.extend_from_slice(json.as_bytes());
         }
         Ok(())
+    }
+
+    fn encode_event<E: Serialize>(
+        &self,
+        event: &E,
+        part: &mut Vec<u8>,
+    ) -> Option<Result<(), JsonError>> {
+        let parts = [Fault::WritesOtherParts, Fault::LeavesParts];
+        if !self.0.is_some_and(|fault| parts.contains(&fault)) {
+            return None;
+        }
+        let written = Json.encode_event(event, part);
+        if self.0 == Some(Fault::WritesOtherParts) {
+            part.push(b' ');
+        }
+        written
+    }
+
+    fn encode_sync<'p>(
+        &self,
+        added: Added,
+        events: impl ExactSizeIterator<Item = (&'p [u8], WireMeta)>,
+        frame: &mut Vec<u8>,
+    ) -> Option<Result<(), JsonError>> {
+        if self.0 != Some(Fault::WritesOtherParts) {
+            return None;
+        }
+        Json.encode_sync(added, events, frame)
     }
 
     fn decode<E: DeserializeOwned>(
@@ -122,6 +154,8 @@ fn each_check_finds_its_fault() {
     finds(Fault::RefusesNull, conformance::carries_the_types_of_serde);
     finds(Fault::Indents, conformance::keeps_its_expansion);
     finds(Fault::SpacesOut, conformance::keeps_its_expansion);
+    finds(Fault::WritesOtherParts, conformance::writes_events_apart);
+    finds(Fault::LeavesParts, conformance::writes_events_apart);
 }
 
 /// JSON in which each byte stands three times, compressed: the frame is no longer than JSON.

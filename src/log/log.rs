@@ -2,7 +2,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use logux_codecs::{Added, Event, EventId, EventLimits, MAX_SAFE_INTEGER, NodeId, Timestamp};
+use logux_codecs::{
+    Added, Codec, Event, EventId, EventLimits, MAX_SAFE_INTEGER, NodeId, Timestamp,
+};
 use logux_transports::rt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 
@@ -10,6 +12,7 @@ use super::adding::Last;
 use super::cleaned::{self, Cleaned};
 use super::consumer;
 use super::earlier::Earlier;
+use super::encoded::{Encoded, EncodedByCodec};
 use super::entries::Entries;
 use super::inbox::{Filling, Queues};
 use super::known::{Known, Peers};
@@ -65,6 +68,7 @@ struct Shared<E> {
     last: Mutex<Last>,
     end: Arc<End>,
     tail: Tail<E>,
+    encoded: EncodedByCodec,
     /// Room for events that wait for the store.
     waiting: Arc<Semaphore>,
     /// The last one of [`Log::next_number`].
@@ -137,6 +141,7 @@ impl<E: Event> Log<E> {
                     earlier: Earlier::new(opened.max(last_id)),
                 }),
                 tail: Tail::new(&store.end()),
+                encoded: EncodedByCodec::default(),
                 end: store.end(),
                 waiting: Arc::new(Semaphore::new(MAX_WAITING)),
                 // After those of an earlier process, also where the clock stands still.
@@ -197,6 +202,11 @@ impl<E: Event> Log<E> {
     ) -> Result<Vec<Arc<Entry<E>>>, StoreError> {
         let Shared { tail, store, .. } = &*self.shared;
         tail.read(store, added, page).await
+    }
+
+    /// The newest events as codecs of this type write them, for all sessions.
+    pub(crate) fn encoded<C: Codec>(&self) -> Arc<Encoded> {
+        self.shared.encoded.of::<C>()
     }
 
     /// The events that were created after `position` (all, for `None`), oldest first: a [`Page`] of them, or

@@ -1,9 +1,11 @@
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned};
 
+use crate::apart;
 use crate::codec::Codec;
 use crate::limits::Limits;
-use crate::message::Message;
+use crate::message::{Message, WireMeta};
+use crate::number::Added;
 
 mod error;
 mod surrogates;
@@ -48,6 +50,25 @@ impl Codec for MessagePack {
         frame: &mut Vec<u8>,
     ) -> Result<(), MessagePackError> {
         Ok(message.serialize(write::Writer::new(frame))?)
+    }
+
+    fn encode_event<E: Serialize>(
+        &self,
+        event: &E,
+        part: &mut Vec<u8>,
+    ) -> Option<Result<(), MessagePackError>> {
+        Some(event.serialize(write::Writer::new(part)).map_err(MessagePackError::from))
+    }
+
+    fn encode_sync<'p>(
+        &self,
+        added: Added,
+        events: impl ExactSizeIterator<Item = (&'p [u8], WireMeta)>,
+        frame: &mut Vec<u8>,
+    ) -> Option<Result<(), MessagePackError>> {
+        let count = 2 + 2 * events.len();
+        let written = write::array(frame, count, |items| apart::sync(items, added, events));
+        Some(written.map_err(MessagePackError::from))
     }
 
     fn decode<E: DeserializeOwned>(

@@ -14,6 +14,7 @@ use serde::ser::{
 };
 
 use super::error::{Failure, MessagePackError};
+use crate::apart;
 use crate::key::{KeySink, KeyWriter};
 use crate::precise::{self, Number};
 
@@ -418,6 +419,31 @@ impl<'a> Items<'a> {
             return Ok(());
         }
         correct_header(self.frame, self.start, self.shape, (self.said, self.written))
+    }
+}
+
+/// Writes an array of so many items.
+pub(super) fn array(
+    frame: &mut Vec<u8>,
+    count: usize,
+    write: impl FnOnce(&mut Items<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut items = Items::start(frame, Shape::Array, count)?;
+    write(&mut items)?;
+    items.finish()
+}
+
+impl apart::Items for Items<'_> {
+    type Error = Failure;
+
+    fn item<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Failure> {
+        Items::item(self, item)
+    }
+
+    fn written(&mut self, item: &[u8]) -> Result<(), Failure> {
+        self.written += 1;
+        self.frame.extend_from_slice(item);
+        Ok(())
     }
 }
 

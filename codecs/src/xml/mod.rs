@@ -24,9 +24,11 @@ mod write;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::apart;
 use crate::codec::Codec;
 use crate::limits::Limits;
-use crate::message::Message;
+use crate::message::{Message, WireMeta};
+use crate::number::Added;
 
 pub use error::{XmlError, XmlFault};
 
@@ -74,6 +76,24 @@ impl Codec for Xml {
         frame: &mut Vec<u8>,
     ) -> Result<(), XmlError> {
         Ok(message.serialize(write::Writer::root(frame))?)
+    }
+
+    fn encode_event<E: Serialize>(
+        &self,
+        event: &E,
+        part: &mut Vec<u8>,
+    ) -> Option<Result<(), XmlError>> {
+        Some(event.serialize(write::Writer::item(part)).map_err(XmlError::from))
+    }
+
+    fn encode_sync<'p>(
+        &self,
+        added: Added,
+        events: impl ExactSizeIterator<Item = (&'p [u8], WireMeta)>,
+        frame: &mut Vec<u8>,
+    ) -> Option<Result<(), XmlError>> {
+        let written = write::array(frame, |items| apart::sync(items, added, events));
+        Some(written.map_err(XmlError::from))
     }
 
     fn decode<E: DeserializeOwned>(

@@ -14,6 +14,7 @@ use super::error::XmlFault;
 use super::key::{KeyAttributes, push_key};
 use super::number::push_number;
 use super::tag::NAMESPACE;
+use crate::apart;
 use crate::key::KeyWriter;
 use crate::precise::{self, Number};
 
@@ -38,6 +39,11 @@ impl<'f> Writer<'f> {
     /// Writes an element with the namespace.
     pub(super) fn root(frame: &'f mut Vec<u8>) -> Self {
         Self { frame, place: Place::Root }
+    }
+
+    /// Writes an element in an array.
+    pub(super) fn item(frame: &'f mut Vec<u8>) -> Self {
+        Self { frame, place: Place::Item }
     }
 
     /// Begins the tag: its name, and the attributes that its place asks for.
@@ -305,6 +311,30 @@ impl Parts<'_> {
             Kind::Number => b"</number>",
         };
         self.frame.extend_from_slice(end);
+    }
+}
+
+/// Writes an array with the namespace.
+pub(super) fn array(
+    frame: &mut Vec<u8>,
+    write: impl FnOnce(&mut Parts<'_>) -> Result<(), XmlFault>,
+) -> Result<(), XmlFault> {
+    let mut items = Writer::root(frame).array();
+    write(&mut items)?;
+    items.close();
+    Ok(())
+}
+
+impl apart::Items for Parts<'_> {
+    type Error = XmlFault;
+
+    fn item<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), XmlFault> {
+        self.part(Place::Item, item)
+    }
+
+    fn written(&mut self, item: &[u8]) -> Result<(), XmlFault> {
+        self.frame.extend_from_slice(item);
+        Ok(())
     }
 }
 

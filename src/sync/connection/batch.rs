@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use logux_codecs::{Added, Codec, Event, EventId, EventLimits, Message, Sync, Unfit, WireEntry};
+use logux_codecs::{Added, Codec, Event, EventId, EventLimits, Message, Sync, Unfit};
 
 use crate::apart::Refused;
 use crate::entry::Entry;
-use crate::log::{Log, Withheld};
+use crate::log::{Encoded, Log, Parts, Withheld};
 use crate::store::Page;
 use crate::sync::callbacks::Outward;
 use crate::sync::error::Error;
@@ -17,6 +17,10 @@ use crate::sync::rules::{Relative, SentNext, Wanted};
 
 /// Frames of events are not made longer than this, in bytes, unless one event alone is longer.
 const GOOD_FRAME: usize = 64 << 10;
+
+/// About how many bytes a codec writes for the meta of an event, and around all events.
+const META: usize = 40;
+const ENVELOPE: usize = 32;
 
 /// How much is put into one frame.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +52,8 @@ pub(crate) struct Batch {
 /// Makes batches for one peer, on the terms of one connection.
 pub(crate) struct Batcher<E, C> {
     pub(crate) log: Log<E>,
+    /// The newest events, as the codec writes them.
+    pub(crate) encoded: Arc<Encoded>,
     pub(crate) codec: C,
     pub(crate) relative: Relative,
     pub(crate) peer: Arc<Peer>,
@@ -63,6 +69,7 @@ impl<E: Event, C: Codec> Batcher<E, C> {
     pub(crate) fn with(&self, relative: Relative) -> Self {
         Self {
             log: self.log.clone(),
+            encoded: Arc::clone(&self.encoded),
             codec: self.codec.clone(),
             relative,
             peer: Arc::clone(&self.peer),
@@ -115,10 +122,11 @@ impl<E: Event, C: Codec> Batcher<E, C> {
                 }
             }
         }
+        let mut parts = self.parts(&visible);
         let mut count = visible.len();
         while count > 0 {
             let up_to = if count == visible.len() { end } else { visible[count - 1].added };
-            let (bytes, reason) = match self.encode(&visible[..count], up_to) {
+            let (bytes, reason) = match self.encode(&visible[..count], parts.as_ref(), up_to) {
                 Ok(frame)
                     if frame.len() <= GOOD_FRAME.min(limits.max_frame)
                         || (count == 1 && frame.len() <= limits.max_frame) =>
@@ -146,6 +154,7 @@ impl<E: Event, C: Codec> Batcher<E, C> {
             if count == 1 {
                 // It alone stays here; the others go on.
                 let one = visible.remove(0);
+                parts = self.parts(&visible);
                 withheld.push(one.added);
                 unsendable.push((one.added, Refused::new(one.id, reason)));
                 count = visible.len();
@@ -253,15 +262,37 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         !returned && !delivered
     }
 
-    fn encode(&self, entries: &[Visible<E>], added: Added) -> Result<Bytes, C::Error> {
-        let wire: Vec<WireEntry<_>> = entries
-            .iter()
-            .map(|one| {
-                (&one.entry.event, self.relative.outgoing(one.added, &one.id, &one.entry.meta))
-            })
-            .collect();
-        let mut frame = Vec::with_capacity(128 * entries.len());
-        self.codec.encode(&Message::Sync(Sync { added, entries: wire }), &mut frame)?;
+    /// The events as the codec writes them, apart from their message. `None` if that cannot be.
+    fn parts(&self, entries: &[Visible<E>]) -> Option<Parts> {
+        let entries: Vec<_> = entries.iter().map(|one| &*one.entry).collect();
+        if self.outward.map.is_some() {
+            // What a map made is for this peer only.
+            return Parts::of_one_session(&self.codec, &entries);
+        }
+        self.encoded.parts(&self.codec, &entries)
+    }
+
+    fn encode(
+        &self,
+        entries: &[Visible<E>],
+        parts: Option<&Parts>,
+        added: Added,
+    ) -> Result<Bytes, C::Error> {
+        let mut frame = Vec::new();
+        let meta = |one: &Visible<E>| self.relative.outgoing(one.added, &one.id, &one.entry.meta);
+        let put_together = parts.and_then(|parts| {
+            frame.reserve(parts.bytes(entries.len()) + META * entries.len() + ENVELOPE);
+            let events = parts.iter().zip(entries).map(|(part, one)| (part, meta(one)));
+            self.codec.encode_sync(added, events, &mut frame)
+        });
+        match put_together {
+            Some(written) => written?,
+            None => {
+                frame.reserve(3 * META * entries.len());
+                let entries = entries.iter().map(|one| (&one.entry.event, meta(one))).collect();
+                self.codec.encode(&Message::Sync(Sync { added, entries }), &mut frame)?;
+            }
+        }
         // A transport keeps it until the peer has it, and counts its length.
         frame.shrink_to_fit();
         Ok(frame.into())

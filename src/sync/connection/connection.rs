@@ -555,6 +555,7 @@ where
         }
         let looks_again = withheld.waits();
         self.outgoing.let_in(Batcher {
+            encoded: self.log.encoded::<C>(),
             log: self.log.clone(),
             codec: self.outgoing.codec().clone(),
             relative,

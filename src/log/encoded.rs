@@ -1,0 +1,229 @@
+//! The newest events as a codec writes them, for all sessions with that codec: each is written once.
+
+use std::any::TypeId;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use logux_codecs::{Added, Codec, Event};
+
+use crate::entry::Entry;
+
+/// So many bytes are kept for each codec: sessions that are live need the last few events.
+const MAX_BYTES: usize = 1 << 20;
+
+/// A session that is so many positions behind the newest event here has what it sends written for itself: it would only
+/// push out what the others need.
+const MAX_BEHIND: u64 = 1024;
+
+/// A gap between two positions that is longer than this ends what is kept before it.
+const MAX_GAP: u64 = 1 << 16;
+
+/// What is kept by codec, as long as a session has it.
+#[derive(Default)]
+pub(super) struct EncodedByCodec(Mutex<HashMap<TypeId, Weak<Encoded>>>);
+
+/// The newest events of a log as one codec writes them.
+#[derive(Debug, Default)]
+pub(crate) struct Encoded(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// The position of the first of `places`.
+    first: u64,
+    /// Where each event is, by position; [`Place::NOWHERE`] for one that is not here.
+    places: VecDeque<Place>,
+    /// The number of the first of `blocks`.
+    first_block: u64,
+    /// Events that were written together.
+    blocks: VecDeque<Arc<Vec<u8>>>,
+    bytes: usize,
+}
+
+/// Where an event is: the number of a block, and bytes in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    block: u64,
+    start: u32,
+    end: u32,
+}
+
+/// Events as they are written, in the order in which they were asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    blocks: Vec<Arc<Vec<u8>>>,
+    /// The index of a block, and bytes in it.
+    places: Vec<(u32, u32, u32)>,
+}
+
+impl EncodedByCodec {
+    /// What sessions with codecs of this type share.
+    pub(super) fn of<C: Codec>(&self) -> Arc<Encoded> {
+        // Nothing panics while the lock is held.
+        let mut by_codec = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = by_codec.entry(TypeId::of::<C>()).or_default();
+        shared.upgrade().unwrap_or_else(|| {
+            let encoded = Arc::default();
+            *shared = Arc::downgrade(&encoded);
+            encoded
+        })
+    }
+}
+
+impl Encoded {
+    /// The parts of these events, in the order of their positions. `None` where the codec cannot write events apart, or
+    /// one of these not at all.
+    ///
+    /// While one session has events written, others wait for them, for they would write the same.
+    pub(crate) fn parts<E: Event, C: Codec>(
+        &self,
+        codec: &C,
+        entries: &[&Entry<E>],
+    ) -> Option<Parts> {
+        let mut kept = self.kept();
+        let (mut parts, mut block) = (Parts::default(), Vec::new());
+        parts.places.reserve(entries.len());
+        // The block before the new one.
+        let mut last = None;
+        for entry in entries {
+            let place = if let Some(place) = kept.place(entry.meta.added) {
+                if last != Some(place.block) {
+                    last = Some(place.block);
+                    parts.blocks.push(Arc::clone(kept.block(place.block)?));
+                }
+                (u32::try_from(parts.blocks.len()).ok()? - 1, place.start, place.end)
+            } else {
+                write(codec, entry, &mut block)?
+            };
+            parts.places.push(place);
+        }
+        if !block.is_empty() {
+            let block = Arc::new(block);
+            let index = u32::try_from(parts.blocks.len()).ok()?;
+            parts.blocks.push(Arc::clone(&block));
+            let is_kept = entries.first().is_some_and(|first| kept.is_near(first.meta.added));
+            let number = is_kept.then(|| kept.push(block));
+            for (entry, place) in entries.iter().zip(&mut parts.places) {
+                if place.0 == NEW {
+                    place.0 = index;
+                    if let Some(block) = number {
+                        kept.note(entry.meta.added, Place { block, start: place.1, end: place.2 });
+                    }
+                }
+            }
+            kept.shrink();
+        }
+        Some(parts)
+    }
+
+    /// A panic in an event's `Serialize` leaves what is kept as it was.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The index of a block that has none yet.
+const NEW: u32 = u32::MAX;
+
+/// Appends an event to a new block, and answers where it is.
+fn write<E: Event, C: Codec>(
+    codec: &C,
+    entry: &Entry<E>,
+    block: &mut Vec<u8>,
+) -> Option<(u32, u32, u32)> {
+    let start = u32::try_from(block.len()).ok()?;
+    codec.encode_event(&entry.event, block)?.ok()?;
+    Some((NEW, start, u32::try_from(block.len()).ok()?))
+}
+
+impl Parts {
+    /// The parts of events that nobody else is sent.
+    pub(crate) fn of_one_session<E: Event, C: Codec>(
+        codec: &C,
+        entries: &[&Entry<E>],
+    ) -> Option<Self> {
+        let mut block = Vec::new();
+        let written = entries.iter().map(|entry| {
+            let (_, start, end) = write(codec, entry, &mut block)?;
+            Some((0, start, end))
+        });
+        let places = written.collect::<Option<_>>()?;
+        Some(Self { blocks: vec![Arc::new(block)], places })
+    }
+
+    /// How many bytes the first parts have.
+    pub(crate) fn bytes(&self, count: usize) -> usize {
+        self.places.iter().take(count).map(|(_, start, end)| (end - start) as usize).sum()
+    }
+
+    /// The part of each event.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.places
+            .iter()
+            .map(|&(block, start, end)| &self.blocks[block as usize][start as usize..end as usize])
+    }
+}
+
+impl Place {
+    const NOWHERE: Self = Self { block: u64::MAX, start: 0, end: 0 };
+}
+
+impl Kept {
+    fn place(&self, added: Added) -> Option<Place> {
+        let index = usize::try_from(added.value().checked_sub(self.first)?).ok()?;
+        let place = *self.places.get(index)?;
+        (place.block >= self.first_block && place != Place::NOWHERE).then_some(place)
+    }
+
+    fn block(&self, number: u64) -> Option<&Arc<Vec<u8>>> {
+        self.blocks.get(usize::try_from(number.checked_sub(self.first_block)?).ok()?)
+    }
+
+    fn is_near(&self, added: Added) -> bool {
+        added.value() + MAX_BEHIND >= self.first + self.places.len() as u64
+    }
+
+    /// Answers the number of the block.
+    fn push(&mut self, block: Arc<Vec<u8>>) -> u64 {
+        self.bytes += block.len();
+        self.blocks.push_back(block);
+        self.first_block + self.blocks.len() as u64 - 1
+    }
+
+    /// Notes where an event is, unless older ones than it have been let go.
+    fn note(&mut self, added: Added, place: Place) {
+        let position = added.value();
+        if self.places.is_empty() || position > self.first + self.places.len() as u64 + MAX_GAP {
+            self.places.clear();
+            self.first = position;
+        }
+        let Some(index) = position.checked_sub(self.first) else { return };
+        let Ok(index) = usize::try_from(index) else { return };
+        if index >= self.places.len() {
+            self.places.resize(index + 1, Place::NOWHERE);
+        }
+        self.places[index] = place;
+    }
+
+    /// Lets the oldest blocks go, and the places of what is not here any more.
+    fn shrink(&mut self) {
+        while self.bytes > MAX_BYTES
+            && let Some(block) = self.blocks.pop_front()
+        {
+            self.bytes -= block.len();
+            self.first_block += 1;
+        }
+        while let Some(place) = self.places.front()
+            && (place.block < self.first_block || *place == Place::NOWHERE)
+        {
+            self.places.pop_front();
+            self.first += 1;
+        }
+    }
+}
+
+impl fmt::Debug for EncodedByCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncodedByCodec").finish_non_exhaustive()
+    }
+}
