@@ -352,7 +352,11 @@ impl Digits {
 
     pub(crate) fn as_str(&self) -> &str {
         // Cannot fail: every byte is from the alphabet, which is ASCII.
-        std::str::from_utf8(&self.digits[self.start..]).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.digits[self.start..]
     }
 }
 

@@ -109,9 +109,8 @@ impl Limits {
         bounded.deserialize_seq(MessageVisitor::new(self.events))
     }
 
-    /// Reads one item of a message that is not written as an array; `objects` are left for it and
-    /// for the items after it.
-    #[cfg(feature = "logux-binary")]
+    /// Reads one item of a message apart from the others; `objects` are left for it and for the items after it.
+    #[cfg(feature = "json")]
     pub(crate) fn item<'de, T, D>(
         self,
         deserializer: D,

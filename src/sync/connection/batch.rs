@@ -285,13 +285,12 @@ impl<E: Event, C: Codec> Batcher<E, C> {
             let events = parts.iter().zip(entries).map(|(part, one)| (part, meta(one)));
             self.codec.encode_sync(added, events, &mut frame)
         });
-        match put_together {
-            Some(written) => written?,
-            None => {
-                frame.reserve(3 * META * entries.len());
-                let entries = entries.iter().map(|one| (&one.entry.event, meta(one))).collect();
-                self.codec.encode(&Message::Sync(Sync { added, entries }), &mut frame)?;
-            }
+        if let Some(written) = put_together {
+            written?;
+        } else {
+            frame.reserve(3 * META * entries.len());
+            let entries = entries.iter().map(|one| (&one.entry.event, meta(one))).collect();
+            self.codec.encode(&Message::Sync(Sync { added, entries }), &mut frame)?;
         }
         // A transport keeps it until the peer has it, and counts its length.
         frame.shrink_to_fit();

@@ -1,13 +1,16 @@
+mod plain;
+mod write;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::apart::{self, Items};
+use crate::apart;
 use crate::codec::Codec;
-use crate::id::Digits;
 use crate::limits::Limits;
-use crate::message::{Message, WireId, WireMeta};
-use crate::number::{Added, Counter};
+use crate::message::{Message, WireMeta};
+use crate::number::Added;
 use crate::surrogates::mend;
+use write::Array;
 
 /// Messages as JSON text, as all JavaScript nodes write them.
 ///
@@ -58,9 +61,9 @@ impl Codec for Json {
         events: impl ExactSizeIterator<Item = (&'p [u8], WireMeta)>,
         frame: &mut Vec<u8>,
     ) -> Option<Result<(), JsonError>> {
-        frame.push(b'[');
-        let written = apart::sync(&mut Array { frame, is_empty: true }, added, events);
-        frame.push(b']');
+        let mut items = Array::open(frame);
+        let written = apart::sync(&mut items, added, events);
+        items.close();
         Some(written.map_err(JsonError::from))
     }
 
@@ -78,62 +81,10 @@ impl Codec for Json {
     }
 }
 
-/// The inside of an array.
-struct Array<'f> {
-    frame: &'f mut Vec<u8>,
-    is_empty: bool,
-}
-
-impl Array<'_> {
-    fn comma(&mut self) {
-        if !std::mem::replace(&mut self.is_empty, false) {
-            self.frame.push(b',');
-        }
-    }
-}
-
-impl Items for Array<'_> {
-    type Error = serde_json::Error;
-
-    fn item<T: Serialize + ?Sized>(&mut self, item: &T) -> serde_json::Result<()> {
-        self.comma();
-        serde_json::to_writer(&mut *self.frame, item)
-    }
-
-    fn written(&mut self, item: &[u8]) -> serde_json::Result<()> {
-        self.comma();
-        self.frame.extend_from_slice(item);
-        Ok(())
-    }
-
-    /// The usual ones at once: nothing in them is escaped.
-    fn meta(&mut self, meta: &WireMeta) -> serde_json::Result<()> {
-        let WireMeta { id, time, subprotocol: None, extra } = meta else { return self.item(meta) };
-        if !extra.is_empty() {
-            return self.item(meta);
-        }
-        match id {
-            WireId::Absolute { time: id, author: None } => {
-                self.comma();
-                self.frame.extend_from_slice(br#"{"id":""#);
-                self.frame.extend_from_slice(Digits::new(*id).as_str().as_bytes());
-                self.frame.push(b'"');
-            }
-            WireId::Shifted { shift, node: None, counter: Counter::ZERO } => {
-                self.comma();
-                self.frame.extend_from_slice(br#"{"id":"#);
-                serde_json::to_writer(&mut *self.frame, shift)?;
-            }
-            _ => return self.item(meta),
-        }
-        self.frame.extend_from_slice(br#","time":"#);
-        serde_json::to_writer(&mut *self.frame, time)?;
-        self.frame.push(b'}');
-        Ok(())
-    }
-}
-
 fn read<E: DeserializeOwned>(json: &str, limits: Limits) -> serde_json::Result<Message<E>> {
+    if let Some(sync) = plain::sync(json, limits) {
+        return Ok(Message::Sync(sync));
+    }
     let mut reader = serde_json::Deserializer::from_str(json);
     let message = limits.read(&mut reader)?;
     reader.end()?;

@@ -1,0 +1,215 @@
+//! The usual spelling of a `sync`, as nodes write it, read faster than any other. Whatever deviates from it is
+//! read in the usual way, which also says what is wrong.
+
+use std::cell::Cell;
+
+use serde::de::DeserializeOwned;
+
+use crate::id::parse_digits;
+use crate::limits::Limits;
+use crate::message::{Extra, Sync, WireId, WireMeta};
+use crate::number::{Added, Counter, MAX_SAFE_INTEGER};
+
+/// A `sync` without white space between its items, whose events are objects. `None` if it is anything else.
+pub(super) fn sync<E: DeserializeOwned>(json: &str, limits: Limits) -> Option<Sync<E>> {
+    let mut rest = Rest { json, place: 0 };
+    rest.text(r#"["sync","#)?;
+    let added = Added::new(rest.integer()?.try_into().ok()?)?;
+    let (mut entries, objects) = (Vec::new(), Cell::new(limits.objects));
+    while rest.text("]").is_none() {
+        if entries.len() == limits.events {
+            return None;
+        }
+        rest.text(",")?;
+        let event = rest.object()?;
+        rest.text(",")?;
+        let event = read(event, limits, &objects)?;
+        entries.push((event, meta(&mut rest, limits, &objects)?));
+    }
+    let is_whole = rest.place == json.len() && !entries.is_empty();
+    is_whole.then_some(Sync { added, entries })
+}
+
+fn meta(rest: &mut Rest<'_>, limits: Limits, objects: &Cell<usize>) -> Option<WireMeta> {
+    let place = rest.place;
+    if let Some(meta) = usual_meta(rest) {
+        objects.set(objects.get().checked_sub(1)?);
+        return Some(meta);
+    }
+    rest.place = place;
+    read(rest.object()?, limits, objects)
+}
+
+/// A meta that has an id without a node, a time, and nothing else.
+fn usual_meta(rest: &mut Rest<'_>) -> Option<WireMeta> {
+    rest.text(r#"{"id":"#)?;
+    let id = if rest.text("\"").is_some() {
+        WireId::Absolute { time: parse_digits(rest.plain_text()?)?, author: None }
+    } else {
+        WireId::Shifted { shift: rest.integer()?, node: None, counter: Counter::ZERO }
+    };
+    rest.text(r#","time":"#)?;
+    let time = rest.integer()?;
+    rest.text("}")?;
+    Some(WireMeta { id, time, subprotocol: None, extra: Extra::new() })
+}
+
+fn read<T: DeserializeOwned>(json: &str, limits: Limits, objects: &Cell<usize>) -> Option<T> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let value = limits.item(&mut reader, objects).ok()?;
+    reader.end().ok()?;
+    Some(value)
+}
+
+/// What is left to be read.
+struct Rest<'j> {
+    json: &'j str,
+    place: usize,
+}
+
+impl<'j> Rest<'j> {
+    fn bytes(&self) -> &'j [u8] {
+        &self.json.as_bytes()[self.place..]
+    }
+
+    /// Exactly this.
+    #[inline]
+    fn text(&mut self, text: &str) -> Option<()> {
+        self.bytes().starts_with(text.as_bytes()).then(|| self.place += text.len())
+    }
+
+    /// Up to a quote, and that; nothing of it is escaped.
+    #[inline]
+    fn plain_text(&mut self) -> Option<&'j str> {
+        let length = self.bytes().iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        let text = &self.json[self.place..self.place + length];
+        self.place += length;
+        self.text("\"")?;
+        Some(text)
+    }
+
+    /// An integer in the range of the protocol.
+    #[inline]
+    fn integer(&mut self) -> Option<i64> {
+        let is_negative = self.text("-").is_some();
+        let bytes = self.bytes();
+        let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        // More digits than those of 2^53 are out of range, and one more could not be counted.
+        if digits == 0 || digits > 16 || (bytes[0] == b'0' && (digits > 1 || is_negative)) {
+            return None;
+        }
+        let number = bytes[..digits].iter().fold(0, |n, byte| 10 * n + u64::from(byte - b'0'));
+        // `1.0` and `1e3` are integers, too, and are read by serde.
+        if number > MAX_SAFE_INTEGER || matches!(bytes.get(digits), Some(b'.' | b'e' | b'E')) {
+            return None;
+        }
+        self.place += digits;
+        Some(if is_negative { -number.cast_signed() } else { number.cast_signed() })
+    }
+
+    /// From a brace to the one that closes it. Whether it is JSON in between shows when it is read.
+    fn object(&mut self) -> Option<&'j str> {
+        let (start, mut depth) = (self.place, 0_usize);
+        let mut bytes = self.bytes().iter().enumerate();
+        if self.bytes().first() != Some(&b'{') {
+            return None;
+        }
+        while let Some((index, byte)) = bytes.next() {
+            match byte {
+                b'{' => depth += 1,
+                b'}' => {
+                    depth -= 1;
+                    if depth == 0 {
+                        self.place += index + 1;
+                        return Some(&self.json[start..self.place]);
+                    }
+                }
+                b'"' => loop {
+                    match bytes.next()?.1 {
+                        b'"' => break,
+                        b'\\' => drop(bytes.next()?),
+                        _ => {}
+                    }
+                },
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::message::Message;
+
+    const FRAMES: [&str; 4] = [
+        r#"["sync",3,{"type":"a"},{"id":"OzcVoWD","time":-5},{"type":"b"},{"id":"OzcVoWE","time":0}]"#,
+        r#"["sync",12,{"type":"a","n":[{"b":"}\""}]},{"id":7,"time":7},{},{"id":[1,"10:a",0],"time":1}]"#,
+        r#"["sync",1,{"type":"\u00e9\\"},{"id":"OzcVoWD 10:a:b","time":9007199254740991}]"#,
+        r#"["sync",2,{"a":{}},{"id":"-","time":0,"subprotocol":[1,2],"x":{"y":null}}]"#,
+    ];
+
+    fn in_the_usual_way(json: &str, limits: Limits) -> serde_json::Result<Message<Value>> {
+        let mut reader = serde_json::Deserializer::from_str(json);
+        let message = limits.read(&mut reader)?;
+        reader.end()?;
+        Ok(message)
+    }
+
+    /// What is read is what is read in the usual way.
+    fn agrees(json: &str, limits: Limits) -> bool {
+        let plain = sync::<Value>(json, limits);
+        if let Some(sync) = &plain {
+            let usual = in_the_usual_way(json, limits);
+            assert_eq!(usual.ok(), Some(Message::Sync(sync.clone())), "{json}");
+        }
+        plain.is_some()
+    }
+
+    #[test]
+    fn what_nodes_write_is_read() {
+        for frame in FRAMES {
+            assert!(agrees(frame, Limits::default()), "{frame}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_what_serde_reads_whatever_is_changed() {
+        const OTHERS: &[u8] = br#" {}[]",:-0159.eE\utx"#;
+
+        let (mut state, mut read) = (0x5EED_u64, 0);
+        let mut below = |limit: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(state >> 33).unwrap() % limit
+        };
+        for round in 0..20_000 {
+            let mut bytes = FRAMES[round % FRAMES.len()].as_bytes().to_vec();
+            for _ in 0..=below(2) {
+                let (place, other) = (below(bytes.len()), OTHERS[below(OTHERS.len())]);
+                match below(3) {
+                    0 => bytes[place] = other,
+                    1 => bytes.insert(place, other),
+                    _ => drop(bytes.remove(place)),
+                }
+            }
+            read += u32::from(agrees(std::str::from_utf8(&bytes).unwrap(), Limits::default()));
+        }
+        assert!(read > 1000, "only {read} were read");
+    }
+
+    #[test]
+    fn the_limits_are_those_of_the_usual_way() {
+        for limits in (0..9).flat_map(|limit| {
+            let limits = Limits::default();
+            [limits.events(limit), limits.objects(limit), limits.depth(limit)]
+        }) {
+            for frame in FRAMES {
+                let is_read = agrees(frame, limits);
+                assert_eq!(is_read, in_the_usual_way(frame, limits).is_ok(), "{limits:?} {frame}");
+            }
+        }
+    }
+}
