@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,7 @@ use super::earlier::Earlier;
 use super::encoded::{Encoded, EncodedByCodec};
 use super::entries::Entries;
 use super::inbox::{Filling, Queues};
+use super::interest::{Interest, Interests};
 use super::known::{Known, Peers};
 use super::options::Behaviour;
 use super::room::Room;
@@ -69,6 +71,7 @@ struct Shared<E> {
     end: Arc<End>,
     tail: Tail<E>,
     encoded: EncodedByCodec,
+    interests: Interests,
     /// Room for events that wait for the store.
     waiting: Arc<Semaphore>,
     /// The last one of [`Log::next_number`].
@@ -142,6 +145,7 @@ impl<E: Event> Log<E> {
                 }),
                 tail: Tail::new(&store.end()),
                 encoded: EncodedByCodec::default(),
+                interests: Interests::default(),
                 end: store.end(),
                 waiting: Arc::new(Semaphore::new(MAX_WAITING)),
                 // After those of an earlier process, also where the clock stands still.
@@ -207,6 +211,12 @@ impl<E: Event> Log<E> {
     /// The newest events as codecs of this type write them, for all sessions.
     pub(crate) fn encoded<C: Codec>(&self) -> Arc<Encoded> {
         self.shared.encoded.of::<C>()
+    }
+
+    /// A session is only sent events with one of these indexes, and woken by no others.
+    pub(crate) fn interest_in(&self, indexes: HashSet<String>) -> Interest {
+        let Shared { interests, store, tail, .. } = &*self.shared;
+        interests.register(indexes, store, tail)
     }
 
     /// The events that were created after `position` (all, for `None`), oldest first: a [`Page`] of them, or

@@ -15,6 +15,7 @@ mod entries;
 mod error;
 mod follow;
 mod inbox;
+mod interest;
 mod known;
 #[expect(clippy::module_inception, reason = "the log's own file, beside its parts")]
 mod log;
@@ -41,6 +42,7 @@ pub use error::AddError;
 use error::HoldBackError;
 pub use follow::Follow;
 pub use inbox::{Inbox, InboxError, Waiting};
+pub(crate) use interest::Interest;
 pub(crate) use known::{Known, Presence, Trust, Verdict};
 pub use log::Log;
 pub use options::{LogOptions, Unreasoned};

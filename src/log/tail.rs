@@ -320,6 +320,12 @@ impl<E> Drop for Ends<E> {
     }
 }
 
+impl<E> Clone for Tail<E> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl<E> fmt::Debug for Tail<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tail").finish_non_exhaustive()

@@ -1,6 +1,7 @@
 //! What a user can have a session ask: plain functions, boxed once, each answer awaited so that
 //! neither an error nor a panic in it goes unseen.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -14,7 +15,7 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use logux_codecs::Value;
 use logux_transports::rt::timeout;
 
-use super::error::{CallbackTimeout, Error, IN_FILTER, IN_MAP, OUT_FILTER, OUT_MAP};
+use super::error::{CallbackTimeout, Error, IN_FILTER, IN_MAP, OUT_FILTER, OUT_INDEXES, OUT_MAP};
 use super::peer::Peer;
 use crate::entry::{Entry, Incoming};
 
@@ -43,8 +44,12 @@ pub(crate) struct Inward<E> {
     pub(crate) limit: Option<Duration>,
 }
 
+type Indexes = Arc<dyn Fn(&Peer) -> Vec<String> + Send + Sync>;
+
 /// What is asked about events that go out: first whether to send them, then what to make of them.
 pub(crate) struct Outward<E> {
+    /// Only events with one of these indexes are sent, and the filter is asked about them.
+    pub(crate) indexes: Option<Indexes>,
     pub(crate) filter: Option<Filter<E>>,
     pub(crate) map: Option<OutMap<E>>,
     /// How long each answer may take.
@@ -103,6 +108,19 @@ impl<E: Send + Sync + 'static> Inward<E> {
 }
 
 impl<E: Send + Sync + 'static> Outward<E> {
+    /// Whether some events are not sent.
+    pub(crate) const fn withholds(&self) -> bool {
+        self.indexes.is_some() || self.filter.is_some()
+    }
+
+    /// The indexes of the events that this peer may have; `None` for all events.
+    pub(crate) fn indexes_for(&self, peer: &Peer) -> Result<Option<HashSet<String>>, Error> {
+        let Some(indexes) = &self.indexes else { return Ok(None) };
+        let asked = std::panic::catch_unwind(AssertUnwindSafe(|| indexes(peer)));
+        let asked = asked.map_err(|_| Error::callback(OUT_INDEXES, "it panicked"))?;
+        Ok(Some(asked.into_iter().collect()))
+    }
+
     /// Each event that the peer may have, as it may have it, or `None`.
     pub(crate) async fn apply(
         &self,
@@ -185,7 +203,8 @@ impl<E> Clone for Inward<E> {
 
 impl<E> Clone for Outward<E> {
     fn clone(&self) -> Self {
-        Self { filter: self.filter.clone(), map: self.map.clone(), limit: self.limit }
+        let (indexes, filter) = (self.indexes.clone(), self.filter.clone());
+        Self { indexes, filter, map: self.map.clone(), limit: self.limit }
     }
 }
 
@@ -197,7 +216,7 @@ impl<E> Default for Inward<E> {
 
 impl<E> Default for Outward<E> {
     fn default() -> Self {
-        Self { filter: None, map: None, limit: Some(CALLBACK_LIMIT) }
+        Self { indexes: None, filter: None, map: None, limit: Some(CALLBACK_LIMIT) }
     }
 }
 

@@ -148,6 +148,9 @@ pub(crate) const IN_MAP: &str = "in_map";
 
 /// And of those that are asked about this node's.
 pub(crate) const OUT_FILTER: &str = "out_filter";
+
+/// The name of the callback that says which indexes a peer is sent events of.
+pub(crate) const OUT_INDEXES: &str = "out_indexes";
 pub(crate) const OUT_MAP: &str = "out_map";
 
 /// The error of a node whose callback failed, with the name of the callback. The protocol has none for it.

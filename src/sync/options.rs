@@ -294,6 +294,31 @@ impl<E> SyncOptions<E> {
         self
     }
 
+    /// Sends only events that have one of these indexes in this log. Asked once for each connection, when the peer
+    /// is let in.
+    ///
+    /// A session is not woken by events without them, so that a server of many clients pays for what is sent: what
+    /// it does not send, it notes about once a second. [`out_filter`](Self::out_filter) is then asked
+    /// about the others.
+    ///
+    /// ```
+    /// use logux_sync::{Draft, SyncOptions, Value};
+    ///
+    /// let options = SyncOptions::<Value>::new().out_indexes(|peer| {
+    ///     let user = peer.node_id.user_id().unwrap_or_default();
+    ///     vec!["all".to_owned(), format!("users/{user}")]
+    /// });
+    /// let draft = Draft::new(Value::Null).index("users/10");
+    /// # drop((options, draft));
+    /// ```
+    pub fn out_indexes(
+        mut self,
+        indexes: impl Fn(&Peer) -> Vec<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.outward.indexes = Some(Arc::new(indexes));
+        self
+    }
+
     /// Changes events before they are sent, after [`out_filter`](Self::out_filter). The log keeps
     /// them as they are, and the id stays what it is.
     pub fn out_map<F, A>(mut self, map: F) -> Self

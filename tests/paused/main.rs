@@ -19,6 +19,7 @@ mod quota;
 mod race;
 mod receipts;
 mod several_logs;
+mod shared;
 mod superseded;
 mod tail;
 mod unread;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use logux_codecs::{Added, Codec, Event, EventId, EventLimits, Message, Sync, Unfit};
 
 use crate::apart::Refused;
-use crate::entry::Entry;
-use crate::log::{Encoded, Log, Parts, Withheld};
+use crate::entry::{Entry, Meta};
+use crate::log::{Encoded, Interest, Log, Parts, Withheld};
 use crate::store::Page;
 use crate::sync::callbacks::Outward;
 use crate::sync::error::Error;
@@ -58,6 +58,8 @@ pub(crate) struct Batcher<E, C> {
     pub(crate) relative: Relative,
     pub(crate) peer: Arc<Peer>,
     pub(crate) outward: Outward<E>,
+    /// Which events the peer may have, unless it may have all.
+    pub(crate) interest: Option<Arc<Interest>>,
     /// What the peer was not sent.
     pub(crate) withheld: Withheld,
     /// The events that the peer did not take.
@@ -74,6 +76,7 @@ impl<E: Event, C: Codec> Batcher<E, C> {
             relative,
             peer: Arc::clone(&self.peer),
             outward: self.outward.clone(),
+            interest: self.interest.clone(),
             withheld: self.withheld.clone(),
             held_back: Arc::clone(&self.held_back),
         }
@@ -101,16 +104,14 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         let (mut visible, mut withheld) = (Vec::new(), Vec::new());
         let mut unsendable = Vec::new();
         entries.retain(|entry| self.is_for_peer(entry, wanted, looks_at_all));
+        self.keep_what_is_of_no_interest(&mut entries, &mut withheld);
         self.keep_what_is_held_back(&mut entries, &mut withheld);
         let places: Vec<_> =
             entries.iter().map(|entry| (entry.meta.added, entry.meta.id.clone())).collect();
         let answers = self.outward.apply(entries, &self.peer).await?;
         for ((added, id), answer) in places.into_iter().zip(answers) {
             let Some(entry) = answer else {
-                // An offer is over where the filter says no.
-                if self.withheld.is_offered(added) {
-                    self.withheld.withdraw(&id);
-                }
+                self.keep(added, &id);
                 withheld.push(added);
                 continue;
             };
@@ -166,6 +167,31 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         }
         let next = SentNext { is_offer, ..SentNext::new(end, Vec::new(), withheld, unsendable) };
         Ok(Batch { next, frame: None, fits: limits.fits })
+    }
+
+    /// The peer may not have an event: an offer of it is over.
+    fn keep(&self, added: Added, id: &EventId) {
+        if self.withheld.is_offered(added) {
+            self.withheld.withdraw(id);
+        }
+    }
+
+    /// Leaves out what the peer may not have by its indexes. That needs no answer of the user's.
+    fn keep_what_is_of_no_interest(
+        &self,
+        entries: &mut Vec<Arc<Entry<E>>>,
+        withheld: &mut Vec<Added>,
+    ) {
+        let Some(interest) = &self.interest else { return };
+        entries.retain(|entry| {
+            let Meta { added, id, indexes, .. } = &entry.meta;
+            let stays = !interest.is_in(indexes);
+            if stays {
+                self.keep(*added, id);
+                withheld.push(*added);
+            }
+            !stays
+        });
     }
 
     /// Leaves out what the peer did not take, unless it is offered again.

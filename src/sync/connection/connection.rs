@@ -18,7 +18,7 @@ use super::outgoing::Outgoing;
 use super::reader::Reader;
 use super::throttle::{Throttle, Waited};
 use crate::apart::Refused;
-use crate::log::{Fence, Known, Log, Newcomer, Presence, Verdict, Withheld};
+use crate::log::{Fence, Interest, Known, Log, Newcomer, Presence, Verdict, Withheld};
 use crate::store::StoreError;
 use crate::sync::admission::{Admission, Place};
 use crate::sync::error::{Error, Refusal};
@@ -117,6 +117,8 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     fence: Fence,
     /// In the order in which connections began.
     number: u64,
+    /// The peer may have only some events.
+    interest: Option<Arc<Interest>>,
     /// What is known of the peer, once it is let in.
     known: Option<Known>,
     /// How far the peer is done with the log, and what of that was shown.
@@ -155,6 +157,7 @@ where
         let batch_limits = BatchLimits::new(options.batch, limits.frame);
         Self {
             limits,
+            interest: None,
             admission: Admission::new(log, &options.admission, config.role, info),
             reader: Reader::new(receiver, codec.clone(), event_limits, reporter),
             throttle: Throttle::default(),
@@ -347,6 +350,8 @@ where
                 was_live = is_live;
                 command.set(commands.next(is_live));
             }
+            let interest = self.interest.clone();
+            let log_end = interest.as_deref().map_or(&**self.log.end(), Interest::end);
             consume_budget().await;
             input = tokio::select! {
                 biased;
@@ -371,7 +376,7 @@ where
                 answer = self.errands.result(), if self.errands.is_busy() => answer?,
                 stored = self.intake.next() => stored?,
                 sent = self.outgoing.next() => sent?,
-                end = self.log.end().beyond(self.rules.log_end()) => Some(Input::Grown(end)),
+                end = log_end.beyond(self.rules.log_end()) => Some(Input::Grown(end)),
                 () = until(offer_at), if offer_at.is_some() => {
                     let offers = self.known.as_ref().map(Known::offers);
                     self.try_again(offers.unwrap_or_default());
@@ -424,7 +429,7 @@ where
                         }
                         self.errands.ask(self.admission.check(introduction));
                     }
-                    Output::LetIn(let_in) => self.let_in(*let_in),
+                    Output::LetIn(let_in) => self.let_in(*let_in)?,
                     Output::Store(received) => self.intake.store(received),
                     Output::SendNext(wanted) => self.outgoing.send_next(wanted),
                     Output::Fix(relative) => self.fix_time(relative),
@@ -519,7 +524,7 @@ where
     }
 
     /// Tells everybody who the peer is.
-    fn let_in(&mut self, let_in: LetIn) {
+    fn let_in(&mut self, let_in: LetIn) -> Result<(), Error> {
         let LetIn { relative, authors, start, unfounded, held_back } = let_in;
         let peer = Arc::new(Peer {
             node_id: relative.peer.clone(),
@@ -527,6 +532,8 @@ where
             protocol: relative.protocol,
             log: relative.local.clone(),
         });
+        let indexes = self.options.outward.indexes_for(&peer)?;
+        self.interest = indexes.map(|indexes| Arc::new(self.log.interest_in(indexes)));
         self.lasting.was_refused = false;
         self.lasting.guessed_wrong = false;
         self.lasting.answered = Some(relative.peer_name.clone());
@@ -548,7 +555,7 @@ where
             known.claims_another_log(claimed);
         }
         let withheld = known.withheld().clone();
-        withheld.start(start, self.options.outward.filter.is_some());
+        withheld.start(start, self.options.outward.withholds());
         if self.commands.take_reevaluate() {
             withheld.reevaluate();
             self.note_withheld();
@@ -556,6 +563,7 @@ where
         let looks_again = withheld.waits();
         self.outgoing.let_in(Batcher {
             encoded: self.log.encoded::<C>(),
+            interest: self.interest.clone(),
             log: self.log.clone(),
             codec: self.outgoing.codec().clone(),
             relative,
@@ -573,6 +581,7 @@ where
         if has_twin {
             self.rules.handle(self.now(), Input::Twin);
         }
+        Ok(())
     }
 
     /// From now on this connection speaks for the peer, unless there is a newer one. Answers whether there is a
