@@ -50,7 +50,8 @@ pub fn of_types<E: Event>(
 }
 
 /// Only events that have one of these indexes in this log, for an `out_filter`: indexes do not
-/// travel.
+/// travel. A server of many clients says so by [`out_indexes`](crate::SyncOptions::out_indexes), which wakes only
+/// the sessions that an event is for.
 pub fn with_index<E>(
     indexes: impl IntoIterator<Item = impl Into<String>>,
 ) -> impl Fn(Arc<Entry<E>>, Arc<Peer>) -> Answer + Send + Sync + 'static {

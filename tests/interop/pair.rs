@@ -280,7 +280,7 @@ pub(crate) async fn compare(log: &Log<Value>, js: &mut Peer, protocol: Protocol)
 
 /// An entry as `peer.mjs` tells one.
 fn as_javascript(entry: &Entry<Value>, protocol: Protocol) -> Value {
-    let mut rest = Value::Object(entry.meta.extra.clone());
+    let mut rest = Value::Object(entry.meta.extra.clone().into_inner());
     if let Some(subprotocol) = entry.meta.subprotocol {
         rest["subprotocol"] = json!(subprotocol);
     }
