@@ -109,32 +109,36 @@ impl<'j> Rest<'j> {
 
     /// From a brace to the one that closes it. Whether it is JSON in between shows when it is read.
     fn object(&mut self) -> Option<&'j str> {
-        let (start, mut depth) = (self.place, 0_usize);
-        let mut bytes = self.bytes().iter().enumerate();
-        if self.bytes().first() != Some(&b'{') {
+        let bytes = self.bytes();
+        if bytes.first() != Some(&b'{') {
             return None;
         }
-        while let Some((index, byte)) = bytes.next() {
-            match byte {
+        let (mut index, mut depth) = (1, 1_usize);
+        while depth > 0 {
+            match bytes.get(index)? {
                 b'{' => depth += 1,
-                b'}' => {
-                    depth -= 1;
-                    if depth == 0 {
-                        self.place += index + 1;
-                        return Some(&self.json[start..self.place]);
-                    }
-                }
-                b'"' => loop {
-                    match bytes.next()?.1 {
-                        b'"' => break,
-                        b'\\' => drop(bytes.next()?),
-                        _ => {}
-                    }
-                },
+                b'}' => depth -= 1,
+                b'"' => index = end_of_text(bytes, index + 1)?,
                 _ => {}
             }
+            index += 1;
         }
-        None
+        let object = &self.json[self.place..self.place + index];
+        self.place += index;
+        Some(object)
+    }
+}
+
+/// Where the quote is that ends a text.
+#[inline]
+fn end_of_text(bytes: &[u8], mut index: usize) -> Option<usize> {
+    loop {
+        match bytes.get(index)? {
+            b'"' => return Some(index),
+            // Whatever comes next is no end.
+            b'\\' => index += 2,
+            _ => index += 1,
+        }
     }
 }
 
