@@ -76,9 +76,11 @@ fn head(figures: &[Figure], width: usize) -> String {
             _ = write!(names, " {name:>width$}", width = column(name));
         }
         let group = names.chars().count() + SPREAD;
-        let title = format!("{}, {}", figure.title.to_lowercase(), figure.unit);
-        // What has no room stays away: the page says it.
-        let title: String = title.chars().take(group - 1).collect();
+        let name = figure.title.to_lowercase();
+        let mut title = format!("{name}, {}", figure.unit);
+        if title.chars().count() > group {
+            title = name;
+        }
         _ = write!(titles, "  {title:group$}");
         _ = write!(series, "  {names}{:>SPREAD$}", "±");
     }

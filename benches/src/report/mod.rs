@@ -75,6 +75,9 @@ impl Report {
 
     /// Writes all plots as one picture.
     pub(crate) fn write_picture(&self, file: &Path) -> io::Result<()> {
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)?;
+        }
         fs::write(file, picture::picture(self))
     }
 
@@ -86,7 +89,7 @@ impl Report {
 
 impl Figure {
     /// All that was measured of it.
-    fn estimates(&self) -> impl Iterator<Item = &Estimate> {
+    fn estimates(&self) -> impl Iterator<Item = &Estimate> + Clone {
         self.rows.iter().flat_map(|row| row.values.iter().flatten())
     }
 }
@@ -150,10 +153,13 @@ mod tests {
     fn page_and_numbers_are_files_of_one_folder() {
         let folder = std::env::temp_dir().join(format!("logux-report-{:016x}", fastrand::u64(..)));
         report().write(&folder).unwrap();
+        report().write_picture(&folder.join("pictures/all.svg")).unwrap();
+        let picture = fs::read_to_string(folder.join("pictures/all.svg")).unwrap();
         let page = fs::read_to_string(folder.join("index.html")).unwrap();
         let numbers = fs::read(folder.join("numbers.json")).unwrap();
         fs::remove_dir_all(&folder).unwrap();
         assert!(page.starts_with("<!doctype html>"));
+        assert!(picture.starts_with("<svg "));
         assert!(serde_json::from_slice::<serde_json::Value>(&numbers).unwrap().is_object());
     }
 }

@@ -13,7 +13,7 @@ body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-
 main{max-width:66rem;margin:0 auto;padding:1rem}
 h1{font-size:1.5rem;line-height:1.25}
 h2{font-size:1.2rem;margin:2.5rem 0 0}
-p,dd{max-width:44rem}
+p{max-width:44rem}
 .quiet{color:var(--quiet)}
 .beside{display:grid;grid-template-columns:minmax(0,1fr);gap:1rem;align-items:start}
 @media (min-width:56rem){.beside{grid-template-columns:minmax(0,28rem) minmax(0,1fr)}}
@@ -21,12 +21,11 @@ svg{display:block;width:100%;max-width:32rem;height:auto}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--quiet);padding:.25rem .5rem}
-th,td{padding:.25rem .5rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
+th,td{padding:.2rem .5rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 th:first-child{text-align:left;font-weight:500}
 thead th{font-weight:600;vertical-align:bottom}
-td span{color:var(--quiet)}
-dt{font-weight:600;margin-top:.75rem}
-dd{margin:0}
+td span{display:block;font-size:.75rem;color:var(--quiet)}
+a{color:var(--first)}
 code{font-size:.9em}
 ";
 
@@ -72,10 +71,11 @@ fn section(page: &mut String, figure: &Figure) {
         "<section aria-labelledby=\"{key}\">\n<h2 id=\"{key}\">{title}</h2>\n<p>{}</p>\n\
          <div class=\"beside\">\n{}\n\
          <div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{title}, as a table\">\n<table>\n\
-         <caption>{title}, in {unit}; 90 % intervals</caption>\n\
+         <caption>{title}, in {unit}; 90 % intervals; {}</caption>\n\
          <thead><tr><th scope=\"col\">codec/transport</th>",
         escape(figure.about),
         plot(figure),
+        measurements(figure),
     );
     for series in &figure.series {
         _ = write!(page, "<th scope=\"col\">{}</th>", escape(series));
@@ -89,6 +89,16 @@ fn section(page: &mut String, figure: &Figure) {
         page.push_str("</tr>\n");
     }
     page.push_str("</tbody>\n</table>\n</div>\n</div>\n</section>\n");
+}
+
+/// Of how many measurements each value is.
+fn measurements(figure: &Figure) -> String {
+    let counts = figure.estimates().map(|estimate| estimate.count);
+    match (counts.clone().min(), counts.max()) {
+        (Some(1), Some(1)) => "one measurement each".to_owned(),
+        (Some(least), Some(most)) if least < most => format!("{least} or more measurements each"),
+        (least, _) => format!("{} measurements each", least.unwrap_or(0)),
+    }
 }
 
 /// A value, behind which its interval stands back.
@@ -125,6 +135,20 @@ mod tests {
         ] {
             assert_eq!(page.matches(part).count(), count, "{part}");
         }
+    }
+
+    #[test]
+    fn a_table_tells_how_often_its_values_were_measured() {
+        let mut figure = report().figures.remove(0);
+        assert_eq!(measurements(&figure), "12 measurements each");
+        figure.rows[0].values[0].as_mut().unwrap().count = 13;
+        assert_eq!(measurements(&figure), "12 or more measurements each");
+        figure
+            .rows
+            .iter_mut()
+            .flat_map(|row| row.values.iter_mut().flatten())
+            .for_each(|it| it.count = 1);
+        assert_eq!(measurements(&figure), "one measurement each");
     }
 
     #[test]

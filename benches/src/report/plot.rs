@@ -14,12 +14,13 @@ pub(super) const STYLE: &str = "\
 --first:#0072b2;--second:#d55e00;--third:#b8609a}
 @media (prefers-color-scheme:dark){:root{--paper:#0d1117;--ink:#e6edf3;--quiet:#9da7b3;--line:#373e47;\
 --first:#56b4e9;--second:#f28c38;--third:#dba3c6}}
-svg text{font:11px system-ui,-apple-system,'Segoe UI',sans-serif;fill:var(--ink)}
+svg text{font:11px system-ui,-apple-system,'Segoe UI',sans-serif;fill:var(--ink);\
+stroke:var(--paper);stroke-width:3;paint-order:stroke}
 svg text.title{font-size:13px;font-weight:600}
 svg text.quiet{fill:var(--quiet)}
 .paper{fill:var(--paper)}
 .grid{stroke:var(--line)}
-.halo{stroke:var(--paper);stroke-width:4}
+.halo{stroke:var(--paper);stroke-width:3}
 .interval{stroke:var(--ink);stroke-width:1.5}
 .s0{fill:var(--first)}.s1{fill:var(--second)}.s2{fill:var(--third)}
 ";
