@@ -100,3 +100,32 @@ impl<'a> Combination<'a> {
         String::from_utf8_lossy(&output.stdout).lines().last()?.parse().ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use logux_sync::{Json, Memory};
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::matrix::samples::figures;
+
+    #[test]
+    fn a_round_keeps_the_latency_of_each_event_and_only_what_is_meant() {
+        let filters = vec!["/confirmation".to_owned()];
+        let options = Options { filters, ..Options::default() };
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let connect = async |_: &Wire| Memory::listen();
+        let mut combination = Combination::new(Json, "memory", connect, &options);
+        combination.count_bytes(&runtime);
+        let mut ids = Vec::new();
+        combination.round(&runtime, 1, |id| ids.push(id.to_owned()));
+        assert_eq!(ids, ["json/memory/confirmation"]);
+        let figures = figures(&[(&combination.name, &combination.samples)]);
+        let counts = |index: usize| -> Vec<Option<usize>> {
+            figures[index].rows[0].values.iter().map(|value| Some(value.as_ref()?.count)).collect()
+        };
+        assert_eq!(counts(0), [None; 3]);
+        assert_eq!(counts(1), [Some(1000); 3]);
+        assert_eq!(counts(2), [Some(1), None]);
+    }
+}

@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use super::Report;
 use super::plot::{LINE, Panel, STYLE, count};
 use super::text::escape;
+use super::{Figure, Marks, Report};
 
 /// As wide as a column of text on a screen.
 const WIDTH: f64 = 920.0;
-const GAP: f64 = 24.0;
+const GAP: f64 = 34.0;
 
 /// With the names of the combinations once, at the left.
 pub(super) fn picture(report: &Report) -> String {
@@ -16,7 +16,7 @@ pub(super) fn picture(report: &Report) -> String {
     let rows = figures.first().map_or(&[][..], |figure| &figure.rows);
     let longest = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
     let names = (7.0 * count(longest)).clamp(60.0, WIDTH / 3.0);
-    let width = (WIDTH - names - GAP) / count(figures.len().max(1));
+    let width = (WIDTH - names - 12.0) / count(figures.len().max(1));
     let series = figures.iter().map(|figure| figure.series.len()).max().unwrap_or(0);
     let legend = 2.0 * LINE + 14.0;
     let top = legend + LINE * count(series) + 10.0;
@@ -24,7 +24,7 @@ pub(super) fn picture(report: &Report) -> String {
     let mut panels = String::new();
     let mut bottom = top;
     for (index, figure) in figures.iter().enumerate() {
-        let left = names + GAP + width * count(index);
+        let left = names + 22.0 + width * count(index);
         let panel = Panel::new(figure, left, width - GAP, top);
         bottom = panel.bottom();
         _ = write!(
@@ -32,7 +32,7 @@ pub(super) fn picture(report: &Report) -> String {
             "<text class=\"title\" x=\"{left:.1}\" y=\"24\">{}</text>\
              <text class=\"quiet\" x=\"{left:.1}\" y=\"39\">{}</text>",
             escape(figure.title),
-            escape(figure.unit),
+            escape(&unit(figure)),
         );
         panel.legend(&mut panels, legend);
         panel.axis(&mut panels, top - 4.0);
@@ -59,6 +59,14 @@ pub(super) fn picture(report: &Report) -> String {
     )
 }
 
+/// With a word where the axis does not begin at zero.
+fn unit(figure: &Figure) -> String {
+    match figure.marks {
+        Marks::Bars => figure.unit.to_owned(),
+        Marks::Dots => format!("{}, logarithmic", figure.unit),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +78,8 @@ mod tests {
         assert_eq!(picture.matches("class=\"title\"").count(), 2);
         assert_eq!(picture.matches(">json/a|b<").count(), 1);
         assert_eq!(picture.matches("<path class").count(), 5);
+        assert_eq!(picture.matches(">k/s<").count(), 1);
+        assert_eq!(picture.matches(">k/s, logarithmic<").count(), 1);
         assert!(picture.contains("Chip &lt;3&gt;, 2 cores, Linux"));
         assert!(picture.contains("prefers-color-scheme:dark"));
     }

@@ -28,6 +28,9 @@ svg text.quiet{fill:var(--quiet)}
 /// Of a line of text.
 pub(super) const LINE: f64 = 15.0;
 
+/// The height of a bar, at most.
+const BAR: f64 = 9.0;
+
 /// A letter's, about; wide enough for most.
 const LETTER: f64 = 6.3;
 
@@ -49,7 +52,7 @@ pub(super) struct Panel<'a> {
 pub(super) fn plot(figure: &Figure) -> String {
     let legend = LINE * count(figure.series.len());
     let height = match figure.marks {
-        Marks::Bars => 9.0 * count(figure.series.len()),
+        Marks::Bars => BAR * count(figure.series.len()),
         Marks::Dots => 14.0,
     };
     let mut panel = Panel::new(figure, 10.0, 328.0, legend + 6.0 + LINE);
@@ -130,25 +133,31 @@ impl<'a> Panel<'a> {
         }
     }
 
-    /// Lines at round values, which are named where there is room.
+    /// Lines at round values, of which every one is named, or every second and so on, as there is room.
     pub(super) fn axis(&self, svg: &mut String, top: f64) {
         let bottom = self.bottom();
-        let mut free = f64::NEG_INFINITY;
-        for tick in self.scale.ticks() {
-            let x = self.x(tick);
+        let ticks: Vec<_> =
+            self.scale.ticks().into_iter().map(|tick| (self.x(tick), label(tick))).collect();
+        let half = |label: &str| LETTER * count(label.len()) / 2.0;
+        let has_room = |every: &usize| {
+            let named: Vec<_> = ticks.iter().step_by(*every).collect();
+            named.windows(2).all(|pair| {
+                let [(x, label), (next, next_label)] = pair else { return true };
+                x + half(label) + LETTER <= next - half(next_label)
+            })
+        };
+        let every = (1..ticks.len()).find(has_room).unwrap_or(ticks.len().max(1));
+        for (index, (x, label)) in ticks.iter().enumerate() {
             _ = write!(
                 svg,
                 "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{top:.1}\" y2=\"{bottom:.1}\"/>"
             );
-            let label = label(tick);
-            let half = LETTER * count(label.len()) / 2.0;
-            if x - half >= free {
+            if index % every == 0 {
                 let y = bottom + LINE - 2.0;
                 _ = write!(
                     svg,
                     "<text class=\"quiet\" text-anchor=\"middle\" x=\"{x:.1}\" y=\"{y:.1}\">{label}</text>"
                 );
-                free = x + half + LETTER;
             }
         }
     }
@@ -173,8 +182,9 @@ impl<'a> Panel<'a> {
                 );
                 match self.figure.marks {
                     Marks::Bars => {
-                        let each = self.height / count(row.values.len());
-                        let top = top + each * count(series);
+                        let each = (self.height / count(row.values.len())).min(BAR);
+                        let unused = self.height - each * count(row.values.len());
+                        let top = top + unused / 2.0 + each * count(series);
                         let bar = [self.left, top + 0.5, (x - self.left).max(1.0), each - 1.0];
                         rectangle(svg, series, bar);
                         whisker(svg, low, high, top + each / 2.0);
@@ -304,6 +314,8 @@ mod tests {
         let panel = Panel::new(&figures[0], 0.0, 60.0, 0.0);
         let mut svg = String::new();
         panel.axis(&mut svg, 0.0);
-        assert_eq!((svg.matches("<line").count(), svg.matches("<text").count()), (4, 3), "{svg}");
+        // 0, 500, 1000, 1500: every second has room.
+        assert_eq!((svg.matches("<line").count(), svg.matches("<text").count()), (4, 2), "{svg}");
+        assert!(svg.contains(">0<") && svg.contains(">1000<"), "{svg}");
     }
 }

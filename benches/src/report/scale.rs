@@ -1,5 +1,7 @@
 //! From values to places on an axis.
 
+use std::iter::successors;
+
 use super::{Figure, Marks};
 
 /// An axis that begins and ends at round numbers.
@@ -7,8 +9,8 @@ use super::{Figure, Marks};
 pub(super) enum Scale {
     /// From zero, a mark at each step.
     Linear { step: f64, steps: u32 },
-    /// From one power of ten to another, as exponents.
-    Logarithmic { low: i32, high: i32 },
+    /// From one of 1, 2 or 5 times a power of ten to another.
+    Logarithmic { low: f64, high: f64 },
 }
 
 impl Scale {
@@ -29,7 +31,7 @@ impl Scale {
         if high <= 0.0 {
             return Self::Linear { step: 1.0, steps: 1 };
         }
-        let power = 10_f64.powf((high / 5.0).log10().floor());
+        let power = power(high / 5.0);
         let steps = |step: f64| (1..=5).find(|steps| f64::from(*steps) * step >= high);
         [1.0, 2.0, 5.0, 10.0]
             .into_iter()
@@ -41,11 +43,14 @@ impl Scale {
 
     fn logarithmic(low: f64, high: f64) -> Self {
         if high <= 0.0 {
-            return Self::Logarithmic { low: 0, high: 1 };
+            return Self::Logarithmic { low: 1.0, high: 10.0 };
         }
-        // What takes no time that could be measured is at the very left.
-        let low = exponent(low.max(high / 1e6), f64::floor);
-        Self::Logarithmic { low, high: exponent(high, f64::ceil).max(low + 1) }
+        // What took no time that could be measured is at the very left.
+        let low = low.max(high / 1e6);
+        let low = round(low).rfind(|round| *round <= low * ABOUT).unwrap_or(low);
+        let end = high.max(low * 1.1);
+        let high = round(end).find(|round| *round * ABOUT >= end).unwrap_or(end);
+        Self::Logarithmic { low, high }
     }
 
     /// Where a value is, from 0 for the begin to 1 for the end.
@@ -53,9 +58,7 @@ impl Scale {
         let place = match *self {
             Self::Linear { step, steps } => value / (step * f64::from(steps)),
             Self::Logarithmic { .. } if value <= 0.0 => 0.0,
-            Self::Logarithmic { low, high } => {
-                (value.log10() - f64::from(low)) / f64::from(high - low)
-            }
+            Self::Logarithmic { low, high } => (value / low).log10() / (high / low).log10(),
         };
         place.clamp(0.0, 1.0)
     }
@@ -67,15 +70,29 @@ impl Scale {
                 (0..=steps).map(|index| f64::from(index) * step).collect()
             }
             Self::Logarithmic { low, high } => {
-                (low..=high).map(|exponent| 10_f64.powi(exponent)).collect()
+                let powers = successors(Some(power(low)), |tick| Some(tick * 10.0));
+                let inside = powers
+                    .skip_while(|tick| *tick * ABOUT < low)
+                    .take_while(|tick| *tick <= high * ABOUT);
+                let ticks: Vec<f64> = inside.collect();
+                if ticks.len() < 2 { vec![low, high] } else { ticks }
             }
         }
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "exponents of f64 are below 400")]
-fn exponent(value: f64, round: fn(f64) -> f64) -> i32 {
-    round(value.log10()) as i32
+/// What is only by rounding below or above a value is none of both.
+const ABOUT: f64 = 1.0 + 1e-9;
+
+/// The power of ten that is below.
+fn power(value: f64) -> f64 {
+    10_f64.powf(value.log10().floor())
+}
+
+/// 1, 2 and 5 times the powers of ten near a value, from below it to above it.
+fn round(value: f64) -> impl DoubleEndedIterator<Item = f64> {
+    let power = power(value);
+    [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0].into_iter().map(move |factor| factor * power)
 }
 
 #[cfg(test)]
@@ -110,14 +127,21 @@ mod tests {
     }
 
     #[test]
-    fn a_logarithmic_axis_goes_from_power_to_power() {
-        let ticks = |low, high| Scale::logarithmic(low, high).ticks();
-        assert!(close(&ticks(38.0, 2400.0), &[10.0, 100.0, 1000.0, 10_000.0]));
-        assert!(close(&ticks(10.0, 100.0), &[10.0, 100.0]));
-        assert!(close(&ticks(10.0, 10.0), &[10.0, 100.0]));
-        assert!(close(&ticks(0.2, 0.3), &[0.1, 1.0]));
-        assert!(close(&ticks(f64::INFINITY, 0.0), &[1.0, 10.0]));
-        assert_eq!(ticks(0.0, 10.0).len(), 7);
+    fn a_logarithmic_axis_has_room_for_all_and_names_powers_of_ten() {
+        for (low, high, begin, end, ticks) in [
+            (38.0, 2400.0, 20.0, 5000.0, &[100.0, 1000.0][..]),
+            (45.0, 1260.0, 20.0, 2000.0, &[100.0, 1000.0]),
+            (10.0, 100.0, 10.0, 100.0, &[10.0, 100.0]),
+            (10.0, 10.0, 10.0, 20.0, &[10.0, 20.0]),
+            (0.21, 0.3, 0.2, 0.5, &[0.2, 0.5]),
+            (f64::INFINITY, 0.0, 1.0, 10.0, &[1.0, 10.0]),
+        ] {
+            let scale = Scale::logarithmic(low, high);
+            let Scale::Logarithmic { low: begins, high: ends } = scale else { unreachable!() };
+            assert!(close(&[begins, ends], &[begin, end]), "{low} to {high}: {scale:?}");
+            assert!(close(&scale.ticks(), ticks), "{low} to {high}: {:?}", scale.ticks());
+        }
+        assert!(close(&Scale::logarithmic(0.0, 1000.0).ticks()[..2], &[0.001, 0.01]));
     }
 
     #[test]
