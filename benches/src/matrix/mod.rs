@@ -86,6 +86,9 @@ impl<'a> Matrix<'a> {
     ///
     /// `connect` gives a new transport and the listener that it reaches each time. What goes over TCP
     /// dials through the [`Wire`]; of other transports only the bytes of the frames are counted.
+    ///
+    /// # Panics
+    /// Where there is one of the same codec over a transport of that name.
     pub fn combination<C: Codec, T: Transport, L: Listener>(
         &mut self,
         codec: C,
@@ -93,6 +96,8 @@ impl<'a> Matrix<'a> {
         connect: impl AsyncFn(&Wire) -> (T, L) + 'a,
     ) {
         let combination = Combination::new(codec, transport, connect, &self.options);
+        let is_new = self.combinations.iter().all(|other| other.name != combination.name);
+        assert!(is_new, "there are two combinations of the name {}", combination.name);
         self.combinations.push(combination);
     }
 
@@ -108,14 +113,14 @@ impl<'a> Matrix<'a> {
         }
         self.combinations.retain(|combination| !combination.workloads.is_empty());
         if self.combinations.is_empty() {
-            fail(&format!("no id has {} in it: see --list", self.options.filters.join(" or ")));
+            fail(&format!("no id has one of {:?} in it: see --list", self.options.filters));
         }
         match self.options.task {
             Task::Measure => {
                 let combinations = &mut self.combinations;
                 let report = rounds::measure(combinations, &self.runtime, self.options.quick);
-                print!("\n{}", report.markdown());
-                self.write(&report).unwrap_or_else(|error| fail(&error));
+                let written = self.write(&report).unwrap_or_else(|error| fail(&error));
+                println!("\n{}\n{written}", report.markdown());
             }
             Task::List => self.each_once(|_, _| {}),
             _ => self.each_once(|combination, workload| {
@@ -133,18 +138,19 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Writes the page and the picture, and says where they are. An error says what could not be written.
-    fn write(&self, report: &Report) -> Result<(), String> {
+    /// Writes the page and the picture, and tells where they are. An error says what could not be written.
+    fn write(&self, report: &Report) -> Result<String, String> {
         let failed = |path: &Path, error| format!("{} cannot be written: {error}", path.display());
         let folder = program::folder();
         report.write(&folder).map_err(|error| failed(&folder, error))?;
-        println!("\nThe page: {}", program::shown(&folder.join("index.html")));
+        let mut written = format!("The page: {}", program::shown(&folder.join("index.html")));
         if let Some(picture) = &self.options.picture {
             let picture = program::typed_in().join(picture);
             report.write_picture(&picture).map_err(|error| failed(&picture, error))?;
-            println!("The picture: {}", program::shown(&picture));
+            written += "\nThe picture: ";
+            written += &program::shown(&picture);
         }
-        Ok(())
+        Ok(written)
     }
 }
 

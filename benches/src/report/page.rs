@@ -21,7 +21,9 @@ svg{display:block;width:100%;max-width:32rem;height:auto}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--quiet);padding:.25rem .5rem}
-th,td{padding:.2rem .5rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
+th,td{padding:.2rem .5rem;border-bottom:1px solid var(--line);text-align:right}
+td{white-space:nowrap}
+@media (max-width:30rem){th,td{padding:.2rem .3rem}}
 th:first-child{text-align:left;font-weight:500}
 thead th{font-weight:600;vertical-align:bottom}
 td span{display:block;font-size:.75rem;color:var(--quiet)}
@@ -72,7 +74,7 @@ fn section(page: &mut String, figure: &Figure) {
          <div class=\"beside\">\n{}\n\
          <div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{title}, as a table\">\n<table>\n\
          <caption>{title}, in {unit}; 90 % intervals; {}</caption>\n\
-         <thead><tr><th scope=\"col\">codec/transport</th>",
+         <thead><tr><th scope=\"col\">codec/<wbr>transport</th>",
         escape(figure.about),
         plot(figure),
         measurements(figure),
@@ -82,7 +84,9 @@ fn section(page: &mut String, figure: &Figure) {
     }
     page.push_str("</tr></thead>\n<tbody>\n");
     for row in &figure.rows {
-        _ = write!(page, "<tr><th scope=\"row\">{}</th>", escape(&row.name));
+        // A phone has room for two short lines rather than for a long one.
+        let name = escape(&row.name).replace('/', "/<wbr>");
+        _ = write!(page, "<tr><th scope=\"row\">{name}</th>");
         for value in &row.values {
             _ = write!(page, "<td>{}</td>", value.as_ref().map_or_else(not_measured, cell));
         }
