@@ -140,6 +140,9 @@ mod tests {
         let percentile = |share| Estimate::of_percentile(&thousand(), share).unwrap().median;
         let shares = [0.0, 0.5, 0.99, 0.999, 1.0].map(percentile);
         assert_eq!(shares.map(f64::to_bits), [1.0, 500.0, 990.0, 999.0, 1000.0].map(f64::to_bits));
+        // Below 99.9 % of ten values there is none.
+        let ten = Estimate::of_percentile(&[(1..=10).map(f64::from).collect()], 0.999).unwrap();
+        assert_eq!(ten.median.to_bits(), 10.0_f64.to_bits());
     }
 
     #[test]

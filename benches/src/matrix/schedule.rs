@@ -75,6 +75,8 @@ mod tests {
         let (took, rounds) = run(schedule, |_| SECOND / 5);
         assert_eq!(rounds, 33);
         assert!(took.abs_diff(60 * SECOND) <= SECOND, "{took:?}");
+        // Of 31.7 rounds.
+        assert_eq!(run(schedule, |_| SECOND * 21 / 100).1, 32);
     }
 
     #[test]

@@ -112,7 +112,7 @@ mod tests {
             key,
             title: "Speed",
             unit: "k/s",
-            about: "More is better.",
+            about: "More is better & <good>.",
             marks,
             series: vec!["one way", "both <ways>"],
             rows: vec![
