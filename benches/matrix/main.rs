@@ -1,6 +1,6 @@
 //! Each codec over each transport, through one function: what logux-sync does, end to end.
 //!
-//! `cargo bench --bench matrix` takes three minutes, prints a table, and says where it has left the
+//! `cargo bench --bench matrix` takes two and a half minutes, prints a table, and says where it has left the
 //! page; `-- --quick` takes one; `-- xml/` runs what has that in its id, `-- --test` runs each once,
 //! `-- --help` tells the rest. What is measured is described on [`Matrix`].
 

@@ -52,7 +52,7 @@ pub use wire::Wire;
 /// Combinations are measured in rounds: a round runs each workload of each combination once. So all
 /// have the same share of what else the machine does meanwhile. A combination is printed as soon as it
 /// has its first round, and again whenever it has twice as many. Rounds end when the time is spent:
-/// 18 seconds for a combination, 6 with `--quick`, but never before the fifth. Medians are printed, with
+/// 15 seconds for a combination, 6 with `--quick`, but never before the fifth. Medians are printed, with
 /// the interval in which they lie in nine of ten resamplings of the rounds. Percentiles of latencies are
 /// of the events of all rounds, 5,000 at least.
 ///

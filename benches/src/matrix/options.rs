@@ -11,7 +11,7 @@ Usage: cargo bench --bench NAME [-- [OPTIONS] [PART OF AN ID]...]
 An id is codec/transport/workload. Without a part of one, all are measured.
 
 Options:
-      --quick          measures each combination for 6 seconds instead of 18
+      --quick          measures each combination for 6 seconds instead of 15
       --picture FILE   also writes all plots as one picture (SVG)
       --list           only tells the ids
       --test           only runs each once, and measures nothing

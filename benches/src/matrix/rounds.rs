@@ -12,7 +12,7 @@ use super::schedule::Schedule;
 use crate::report::{Figure, Machine, Report};
 
 /// How long a combination is measured.
-const TIME: Duration = Duration::from_secs(18);
+const TIME: Duration = Duration::from_secs(15);
 const QUICK_TIME: Duration = Duration::from_secs(6);
 
 /// Measures until the time is spent.
