@@ -1,8 +1,8 @@
 //! Each codec over each transport, through one function: what logux-sync does, end to end.
 //!
-//! `cargo bench --bench matrix` takes some three minutes, makes `target/criterion/report/index.html`
-//! and prints a table; `-- xml/` runs what has that in its id, `-- --test` runs each once. What is
-//! measured is described on [`Matrix`].
+//! `cargo bench --bench matrix` takes two and a half minutes, prints a table, and says where it has left the
+//! page; `-- --quick` takes one; `-- xml/` runs what has that in its id, `-- --test` runs each once,
+//! `-- --help` tells the rest. What is measured is described on [`Matrix`].
 
 use logux_benches::{Matrix, Wire};
 use logux_sync::transports::MemoryListener;

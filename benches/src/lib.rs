@@ -3,11 +3,15 @@
 
 mod asked;
 mod counter;
+mod estimate;
 #[cfg(feature = "matrix")]
 mod matrix;
 pub mod ratio;
+#[cfg(feature = "matrix")]
+mod report;
 
 pub use asked::Asked;
 pub use counter::Counter;
+pub use estimate::Estimate;
 #[cfg(feature = "matrix")]
 pub use matrix::{Matrix, Wire};

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::estimate::Estimate;
+
 const ROUNDS: usize = 21;
 
 /// How long a side of a round takes, about.
@@ -10,15 +12,12 @@ const ROUND: Duration = Duration::from_millis(120);
 
 /// A median, and the interval in which it lies in nine of ten resamplings.
 #[derive(Clone, Copy, Debug)]
-pub struct Ratio {
-    median: f64,
-    low: f64,
-    high: f64,
-}
+pub struct Ratio(Estimate);
 
 impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:6.2}  [{:.2}, {:.2}]", self.median, self.low, self.high)
+        let Estimate { median, low, high, .. } = self.0;
+        write!(f, "{median:6.2}  [{low:.2}, {high:.2}]")
     }
 }
 
@@ -37,12 +36,7 @@ pub fn of(first: impl Fn(u64) -> Duration, second: impl Fn(u64) -> Duration) -> 
             first / rate(second_count, second(second_count))
         })
         .collect();
-    let mut random = fastrand::Rng::with_seed(1);
-    let mut medians: Vec<f64> = (0..2000)
-        .map(|_| median((0..ROUNDS).map(|_| ratios[random.usize(..ROUNDS)]).collect()))
-        .collect();
-    medians.sort_by(f64::total_cmp);
-    Ratio { median: median(ratios), low: medians[100], high: medians[1899] }
+    Ratio(Estimate::of(&ratios).expect("there are rounds"))
 }
 
 /// How many events fill a round.
@@ -55,9 +49,4 @@ fn count_for(run: &impl Fn(u64) -> Duration) -> u64 {
         }
         count *= 2;
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

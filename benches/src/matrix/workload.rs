@@ -8,6 +8,7 @@ use logux_sync::{
     Session, State, Transport,
 };
 
+use super::process;
 use super::wire::Wire;
 use crate::counter::Counter;
 
@@ -18,15 +19,25 @@ pub(super) enum Workload {
     BothWays,
     Confirmation,
     CatchUp,
+    Footprint,
 }
 
 /// What a run took, set-up and proof left out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) took: Duration,
+    /// Of all threads.
+    pub(super) cpu: Option<Duration>,
     /// Both ways: those of the wire, or of the frames if the wire counts none.
     pub(super) bytes: u64,
+    /// Of each event, in [`Workload::Confirmation`].
+    pub(super) latencies: Vec<Duration>,
+    /// By how many bytes the process grew beyond what it had once the nodes were connected, at most.
+    pub(super) growth: Option<u64>,
 }
+
+/// What no run takes, unless an event was lost.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A client and a server, each with its log, on one connection.
 struct Nodes {
@@ -37,8 +48,8 @@ struct Nodes {
 }
 
 impl Workload {
-    pub(super) const ALL: [Self; 4] =
-        [Self::OneWay, Self::BothWays, Self::Confirmation, Self::CatchUp];
+    pub(super) const ALL: [Self; 5] =
+        [Self::OneWay, Self::BothWays, Self::Confirmation, Self::CatchUp, Self::Footprint];
 
     /// The last part of an id.
     pub(super) fn name(self) -> &'static str {
@@ -47,6 +58,7 @@ impl Workload {
             Self::BothWays => "both-ways",
             Self::Confirmation => "confirmation",
             Self::CatchUp => "catch-up",
+            Self::Footprint => "footprint",
         }
     }
 
@@ -61,16 +73,29 @@ impl Workload {
         match self {
             Self::OneWay => (20_000, 0),
             Self::BothWays => (10_000, 10_000),
-            Self::Confirmation => (200, 0),
+            Self::Confirmation => (1000, 0),
             Self::CatchUp => (0, 10_000),
+            Self::Footprint => (100_000, 0),
         }
     }
 
     /// The one function for all codecs and transports.
     ///
     /// # Panics
-    /// Where an event is missing afterwards, is there twice or out of order, or is not what was added.
+    /// Where an event is missing afterwards, is there twice or out of order, or is not what was added;
+    /// where that takes more than a minute.
     pub(super) async fn run<C: Codec>(
+        self,
+        codec: &C,
+        transport: impl Transport,
+        listener: impl Listener,
+        wire: &Wire,
+    ) -> Run {
+        let run = self.run_without_end(codec, transport, listener, wire);
+        tokio::time::timeout(LIMIT, run).await.expect("the events are here within a minute")
+    }
+
+    async fn run_without_end<C: Codec>(
         self,
         codec: &C,
         transport: impl Transport,
@@ -79,37 +104,62 @@ impl Workload {
     ) -> Run {
         let (by_client, by_server) = self.events_by();
         let (near, far) = (log("client").await, log("server").await);
+        let mut latencies = Vec::new();
         if self == Self::CatchUp {
             far.add_batch((0..by_server).map(event)).await.expect("added");
         }
-        let mut start = Instant::now();
+        let mut start = Start::now();
         let server = Server::new(&far, codec.clone(), listener).start();
         let client = ClientSync::new(&near, codec.clone(), transport).start();
         let nodes = Nodes { near, far, client, server };
-        let mut bytes_before = 0;
+        let (mut bytes_before, mut resident) = (0, None);
         if self != Self::CatchUp {
             nodes.in_step().await;
             bytes_before = nodes.bytes(wire);
-            start = Instant::now();
+            if self == Self::Footprint {
+                resident = process::resident();
+            }
+            start = Start::now();
         }
         match self {
-            Self::OneWay => add(&nodes.near, by_client).await,
+            Self::OneWay | Self::Footprint => add(&nodes.near, by_client).await,
             Self::BothWays => {
                 tokio::join!(add(&nodes.near, by_client), add(&nodes.far, by_server));
             }
             Self::Confirmation => {
                 for value in 0..by_client {
+                    let start = Instant::now();
                     nodes.near.add(event(value)).await.expect("added");
                     nodes.client.wait_for(State::Synchronized).await.unwrap();
+                    latencies.push(start.elapsed());
                 }
             }
             Self::CatchUp => {}
         }
         nodes.in_step().await;
-        let took = start.elapsed();
+        let (took, cpu) = start.elapsed();
+        let growth =
+            resident.and_then(|before| Some(process::resident()?.most.saturating_sub(before.now)));
         let bytes = nodes.bytes(wire) - bytes_before;
         nodes.prove(by_client, by_server).await;
-        Run { took, bytes }
+        Run { took, cpu, bytes, latencies, growth }
+    }
+}
+
+/// When something began, by the clock and by what this process had run.
+struct Start {
+    time: Instant,
+    cpu: Option<Duration>,
+}
+
+impl Start {
+    fn now() -> Self {
+        Self { cpu: process::cpu_time(), time: Instant::now() }
+    }
+
+    fn elapsed(&self) -> (Duration, Option<Duration>) {
+        let took = self.time.elapsed();
+        (took, self.cpu.and_then(|before| process::cpu_time()?.checked_sub(before)))
     }
 }
 
