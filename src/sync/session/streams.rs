@@ -37,15 +37,16 @@ struct Board {
     kept: Option<VecDeque<(usize, Notice)>>,
     /// All bytes of what is kept.
     bytes: usize,
-    /// Until the session ends.
+    /// From the first reader on: most sessions of a server have none, and room for notices is not made for them.
     readers: Option<broadcast::Sender<Notice>>,
+    /// The session has ended.
+    is_closed: bool,
 }
 
 impl Default for NoticeBoard {
     fn default() -> Self {
         let kept = Some(VecDeque::new());
-        let readers = Some(broadcast::Sender::new(MAX_NOTICES));
-        Self(Mutex::new(Board { kept, bytes: 0, readers }))
+        Self(Mutex::new(Board { kept, bytes: 0, readers: None, is_closed: false }))
     }
 }
 
@@ -93,16 +94,21 @@ impl NoticeBoard {
         let mut board = self.board();
         let kept = board.kept.take().unwrap_or_default();
         let kept = stream::iter(kept.into_iter().map(|(_, notice)| notice));
-        let notices = match &board.readers {
-            Some(readers) => kept.chain(received(readers.subscribe())).boxed(),
-            None => kept.boxed(),
+        let notices = if board.is_closed {
+            kept.boxed()
+        } else {
+            let new = || broadcast::Sender::new(MAX_NOTICES);
+            let readers = board.readers.get_or_insert_with(new);
+            kept.chain(received(readers.subscribe())).boxed()
         };
         Notices { notices }
     }
 
     /// Nothing comes any more.
     pub(super) fn close(&self) {
-        self.board().readers = None;
+        let mut board = self.board();
+        board.readers = None;
+        board.is_closed = true;
     }
 
     /// Nothing panics while the lock is held.
