@@ -3,6 +3,7 @@
 
 mod asked;
 mod counter;
+pub mod limits;
 #[cfg(feature = "matrix")]
 mod matrix;
 pub mod ratio;
