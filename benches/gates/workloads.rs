@@ -34,25 +34,25 @@ pub(crate) struct Workload {
 }
 
 pub(crate) const WORKLOADS: [Workload; 29] = [
-    workload("encode/json", 20_000, |n, _| encode(Json, n)),
-    workload("encode/message-pack", 20_000, |n, _| encode(MessagePack, n)),
-    workload("encode/xml", 20_000, |n, _| encode(Xml, n)),
-    workload("decode/json", 20_000, |n, _| decode(Json, n)),
-    workload("decode/message-pack", 20_000, |n, _| decode(MessagePack, n)),
-    workload("decode/xml", 20_000, |n, _| decode(Xml, n)),
+    workload("encode/json", 20_000, |n, _| encode(&Json, n)),
+    workload("encode/message-pack", 20_000, |n, _| encode(&MessagePack, n)),
+    workload("encode/xml", 20_000, |n, _| encode(&Xml, n)),
+    workload("decode/json", 20_000, |n, _| decode(&Json, n)),
+    workload("decode/message-pack", 20_000, |n, _| decode(&MessagePack, n)),
+    workload("decode/xml", 20_000, |n, _| decode(&Xml, n)),
     workload("log/add", 10_000, |n, _| on_one_thread(add(n))),
     workload("log/add-batch", 10_000, |n, _| on_one_thread(add_batch(n))),
     workload("log/add-late", 4_000, |n, _| on_one_thread(add_late(n))),
     workload("batches/json/memory", 20_000, |n, frames| memory(Json, Work::Batches, n, frames)),
     workload("batches/json/websocket", 20_000, |n, frames| {
-        websocket(Json, Work::Batches, n, frames)
+        websocket(Json, Work::Batches, n, frames);
     }),
     workload("batches/message-pack/websocket", 20_000, |n, frames| {
         websocket(MessagePack, Work::Batches, n, frames);
     }),
     workload("batches/xml/websocket", 20_000, |n, frames| websocket(Xml, Work::Batches, n, frames)),
     workload("batches/json/long-poll", 20_000, |n, frames| {
-        long_poll(Json, Work::Batches, n, frames)
+        long_poll(Json, Work::Batches, n, frames);
     }),
     workload("one-by-one/json/memory", 20_000, |n, frames| memory(Json, Work::OneByOne, n, frames)),
     workload("one-by-one/json/websocket", 20_000, |n, frames| {
@@ -77,10 +77,10 @@ pub(crate) const WORKLOADS: [Workload; 29] = [
         long_poll(Json, Work::Confirmations, n, frames);
     }),
     workload("catch-up/json/websocket", 20_000, |n, frames| {
-        websocket(Json, Work::CatchUp, n, frames)
+        websocket(Json, Work::CatchUp, n, frames);
     }),
     workload("catch-up/json/long-poll", 20_000, |n, frames| {
-        long_poll(Json, Work::CatchUp, n, frames)
+        long_poll(Json, Work::CatchUp, n, frames);
     }),
     workload("send/json/websocket", 20_000, |n, frames| on_one_thread(send(Json, n, frames))),
     workload("send/message-pack/websocket", 20_000, |n, frames| {
@@ -114,7 +114,7 @@ fn message() -> Message<Counter> {
     Message::Sync(Sync { added: Added::ZERO.plus(100), entries: (0..100).map(entry).collect() })
 }
 
-fn encode<C: Codec>(codec: C, events: u64) {
+fn encode<C: Codec>(codec: &C, events: u64) {
     let (message, mut frame) = (message(), Vec::new());
     for _ in 0..events / 100 {
         frame.clear();
@@ -123,7 +123,7 @@ fn encode<C: Codec>(codec: C, events: u64) {
     assert_eq!(codec.decode::<Counter>(&frame, Limits::default()).expect("decoded"), message);
 }
 
-fn decode<C: Codec>(codec: C, events: u64) {
+fn decode<C: Codec>(codec: &C, events: u64) {
     let (message, mut frame) = (message(), Vec::new());
     codec.encode(&message, &mut frame).expect("encoded");
     for _ in 0..events / 100 {
