@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-const ROUNDS: usize = 21;
+/// How many rounds a ratio is taken of.
+pub const ROUNDS: usize = 21;
 
 /// How long a side of a round takes, about.
 const ROUND: Duration = Duration::from_millis(120);
@@ -22,6 +23,21 @@ impl fmt::Display for Ratio {
     }
 }
 
+impl Ratio {
+    /// Of the ratios that were measured in rounds, each side by side.
+    ///
+    /// # Panics
+    /// Where there are none.
+    pub fn of_rounds(ratios: &[f64]) -> Self {
+        let mut random = fastrand::Rng::with_seed(1);
+        let resample =
+            |_| median(ratios.iter().map(|_| ratios[random.usize(..ratios.len())]).collect());
+        let mut medians: Vec<f64> = (0..2000).map(resample).collect();
+        medians.sort_by(f64::total_cmp);
+        Self { median: median(ratios.to_vec()), low: medians[100], high: medians[1899] }
+    }
+}
+
 /// Events per second of the first by events per second of the second, in turn.
 ///
 /// # Panics
@@ -37,12 +53,7 @@ pub fn of(first: impl Fn(u64) -> Duration, second: impl Fn(u64) -> Duration) -> 
             first / rate(second_count, second(second_count))
         })
         .collect();
-    let mut random = fastrand::Rng::with_seed(1);
-    let mut medians: Vec<f64> = (0..2000)
-        .map(|_| median((0..ROUNDS).map(|_| ratios[random.usize(..ROUNDS)]).collect()))
-        .collect();
-    medians.sort_by(f64::total_cmp);
-    Ratio { median: median(ratios), low: medians[100], high: medians[1899] }
+    Ratio::of_rounds(&ratios)
 }
 
 /// How many events fill a round.
