@@ -2,8 +2,9 @@
 //! them stand on.
 //!
 //! `benches/peers/run` installs what it needs and runs all of it; `benches/peers/run core` what has that in its name.
-//! Both ends are in one process, on each side of a ratio; a ratio is taken round by round, ours and the other in
-//! turn. Of JavaScript a process is started for each round, and only live events are timed.
+//! Beside JavaScript ours adds event by event, as that does; beside the others, 100 in a call. Both ends are in one
+//! process, on each side of a ratio; a ratio is taken round by round, ours and the other in turn. Of JavaScript a
+//! process is started for each round, and only live events are timed.
 
 #[path = "../bare_log.rs"]
 mod bare_log;
@@ -68,7 +69,7 @@ fn main() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
     if !asked.numbers() {
-        ours(&runtime, 1_000);
+        ours(&runtime, 1_000, Adding::OneByOne);
         for (_, run, _) in OTHERS {
             run(&runtime, 1_000);
         }
@@ -84,7 +85,8 @@ fn main() {
             let many = 200_000_u32;
             let rounds: Vec<f64> = (0..ROUNDS)
                 .map(|_| {
-                    let ours = f64::from(many) / ours(&runtime, u64::from(many)).as_secs_f64();
+                    let ours = f64::from(many)
+                        / ours(&runtime, u64::from(many), Adding::OneByOne).as_secs_f64();
                     ours / (f64::from(events) / core(format, stored, events).as_secs_f64())
                 })
                 .collect();
@@ -93,16 +95,18 @@ fn main() {
     }
     for (name, run, goal) in OTHERS {
         if asked.means(name) {
-            let ratio = ratio::of(|events| ours(&runtime, events), |events| run(&runtime, events));
+            let ratio = ratio::of(
+                |events| ours(&runtime, events, Adding::Batches),
+                |events| run(&runtime, events),
+            );
             println!("{name:42} {ratio}  {goal}");
         }
     }
 }
 
-fn ours(runtime: &Runtime, events: u64) -> Duration {
-    runtime.block_on(async {
-        live(Json, websocket().await, SyncOptions::new(), events, Adding::Batches).await
-    })
+fn ours(runtime: &Runtime, events: u64, adding: Adding) -> Duration {
+    runtime
+        .block_on(async { live(Json, websocket().await, SyncOptions::new(), events, adding).await })
 }
 
 /// Two nodes of `@logux/core` in a process of Node.js.
