@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, ExitCode};
 
-use logux_benches::limits::{Limits, Verdict};
+use logux_benches::limits::{Goal, Limits, Verdict};
 
 use crate::counts::{COUNTED, Counted, PerEvent, profile};
 use crate::workloads::WORKLOADS;
@@ -31,7 +31,7 @@ pub(crate) fn compare(measured: &Measured) -> Result<ExitCode, String> {
     );
     for (workload, counted, value) in values(measured) {
         let recorded = limits.of(workload, counted.name);
-        let goal = Goal::of(workload, counted);
+        let goal = goal(workload, counted);
         let verdict = if goal.is_some_and(|goal| goal.is_given_up(recorded, value)) {
             Verdict::Worse
         } else {
@@ -50,7 +50,7 @@ pub(crate) fn compare(measured: &Measured) -> Result<ExitCode, String> {
         }
         let change = recorded.map_or(String::new(), |recorded| change(recorded, value));
         let recorded = recorded.map_or("-".to_owned(), |recorded| format!("{recorded:.4}"));
-        let goal = goal.map_or(String::new(), |goal| goal.told(value));
+        let goal = goal.map_or(String::new(), |goal| told(goal, value));
         let line = format!(
             "{workload:34}{:16} {recorded:>12} {value:>12.4} {change:>8}  {word:6} {goal}",
             counted.name
@@ -97,7 +97,7 @@ pub(crate) fn update(measured: &Measured) -> Result<ExitCode, String> {
     let mut limits = if fs::exists(FILE).unwrap_or(false) { read()?.0 } else { Limits::default() };
     for (workload, counted, value) in values(measured) {
         let recorded = limits.of(workload, counted.name);
-        if let Some(goal) = Goal::of(workload, counted)
+        if let Some(goal) = goal(workload, counted)
             && goal.is_given_up(recorded, value)
         {
             return Err(format!(
@@ -132,32 +132,15 @@ fn values(measured: &Measured) -> impl Iterator<Item = (&'static str, &'static C
     })
 }
 
-/// How much there may be per event in the end, and what is noise of that.
-#[derive(Clone, Copy)]
-struct Goal {
-    at_most: f64,
-    noise: f64,
+fn goal(workload: &str, counted: &Counted) -> Option<Goal> {
+    let mut goals = GOALS.iter().filter(|goal| (goal.0, goal.1) == (workload, counted.name));
+    let noise = counted.tolerance.per_event;
+    goals.next().map(|goal| Goal { at_most: goal.2, noise })
 }
 
-impl Goal {
-    fn of(workload: &str, counted: &Counted) -> Option<Self> {
-        let mut goals = GOALS.iter().filter(|goal| (goal.0, goal.1) == (workload, counted.name));
-        let noise = counted.tolerance.per_event;
-        goals.next().map(|goal| Self { at_most: goal.2, noise })
-    }
-
-    fn is_reached(self, value: f64) -> bool {
-        value <= self.at_most + self.noise
-    }
-
-    fn is_given_up(self, recorded: Option<f64>, value: f64) -> bool {
-        recorded.is_some_and(|recorded| self.is_reached(recorded)) && !self.is_reached(value)
-    }
-
-    fn told(self, value: f64) -> String {
-        let word = if self.is_reached(value) { "" } else { ", not reached" };
-        format!("goal: at most {}{word}", self.at_most)
-    }
+fn told(goal: Goal, value: f64) -> String {
+    let word = if goal.is_reached(value) { "" } else { ", not reached" };
+    format!("goal: at most {}{word}", goal.at_most)
 }
 
 fn is_known(name: &str) -> bool {

@@ -35,6 +35,27 @@ pub struct Tolerance {
     pub per_event: f64,
 }
 
+/// How much there may be per event in the end. Once it is reached it holds, whatever else is recorded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Goal {
+    /// So much.
+    pub at_most: f64,
+    /// What is noise of that.
+    pub noise: f64,
+}
+
+impl Goal {
+    /// Whether a value is within it.
+    pub fn is_reached(self, per_event: f64) -> bool {
+        per_event <= self.at_most + self.noise
+    }
+
+    /// Whether it was reached by what was recorded, and is no longer.
+    pub fn is_given_up(self, recorded: Option<f64>, per_event: f64) -> bool {
+        recorded.is_some_and(|recorded| self.is_reached(recorded)) && !self.is_reached(per_event)
+    }
+}
+
 impl Limits {
     /// Reads the text of [`Limits`]. An error names the line that is not understood.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -132,6 +153,15 @@ mod tests {
     fn what_was_not_recorded_is_not_let_through() {
         let limits = Limits::default();
         assert_eq!(limits.judge("live", "frames", 0.0, TOLERANCE), Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_goal_that_was_reached_is_not_given_up() {
+        let goal = Goal { at_most: 0.05, noise: 0.001 };
+        assert!(goal.is_given_up(Some(0.05), 0.06));
+        assert!(!goal.is_given_up(Some(0.05), 0.0505));
+        assert!(!goal.is_given_up(Some(0.2), 0.06), "it is not reached yet");
+        assert!(!goal.is_given_up(None, 0.06), "nothing was recorded");
     }
 
     #[test]
