@@ -1,6 +1,6 @@
 //! A client that misses many events, beside a loop that decodes and inserts the same chunks.
 //!
-//! `cargo bench --bench catch_up`; `-- 100000` takes so many events only, `-- --test` a thousand, once. The baseline is on
+//! `cargo bench --bench catch_up`; `-- '100000 events,'` takes so many only, `-- --test` a thousand, once. The baseline is on
 //! one core, as it would be. Ours has a server and a client that exchange the chunks over WebSocket, with
 //! confirmations: once with a thread for each, once with one for both.
 //! A ratio is taken round by round, ours and the baseline in turn.
