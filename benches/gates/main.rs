@@ -59,8 +59,15 @@ fn gates(arguments: &[String]) -> Result<ExitCode, String> {
     if meant.is_empty() {
         return Err("no workload has that in its name".to_owned());
     }
-    let measured = measure(&meant)?;
-    if has("--update") { report::update(&measured) } else { report::compare(&measured) }
+    match (has("--update"), has("--check")) {
+        (true, _) => report::update(&measure(&meant)?),
+        (_, true) => report::compare(&measure(&meant)?),
+        // A `cargo bench` of all that there is.
+        (false, false) => {
+            println!("what an event costs is counted by benches/gates/run, which needs valgrind");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }
 
 /// On all cores at once, which changes no count.

@@ -75,12 +75,16 @@ fn main() {
         }
         return;
     }
+    // Where the script has seen to it.
+    let has_node = std::env::args().any(|argument| argument == "--node");
     println!(
         "events per second of ours by the other's, json/websocket/live: median, 90 % interval, goal"
     );
     for (format, stored, events, goal) in CORES {
         let name = format!("@logux/core 0.12.1, {format}, {stored} stored");
-        if asked.means(&name) {
+        if asked.means(&name) && !has_node {
+            println!("{name:42}   needs Node.js: benches/peers/run");
+        } else if asked.means(&name) {
             // As long as ours takes some tenths of a second.
             let many = 200_000_u32;
             let rounds: Vec<f64> = (0..ROUNDS)
