@@ -4,6 +4,7 @@
 mod asked;
 mod counter;
 mod estimate;
+pub mod limits;
 #[cfg(feature = "matrix")]
 mod matrix;
 pub mod ratio;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::estimate::Estimate;
 
-const ROUNDS: usize = 21;
+/// How many rounds a ratio is taken of.
+pub const ROUNDS: usize = 21;
 
 /// How long a side of a round takes, about.
 const ROUND: Duration = Duration::from_millis(120);
@@ -18,6 +19,16 @@ impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Estimate { median, low, high, .. } = self.0;
         write!(f, "{median:6.2}  [{low:.2}, {high:.2}]")
+    }
+}
+
+impl Ratio {
+    /// Of the ratios that were measured in rounds, each side by side.
+    ///
+    /// # Panics
+    /// Where there are none.
+    pub fn of_rounds(ratios: &[f64]) -> Self {
+        Self(Estimate::of(ratios).expect("there are rounds"))
     }
 }
 
@@ -36,7 +47,7 @@ pub fn of(first: impl Fn(u64) -> Duration, second: impl Fn(u64) -> Duration) -> 
             first / rate(second_count, second(second_count))
         })
         .collect();
-    Ratio(Estimate::of(&ratios).expect("there are rounds"))
+    Ratio::of_rounds(&ratios)
 }
 
 /// How many events fill a round.

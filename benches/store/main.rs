@@ -3,6 +3,8 @@
 //! `cargo bench --bench store --features sqlite`. Ratios are taken round by round, ours and the baseline in turn;
 //! commits are counted.
 
+#[path = "../bare_log.rs"]
+mod bare_log;
 mod baseline;
 mod ours;
 
