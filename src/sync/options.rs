@@ -54,7 +54,7 @@ pub struct SyncOptions<E> {
     pub(crate) farewell: Duration,
     /// Where this node opened the connection, and where it accepted it.
     pings: [Option<Duration>; 2],
-    pub(crate) batch: usize,
+    pub(crate) batch: Option<usize>,
     window: usize,
     far_future: FarFuture,
 }
@@ -77,7 +77,7 @@ impl<E> Default for SyncOptions<E> {
             timeout: Duration::from_secs(70),
             farewell: Duration::from_secs(5),
             pings: [Some(Duration::from_secs(10)), Some(Duration::from_secs(20))],
-            batch: 100,
+            batch: None,
             window: 8,
             far_future: FarFuture::default(),
         }
@@ -492,9 +492,11 @@ impl<E> SyncOptions<E> {
         self
     }
 
-    /// How many events are sent in one message: at most 100. JavaScript nodes fail above some 1,000.
+    /// How many events are sent in one message, at most. Unless it is set: 1,000 to a node of this library, which it
+    /// tells by the identity of its log; 100 to others, for JavaScript nodes fail above some 1,000. A message
+    /// with several events is not longer than 64 KiB in any case.
     pub fn batch(mut self, events: usize) -> Self {
-        self.batch = events.max(1);
+        self.batch = Some(events.max(1));
         self
     }
 

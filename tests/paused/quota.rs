@@ -365,7 +365,7 @@ async fn a_client_that_is_slowed_down_is_not_silent_on_either_side() {
     let (here, _) = log("10:client").await;
     let auth = options().auth(async |_| true).quota(small().events(2));
     let (there, memory, server) = serve(auth.timeout(seconds(5)).ping(seconds(5))).await;
-    let client = ClientSync::new(&here, Json, quick(memory)).start();
+    let client = ClientSync::new(&here, Json, quick(memory)).options(options().batch(100)).start();
     client.wait_for(State::Synchronized).await.unwrap();
     // Three messages, each of which takes 50 seconds.
     add(&here, 0..300).await;
@@ -484,7 +484,9 @@ async fn an_honest_client_never_meets_the_default() {
             serve(options().auth(move |_| std::future::ready(access.clone()))).await;
         let (here, _) = log("10:client").await;
         add(&here, 0..10_000).await;
-        let client = ClientSync::new(&here, Json, memory.clone()).start();
+        // What goes beyond a quota is at most one message.
+        let client = ClientSync::new(&here, Json, memory.clone()).options(options().batch(100));
+        let client = client.start();
         let (time, synchronized) = taking(client.wait_for(State::Synchronized)).await;
         synchronized.unwrap();
         assert_eq!(time, milliseconds(0));

@@ -1065,7 +1065,8 @@ async fn a_full_list_of_what_is_held_back_ends_the_connection_and_loses_nothing(
     client.add_batch(drafts).await.unwrap();
     let (near, far) = Memory::pair();
     let _there = BaseSync::new(&server, Json, Role::Acceptor, far).start();
-    let here = BaseSync::new(&client, Json, Role::Opener, near).start();
+    let here = BaseSync::new(&client, Json, Role::Opener, near);
+    let here = here.options(SyncOptions::new().batch(100)).start();
     let ended = here.ended().await.unwrap_err();
     let Error::Store(failed) = &*ended else { panic!("{ended}") };
     let shown = std::error::Error::source(failed).unwrap().to_string();

@@ -10,12 +10,17 @@ use crate::limits::Limits;
 use crate::message::{Extra, Sync, WireId, WireMeta};
 use crate::number::{Added, Counter, MAX_SAFE_INTEGER};
 
+/// About how many bytes a short event takes, with its meta.
+const SHORTEST: usize = 48;
+
 /// A `sync` without white space between its items, whose events are objects. `None` if it is anything else.
 pub(super) fn sync<E: DeserializeOwned>(json: &str, limits: Limits) -> Option<Sync<E>> {
     let mut rest = Rest { json, place: 0 };
     rest.text(r#"["sync","#)?;
     let added = Added::new(rest.integer()?.try_into().ok()?)?;
-    let (mut entries, objects) = (Vec::new(), Cell::new(limits.objects));
+    // Bounded by what has arrived; shorter ones make it grow.
+    let mut entries = Vec::with_capacity((json.len() / SHORTEST).min(limits.events));
+    let objects = Cell::new(limits.objects);
     while rest.text("]").is_none() {
         if entries.len() == limits.events {
             return None;

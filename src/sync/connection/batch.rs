@@ -22,11 +22,17 @@ const GOOD_FRAME: usize = 64 << 10;
 const META: usize = 40;
 const ENVELOPE: usize = 32;
 
+/// How many events a message has at most, to a node of this library and to others.
+const OWN_BATCH: usize = 1000;
+const BATCH: usize = 100;
+
 /// How much is put into one frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchLimits {
     /// Events in one `sync`.
-    pub(crate) batch: usize,
+    batch: usize,
+    /// The user says how many.
+    is_set: bool,
     /// Bytes of a frame.
     pub(crate) max_frame: usize,
     /// How many events of their usual size make a good frame.
@@ -34,9 +40,17 @@ pub(crate) struct BatchLimits {
 }
 
 impl BatchLimits {
-    pub(crate) fn new(batch: usize, max_frame: usize) -> Self {
+    pub(crate) fn new(batch: Option<usize>, max_frame: usize) -> Self {
+        let (batch, is_set) = (batch.unwrap_or(BATCH), batch.is_some());
         // The first frame is a guess; later ones know the size of an event.
-        Self { batch, max_frame, fits: batch.min(100) }
+        Self { batch, is_set, max_frame, fits: batch.min(BATCH) }
+    }
+
+    /// The peer is a node of this library.
+    pub(crate) fn are_for_own_kind(&mut self) {
+        if !self.is_set {
+            self.batch = OWN_BATCH;
+        }
     }
 }
 

@@ -431,7 +431,9 @@ where
                     }
                     Output::LetIn(let_in) => self.let_in(*let_in)?,
                     Output::Store(received) => self.intake.store(received),
-                    Output::SendNext(wanted) => self.outgoing.send_next(wanted),
+                    Output::SendNext(wanted) => {
+                        self.outgoing.send_next(wanted, self.rules.peer_epoch().is_some());
+                    }
                     Output::Fix(relative) => self.fix_time(relative),
                     Output::Advance(sent) => self.intake.advance_sent(sent),
                     Output::Reset(cursors) => {

@@ -89,7 +89,11 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
     }
 
     /// Sends the next events, once nothing else waits: what is added until then goes with them.
-    pub(crate) fn send_next(&mut self, wanted: Wanted) {
+    /// `to_own_kind`: to a node of this library.
+    pub(crate) fn send_next(&mut self, wanted: Wanted, to_own_kind: bool) {
+        if to_own_kind {
+            self.limits.are_for_own_kind();
+        }
         self.wanted = Some(wanted);
     }
 
