@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A list or a map that is mostly empty, and then takes the room of a pointer: a log holds many events, and
 /// few of them have reasons, indexes or keys of the application's own.
 ///
-/// Read and changed as what it holds.
+/// Read and changed as what it holds; whatever may change it makes room first.
 ///
 /// ```
 /// use logux_sync::Rare;
@@ -95,6 +95,21 @@ impl<T: MostlyEmpty> DerefMut for Rare<T> {
 impl<T: MostlyEmpty + PartialEq> PartialEq for Rare<T> {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
+    }
+}
+
+impl<'a> IntoIterator for &'a Rare<Vec<String>> {
+    type Item = &'a String;
+    type IntoIter = std::slice::Iter<'a, String>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<T: MostlyEmpty + PartialEq> PartialEq<T> for Rare<T> {
+    fn eq(&self, other: &T) -> bool {
+        **self == *other
     }
 }
 

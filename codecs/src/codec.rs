@@ -62,7 +62,8 @@ impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Event for E {}
 ///     [`EventLimits::frame`](crate::EventLimits::frame) says of [`EXPANSION`](Self::EXPANSION).
 /// 12. `writes_events_apart`: [`encode_sync`](Self::encode_sync) of what
 ///     [`encode_event`](Self::encode_event) wrote gives the bytes of [`encode`](Self::encode), if the
-///     codec has these two.
+///     codec has these two; and all codecs of one type write an event alike, whatever their connection. The
+///     kit can only try the one that it is given.
 ///
 /// Memory is bounded by the length of the frame, where a message is read by [`Limits::read`].
 ///

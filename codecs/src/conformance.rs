@@ -223,10 +223,18 @@ pub fn keeps_its_expansion<C: Codec>(codec: &C) {
     }
 }
 
-/// Writes and reads one event as a session does whose log takes no larger one.
 /// Contract 12: a `sync` of events that were written apart has the bytes of the whole one.
 pub fn writes_events_apart<C: Codec>(codec: &C) {
-    for message in messages() {
+    let safe = MAX_SAFE_INTEGER.cast_signed();
+    // Many, and the numbers at the limits: formats write them in other forms.
+    let times = [0, 1, -1, 127, 128, -129, safe, -safe];
+    let shifted = |shift| WireId::Shifted { shift, node: None, counter: Counter::ZERO };
+    let ids = times.iter().map(|&shift| WireMeta { id: shifted(shift), ..meta() });
+    let metas = times.iter().map(|&time| WireMeta { time, ..meta() }).chain(ids);
+    let entries = metas.map(|meta| (json!({ "type": "a" }), meta)).collect();
+    let added = Added::new(MAX_SAFE_INTEGER).expect("a position");
+    let many = Message::Sync(Sync { added, entries });
+    for message in messages().into_iter().chain([many]) {
         let Message::Sync(Sync { added, entries }) = &message else { continue };
         let parts: Option<Vec<_>> = entries
             .iter()
@@ -251,6 +259,7 @@ pub fn writes_events_apart<C: Codec>(codec: &C) {
     }
 }
 
+/// Writes and reads one event as a session does whose log takes no larger one.
 fn keeps_it_for<C, E>(codec: &C, name: &str, event: E, id: WireId, extra: Extra)
 where
     C: Codec,

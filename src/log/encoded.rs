@@ -16,8 +16,11 @@ const MAX_BYTES: usize = 1 << 20;
 /// push out what the others need.
 const MAX_BEHIND: u64 = 1024;
 
-/// A gap between two positions that is longer than this ends what is kept before it.
-const MAX_GAP: u64 = 1 << 16;
+/// The places of so many positions are kept, also where most of their events are sent to nobody.
+const MAX_PLACES: usize = 1 << 14;
+
+/// What a block takes besides its events, in bytes.
+const BLOCK: usize = 96;
 
 /// What is kept by codec, as long as a session has it.
 #[derive(Default)]
@@ -74,13 +77,18 @@ impl Encoded {
     /// The parts of these events, in the order of their positions. `None` where the codec cannot write events apart, or
     /// one of these not at all.
     ///
-    /// While one session has events written, others wait for them, for they would write the same.
+    /// While one session has events written, others that are as far wait for them, for they would write the same. One
+    /// that is far behind writes for itself.
     pub(crate) fn parts<E: Event, C: Codec>(
         &self,
         codec: &C,
         entries: &[&Entry<E>],
     ) -> Option<Parts> {
         let mut kept = self.kept();
+        if !entries.first().is_some_and(|first| kept.is_near(first.meta.added)) {
+            drop(kept);
+            return Parts::of_one_session(codec, entries);
+        }
         let (mut parts, mut block) = (Parts::default(), Vec::new());
         parts.places.reserve(entries.len());
         // The block before the new one.
@@ -98,17 +106,15 @@ impl Encoded {
             parts.places.push(place);
         }
         if !block.is_empty() {
+            block.shrink_to_fit();
             let block = Arc::new(block);
             let index = u32::try_from(parts.blocks.len()).ok()?;
             parts.blocks.push(Arc::clone(&block));
-            let is_kept = entries.first().is_some_and(|first| kept.is_near(first.meta.added));
-            let number = is_kept.then(|| kept.push(block));
+            let block = kept.push(block);
             for (entry, place) in entries.iter().zip(&mut parts.places) {
                 if place.0 == NEW {
                     place.0 = index;
-                    if let Some(block) = number {
-                        kept.note(entry.meta.added, Place { block, start: place.1, end: place.2 });
-                    }
+                    kept.note(entry.meta.added, Place { block, start: place.1, end: place.2 });
                 }
             }
             kept.shrink();
@@ -185,7 +191,7 @@ impl Kept {
 
     /// Answers the number of the block.
     fn push(&mut self, block: Arc<Vec<u8>>) -> u64 {
-        self.bytes += block.len();
+        self.bytes += BLOCK + block.len();
         self.blocks.push_back(block);
         self.first_block + self.blocks.len() as u64 - 1
     }
@@ -193,7 +199,8 @@ impl Kept {
     /// Notes where an event is, unless older ones than it have been let go.
     fn note(&mut self, added: Added, place: Place) {
         let position = added.value();
-        if self.places.is_empty() || position > self.first + self.places.len() as u64 + MAX_GAP {
+        let end = self.first + self.places.len() as u64;
+        if self.places.is_empty() || position > end + MAX_PLACES as u64 {
             self.places.clear();
             self.first = position;
         }
@@ -203,6 +210,9 @@ impl Kept {
             self.places.resize(index + 1, Place::NOWHERE);
         }
         self.places[index] = place;
+        let surplus = self.places.len().saturating_sub(MAX_PLACES);
+        self.places.drain(..surplus);
+        self.first += surplus as u64;
     }
 
     /// Lets the oldest blocks go, and the places of what is not here any more.
@@ -210,7 +220,7 @@ impl Kept {
         while self.bytes > MAX_BYTES
             && let Some(block) = self.blocks.pop_front()
         {
-            self.bytes -= block.len();
+            self.bytes -= BLOCK + block.len();
             self.first_block += 1;
         }
         while let Some(place) = self.places.front()
@@ -225,5 +235,66 @@ impl Kept {
 impl fmt::Debug for EncodedByCodec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EncodedByCodec").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use logux_codecs::{EventId, Json, Timestamp};
+
+    use super::*;
+    use crate::entry::Meta;
+
+    fn entry(position: u64) -> Entry<String> {
+        let id = EventId::new(Timestamp::new(position).unwrap(), "node".parse().unwrap());
+        let meta = Meta { added: Added::ZERO.plus(position), ..Meta::new(id) };
+        Entry::new(format!("{position:060}"), meta)
+    }
+
+    fn parts(encoded: &Encoded, positions: impl IntoIterator<Item = u64>) -> Vec<String> {
+        let entries: Vec<_> = positions.into_iter().map(entry).collect();
+        let entries: Vec<_> = entries.iter().collect();
+        let parts = encoded.parts(&Json, &entries).unwrap();
+        parts.iter().map(|part| String::from_utf8(part.to_vec()).unwrap()).collect()
+    }
+
+    fn expected(positions: impl IntoIterator<Item = u64>) -> Vec<String> {
+        positions.into_iter().map(|position| format!("\"{position:060}\"")).collect()
+    }
+
+    #[test]
+    fn parts_are_those_of_their_events_whoever_asked_before() {
+        let encoded = Encoded::default();
+        let asked: [&[u64]; 6] = [&[2, 5], &[1, 2, 3, 4, 5, 6], &[4], &[6, 9], &[1, 9], &[7, 8]];
+        for positions in asked {
+            assert_eq!(parts(&encoded, positions.to_vec()), expected(positions.to_vec()));
+        }
+    }
+
+    /// However far apart the events are that somebody is sent.
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let most = MAX_PLACES as u64;
+        for (gap, rounds) in [(1, 1000), (2, 1000), (1000, 50), (most - 1, 10), (most + 1, 10)] {
+            let encoded = Encoded::default();
+            for round in 0..rounds {
+                let first = 1 + 20 * round * gap;
+                let positions = (0..20).map(|n| first + n * gap);
+                assert_eq!(parts(&encoded, positions.clone()), expected(positions));
+            }
+            let kept = encoded.kept();
+            let places = kept.places.capacity();
+            assert!(kept.bytes <= MAX_BYTES, "{} bytes are kept", kept.bytes);
+            assert!(places <= 4 * MAX_PLACES, "places of {places} positions are kept");
+        }
+    }
+
+    #[test]
+    fn who_is_far_behind_pushes_nothing_out() {
+        let encoded = Encoded::default();
+        parts(&encoded, 100_000..100_100);
+        let before = encoded.kept().blocks.len();
+        assert_eq!(parts(&encoded, 1..50), expected(1..50));
+        assert_eq!(encoded.kept().blocks.len(), before);
     }
 }

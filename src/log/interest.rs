@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ struct Shared {
     sessions: Mutex<Sessions>,
     /// Rings when the last one has gone.
     alone: Notify,
+    /// Rings when nobody looks at what is added any more.
+    abandoned: Notify,
 }
 
 #[derive(Default)]
@@ -47,7 +50,9 @@ pub(crate) struct Interest {
     interests: Interests,
     number: u64,
     indexes: HashSet<String>,
+    /// Moved by the task that looks at what is added.
     end: Arc<End>,
+    log_end: Arc<End>,
 }
 
 impl Interests {
@@ -59,10 +64,6 @@ impl Interests {
         tail: &Tail<E>,
     ) -> Interest {
         let log_end = store.end();
-        if !rt::can_spawn() {
-            // Nobody else can look: this session is woken by all that is added.
-            return Interest { interests: self.clone(), number: 0, indexes, end: log_end };
-        }
         let end = Arc::new(End::default());
         let mut sessions = self.sessions();
         sessions.last += 1;
@@ -73,12 +74,15 @@ impl Interests {
         }
         // What is added from here on, the task sees or finds the session.
         end.advance(log_end.get());
-        if !std::mem::replace(&mut sessions.is_looked_at, true) {
-            let (interests, seen) = (self.clone(), log_end.get());
-            rt::spawn(look(interests, Arc::clone(store), tail.clone(), log_end, seen));
+        // Where nobody can look, each session is woken by all that is added.
+        if !sessions.is_looked_at && rt::can_spawn() {
+            sessions.is_looked_at = true;
+            let looking = Looking { interests: self.clone(), is_over: false };
+            let (seen, end) = (log_end.get(), Arc::clone(&log_end));
+            drop(sessions);
+            rt::spawn(look(looking, Arc::clone(store), tail.clone(), end, seen));
         }
-        drop(sessions);
-        Interest { interests: self.clone(), number, indexes, end }
+        Interest { interests: self.clone(), number, indexes, end, log_end }
     }
 
     /// Nothing panics while the lock is held.
@@ -89,13 +93,13 @@ impl Interests {
 
 /// Wakes sessions by what is added, as long as there are any.
 async fn look<E: Event>(
-    interests: Interests,
+    mut looking: Looking,
     store: Arc<dyn Store<E>>,
     tail: Tail<E>,
     log_end: Arc<End>,
     mut seen: Added,
 ) {
-    let mut looking = Looking { interests: interests.clone(), is_over: false };
+    let interests = looking.interests.clone();
     let mut all_learn_at: Option<Instant> = None;
     loop {
         let later = async {
@@ -133,7 +137,7 @@ async fn look<E: Event>(
     }
 }
 
-/// The task, until it ends or its runtime does.
+/// The task, until it ends: because nobody is left, with its runtime, or by a panic in a store.
 struct Looking {
     interests: Interests,
     is_over: bool,
@@ -153,6 +157,8 @@ impl Drop for Looking {
     fn drop(&mut self) {
         if !self.is_over {
             self.interests.sessions().is_looked_at = false;
+            // From now on they look for themselves.
+            self.interests.0.abandoned.notify_waiters();
         }
     }
 }
@@ -176,9 +182,22 @@ impl Sessions {
 }
 
 impl Interest {
-    /// Where the log ends, as far as this session has to know.
-    pub(crate) fn end(&self) -> &End {
-        &self.end
+    /// Waits until the log ends beyond a position, as far as this session has to know, and answers where.
+    /// Cancel-safe.
+    pub(crate) async fn beyond(&self, position: Added) -> Added {
+        loop {
+            let mut abandoned = pin!(self.interests.0.abandoned.notified());
+            // From here on it is heard.
+            abandoned.as_mut().enable();
+            let is_looked_at = self.interests.sessions().is_looked_at;
+            if !is_looked_at {
+                return self.log_end.beyond(position).await;
+            }
+            tokio::select! {
+                end = self.end.beyond(position) => return end,
+                () = abandoned => {}
+            }
+        }
     }
 
     /// Whether the session may be sent an event with these indexes.

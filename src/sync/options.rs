@@ -294,12 +294,12 @@ impl<E> SyncOptions<E> {
         self
     }
 
-    /// Sends only events that have one of these indexes in this log. Asked once for each connection, when the peer
-    /// is let in.
+    /// Sends only events that have one of these indexes in this log. Asked when the peer is let in, and by
+    /// [`reevaluate`](crate::SessionHandle::reevaluate): whoever may have more or fewer events from now on needs
+    /// that, also to get older ones.
     ///
-    /// A session is not woken by events without them, so that a server of many clients pays for what is sent: what
-    /// it does not send, it notes about once a second. [`out_filter`](Self::out_filter) is then asked
-    /// about the others.
+    /// A session is not woken by events without them: about once a second it notes those that it does not send, many
+    /// at once. [`out_filter`](Self::out_filter) is only asked about the others.
     ///
     /// ```
     /// use logux_sync::{Draft, SyncOptions, Value};
@@ -457,7 +457,8 @@ impl<E> SyncOptions<E> {
     /// and a frame of 1 MiB or of what the longest event needs in the codec, if that is more (XML: 2.3
     /// MiB). A message above a limit is refused, and ends the connection. Frames that are sent keep to
     /// [`Limits::frame`], too: it must not be above what the peer takes. An event that does not fit is held
-    /// back from the peer.
+    /// back from the peer. Nodes of this library send up to 1,000 events in a message: for fewer, set their
+    /// [`batch`](Self::batch), too.
     ///
     /// A JavaScript node of protocol 5 sends everything that it did without a connection in one
     /// message, and again with each connection if that is refused: a server for such nodes raises

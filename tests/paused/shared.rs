@@ -1,17 +1,19 @@
 //! What the sessions of one log share, and what wakes which of them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
+use futures_util::StreamExt;
 use logux_sync::codecs::{JsonError, Message, WireMeta};
 use logux_sync::{
-    Added, ClientSync, Codec, Draft, Json, Limits, Log, Memory, NodeId, Server, Session, State,
-    SyncOptions, Value,
+    Added, BaseSync, ClientSync, Codec, Draft, Json, Limits, Log, Memory, NodeId, Role, Server,
+    ServerSync, Session, State, SyncOptions, Value,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::world::{held, log, milliseconds, quick, seconds, taking};
 
@@ -257,6 +259,71 @@ async fn a_client_that_was_away_gets_what_has_its_indexes() {
     sleep(milliseconds(100)).await;
     assert_eq!(held(&client.log).await.last(), Some(&1000));
     assert!(began.elapsed() < seconds(3));
+}
+
+/// Who may have more from now on is sent what is older, too; who may have less is sent no more of it.
+#[tokio::test(start_paused = true)]
+async fn indexes_are_asked_again_by_reevaluate() {
+    let (there, _) = log("server").await;
+    let indexes = Arc::new(Mutex::new(vec!["a".to_owned()]));
+    let now = Arc::clone(&indexes);
+    let options = SyncOptions::new().out_indexes(move |_| now.lock().unwrap().clone());
+    let (near, far) = Memory::pair();
+    let server = ServerSync::new(&there, Json, far).options(options).start();
+    let (here, _) = log("1:client").await;
+    let _client = BaseSync::new(&here, Json, Role::Opener, near).start();
+    let add = async |n: u64, index: &str| {
+        there.add(Draft::new(json!({ "n": n })).index(index)).await.unwrap();
+    };
+    add(0, "a").await;
+    add(1, "b").await;
+    sleep(seconds(2)).await;
+    assert_eq!(held(&here).await, [0]);
+    *indexes.lock().unwrap() = vec!["b".to_owned()];
+    server.reevaluate().await;
+    sleep(milliseconds(100)).await;
+    assert_eq!(held(&here).await, [0, 1]);
+    add(2, "a").await;
+    add(3, "b").await;
+    sleep(milliseconds(100)).await;
+    assert_eq!(held(&here).await, [0, 1, 3]);
+}
+
+/// The task that looks at what is added for all sessions belongs to the runtime of the first one.
+#[test]
+fn sessions_are_woken_after_the_runtime_of_others_has_ended() {
+    let runtime = || Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let options = || SyncOptions::<Value>::new().out_indexes(|_| vec!["a".to_owned()]);
+    let (first, second) = (runtime(), runtime());
+    let (there, _) = second.block_on(log("server"));
+    let connect = |runtime: &Runtime, n: u64| {
+        runtime.block_on(async {
+            let (near, far) = Memory::pair();
+            let server = ServerSync::new(&there, Json, far).options(options()).start();
+            let (here, _) = log(&format!("{n}:client")).await;
+            let client = BaseSync::new(&here, Json, Role::Opener, near).start();
+            client.wait_for(State::Synchronized).await.unwrap();
+            (here, client, server)
+        })
+    };
+    let gone = connect(&first, 0);
+    let mut left = vec![connect(&second, 1)];
+    drop(first);
+    // What is added reaches one that was there, and one that comes later.
+    for n in 0..3 {
+        left.push(connect(&second, n + 2));
+        second.block_on(async {
+            let added = there.add(Draft::new(json!({ "n": n })).index("a")).await.unwrap();
+            for (here, _, _) in &left {
+                let mut entries = here.follow(Added::ZERO);
+                let arrives = async {
+                    while entries.next().await.unwrap().unwrap().meta.id != added.meta.id {}
+                };
+                timeout(seconds(60), arrives).await.expect("each is woken");
+            }
+        });
+    }
+    drop(gone);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 //! read in the usual way, which also says what is wrong.
 
 use std::cell::Cell;
+use std::ops::RangeInclusive;
 
 use serde::de::DeserializeOwned;
 
@@ -10,16 +11,21 @@ use crate::limits::Limits;
 use crate::message::{Extra, Sync, WireId, WireMeta};
 use crate::number::{Added, Counter, MAX_SAFE_INTEGER};
 
-/// About how many bytes a short event takes, with its meta.
-const SHORTEST: usize = 48;
+/// No more than so many events are made room for before they have arrived.
+const MAX_HINT: usize = 64;
+
+/// Deeper than that `serde_json` itself does not read, and it counts the message as a level.
+const DEPTHS: RangeInclusive<usize> = 2..=120;
 
 /// A `sync` without white space between its items, whose events are objects. `None` if it is anything else.
 pub(super) fn sync<E: DeserializeOwned>(json: &str, limits: Limits) -> Option<Sync<E>> {
+    if !DEPTHS.contains(&limits.depth) {
+        return None;
+    }
     let mut rest = Rest { json, place: 0 };
     rest.text(r#"["sync","#)?;
     let added = Added::new(rest.integer()?.try_into().ok()?)?;
-    // Bounded by what has arrived; shorter ones make it grow.
-    let mut entries = Vec::with_capacity((json.len() / SHORTEST).min(limits.events));
+    let mut entries = Vec::with_capacity(MAX_HINT.min(limits.events));
     let objects = Cell::new(limits.objects);
     while rest.text("]").is_none() {
         if entries.len() == limits.events {
@@ -218,6 +224,17 @@ mod tests {
             for frame in FRAMES {
                 let is_read = agrees(frame, limits);
                 assert_eq!(is_read, in_the_usual_way(frame, limits).is_ok(), "{limits:?} {frame}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_levels_are_read_than_in_the_usual_way() {
+        for levels in 1..140 {
+            let nest = format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+            let frame = format!(r#"["sync",1,{nest},{{"id":"-","time":0}}]"#);
+            for depth in [0, 1, 2, levels, levels + 1, 119, 120, 126, 127, 128, 129, 1000] {
+                agrees(&frame, Limits::default().depth(depth));
             }
         }
     }

@@ -179,8 +179,10 @@ impl<E: Event, C: Codec> Batcher<E, C> {
                 count = fitting.clamp(1, count - 1);
             }
         }
+        // Nothing of so many: the next look may be at more.
+        let fits = if wanted.one_only { limits.fits } else { limit.saturating_mul(2) };
         let next = SentNext { is_offer, ..SentNext::new(end, Vec::new(), withheld, unsendable) };
-        Ok(Batch { next, frame: None, fits: limits.fits })
+        Ok(Batch { next, frame: None, fits })
     }
 
     /// The peer may not have an event: an offer of it is over.

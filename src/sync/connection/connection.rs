@@ -351,7 +351,6 @@ where
                 command.set(commands.next(is_live));
             }
             let interest = self.interest.clone();
-            let log_end = interest.as_deref().map_or(&**self.log.end(), Interest::end);
             consume_budget().await;
             input = tokio::select! {
                 biased;
@@ -362,7 +361,7 @@ where
                         self.dials_anew = true;
                         return Ok(());
                     }
-                    self.command(told)
+                    self.command(told)?
                 }
                 read = self.reader.next(limits), if reads => match read? {
                     Some((input, cost)) => self.throttle.pass(input, cost),
@@ -376,7 +375,9 @@ where
                 answer = self.errands.result(), if self.errands.is_busy() => answer?,
                 stored = self.intake.next() => stored?,
                 sent = self.outgoing.next() => sent?,
-                end = log_end.beyond(self.rules.log_end()) => Some(Input::Grown(end)),
+                end = grown(&self.log, interest.as_deref(), self.rules.log_end()) => {
+                    Some(Input::Grown(end))
+                }
                 () = until(offer_at), if offer_at.is_some() => {
                     let offers = self.known.as_ref().map(Known::offers);
                     self.try_again(offers.unwrap_or_default());
@@ -413,7 +414,15 @@ where
             input => input,
         };
         let now = self.now();
+        // Before what asks how far the log goes: this session is not woken by all of it.
+        let asks = matches!(&input, Input::Received { message: Message::Ready(_), .. });
+        if self.interest.is_some() && asks {
+            self.rules.handle(now, Input::Grown(self.log.last_added()));
+        }
         let jump = if self.look_at.is_some() { self.clocks.jump(now) } else { None };
+        if self.interest.is_some() && jump.is_some() {
+            self.rules.handle(now, Input::Grown(self.log.last_added()));
+        }
         for input in jump.map(Input::Jumped).into_iter().chain([input]) {
             self.rules.handle(now, input);
             while let Some(output) = self.rules.poll() {
@@ -656,14 +665,15 @@ where
     }
 
     /// What the rules are to know of what the user wants.
-    fn command(&mut self, command: Command) -> Option<Input<E>> {
-        match command {
+    fn command(&mut self, command: Command) -> Result<Option<Input<E>>, Error> {
+        Ok(match command {
             Command::Headers(headers) => {
                 self.lasting.headers = Some(headers.clone());
                 Some(Input::Headers(headers))
             }
             Command::Debug(text) => Some(Input::Debug(text)),
             Command::Reevaluate => {
+                self.renew_interest()?;
                 self.outgoing.withheld().inspect(|withheld| withheld.reevaluate());
                 self.note_withheld();
                 Some(Input::Reevaluate)
@@ -680,7 +690,17 @@ where
                 self.closed_here = true;
                 Some(Input::Close(reason.map(|reason| start(&reason, MAX_REASON).to_owned())))
             }
+        })
+    }
+
+    /// Asks the user anew by which indexes the peer may have events.
+    fn renew_interest(&mut self) -> Result<(), Error> {
+        if let Some(peer) = self.reporter.peer() {
+            let indexes = self.options.outward.indexes_for(&peer)?;
+            self.interest = indexes.map(|indexes| Arc::new(self.log.interest_in(indexes)));
+            self.outgoing.interest(self.interest.as_ref());
         }
+        Ok(())
     }
 
     /// How much a message may ask now. A peer that was not let in has little to say.
@@ -703,6 +723,14 @@ where
         let deadline = self.rules.deadline();
         let deadline = deadline.and_then(|deadline| self.clocks.start().checked_add(deadline));
         deadline.into_iter().chain(self.look_at).min()
+    }
+}
+
+/// Waits until the log has something new for the peer. Cancel-safe.
+async fn grown<E: Event>(log: &Log<E>, interest: Option<&Interest>, position: Added) -> Added {
+    match interest {
+        Some(interest) => interest.beyond(position).await,
+        None => log.end().beyond(position).await,
     }
 }
 

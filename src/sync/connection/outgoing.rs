@@ -10,7 +10,7 @@ use logux_transports::FrameSender;
 
 use super::batch::{Batch, BatchLimits, Batcher};
 use crate::apart::Refused;
-use crate::log::Withheld;
+use crate::log::{Interest, Withheld};
 use crate::sync::error::Error;
 use crate::sync::lane::Lane;
 use crate::sync::rules::{Covered, Input, Relative, Wanted};
@@ -62,6 +62,16 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
     /// From now on events are sent on other terms.
     pub(crate) fn terms(&mut self, relative: Relative) {
         self.batcher = self.batcher.as_ref().map(|batcher| Arc::new(batcher.with(relative)));
+    }
+
+    /// From now on the peer may have other events.
+    pub(crate) fn interest(&mut self, interest: Option<&Arc<Interest>>) {
+        if let Some(batcher) = &self.batcher {
+            let relative = batcher.relative.clone();
+            let mut batcher = batcher.with(relative);
+            batcher.interest = interest.cloned();
+            self.batcher = Some(Arc::new(batcher));
+        }
     }
 
     /// What the peer was not sent, once it is let in.

@@ -194,8 +194,8 @@ impl SessionHandle {
         self.commander.debug(text.into()).await;
     }
 
-    /// Asks `out_filter` again about all events that it has withheld from the peer, and sends those
-    /// that it lets through now; nothing that the peer has travels again. Without a connection, with
+    /// Asks `out_indexes` and `out_filter` again about all events that they have withheld from the peer, and sends those
+    /// that they let through now; nothing that the peer has travels again. Without a connection, with
     /// the next one. Ready at once.
     ///
     /// Such an event comes late: after events of its node that were made after it. What was withheld
