@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use logux_codecs::{Added, Codec, Event};
+use logux_codecs::{Added, Codec, Event, EventLimits};
 
 use crate::entry::Entry;
 
@@ -90,7 +90,7 @@ impl Encoded {
             return Parts::of_one_session(codec, entries);
         }
         let (mut parts, mut block) = (Parts::default(), Vec::new());
-        parts.places.reserve(entries.len());
+        parts.places.reserve_exact(entries.len());
         // The block before the new one.
         let mut last = None;
         for entry in entries {
@@ -101,6 +101,9 @@ impl Encoded {
                 }
                 (u32::try_from(parts.blocks.len()).ok()? - 1, place.start, place.end)
             } else {
+                if block.is_empty() {
+                    block.reserve_exact(length(entries));
+                }
                 write(codec, entry, &mut block)?
             };
             parts.places.push(place);
@@ -131,6 +134,11 @@ impl Encoded {
 /// The index of a block that has none yet.
 const NEW: u32 = u32::MAX;
 
+/// How many bytes the events have as JSON, as far as somebody has measured them.
+fn length<E>(entries: &[&Entry<E>]) -> usize {
+    entries.iter().map(|entry| entry.size().saturating_sub(EventLimits::META)).sum()
+}
+
 /// Appends an event to a new block, and answers where it is.
 fn write<E: Event, C: Codec>(
     codec: &C,
@@ -148,7 +156,7 @@ impl Parts {
         codec: &C,
         entries: &[&Entry<E>],
     ) -> Option<Self> {
-        let mut block = Vec::new();
+        let mut block = Vec::with_capacity(length(entries));
         let written = entries.iter().map(|entry| {
             let (_, start, end) = write(codec, entry, &mut block)?;
             Some((0, start, end))

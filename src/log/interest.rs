@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_core::future::BoxFuture;
 use logux_codecs::{Added, Event};
 use logux_transports::rt::{self, Instant, sleep_until};
 use tokio::sync::Notify;
@@ -184,20 +185,24 @@ impl Sessions {
 impl Interest {
     /// Waits until the log ends beyond a position, as far as this session has to know, and answers where.
     /// Cancel-safe.
-    pub(crate) async fn beyond(&self, position: Added) -> Added {
-        loop {
-            let mut abandoned = pin!(self.interests.0.abandoned.notified());
-            // From here on it is heard.
-            abandoned.as_mut().enable();
-            let is_looked_at = self.interests.sessions().is_looked_at;
-            if !is_looked_at {
-                return self.log_end.beyond(position).await;
+    ///
+    /// Boxed: few sessions wait like this, and all would have room and code for it.
+    pub(crate) fn beyond(&self, position: Added) -> BoxFuture<'_, Added> {
+        Box::pin(async move {
+            loop {
+                let mut abandoned = pin!(self.interests.0.abandoned.notified());
+                // From here on it is heard.
+                abandoned.as_mut().enable();
+                let is_looked_at = self.interests.sessions().is_looked_at;
+                if !is_looked_at {
+                    return self.log_end.beyond(position).await;
+                }
+                tokio::select! {
+                    end = self.end.beyond(position) => return end,
+                    () = abandoned => {}
+                }
             }
-            tokio::select! {
-                end = self.end.beyond(position) => return end,
-                () = abandoned => {}
-            }
-        }
+        })
     }
 
     /// Whether the session may be sent an event with these indexes.

@@ -11,6 +11,9 @@ use crate::limits::Limits;
 use crate::message::{Extra, Sync, WireId, WireMeta};
 use crate::number::{Added, Counter, MAX_SAFE_INTEGER};
 
+/// About how many bytes a short event and its meta have.
+const SHORT: usize = 48;
+
 /// No more than so many events are made room for before they have arrived.
 const MAX_HINT: usize = 64;
 
@@ -25,7 +28,8 @@ pub(super) fn sync<E: DeserializeOwned>(json: &str, limits: Limits) -> Option<Sy
     let mut rest = Rest { json, place: 0 };
     rest.text(r#"["sync","#)?;
     let added = Added::new(rest.integer()?.try_into().ok()?)?;
-    let mut entries = Vec::with_capacity(MAX_HINT.min(limits.events));
+    let hint = (json.len() / SHORT).min(MAX_HINT).min(limits.events);
+    let mut entries = Vec::with_capacity(hint);
     let objects = Cell::new(limits.objects);
     while rest.text("]").is_none() {
         if entries.len() == limits.events {
