@@ -543,8 +543,7 @@ where
             protocol: relative.protocol,
             log: relative.local.clone(),
         });
-        let indexes = self.options.outward.indexes_for(&peer)?;
-        self.interest = indexes.map(|indexes| Arc::new(self.log.interest_in(indexes)));
+        self.ask_for_interest(&peer)?;
         self.lasting.was_refused = false;
         self.lasting.guessed_wrong = false;
         self.lasting.answered = Some(relative.peer_name.clone());
@@ -673,7 +672,9 @@ where
             }
             Command::Debug(text) => Some(Input::Debug(text)),
             Command::Reevaluate => {
-                self.renew_interest()?;
+                if let Some(peer) = self.reporter.peer() {
+                    self.ask_for_interest(&peer)?;
+                }
                 self.outgoing.withheld().inspect(|withheld| withheld.reevaluate());
                 self.note_withheld();
                 Some(Input::Reevaluate)
@@ -693,13 +694,11 @@ where
         })
     }
 
-    /// Asks the user anew by which indexes the peer may have events.
-    fn renew_interest(&mut self) -> Result<(), Error> {
-        if let Some(peer) = self.reporter.peer() {
-            let indexes = self.options.outward.indexes_for(&peer)?;
-            self.interest = indexes.map(|indexes| Arc::new(self.log.interest_in(indexes)));
-            self.outgoing.interest(self.interest.as_ref());
-        }
+    /// Asks the user by which indexes the peer may have events, from now on.
+    fn ask_for_interest(&mut self, peer: &Peer) -> Result<(), Error> {
+        let indexes = self.options.outward.indexes_for(peer)?;
+        self.interest = indexes.map(|indexes| Arc::new(self.log.interest_in(indexes)));
+        self.outgoing.interest(self.interest.as_ref());
         Ok(())
     }
 
