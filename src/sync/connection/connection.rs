@@ -1,4 +1,4 @@
-use std::future::{pending, ready};
+use std::future::ready;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,10 +7,11 @@ use std::time::Duration;
 use futures_util::future::join;
 use futures_util::{FutureExt, TryFutureExt};
 use logux_codecs::{Added, Codec, Event, EventId, Headers, Limits, Message, NodeId, ProtocolError};
-use logux_transports::rt::{Instant, consume_budget, sleep_until, timeout};
+use logux_transports::rt::{Instant, consume_budget, timeout};
 use logux_transports::{FrameReceiver, FrameSender, Link};
 use tracing::Instrument;
 
+use super::alarm::Alarm;
 use super::batch::{BatchLimits, Batcher};
 use super::clocks::Clocks;
 use super::intake::{Intake, take_up};
@@ -19,7 +20,7 @@ use super::reader::Reader;
 use super::throttle::{Throttle, Waited};
 use crate::apart::Refused;
 use crate::log::{Fence, Interest, Known, Log, Newcomer, Presence, Verdict, Withheld};
-use crate::store::StoreError;
+use crate::store::{End, StoreError};
 use crate::sync::admission::{Admission, Place};
 use crate::sync::error::{Error, Refusal};
 use crate::sync::lane::Errands;
@@ -37,6 +38,9 @@ const MAX_REASON: usize = 512;
 
 /// How many objects a message may have before the peer is let in.
 const MAX_EARLY_OBJECTS: usize = 500;
+
+/// So many frames and results of what is under way are taken in a row before everything else gets its turn.
+const MAX_IN_A_ROW: usize = 64;
 
 /// How often a node that opened the connection looks at its clock.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -316,10 +320,13 @@ where
     /// Hands the rules one input after the other, and does what they say.
     async fn converse(&mut self) -> Result<(), Error> {
         let mut input = Some(Input::Opened);
-        // Waits on from turn to turn: to begin anew each time would cost more than all else in one.
+        // These wait on from turn to turn: to begin anew each time would cost more than all else in one.
         let (commands, mut was_live) = (self.commands, false);
         let mut command = pin!(commands.next(was_live));
-        let mut was_deaf = false;
+        let mut growth = pin!(grown(Arc::clone(self.log.end()), None, self.rules.log_end()));
+        let mut waits_beyond = None;
+        let mut alarm = Alarm::default();
+        let (mut was_deaf, mut in_a_row) = (false, 0);
         loop {
             if let Some(input) = input
                 && self.handle(input)?
@@ -337,21 +344,28 @@ where
             {
                 return Ok(());
             }
-            let reads = self.rules.reads()
+            let goes_on = in_a_row < MAX_IN_A_ROW;
+            let reads = goes_on
+                && self.rules.reads()
                 && self.outgoing.has_room()
                 && !is_deaf
                 && self.reader.has_turn();
-            let (limits, wake_at) = (self.limits_now(), self.wake_at());
-            let offer_at = self.known.as_ref().and_then(Known::offer_at);
-            let expiry = self.rules.expiry();
-            let expiry = expiry.and_then(|expiry| self.clocks.start().checked_add(expiry));
+            let (limits, deadlines) = (self.limits_now(), self.deadlines(is_deaf));
             let is_live = self.rules.is_live();
             if is_live != was_live {
                 was_live = is_live;
                 command.set(commands.next(is_live));
             }
-            let interest = self.interest.clone();
+            let (end, position) = (self.log.end(), self.rules.log_end());
+            let interest = self.interest.as_ref().map(|interest| Arc::as_ptr(interest).addr());
+            let beyond = Some((Arc::as_ptr(end).addr(), interest, position));
+            if waits_beyond != beyond {
+                waits_beyond = beyond;
+                growth.set(grown(Arc::clone(end), self.interest.clone(), position));
+            }
+            let before = std::mem::take(&mut in_a_row);
             consume_budget().await;
+            // After the user, what is under way: most turns end there, and look no further.
             input = tokio::select! {
                 biased;
                 told = &mut command => {
@@ -363,35 +377,34 @@ where
                     }
                     self.command(told)?
                 }
-                read = self.reader.next(limits), if reads => match read? {
-                    Some((input, cost)) => self.throttle.pass(input, cost),
-                    None => return Ok(()),
-                },
+                read = self.reader.next(limits), if reads => {
+                    in_a_row = before + 1;
+                    match read? {
+                        Some((input, cost)) => self.throttle.pass(input, cost),
+                        None => return Ok(()),
+                    }
+                }
                 waited = self.throttle.next(), if !self.throttle.is_free() => match waited {
                     Waited::Frame(frame) => Some(self.reader.message(frame, limits)),
                     Waited::OverQuota(quota) => Some(Input::OverQuota(quota)),
                     Waited::Debt => None,
                 },
+                stored = self.intake.next(), if goes_on => {
+                    in_a_row = before + 1;
+                    stored?
+                }
+                sent = self.outgoing.next(), if goes_on => {
+                    in_a_row = before + 1;
+                    sent?
+                }
                 answer = self.errands.result(), if self.errands.is_busy() => answer?,
-                stored = self.intake.next() => stored?,
-                sent = self.outgoing.next() => sent?,
-                end = grown(&self.log, interest.as_deref(), self.rules.log_end()) => {
+                end = &mut growth => {
+                    waits_beyond = None;
                     Some(Input::Grown(end))
                 }
-                () = until(offer_at), if offer_at.is_some() => {
-                    let offers = self.known.as_ref().map(Known::offers);
-                    self.try_again(offers.unwrap_or_default());
-                    None
-                }
-                () = until(wake_at), if !is_deaf => {
-                    if self.look_at.is_some_and(|at| at <= Instant::now()) {
-                        self.look_at = look_again();
-                    }
-                    Some(Input::Tick)
-                }
-                () = until(expiry), if expiry.is_some() => Some(Input::Expired),
+                () = alarm.ring(deadlines.first()) => self.rung(&deadlines),
                 // Everything else had its turn.
-                () = ready(()), if !self.reader.has_turn() => None,
+                () = ready(()), if !goes_on || !self.reader.has_turn() => None,
             };
             match &input {
                 Some(Input::Received { frame, .. }) => self.intake.arrived(frame.len()),
@@ -716,34 +729,64 @@ where
         self.clocks.now()
     }
 
-    /// When to go on if nothing happens: at the deadline of the rules, or for a look at the clock. Timers
-    /// stand still while the machine sleeps, so that the deadline alone would come late.
-    fn wake_at(&mut self) -> Option<Instant> {
-        let deadline = self.rules.deadline();
-        let deadline = deadline.and_then(|deadline| self.clocks.start().checked_add(deadline));
-        deadline.into_iter().chain(self.look_at).min()
+    /// When to go on if nothing happens. While nothing is read, the peer cannot be late.
+    fn deadlines(&self, is_deaf: bool) -> Deadlines {
+        let since_start = |elapsed| self.clocks.start().checked_add(elapsed);
+        // Timers stand still while the machine sleeps, so that the deadline of the rules alone would come late.
+        let tick = self.rules.deadline().and_then(since_start).into_iter().chain(self.look_at);
+        Deadlines {
+            offer: self.known.as_ref().and_then(Known::offer_at),
+            tick: tick.min().filter(|_| !is_deaf),
+            expiry: self.rules.expiry().and_then(since_start),
+        }
+    }
+
+    /// The first of the deadlines is there.
+    fn rung(&mut self, deadlines: &Deadlines) -> Option<Input<E>> {
+        let now = Instant::now();
+        let is_there = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+        if is_there(deadlines.offer) {
+            let offers = self.known.as_ref().map(Known::offers);
+            self.try_again(offers.unwrap_or_default());
+            None
+        } else if is_there(deadlines.tick) {
+            if is_there(self.look_at) {
+                self.look_at = look_again();
+            }
+            Some(Input::Tick)
+        } else {
+            is_there(deadlines.expiry).then_some(Input::Expired)
+        }
+    }
+}
+
+/// When a connection goes on if nothing happens; `None` for never, and for later than a clock can tell.
+struct Deadlines {
+    /// What the peer did not take is offered to it again.
+    offer: Option<Instant>,
+    /// The rules are to look at the time, or this at the clock.
+    tick: Option<Instant>,
+    /// What the peer has proven who it is with holds no more.
+    expiry: Option<Instant>,
+}
+
+impl Deadlines {
+    fn first(&self) -> Option<Instant> {
+        [self.offer, self.tick, self.expiry].into_iter().flatten().min()
     }
 }
 
 /// Waits until the log has something new for the peer. Cancel-safe.
-async fn grown<E: Event>(log: &Log<E>, interest: Option<&Interest>, position: Added) -> Added {
+async fn grown(end: Arc<End>, interest: Option<Arc<Interest>>, position: Added) -> Added {
     match interest {
         Some(interest) => interest.beyond(position).await,
-        None => log.end().beyond(position).await,
+        None => end.beyond(position).await,
     }
 }
 
 /// `None` for later than a clock can tell.
 fn look_again() -> Option<Instant> {
     Instant::now().checked_add(LOOK_EVERY)
-}
-
-/// Waits for a time; for ever where it is later than a clock can tell. Cancel-safe.
-pub(super) async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => pending().await,
-    }
 }
 
 /// The peer refused something of what was sent. The next connection sends what may be to blame one

@@ -8,8 +8,9 @@
 //! - `outgoing`: messages and events to frames, and frames to the link; `batch`: the next events as
 //!   one frame.
 //!
-//! `clocks` tells whether this node's clock was set, or the machine slept.
+//! `alarm` is the timer for all of these; `clocks` tells whether this node's clock was set, or the machine slept.
 
+mod alarm;
 mod batch;
 mod clocks;
 #[expect(clippy::module_inception, reason = "the room's own file, beside its parts")]

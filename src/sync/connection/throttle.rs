@@ -4,9 +4,8 @@ use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
-use logux_transports::rt::Instant;
+use logux_transports::rt::{Instant, sleep_until};
 
-use super::connection::until;
 use crate::sync::admission::{Cost, Payer, Quota};
 use crate::sync::rules::Input;
 
@@ -77,7 +76,10 @@ impl Throttle {
         let (Some(waiting), Some(payer)) = (&self.waiting, &self.payer) else {
             return pending().await;
         };
-        until(waiting.until).await;
+        match waiting.until {
+            Some(until) => sleep_until(until).await,
+            None => pending().await,
+        }
         if waiting.is_too_long {
             return Waited::OverQuota(payer.quota());
         }
