@@ -2,11 +2,10 @@
 
 use std::cmp::Ordering;
 
-use logux_codecs::{Added, Event, EventId, Extra, NodeId, Subprotocol, Timestamp};
+use logux_codecs::{Added, Event, EventId, Extra, NodeId, Rare, Subprotocol, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::apart::SetAside;
-use crate::rare::Rare;
 
 /// An event and its meta, as a log holds them. Immutable, and shared as `Arc<Entry<E>>`.
 #[derive(Clone, Debug)]

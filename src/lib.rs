@@ -6,7 +6,6 @@ mod cursors;
 mod entry;
 mod log;
 mod open;
-mod rare;
 mod store;
 mod sync;
 
@@ -19,7 +18,6 @@ pub use log::{
     Pruning, Receipt, ReceiptError, Retention, Unreasoned, Waiting,
 };
 pub use open::Open;
-pub use rare::Rare;
 pub use store::{
     Answer, Append, Change, Edit, Effect, End, Forget, IfKnown, Key, Label, MemoryStore, Order,
     Page, PeerRecord, Prefix, Query, Record, RecordChange, Store, StoreError, Stored, Which,
@@ -44,7 +42,7 @@ pub use logux_codecs::MessagePack;
 #[cfg(feature = "xml")]
 pub use logux_codecs::Xml;
 pub use logux_codecs::{
-    Added, Codec, Event, EventId, EventLimits, Extra, Headers, Limits, NodeId, ProtocolError,
+    Added, Codec, Event, EventId, EventLimits, Extra, Headers, Limits, NodeId, ProtocolError, Rare,
     Subprotocol, Timestamp, Unfit, Value,
 };
 #[cfg(feature = "websocket")]

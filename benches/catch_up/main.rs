@@ -19,7 +19,7 @@ use live::{delivered, log, websocket};
 use logux_benches::ratio::Ratio;
 use logux_benches::{Asked, Counter};
 use logux_sync::codecs::{Message, Sync, WireId, WireMeta};
-use logux_sync::{Added, ClientSync, Codec, Extra, Json, Limits, Log, Server, State, Timestamp};
+use logux_sync::{Added, ClientSync, Codec, Json, Limits, Log, Rare, Server, State, Timestamp};
 use peak_alloc::PeakAlloc;
 use tokio::runtime::{Builder, Runtime};
 
@@ -148,7 +148,7 @@ fn chunks(events: u64) -> Vec<Vec<u8>> {
         let time = Timestamp::new(1_790_000_000_000 + value).expect("a time");
         let id = WireId::Absolute { time, author: None };
         let time = value.cast_signed();
-        (Counter::Inc { value }, WireMeta { id, time, subprotocol: None, extra: Extra::new() })
+        (Counter::Inc { value }, WireMeta { id, time, subprotocol: None, extra: Rare::default() })
     };
     let chunk = |first: u64| {
         let entries = (first..first + CHUNK).map(entry).collect();

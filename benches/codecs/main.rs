@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use logux_benches::{Asked, Counter, ratio};
 use logux_sync::codecs::{Message, Sync, WireId, WireMeta};
-use logux_sync::{Added, Codec, EventLimits, Extra, Json, Limits, MessagePack, Timestamp, Xml};
+use logux_sync::{
+    Added, Codec, EventLimits, Extra, Json, Limits, MessagePack, Rare, Timestamp, Xml,
+};
 
 /// One way to write or read so many messages: how long it takes, one after the other.
 struct Run {
@@ -35,7 +37,7 @@ fn message(events: u64) -> Message<Counter> {
             id: WireId::Absolute { time, author: None },
             time: n.cast_signed(),
             subprotocol: None,
-            extra: Extra::new(),
+            extra: Rare::default(),
         };
         (Counter::Inc { value: n }, meta)
     };

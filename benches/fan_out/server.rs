@@ -7,7 +7,7 @@ use futures_util::SinkExt;
 use logux_benches::Counter;
 use logux_sync::codecs::{Message, Sync, WireId, WireMeta};
 use logux_sync::{
-    Added, Codec, Extra, Json, ListenerOptions, Log, MemoryStore, RunningServer, Server,
+    Added, Codec, Json, ListenerOptions, Log, MemoryStore, Rare, RunningServer, Server,
     SyncOptions, Timestamp, WebSocketListener,
 };
 use tokio::net::TcpListener;
@@ -119,7 +119,8 @@ async fn raw() -> (Kind, std::net::SocketAddr) {
 fn frame(event: Counter, added: u64) -> Utf8Bytes {
     let time = Timestamp::new(1_790_000_000_000 + added).expect("a time");
     let id = WireId::Absolute { time, author: None };
-    let meta = WireMeta { id, time: added.cast_signed(), subprotocol: None, extra: Extra::new() };
+    let meta =
+        WireMeta { id, time: added.cast_signed(), subprotocol: None, extra: Rare::default() };
     let added = Added::new(added).expect("a position");
     let message = Message::Sync(Sync { added, entries: vec![(event, meta)] });
     let mut frame = Vec::new();

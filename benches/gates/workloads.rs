@@ -9,8 +9,8 @@ use logux_benches::Counter;
 use logux_sync::codecs::{Message, Sync, WireId, WireMeta};
 use logux_sync::transports::{Listener, Transport};
 use logux_sync::{
-    Added, ClientSync, Codec, Draft, Extra, HttpListener, Json, Limits, LongPoll, Memory,
-    MessagePack, Server, State, WebSocket, WebSocketListener, Xml, format,
+    Added, ClientSync, Codec, Draft, HttpListener, Json, Limits, LongPoll, Memory, MessagePack,
+    Rare, Server, State, WebSocket, WebSocketListener, Xml, format,
 };
 use tokio::runtime::Builder;
 
@@ -108,7 +108,8 @@ fn message() -> Message<Counter> {
     let entry = |n: u64| {
         let time = start().shifted(n.cast_signed()).expect("a time");
         let id = WireId::Absolute { time, author: None };
-        let meta = WireMeta { id, time: n.cast_signed(), subprotocol: None, extra: Extra::new() };
+        let meta =
+            WireMeta { id, time: n.cast_signed(), subprotocol: None, extra: Rare::default() };
         (Counter::Inc { value: n }, meta)
     };
     Message::Sync(Sync { added: Added::ZERO.plus(100), entries: (0..100).map(entry).collect() })

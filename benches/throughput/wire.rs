@@ -2,14 +2,14 @@
 
 use logux_benches::Counter;
 use logux_sync::codecs::{Message, Sync, WireId, WireMeta};
-use logux_sync::{Added, Codec, Extra, Json, Timestamp};
+use logux_sync::{Added, Codec, Json, Rare, Timestamp};
 
 /// What an event costs on the wire, in batches of so many.
 pub(crate) fn bytes_per_event(batch: u32) -> f64 {
     let time = |offset: u32| Timestamp::new(1_790_000_000_000 + u64::from(offset));
     let entry = |n: u32| {
         let id = WireId::Absolute { time: time(n).expect("a time"), author: None };
-        let meta = WireMeta { id, time: i64::from(n), subprotocol: None, extra: Extra::new() };
+        let meta = WireMeta { id, time: i64::from(n), subprotocol: None, extra: Rare::default() };
         (Counter::Inc { value: 1 }, meta)
     };
     let entries = (0..batch).map(entry).collect();

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 
 use crate::{
     Added, Codec, CodecName, Connect, Connected, Counter, EventLimits, Extra, Headers, Json,
-    Limits, MAX_SAFE_INTEGER, Message, NodeId, ProtocolError, Subprotocol, Sync, Timestamp, WireId,
-    WireMeta,
+    Limits, MAX_SAFE_INTEGER, Message, NodeId, ProtocolError, Rare, Subprotocol, Sync, Timestamp,
+    WireId, WireMeta,
 };
 
 /// Checks every line of the contract.
@@ -274,7 +274,7 @@ where
         id,
         time: -MAX_SAFE_INTEGER.cast_signed(),
         subprotocol: Some(Subprotocol::new(u32::MAX, u32::MAX)),
-        extra,
+        extra: extra.into(),
     };
     let sync = Sync { added: Added::ZERO.plus(MAX_SAFE_INTEGER), entries: vec![(event, meta)] };
     let message = Message::Sync(sync);
@@ -621,7 +621,7 @@ pub fn messages() -> Vec<Message<Value>> {
         },
         time: -5,
         subprotocol: Some(Subprotocol::new(1, 0)),
-        extra,
+        extra: extra.into(),
     };
     messages.push(sync(vec![(json!({ "type": "a" }), meta()), (json!({ "type": "b" }), rich)]));
     for (node, number) in [(None, 0), (None, 3), (Some(node("10:a:b")), 0), (Some(node("x")), 12)] {
@@ -662,7 +662,7 @@ fn meta() -> WireMeta {
         id: WireId::Absolute { time: time(1), author: None },
         time: 1,
         subprotocol: None,
-        extra: Extra::new(),
+        extra: Rare::default(),
     }
 }
 

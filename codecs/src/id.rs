@@ -406,22 +406,28 @@ pub(crate) fn parse_digits(text: &str) -> Option<Timestamp> {
         return None;
     }
     let mut number = 0_u64;
-    for byte in bytes {
-        number = number * 64 + u64::from(digit(*byte)?);
+    for &byte in bytes {
+        let digit = DIGITS[usize::from(byte)];
+        if digit == NO_DIGIT {
+            return None;
+        }
+        number = number * 64 + u64::from(digit);
     }
     (number <= MAX_SAFE_INTEGER).then(|| Timestamp::new(number))?
 }
 
-const fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'-' => Some(0),
-        b'0'..=b'9' => Some(byte - b'0' + 1),
-        b'A'..=b'Z' => Some(byte - b'A' + 11),
-        b'_' => Some(37),
-        b'a'..=b'z' => Some(byte - b'a' + 38),
-        _ => None,
+/// What each byte is worth as a digit; [`NO_DIGIT`] for one that is none.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < ALPHABET.len() {
+        digits[ALPHABET[value] as usize] = value as u8;
+        value += 1;
     }
-}
+    digits
+};
+
+const NO_DIGIT: u8 = u8::MAX;
 
 #[cfg(test)]
 mod tests {

@@ -49,6 +49,7 @@ mod message_pack;
 mod number;
 mod precise;
 mod protocol;
+mod rare;
 mod reserved;
 mod short;
 mod shown;
@@ -77,6 +78,7 @@ pub use message::{
 pub use message_pack::{MessagePack, MessagePackError};
 pub use number::{Added, Counter, MAX_SAFE_INTEGER, Timestamp};
 pub use protocol::Protocol;
+pub use rare::Rare;
 /// Any value that a message can carry where the protocol does not fix the type: credentials, headers, further meta.
 pub use serde_json::Value;
 #[doc(hidden)]

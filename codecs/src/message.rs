@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::error::ProtocolError;
 use crate::id::NodeId;
 use crate::number::{Added, Counter, Timestamp};
+use crate::rare::Rare;
 
 /// One message of Logux protocol 7. `E` is the type of the events in `sync`.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,7 +97,7 @@ pub struct WireMeta {
     /// The version of the application that made the event, where it is not the connection's.
     pub subprotocol: Option<Subprotocol>,
     /// The application's own keys.
-    pub extra: Extra,
+    pub extra: Rare<Extra>,
 }
 
 /// An event's id as it travels, in the form of the connection's protocol.

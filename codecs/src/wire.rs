@@ -426,7 +426,7 @@ impl<'de> Visitor<'de> for MetaVisitor {
             id: id.ok_or_else(|| de::Error::missing_field("id"))?,
             time: time.ok_or_else(|| de::Error::missing_field("time"))?,
             subprotocol,
-            extra,
+            extra: extra.into(),
         })
     }
 }

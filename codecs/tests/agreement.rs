@@ -13,7 +13,7 @@ use std::fmt::Debug;
 use logux_codecs::conformance::events;
 use logux_codecs::{
     Added, Codec, EventLimits, Extra, Headers, Json, Limits, LoguxBinary, Message, MessagePack,
-    Sync, Timestamp, Unfit, Value, WireId, WireMeta, Xml,
+    Rare, Sync, Timestamp, Unfit, Value, WireId, WireMeta, Xml,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ fn a_hundred_thousand_events_are_the_same_in_all_codecs() {
                 _ => Extra::new(),
             };
             let id = WireId::Absolute { time: Timestamp::ZERO, author: None };
-            let meta = WireMeta { id, time: n, subprotocol: None, extra };
+            let meta = WireMeta { id, time: n, subprotocol: None, extra: extra.into() };
             (generated.next().unwrap_or_default(), meta)
         });
         let message = Message::Sync(Sync { added: Added::ZERO, entries: entries.collect() });
@@ -82,7 +82,7 @@ fn headers_are_an_object_and_nothing_else_for_none() {
 fn in_all_codecs<E: DeserializeOwned + PartialEq + Debug>(event: &impl Serialize) -> Option<E> {
     fn read<C: Codec, E: DeserializeOwned>(codec: &C, event: &impl Serialize) -> Option<E> {
         let id = WireId::Absolute { time: Timestamp::ZERO, author: None };
-        let meta = WireMeta { id, time: 0, subprotocol: None, extra: Extra::new() };
+        let meta = WireMeta { id, time: 0, subprotocol: None, extra: Rare::default() };
         let message = Message::Sync(Sync { added: Added::ZERO, entries: vec![(event, meta)] });
         let mut frame = Vec::new();
         codec.encode(&message, &mut frame).unwrap();
@@ -447,7 +447,7 @@ fn an_error_in_an_event_or_its_meta_says_which() {
         ] {
             let entries = (1..=4).map(|number| {
                 let id = WireId::Absolute { time: Timestamp::ZERO, author: None };
-                let meta = WireMeta { id, time: 0, subprotocol: None, extra: Extra::new() };
+                let meta = WireMeta { id, time: 0, subprotocol: None, extra: Rare::default() };
                 (if number == place { wrong.clone() } else { good.clone() }, meta)
             });
             let sync = Message::Sync(Sync { added: Added::ZERO, entries: entries.collect() });

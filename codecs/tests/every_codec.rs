@@ -35,7 +35,7 @@ where
         time: -MAX_SAFE_INTEGER.cast_signed(),
         // The one number that is left of it in `LoguxBinary`.
         subprotocol: Some(Subprotocol::new(u32::MAX, if extra.is_empty() { 0 } else { u32::MAX })),
-        extra: extra.clone(),
+        extra: extra.clone().into(),
     };
     let added = Added::new(MAX_SAFE_INTEGER).unwrap();
     let message = Message::Sync(Sync { added, entries: vec![(event.clone(), meta)] });

@@ -101,7 +101,7 @@ fn local_meta_is_ignored_and_further_meta_is_kept() {
     let frame = r#"["sync",1,{"type":"a"},{"id":"1","time":1,"added":1e300,"reasons":["x"],"keepLast":1,"indexes":2,"status":"new"}]"#;
     let Message::Sync(sync) = decode(frame).unwrap() else { panic!() };
     let extra = &sync.entries[0].1.extra;
-    assert_eq!(Value::Object(extra.clone()), json!({ "status": "new" }));
+    assert_eq!(Value::Object(extra.clone().into_inner()), json!({ "status": "new" }));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 
 use logux_codecs::{
-    Added, Codec, Extra, Json, Limits, Message, MessagePack, MessagePackError, Subprotocol, Sync,
+    Added, Codec, Json, Limits, Message, MessagePack, MessagePackError, Rare, Subprotocol, Sync,
     Timestamp, Value, WireId, WireMeta,
 };
 use serde::de::DeserializeOwned;
@@ -26,7 +26,7 @@ fn sync<E>(event: E) -> Message<E> {
         id: WireId::Absolute { time: Timestamp::new(1).unwrap(), author: None },
         time: 1,
         subprotocol: None,
-        extra: Extra::new(),
+        extra: Rare::default(),
     };
     Message::Sync(Sync { added: Added::ZERO, entries: vec![(event, meta)] })
 }

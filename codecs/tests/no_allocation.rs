@@ -47,7 +47,7 @@ fn xml_allocates_nothing() {
 mod message_pack {
     use std::collections::BTreeMap;
 
-    use logux_codecs::{Added, Extra, MessagePack, Sync, Timestamp, WireId, WireMeta};
+    use logux_codecs::{Added, MessagePack, Rare, Sync, Timestamp, WireId, WireMeta};
     use serde::Serialize;
 
     use super::*;
@@ -81,7 +81,7 @@ mod message_pack {
             id: WireId::Absolute { time: Timestamp::ZERO, author: None },
             time: 0,
             subprotocol: None,
-            extra: Extra::new(),
+            extra: Rare::default(),
         };
         let sync = Sync { added: Added::ZERO, entries: vec![(event, meta)] };
         assert_eq!(allocations(&MessagePack, &Message::Sync(sync)), 0);

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use logux_codecs::conformance::{events, messages};
 use logux_codecs::{
-    Added, Codec, Extra, Json, Limits, Message, MessagePack, Sync, Timestamp, Value, WireId,
+    Added, Codec, Json, Limits, Message, MessagePack, Rare, Sync, Timestamp, Value, WireId,
     WireMeta,
 };
 
@@ -23,7 +23,7 @@ fn all_messages() -> Vec<Message<Value>> {
         id: WireId::Absolute { time: Timestamp::ZERO, author: None },
         time: 1,
         subprotocol: None,
-        extra: Extra::new(),
+        extra: Rare::default(),
     };
     let sync =
         |event| Message::Sync(Sync { added: Added::ZERO, entries: vec![(event, meta.clone())] });

@@ -9,11 +9,11 @@ use serde_json::{Map, json};
 
 fn messages(text: &str) -> Vec<Message<Value>> {
     let object = || Map::from_iter([(text.to_owned(), json!([text, { "a": text }]))]);
-    let meta = |extra| WireMeta {
+    let meta = |extra: Extra| WireMeta {
         id: WireId::Absolute { time: Timestamp::ZERO, author: None },
         time: 1,
         subprotocol: None,
-        extra,
+        extra: extra.into(),
     };
     let entries = vec![
         (json!({ "type": text }), meta(Extra::new())),
@@ -21,7 +21,7 @@ fn messages(text: &str) -> Vec<Message<Value>> {
         (json!(text), meta(Extra::new())),
     ];
     let mut with_extra = entries.clone();
-    with_extra[1].1.extra = object();
+    with_extra[1].1.extra = object().into();
     vec![
         Message::Sync(Sync { added: Added::ZERO, entries }),
         Message::Headers(object()),

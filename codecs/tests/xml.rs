@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 
 use logux_codecs::{
-    Added, Codec, Extra, Json, Limits, Message, Sync, Timestamp, Value, WireId, WireMeta, Xml,
+    Added, Codec, Extra, Json, Limits, Message, Rare, Sync, Timestamp, Value, WireId, WireMeta, Xml,
 };
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -344,7 +344,7 @@ fn sync<E>(event: E) -> Message<E> {
         id: WireId::Absolute { time, author: None },
         time: 1,
         subprotocol: None,
-        extra: Extra::new(),
+        extra: Rare::default(),
     };
     Message::Sync(Sync { added: Added::ZERO, entries: vec![(event, meta)] })
 }

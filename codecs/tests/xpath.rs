@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use logux_codecs::conformance::{events, messages};
 use logux_codecs::{
-    Added, Codec, Extra, Json, Limits, Message, Sync, Timestamp, Value, WireId, WireMeta, Xml,
+    Added, Codec, Json, Limits, Message, Rare, Sync, Timestamp, Value, WireId, WireMeta, Xml,
 };
 
 fn text<C: Codec>(codec: &C, message: &Message<Value>) -> String {
@@ -21,7 +21,7 @@ fn all_messages() -> Vec<Message<Value>> {
         id: WireId::Absolute { time: Timestamp::ZERO, author: None },
         time: 1,
         subprotocol: None,
-        extra: Extra::new(),
+        extra: Rare::default(),
     };
     let sync =
         |event| Message::Sync(Sync { added: Added::ZERO, entries: vec![(event, meta.clone())] });

@@ -208,6 +208,11 @@ impl Kept {
     fn note(&mut self, added: Added, place: Place) {
         let position = added.value();
         let end = self.first + self.places.len() as u64;
+        if position == end && self.places.len() < MAX_PLACES {
+            // Nearly always it is the next one.
+            self.places.push_back(place);
+            return;
+        }
         if self.places.is_empty() || position > end + MAX_PLACES as u64 {
             self.places.clear();
             self.first = position;

@@ -64,7 +64,9 @@ impl Ids {
             }
             node.late.insert(place, position);
         }
-        *id = EventId::with_counter(place.0, node.id.clone(), place.1);
+        if !std::ptr::eq(id.node().as_str(), node.id.as_str()) {
+            *id = EventId::with_counter(place.0, node.id.clone(), place.1);
+        }
         Standing::New
     }
 

@@ -245,9 +245,6 @@ impl<E: Event> State<E> {
 
     fn label(&mut self, index: usize) {
         let meta = &self.added[index].meta;
-        if meta.reasons.is_empty() && meta.indexes.is_empty() {
-            return;
-        }
         let position = meta.added.value();
         for label in Label::all_of(meta) {
             let labelled = self.labels.entry(label).or_default();
@@ -299,7 +296,9 @@ impl<E: Event> State<E> {
         }
         let entry = Arc::new(entry);
         self.added.push(Arc::clone(&entry));
-        self.label(self.added.len() - 1);
+        if !entry.meta.reasons.is_empty() || !entry.meta.indexes.is_empty() {
+            self.label(self.added.len() - 1);
+        }
         Some(entry)
     }
 }
@@ -488,6 +487,12 @@ impl<E: Event> Store<E> for MemoryStore<E> {
         let state = self.state();
         let entries = match (label, order) {
             (Some(label), order) => state.labelled(label, order, *newest_first),
+            (None, Order::Added(after)) if !newest_first && state.gone.is_empty() => {
+                // What sessions and followers read, again and again.
+                let start = after.map_or(0, |after| state.count_up_to(after.value()));
+                let entries = state.added[start..].iter().cloned();
+                return Ok(page.take(entries, |entry| entry.size()));
+            }
             (None, Order::Added(after)) => state.in_order_of_adding(*after, *newest_first),
             (None, Order::Created(after)) => {
                 state.in_order_of_creation(after.as_ref(), *newest_first)

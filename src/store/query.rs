@@ -76,6 +76,9 @@ impl Label {
     }
 }
 
+/// No more than so many events are made room for before they are read.
+const MAX_HINT: usize = 1024;
+
 /// How much to read at once: reading stops where either limit is reached. The first event is read whatever its
 /// size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +118,11 @@ impl Page {
             is_full = left == 0;
             fits
         };
-        events.into_iter().take(self.events).take_while(fits).collect()
+        let events = events.into_iter().take(self.events);
+        let most = events.size_hint().1.unwrap_or(self.events);
+        let mut taken = Vec::with_capacity(most.min(MAX_HINT));
+        taken.extend(events.take_while(fits));
+        taken
     }
 }
 

@@ -113,6 +113,11 @@ impl<E: Send + Sync + 'static> Outward<E> {
         self.indexes.is_some() || self.filter.is_some()
     }
 
+    /// Whether the user is asked about each event.
+    pub(crate) const fn asks(&self) -> bool {
+        self.filter.is_some() || self.map.is_some()
+    }
+
     /// The indexes of the events that this peer may have; `None` for all events.
     pub(crate) fn indexes_for(&self, peer: &Peer) -> Result<Option<HashSet<String>>, Error> {
         let Some(indexes) = &self.indexes else { return Ok(None) };
@@ -127,9 +132,6 @@ impl<E: Send + Sync + 'static> Outward<E> {
         entries: Vec<Arc<Entry<E>>>,
         peer: &Arc<Peer>,
     ) -> Result<Vec<Option<Arc<Entry<E>>>>, Error> {
-        if self.filter.is_none() && self.map.is_none() {
-            return Ok(entries.into_iter().map(Some).collect());
-        }
         stream::iter(entries)
             .map(|entry| self.apply_to_one(entry, Arc::clone(peer)))
             .buffered(AT_ONCE)

@@ -5,7 +5,7 @@ use std::fmt;
 
 use logux_sync::codecs::{Message, Sync, WireId, WireMeta, shown};
 use logux_sync::transports::{BoxedLink, FrameReceiver, FrameSender};
-use logux_sync::{Added, Codec, Extra, Json, Limits, Listener, Timestamp, Transport, format};
+use logux_sync::{Added, Codec, Json, Limits, Listener, Rare, Timestamp, Transport, format};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
@@ -129,7 +129,7 @@ fn write<C: TestCodec>(value: &Tree) -> Vec<u8> {
 
 fn as_event<C: TestCodec>(event: &Tree) -> Vec<u8> {
     let id = WireId::Absolute { time: Timestamp::ZERO, author: None };
-    let meta = WireMeta { id, time: 0, subprotocol: None, extra: Extra::new() };
+    let meta = WireMeta { id, time: 0, subprotocol: None, extra: Rare::default() };
     let sync = Sync { added: Added::ZERO, entries: vec![(event, meta)] };
     let mut frame = Vec::new();
     C::NEW.encode(&Message::Sync(sync), &mut frame).expect("any value can be written");

@@ -8,8 +8,8 @@ use fastrand::Rng;
 use logux_sync::codecs::{Connect, MAX_SAFE_INTEGER, Message, Protocol, Sync, WireEntry, WireMeta};
 use logux_sync::transports::{Format, FrameReceiver, FrameSender, Link};
 use logux_sync::{
-    Added, Codec, EventId, Extra, Headers, Limits, NodeId, ProtocolError, Timestamp, Transport,
-    Value,
+    Added, Codec, EventId, Extra, Headers, Limits, NodeId, ProtocolError, Rare, Timestamp,
+    Transport, Value,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -276,7 +276,7 @@ impl Hostile {
             extra.insert("long".to_owned(), "a text".repeat(30).into());
         }
         let id = Protocol::V7.wire_id(id, &self.id, base);
-        WireMeta { id, time, subprotocol: None, extra }
+        WireMeta { id, time, subprotocol: None, extra: extra.into() }
     }
 
     /// Many ids in a row that a node may give to its next events.
@@ -302,7 +302,7 @@ impl Hostile {
                 id: Protocol::V7.wire_id(&id, &self.id, base),
                 time: 0,
                 subprotocol: None,
-                extra: Extra::new(),
+                extra: Rare::default(),
             };
             ((UNREADABLE + self.state.made).into(), meta)
         });

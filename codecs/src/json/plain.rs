@@ -4,15 +4,19 @@
 use std::cell::Cell;
 use std::ops::RangeInclusive;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::id::parse_digits;
 use crate::limits::Limits;
-use crate::message::{Extra, Sync, WireId, WireMeta};
+use crate::message::{Sync, WireId, WireMeta};
 use crate::number::{Added, Counter, MAX_SAFE_INTEGER};
+use crate::rare::Rare;
 
 /// About how many bytes a short event and its meta have.
 const SHORT: usize = 48;
+
+/// 2^53 has so many digits.
+const MAX_DIGITS: usize = 16;
 
 /// No more than so many events are made room for before they have arrived.
 const MAX_HINT: usize = 64;
@@ -36,9 +40,8 @@ pub(super) fn sync<E: DeserializeOwned>(json: &str, limits: Limits) -> Option<Sy
             return None;
         }
         rest.text(",")?;
-        let event = rest.object()?;
+        let event = rest.object(limits, &objects)?;
         rest.text(",")?;
-        let event = read(event, limits, &objects)?;
         entries.push((event, meta(&mut rest, limits, &objects)?));
     }
     let is_whole = rest.place == json.len() && !entries.is_empty();
@@ -52,7 +55,7 @@ fn meta(rest: &mut Rest<'_>, limits: Limits, objects: &Cell<usize>) -> Option<Wi
         return Some(meta);
     }
     rest.place = place;
-    read(rest.object()?, limits, objects)
+    rest.object(limits, objects)
 }
 
 /// A meta that has an id without a node, a time, and nothing else.
@@ -66,14 +69,7 @@ fn usual_meta(rest: &mut Rest<'_>) -> Option<WireMeta> {
     rest.text(r#","time":"#)?;
     let time = rest.integer()?;
     rest.text("}")?;
-    Some(WireMeta { id, time, subprotocol: None, extra: Extra::new() })
-}
-
-fn read<T: DeserializeOwned>(json: &str, limits: Limits, objects: &Cell<usize>) -> Option<T> {
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let value = limits.item(&mut reader, objects).ok()?;
-    reader.end().ok()?;
-    Some(value)
+    Some(WireMeta { id, time, subprotocol: None, extra: Rare::default() })
 }
 
 /// What is left to be read.
@@ -108,12 +104,20 @@ impl<'j> Rest<'j> {
     fn integer(&mut self) -> Option<i64> {
         let is_negative = self.text("-").is_some();
         let bytes = self.bytes();
-        let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        // More digits than those of 2^53 are out of range, and one more could not be counted.
-        if digits == 0 || digits > 16 || (bytes[0] == b'0' && (digits > 1 || is_negative)) {
+        let (mut number, mut digits) = (0, 0);
+        while let Some(digit) = bytes.get(digits).map(|byte| byte.wrapping_sub(b'0'))
+            && digit < 10
+        {
+            // More digits than those of 2^53 are out of range, and more could not be counted.
+            if digits == MAX_DIGITS {
+                return None;
+            }
+            number = 10 * number + u64::from(digit);
+            digits += 1;
+        }
+        if digits == 0 || (bytes[0] == b'0' && (digits > 1 || is_negative)) {
             return None;
         }
-        let number = bytes[..digits].iter().fold(0, |n, byte| 10 * n + u64::from(byte - b'0'));
         // `1.0` and `1e3` are integers, too, and are read by serde.
         if number > MAX_SAFE_INTEGER || matches!(bytes.get(digits), Some(b'.' | b'e' | b'E')) {
             return None;
@@ -122,38 +126,17 @@ impl<'j> Rest<'j> {
         Some(if is_negative { -number.cast_signed() } else { number.cast_signed() })
     }
 
-    /// From a brace to the one that closes it. Whether it is JSON in between shows when it is read.
-    fn object(&mut self) -> Option<&'j str> {
-        let bytes = self.bytes();
-        if bytes.first() != Some(&b'{') {
+    /// An object, by serde.
+    fn object<T: DeserializeOwned>(&mut self, limits: Limits, objects: &Cell<usize>) -> Option<T> {
+        let json = self.json.get(self.place..)?;
+        if !json.starts_with('{') {
             return None;
         }
-        let (mut index, mut depth) = (1, 1_usize);
-        while depth > 0 {
-            match bytes.get(index)? {
-                b'{' => depth += 1,
-                b'}' => depth -= 1,
-                b'"' => index = end_of_text(bytes, index + 1)?,
-                _ => {}
-            }
-            index += 1;
-        }
-        let object = &self.json[self.place..self.place + index];
-        self.place += index;
-        Some(object)
-    }
-}
-
-/// Where the quote is that ends a text.
-#[inline]
-fn end_of_text(bytes: &[u8], mut index: usize) -> Option<usize> {
-    loop {
-        match bytes.get(index)? {
-            b'"' => return Some(index),
-            // Whatever comes next is no end.
-            b'\\' => index += 2,
-            _ => index += 1,
-        }
+        let mut reader = serde_json::Deserializer::from_str(json);
+        let value = limits.item(&mut reader, objects).ok()?;
+        // Nothing else tells how far the reader has come: behind the brace that closes the object.
+        self.place += reader.into_iter::<IgnoredAny>().byte_offset();
+        Some(value)
     }
 }
 

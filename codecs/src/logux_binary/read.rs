@@ -12,10 +12,9 @@ use super::error::LoguxBinaryError;
 use crate::error::ProtocolError;
 use crate::id::{Digits, NodeId, parse_author};
 use crate::limits::Limits;
-use crate::message::{
-    Connect, Connected, Extra, Message, Subprotocol, Sync, WireEntry, WireId, WireMeta,
-};
+use crate::message::{Connect, Connected, Message, Subprotocol, Sync, WireEntry, WireId, WireMeta};
 use crate::number::{Added, MAX_SAFE_INTEGER, Timestamp};
+use crate::rare::Rare;
 use crate::surrogates::mend;
 use crate::wire::{Options, in_event};
 
@@ -176,7 +175,7 @@ impl<'a> Reader<'a> {
             id: WireId::Absolute { time: id, author },
             time,
             subprotocol: subprotocol.map(|major| Subprotocol::new(major, 0)),
-            extra: Extra::new(),
+            extra: Rare::default(),
         })
     }
 

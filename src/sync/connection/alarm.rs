@@ -25,10 +25,9 @@ impl Alarm {
             if self.0.as_ref().is_none_or(|timer| at < timer.set_to) {
                 self.0 = None;
             }
-            let timer = self.0.get_or_insert_with(|| Timer {
-                set_to: at,
-                sleep: Box::pin(sleep_until(at)),
-            });
+            let timer = self
+                .0
+                .get_or_insert_with(|| Timer { set_to: at, sleep: Box::pin(sleep_until(at)) });
             let set_to = timer.set_to;
             timer.sleep.as_mut().await;
             self.0 = None;

@@ -120,22 +120,29 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         entries.retain(|entry| self.is_for_peer(entry, wanted, looks_at_all));
         self.keep_what_is_of_no_interest(&mut entries, &mut withheld);
         self.keep_what_is_held_back(&mut entries, &mut withheld);
-        let places: Vec<_> =
-            entries.iter().map(|entry| (entry.meta.added, entry.meta.id.clone())).collect();
-        let answers = self.outward.apply(entries, &self.peer).await?;
-        for ((added, id), answer) in places.into_iter().zip(answers) {
-            let Some(entry) = answer else {
-                self.keep(added, &id);
-                withheld.push(added);
-                continue;
-            };
-            match self.check_map(&entry) {
-                Ok(()) => visible.push(Visible { added, id, entry }),
-                Err(unfit) => {
+        if self.outward.asks() {
+            let places: Vec<_> =
+                entries.iter().map(|entry| (entry.meta.added, entry.meta.id.clone())).collect();
+            let answers = self.outward.apply(entries, &self.peer).await?;
+            for ((added, id), answer) in places.into_iter().zip(answers) {
+                let Some(entry) = answer else {
+                    self.keep(added, &id);
                     withheld.push(added);
-                    unsendable.push((added, Refused::new(id, unfit.to_string())));
+                    continue;
+                };
+                match self.check_map(&entry) {
+                    Ok(()) => visible.push(Visible { added, id, entry }),
+                    Err(unfit) => {
+                        withheld.push(added);
+                        unsendable.push((added, Refused::new(id, unfit.to_string())));
+                    }
                 }
             }
+        } else {
+            visible.extend(entries.into_iter().map(|entry| {
+                let Meta { added, ref id, .. } = entry.meta;
+                Visible { added, id: id.clone(), entry }
+            }));
         }
         let mut parts = self.parts(&visible);
         let mut count = visible.len();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use logux_codecs::{Added, EventId, Extra, NodeId, Protocol, Subprotocol, Timestamp, WireMeta};
+use logux_codecs::{Added, EventId, NodeId, Protocol, Subprotocol, Timestamp, WireMeta};
 
 use super::clocks::TimeFix;
 use crate::entry::Meta;
@@ -70,7 +70,7 @@ impl Relative {
             // Ids are not fixed: they are the same on all nodes.
             time: moved(meta.time, -self.time_fix.at(added)).since(self.base_time),
             subprotocol: meta.subprotocol.filter(|own| Some(*own) != self.local_subprotocol),
-            extra: Extra::clone(&meta.extra),
+            extra: meta.extra.clone(),
         }
     }
 
@@ -89,7 +89,7 @@ impl Relative {
             time,
             source: Some(self.peer.clone()),
             subprotocol: subprotocol.or(self.peer_subprotocol),
-            extra: extra.into(),
+            extra,
             ..Meta::new(id.ok_or(Misbehaviour::WrongId { place: 0 })?)
         })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use logux_codecs::{
-    Added, Connect, Connected, Counter, EventId, Extra, Headers, Message, NodeId, ProtocolError,
+    Added, Connect, Connected, Counter, EventId, Headers, Message, NodeId, ProtocolError, Rare,
     Sync, Timestamp, Value, WireId, WireMeta,
 };
 
@@ -347,7 +347,7 @@ fn anything(random: &mut Rng, now: Timestamp) -> Message<Value> {
                 let author = random.bool().then(|| (node(random), Counter::default()));
                 let id = WireId::Absolute { time: time(random), author };
                 let time = *random.choice(&[0, 1, -5, i64::MAX, i64::MIN]).unwrap();
-                (Value::Null, WireMeta { id, time, subprotocol: None, extra: Extra::new() })
+                (Value::Null, WireMeta { id, time, subprotocol: None, extra: Rare::default() })
             };
             let entries = (0..random.usize(1..4)).map(|_| entry(random)).collect();
             Message::Sync(Sync { added: added(random), entries })

@@ -4,8 +4,9 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::LazyLock;
 
-use logux_codecs::Extra;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::message::Extra;
 
 /// A list or a map that is mostly empty, and then takes the room of a pointer: a log holds many events, and
 /// few of them have reasons, indexes or keys of the application's own.
@@ -13,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Read and changed as what it holds; whatever may change it makes room first.
 ///
 /// ```
-/// use logux_sync::Rare;
+/// use logux_codecs::Rare;
 ///
 /// let mut reasons: Rare<Vec<String>> = Rare::default();
 /// assert!(reasons.is_empty());
