@@ -1,7 +1,8 @@
-use std::future::ready;
+use std::future::{poll_fn, ready};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::join;
@@ -326,7 +327,7 @@ where
         let mut growth = pin!(grown(Arc::clone(self.log.end()), None, self.rules.log_end()));
         let mut waits_beyond = None;
         let mut alarm = Alarm::default();
-        let (mut was_deaf, mut in_a_row) = (false, 0);
+        let (mut was_deaf, mut in_a_row, mut frames_come) = (false, 0, false);
         loop {
             if let Some(input) = input
                 && self.handle(input)?
@@ -345,6 +346,18 @@ where
                 return Ok(());
             }
             let goes_on = in_a_row < MAX_IN_A_ROW;
+            let before = std::mem::take(&mut in_a_row);
+            consume_budget().await;
+            // Most turns end here, and look no further. Frames are taken in a row, so that what they ask for is
+            // stored and answered together.
+            if goes_on
+                && !frames_come
+                && let Some(done) = at_once(work(&mut self.intake, &mut self.outgoing)).await
+            {
+                in_a_row = before + 1;
+                input = done?;
+                continue;
+            }
             let reads = goes_on
                 && self.rules.reads()
                 && self.outgoing.has_room()
@@ -363,9 +376,6 @@ where
                 waits_beyond = beyond;
                 growth.set(grown(Arc::clone(end), self.interest.clone(), position));
             }
-            let before = std::mem::take(&mut in_a_row);
-            consume_budget().await;
-            // After the user, what is under way: most turns end there, and look no further.
             input = tokio::select! {
                 biased;
                 told = &mut command => {
@@ -389,13 +399,9 @@ where
                     Waited::OverQuota(quota) => Some(Input::OverQuota(quota)),
                     Waited::Debt => None,
                 },
-                stored = self.intake.next(), if goes_on => {
+                done = work(&mut self.intake, &mut self.outgoing), if goes_on => {
                     in_a_row = before + 1;
-                    stored?
-                }
-                sent = self.outgoing.next(), if goes_on => {
-                    in_a_row = before + 1;
-                    sent?
+                    done?
                 }
                 answer = self.errands.result(), if self.errands.is_busy() => answer?,
                 end = &mut growth => {
@@ -406,6 +412,7 @@ where
                 // Everything else had its turn.
                 () = ready(()), if !goes_on || !self.reader.has_turn() => None,
             };
+            frames_come = matches!(input, Some(Input::Received { .. }));
             match &input {
                 Some(Input::Received { frame, .. }) => self.intake.arrived(frame.len()),
                 _ => self.reader.rest(),
@@ -436,58 +443,66 @@ where
         if self.interest.is_some() && jump.is_some() {
             self.rules.handle(now, Input::Grown(self.log.last_added()));
         }
-        for input in jump.map(Input::Jumped).into_iter().chain([input]) {
-            self.rules.handle(now, input);
-            while let Some(output) = self.rules.poll() {
-                match output {
-                    Output::Send(message) => self.outgoing.send(&message)?,
-                    Output::Check(introduction) => {
-                        let node_id = introduction.node_id.clone();
-                        tracing::Span::current().record("peer", tracing::field::display(&node_id));
-                        self.reporter.claimed(node_id.clone());
-                        self.intake.introduced(node_id, introduction.name.clone());
-                        if let Some(place) = &self.place {
-                            place.set_asked_about(true);
-                        }
-                        self.errands.ask(self.admission.check(introduction));
-                    }
-                    Output::LetIn(let_in) => self.let_in(*let_in)?,
-                    Output::Store(received) => self.intake.store(received),
-                    Output::SendNext(wanted) => {
-                        self.outgoing.send_next(wanted, self.rules.peer_epoch().is_some());
-                    }
-                    Output::Fix(relative) => self.fix_time(relative),
-                    Output::Advance(sent) => self.intake.advance_sent(sent),
-                    Output::Reset(cursors) => {
-                        // Nothing of a connection with the other log is written after this.
-                        if let Some((peer, name)) = self.intake.names() {
-                            self.enter(&peer, &name);
-                        }
-                        self.intake.reset_cursors(cursors);
-                    }
-                    Output::HoldBack(events) => {
-                        self.outgoing.hold_back(&events);
-                        // It is named, so there is no doubt.
-                        if let Some(known) = &self.known {
-                            known.settle_all(&events);
-                        }
-                        self.intake.hold_back(events);
-                    }
-                    Output::Confirmed(covered) => self.confirmed(covered),
-                    Output::FindWithheld => self.find_withheld(),
-                    Output::Reevaluated => {
-                        // Another connection of the peer's may look at all while this one offers.
-                        let withheld = self.outgoing.withheld().filter(|_| self.looks_at_all);
-                        withheld.inspect(|withheld| withheld.finish_reevaluation());
-                        self.note_withheld();
-                    }
-                    Output::Tell(notice) => self.reporter.tell(notice),
-                    Output::HangUp(None) => return Ok(true),
-                    Output::HangUp(Some(error)) => return Err(error),
-                }
-            }
-            self.report();
+        if let Some(jump) = jump
+            && self.tell_rules(now, Input::Jumped(jump))?
+        {
+            return Ok(true);
         }
+        self.tell_rules(now, input)
+    }
+
+    /// Tells the rules what happened, and does what they say. Answers whether they have hung up.
+    fn tell_rules(&mut self, now: Now, input: Input<E>) -> Result<bool, Error> {
+        self.rules.handle(now, input);
+        while let Some(output) = self.rules.poll() {
+            match output {
+                Output::Send(message) => self.outgoing.send(&message)?,
+                Output::Check(introduction) => {
+                    let node_id = introduction.node_id.clone();
+                    tracing::Span::current().record("peer", tracing::field::display(&node_id));
+                    self.reporter.claimed(node_id.clone());
+                    self.intake.introduced(node_id, introduction.name.clone());
+                    if let Some(place) = &self.place {
+                        place.set_asked_about(true);
+                    }
+                    self.errands.ask(self.admission.check(introduction));
+                }
+                Output::LetIn(let_in) => self.let_in(*let_in)?,
+                Output::Store(received) => self.intake.store(received),
+                Output::SendNext(wanted) => {
+                    self.outgoing.send_next(wanted, self.rules.peer_epoch().is_some());
+                }
+                Output::Fix(relative) => self.fix_time(relative),
+                Output::Advance(sent) => self.intake.advance_sent(sent),
+                Output::Reset(cursors) => {
+                    // Nothing of a connection with the other log is written after this.
+                    if let Some((peer, name)) = self.intake.names() {
+                        self.enter(&peer, &name);
+                    }
+                    self.intake.reset_cursors(cursors);
+                }
+                Output::HoldBack(events) => {
+                    self.outgoing.hold_back(&events);
+                    // It is named, so there is no doubt.
+                    if let Some(known) = &self.known {
+                        known.settle_all(&events);
+                    }
+                    self.intake.hold_back(events);
+                }
+                Output::Confirmed(covered) => self.confirmed(covered),
+                Output::FindWithheld => self.find_withheld(),
+                Output::Reevaluated => {
+                    // Another connection of the peer's may look at all while this one offers.
+                    let withheld = self.outgoing.withheld().filter(|_| self.looks_at_all);
+                    withheld.inspect(|withheld| withheld.finish_reevaluation());
+                    self.note_withheld();
+                }
+                Output::Tell(notice) => self.reporter.tell(notice),
+                Output::HangUp(None) => return Ok(true),
+                Output::HangUp(Some(error)) => return Err(error),
+            }
+        }
+        self.report();
         Ok(false)
     }
 
@@ -774,6 +789,29 @@ impl Deadlines {
     fn first(&self) -> Option<Instant> {
         [self.offer, self.tick, self.expiry].into_iter().flatten().min()
     }
+}
+
+/// What came of what is under way: what the rules are to know, or `None` where there may only be room again.
+/// Cancel-safe.
+async fn work<E: Event, C: Codec, S: FrameSender>(
+    intake: &mut Intake<'_, E>,
+    outgoing: &mut Outgoing<'_, E, C, S>,
+) -> Result<Option<Input<E>>, Error> {
+    tokio::select! {
+        biased;
+        stored = intake.next() => stored,
+        sent = outgoing.next() => sent,
+    }
+}
+
+/// The output of a future, if it is there now.
+async fn at_once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Waits until the log has something new for the peer. Cancel-safe.

@@ -19,6 +19,9 @@ use crate::sync::session::Reporter;
 /// While more frames than this wait to be sent, nothing further is read.
 const MAX_WAITING: usize = 256;
 
+/// About how many bytes the frame of a message without events has.
+const SHORT: usize = 64;
+
 /// The sending half of a link, what waits for it, and where events come from.
 pub(crate) struct Outgoing<'a, E, C, S> {
     codec: C,
@@ -90,7 +93,7 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
 
     /// Sends a message after all that waits.
     pub(crate) fn send(&mut self, message: &Message<E>) -> Result<(), Error> {
-        let mut frame = Vec::new();
+        let mut frame = Vec::with_capacity(SHORT);
         self.codec
             .encode(message, &mut frame)
             .map_err(|error| Error::Message { format: C::NAME, source: error.into() })?;
