@@ -280,10 +280,10 @@ pub(crate) const FAULTS: &[Fault] = &[
         hazard: "F1",
         name: "catch-up is not filtered",
         edits: &[Edit {
-            file: "src/sync/callbacks.rs",
-            is: "if self.filter.is_none() && self.map.is_none() {",
+            file: "src/sync/connection/batch.rs",
+            is: "if self.outward.asks() {",
             becomes: "let skipped = PLANTED && entries.len() > 1;
-                if self.filter.is_none() && self.map.is_none() || skipped {",
+                if self.outward.asks() && !skipped {",
         }],
     },
     Fault {
