@@ -1,9 +1,12 @@
-use logux_sync::codecs::Message;
-use logux_sync::{Codec, Json, Limits, MessagePack, Xml};
+use std::io;
+
+use logux_sync::codecs::{Message, WireMeta};
+use logux_sync::{Added, Codec, Json, Limits, MessagePack, Xml};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The codec of a world, drawn from its seed.
+/// The codec of a world, drawn from its seed. All nodes of a world have the same, so that the sessions of a log may
+/// share what is written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum AnyCodec {
     #[default]
@@ -26,7 +29,7 @@ impl Codec for AnyCodec {
     const NAME: &'static str = "any";
     const MEDIA_TYPE: &'static str = "application/octet-stream";
     const TEXT: bool = false;
-    type Error = std::io::Error;
+    type Error = io::Error;
 
     fn encode<E: Serialize>(
         &self,
@@ -34,13 +37,40 @@ impl Codec for AnyCodec {
         frame: &mut Vec<u8>,
     ) -> Result<(), Self::Error> {
         match self {
-            Self::Json => Json.encode(message, frame).map_err(std::io::Error::other)?,
+            Self::Json => Json.encode(message, frame).map_err(io::Error::other)?,
             Self::MessagePack => {
-                MessagePack.encode(message, frame).map_err(std::io::Error::other)?;
+                MessagePack.encode(message, frame).map_err(io::Error::other)?;
             }
-            Self::Xml => Xml.encode(message, frame).map_err(std::io::Error::other)?,
+            Self::Xml => Xml.encode(message, frame).map_err(io::Error::other)?,
         }
         Ok(())
+    }
+
+    fn encode_event<E: Serialize>(
+        &self,
+        event: &E,
+        part: &mut Vec<u8>,
+    ) -> Option<Result<(), io::Error>> {
+        Some(match self {
+            Self::Json => Json.encode_event(event, part)?.map_err(io::Error::other),
+            Self::MessagePack => MessagePack.encode_event(event, part)?.map_err(io::Error::other),
+            Self::Xml => Xml.encode_event(event, part)?.map_err(io::Error::other),
+        })
+    }
+
+    fn encode_sync<'p>(
+        &self,
+        added: Added,
+        events: impl ExactSizeIterator<Item = (&'p [u8], WireMeta)>,
+        frame: &mut Vec<u8>,
+    ) -> Option<Result<(), io::Error>> {
+        Some(match self {
+            Self::Json => Json.encode_sync(added, events, frame)?.map_err(io::Error::other),
+            Self::MessagePack => {
+                MessagePack.encode_sync(added, events, frame)?.map_err(io::Error::other)
+            }
+            Self::Xml => Xml.encode_sync(added, events, frame)?.map_err(io::Error::other),
+        })
     }
 
     fn decode<E: DeserializeOwned>(
@@ -49,11 +79,9 @@ impl Codec for AnyCodec {
         limits: Limits,
     ) -> Result<Message<E>, Self::Error> {
         Ok(match self {
-            Self::Json => Json.decode(frame, limits).map_err(std::io::Error::other)?,
-            Self::MessagePack => {
-                MessagePack.decode(frame, limits).map_err(std::io::Error::other)?
-            }
-            Self::Xml => Xml.decode(frame, limits).map_err(std::io::Error::other)?,
+            Self::Json => Json.decode(frame, limits).map_err(io::Error::other)?,
+            Self::MessagePack => MessagePack.decode(frame, limits).map_err(io::Error::other)?,
+            Self::Xml => Xml.decode(frame, limits).map_err(io::Error::other)?,
         })
     }
 }
