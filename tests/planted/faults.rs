@@ -2,7 +2,7 @@
 //! research: A what is confirmed, B cursors, C what comes twice, D connections, E time, F filters. Those
 //! of G are this library's own: 1 whose events are taken, 2 what is refused, 3 what a peer refuses by an
 //! error, 4 events that cannot be read, 5 ids that are taken or from the far future, 6 callbacks that do not answer
-//! and credentials that end, 7 clients that send too much.
+//! and credentials that end, 7 clients that send too much, 8 what sessions share.
 //!
 //! Faults of stores are broken stores in `tests/simulation/store.rs`.
 
@@ -556,6 +556,15 @@ pub(crate) const FAULTS: &[Fault] = &[
             is: "Arc::clone(accounts.entry(owner).or_insert_with(new))",
             becomes: "if PLANTED { return new(); }
             Arc::clone(accounts.entry(owner).or_insert_with(new))",
+        }],
+    },
+    Fault {
+        hazard: "G8",
+        name: "a session is sent the bytes of another event",
+        edits: &[Edit {
+            file: "src/log/encoded.rs",
+            is: "let place = *self.places.get(index)?;",
+            becomes: "let place = *self.places.get(index.saturating_sub(usize::from(PLANTED)))?;",
         }],
     },
 ];
