@@ -39,7 +39,7 @@ struct Kept {
     /// The number of the first of `blocks`.
     first_block: u64,
     /// Events that were written together.
-    blocks: VecDeque<Arc<Vec<u8>>>,
+    blocks: VecDeque<Block>,
     bytes: usize,
 }
 
@@ -51,10 +51,15 @@ struct Place {
     end: u32,
 }
 
+/// Events that were written together.
+type Block = Arc<[u8]>;
+
 /// Events as they are written, in the order in which they were asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
-    blocks: Vec<Arc<Vec<u8>>>,
+    /// Nearly always all are in one block.
+    first: Option<Block>,
+    others: Vec<Block>,
     /// The index of a block, and bytes in it.
     places: Vec<(u32, u32, u32)>,
 }
@@ -79,13 +84,13 @@ impl Encoded {
     ///
     /// While one session has events written, others that are as far wait for them, for they would write the same. One
     /// that is far behind writes for itself.
-    pub(crate) fn parts<E: Event, C: Codec>(
+    pub(crate) fn parts<'e, E: Event, C: Codec>(
         &self,
         codec: &C,
-        entries: &[&Entry<E>],
+        entries: impl ExactSizeIterator<Item = &'e Entry<E>> + Clone,
     ) -> Option<Parts> {
         let mut kept = self.kept();
-        if !entries.first().is_some_and(|first| kept.is_near(first.meta.added)) {
+        if !entries.clone().next().is_some_and(|first| kept.is_near(first.meta.added)) {
             drop(kept);
             return Parts::of_one_session(codec, entries);
         }
@@ -93,28 +98,27 @@ impl Encoded {
         parts.places.reserve_exact(entries.len());
         // The block before the new one.
         let mut last = None;
-        for entry in entries {
+        for entry in entries.clone() {
             let place = if let Some(place) = kept.place(entry.meta.added) {
                 if last != Some(place.block) {
                     last = Some(place.block);
-                    parts.blocks.push(Arc::clone(kept.block(place.block)?));
+                    parts.push(Arc::clone(kept.block(place.block)?));
                 }
-                (u32::try_from(parts.blocks.len()).ok()? - 1, place.start, place.end)
+                (parts.last()?, place.start, place.end)
             } else {
                 if block.is_empty() {
-                    block.reserve_exact(length(entries));
+                    block.reserve_exact(length(entries.clone()));
                 }
                 write(codec, entry, &mut block)?
             };
             parts.places.push(place);
         }
         if !block.is_empty() {
-            block.shrink_to_fit();
-            let block = Arc::new(block);
-            let index = u32::try_from(parts.blocks.len()).ok()?;
-            parts.blocks.push(Arc::clone(&block));
+            let block = Block::from(block);
+            parts.push(Arc::clone(&block));
+            let index = parts.last()?;
             let block = kept.push(block);
-            for (entry, place) in entries.iter().zip(&mut parts.places) {
+            for (entry, place) in entries.zip(&mut parts.places) {
                 if place.0 == NEW {
                     place.0 = index;
                     kept.note(entry.meta.added, Place { block, start: place.1, end: place.2 });
@@ -135,8 +139,8 @@ impl Encoded {
 const NEW: u32 = u32::MAX;
 
 /// How many bytes the events have as JSON, as far as somebody has measured them.
-fn length<E>(entries: &[&Entry<E>]) -> usize {
-    entries.iter().map(|entry| entry.size().saturating_sub(EventLimits::META)).sum()
+fn length<'e, E: 'e>(entries: impl Iterator<Item = &'e Entry<E>>) -> usize {
+    entries.map(|entry| entry.size().saturating_sub(EventLimits::META)).sum()
 }
 
 /// Appends an event to a new block, and answers where it is.
@@ -152,17 +156,37 @@ fn write<E: Event, C: Codec>(
 
 impl Parts {
     /// The parts of events that nobody else is sent.
-    pub(crate) fn of_one_session<E: Event, C: Codec>(
+    pub(crate) fn of_one_session<'e, E: Event, C: Codec>(
         codec: &C,
-        entries: &[&Entry<E>],
+        entries: impl ExactSizeIterator<Item = &'e Entry<E>> + Clone,
     ) -> Option<Self> {
-        let mut block = Vec::with_capacity(length(entries));
-        let written = entries.iter().map(|entry| {
+        let mut block = Vec::with_capacity(length(entries.clone()));
+        let written = entries.map(|entry| {
             let (_, start, end) = write(codec, entry, &mut block)?;
             Some((0, start, end))
         });
         let places = written.collect::<Option<_>>()?;
-        Some(Self { blocks: vec![Arc::new(block)], places })
+        Some(Self { first: Some(block.into()), others: Vec::new(), places })
+    }
+
+    fn push(&mut self, block: Block) {
+        match &self.first {
+            None => self.first = Some(block),
+            Some(_) => self.others.push(block),
+        }
+    }
+
+    /// The index of the block that came last.
+    fn last(&self) -> Option<u32> {
+        u32::try_from(self.others.len()).ok()
+    }
+
+    fn block(&self, index: u32) -> &[u8] {
+        match index.checked_sub(1) {
+            // Places are in blocks that are here.
+            None => self.first.as_deref().unwrap_or_default(),
+            Some(index) => &self.others[index as usize],
+        }
     }
 
     /// How many bytes the first parts have.
@@ -174,7 +198,7 @@ impl Parts {
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.places
             .iter()
-            .map(|&(block, start, end)| &self.blocks[block as usize][start as usize..end as usize])
+            .map(|&(block, start, end)| &self.block(block)[start as usize..end as usize])
     }
 }
 
@@ -189,7 +213,7 @@ impl Kept {
         (place.block >= self.first_block && place != Place::NOWHERE).then_some(place)
     }
 
-    fn block(&self, number: u64) -> Option<&Arc<Vec<u8>>> {
+    fn block(&self, number: u64) -> Option<&Block> {
         self.blocks.get(usize::try_from(number.checked_sub(self.first_block)?).ok()?)
     }
 
@@ -198,7 +222,7 @@ impl Kept {
     }
 
     /// Answers the number of the block.
-    fn push(&mut self, block: Arc<Vec<u8>>) -> u64 {
+    fn push(&mut self, block: Block) -> u64 {
         self.bytes += BLOCK + block.len();
         self.blocks.push_back(block);
         self.first_block + self.blocks.len() as u64 - 1
@@ -266,8 +290,7 @@ mod tests {
 
     fn parts(encoded: &Encoded, positions: impl IntoIterator<Item = u64>) -> Vec<String> {
         let entries: Vec<_> = positions.into_iter().map(entry).collect();
-        let entries: Vec<_> = entries.iter().collect();
-        let parts = encoded.parts(&Json, &entries).unwrap();
+        let parts = encoded.parts(&Json, entries.iter()).unwrap();
         parts.iter().map(|part| String::from_utf8(part.to_vec()).unwrap()).collect()
     }
 

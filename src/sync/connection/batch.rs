@@ -313,12 +313,12 @@ impl<E: Event, C: Codec> Batcher<E, C> {
 
     /// The events as the codec writes them, apart from their message. `None` if that cannot be.
     fn parts(&self, entries: &[Visible<E>]) -> Option<Parts> {
-        let entries: Vec<_> = entries.iter().map(|one| &*one.entry).collect();
+        let entries = entries.iter().map(|one| &*one.entry);
         if self.outward.map.is_some() {
             // What a map made is for this peer only.
-            return Parts::of_one_session(&self.codec, &entries);
+            return Parts::of_one_session(&self.codec, entries);
         }
-        self.encoded.parts(&self.codec, &entries)
+        self.encoded.parts(&self.codec, entries)
     }
 
     fn encode(

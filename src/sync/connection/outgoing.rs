@@ -33,9 +33,16 @@ pub(crate) struct Outgoing<'a, E, C, S> {
     reading: Lane<Result<Batch, Error>>,
     /// Frames that wait.
     waiting: Vec<Bytes>,
-    /// Unless it is at work.
-    sender: Option<S>,
-    writing: Lane<(S, io::Result<()>)>,
+    /// What sends them, unless it is at work, and an empty list for the next ones.
+    sender: Option<(S, Vec<Bytes>)>,
+    writing: Lane<Written<S>>,
+}
+
+/// What a link was given, and the list that it was in.
+struct Written<S> {
+    sender: S,
+    list: Vec<Bytes>,
+    result: io::Result<()>,
 }
 
 impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
@@ -48,7 +55,7 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
             wanted: None,
             reading: Lane::default(),
             waiting: Vec::new(),
-            sender: Some(sender),
+            sender: Some((sender, Vec::new())),
             writing: Lane::default(),
         }
     }
@@ -151,9 +158,9 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
 
     fn start_writing(&mut self) {
         if !self.waiting.is_empty()
-            && let Some(sender) = self.sender.take()
+            && let Some((sender, list)) = self.sender.take()
         {
-            let frames = std::mem::take(&mut self.waiting);
+            let frames = std::mem::replace(&mut self.waiting, list);
             let bytes = frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
             self.reporter.update(|diagnostics| diagnostics.bytes_sent += bytes);
             self.writing.start(write(sender, frames).boxed());
@@ -166,9 +173,8 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
         tokio::select! {
             biased;
             batch = self.reading.result() => Ok(Some(self.take(batch?))),
-            (sender, written) = self.writing.result() => {
-                self.sender = Some(sender);
-                written.map_err(Error::Link)?;
+            written = self.writing.result() => {
+                self.take_back(written).map_err(Error::Link)?;
                 Ok(None)
             }
         }
@@ -187,15 +193,24 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
         Input::SentNext(next)
     }
 
+    fn take_back(&mut self, written: Written<S>) -> io::Result<()> {
+        let Written { sender, mut list, result } = written;
+        // Many frames in a row are rare.
+        list.shrink_to(MAX_WAITING / 16);
+        self.sender = Some((sender, list));
+        result
+    }
+
     /// Sends all that waits.
     pub(crate) async fn flush(&mut self) {
         self.start_writing();
         while !self.writing.is_free() {
-            let (sender, written) = self.writing.result().await;
+            let written = self.writing.result().await;
             // A link that failed has no sender any more.
-            if written.is_ok() {
-                self.sender = Some(sender);
+            if self.take_back(written).is_ok() {
                 self.start_writing();
+            } else {
+                self.sender = None;
             }
         }
     }
@@ -204,19 +219,20 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
     pub(crate) async fn close(&mut self) -> bool {
         self.flush().await;
         match self.sender.take() {
-            Some(sender) => sender.close().await.is_ok(),
+            Some((sender, _)) => sender.close().await.is_ok(),
             None => false,
         }
     }
 }
 
 /// Sends frames in a row; they share packets where the transport can do that.
-async fn write<S: FrameSender>(mut sender: S, frames: Vec<Bytes>) -> (S, io::Result<()>) {
-    for frame in frames {
-        if let Err(error) = sender.send(frame).await {
-            return (sender, Err(error));
+async fn write<S: FrameSender>(mut sender: S, mut list: Vec<Bytes>) -> Written<S> {
+    let sending = async {
+        for frame in list.drain(..) {
+            sender.send(frame).await?;
         }
-    }
-    let flushed = sender.flush().await;
-    (sender, flushed)
+        sender.flush().await
+    };
+    let result = sending.await;
+    Written { sender, list, result }
 }

@@ -49,7 +49,8 @@ pub(super) struct Live {
 /// What a peer has confirmed.
 #[derive(Debug)]
 pub(super) struct Confirmed {
-    pub(super) covered: VecDeque<Covered>,
+    /// So much of what waited longest: to be taken from the list.
+    pub(super) count: usize,
     /// Whether the cursor moves with it.
     pub(super) moves: bool,
 }
@@ -146,20 +147,19 @@ impl Live {
     }
 
     /// Only what waits for it can be confirmed; `@logux/core` believes any number, and never again
-    /// sends what is below. Answers what is confirmed now. What was sent before the peer's log was
-    /// replaced is taken from the list and moves no cursor.
+    /// sends what is below. Answers how much is confirmed now. What was sent before the peer's log was
+    /// replaced is so, too, and moves no cursor.
     pub(super) fn synced(&mut self, added: Added) -> Result<Confirmed, Misbehaviour> {
         let place = self.unconfirmed.iter().position(|waiting| waiting.up_to == added);
         let place = place.ok_or(Misbehaviour::Unsent(added))?;
-        let rest = self.unconfirmed.split_off(place + 1);
-        let confirmed = std::mem::replace(&mut self.unconfirmed, rest);
-        let moves = confirmed.len() > self.stale;
-        self.stale = self.stale.saturating_sub(confirmed.len());
+        let count = place + 1;
+        let moves = count > self.stale;
+        self.stale = self.stale.saturating_sub(count);
         if moves {
-            // With nothing under way, what comes after it and is not for the peer counts, too.
-            self.sent = if self.unconfirmed.is_empty() { self.position } else { added };
+            // With nothing else under way, what comes after it and is not for the peer counts, too.
+            self.sent = if count == self.unconfirmed.len() { self.position } else { added };
         }
-        Ok(Confirmed { covered: confirmed, moves })
+        Ok(Confirmed { count, moves })
     }
 
     /// The peer did not take these events of what waits for its confirmation. Answers those that do.

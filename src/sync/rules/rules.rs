@@ -305,11 +305,13 @@ impl<E> Rules<E> {
                 self.tell_all(&received.skipped, Notice::SetAside);
             }
             (Phase::Live(live), role, Message::Synced(added)) => {
-                let Confirmed { covered, moves } = live.synced(added)?;
+                let Confirmed { count, moves } = live.synced(added)?;
                 // An acceptor notes what the peer has said, to compare it with what it will claim.
                 let noted = if role == Role::Opener { live.sent } else { added };
                 self.has_confirmed = true;
-                for covered in covered {
+                for _ in 0..count {
+                    let Phase::Live(live) = &mut self.phase else { break };
+                    let Some(covered) = live.unconfirmed.pop_front() else { break };
                     self.done_with(covered);
                 }
                 if moves {
