@@ -419,9 +419,9 @@ pub(crate) fn parse_digits(text: &str) -> Option<Timestamp> {
 /// What each byte is worth as a digit; [`NO_DIGIT`] for one that is none.
 const DIGITS: [u8; 256] = {
     let mut digits = [NO_DIGIT; 256];
-    let mut value = 0;
-    while value < ALPHABET.len() {
-        digits[ALPHABET[value] as usize] = value as u8;
+    let mut value = 0_u8;
+    while (value as usize) < ALPHABET.len() {
+        digits[ALPHABET[value as usize] as usize] = value;
         value += 1;
     }
     digits

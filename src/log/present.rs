@@ -114,6 +114,8 @@ impl Present {
             }
         }
         let has_twin = newcomer.is_told_of_twin;
+        // Nearly always it is the only one.
+        self.0.reserve_exact(1);
         self.0.push(newcomer);
         has_twin
     }

@@ -40,19 +40,25 @@ pub struct BaseSync<E, C, S, R> {
     codec: C,
     role: Role,
     link: Link<S, R>,
-    options: SyncOptions<E>,
+    options: Arc<SyncOptions<E>>,
     place: Option<Place>,
 }
 
 impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> {
     /// Prepares to synchronize a log.
     pub fn new(log: &Log<E>, codec: C, role: Role, link: Link<S, R>) -> Self {
-        let (log, options) = (log.clone(), SyncOptions::new());
+        let (log, options) = (log.clone(), Arc::default());
         Self { log, codec, role, link, options, place: None }
     }
 
     /// Sets how to behave.
     pub fn options(mut self, options: SyncOptions<E>) -> Self {
+        self.options = Arc::new(options);
+        self
+    }
+
+    /// The same, with options that others have, too.
+    pub(crate) fn shared_options(mut self, options: Arc<SyncOptions<E>>) -> Self {
         self.options = options;
         self
     }
@@ -77,6 +83,8 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
         reporter: Reporter,
     ) -> impl Future<Output = Result<(), Arc<Error>>> + Send {
         let Self { log, codec, role, link, options, place } = self;
+        // Boxed: the future would hold it twice, too, for as long as the connection lasts.
+        let link = Box::new(link);
         async move {
             let working = async {
                 reporter.state(State::Connecting);
@@ -96,10 +104,10 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
                 };
                 let (reporter, commands) = (&reporter, &commands);
                 let lasting = &mut Lasting::default();
-                let (log, options) = (&log, &options);
+                let (log, options) = (&log, &*options);
                 let context =
                     Context { log, options, reporter, commands, lasting, place, dials: false };
-                Connection::new(context, &codec, config, link).run().await.result
+                Connection::new(context, &codec, config, unboxed(link)).run().await.result
             };
             let result = tokio::select! {
                 biased;
@@ -111,6 +119,11 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
             reporter.finish(result)
         }
     }
+}
+
+/// What is in a box, which is given back here; where it is moved out of the box, that stays to the end.
+fn unboxed<T>(boxed: Box<T>) -> T {
+    *boxed
 }
 
 /// What a connection is started with.

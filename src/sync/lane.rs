@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::future::pending;
+use std::task::{Context, Poll, ready};
 
 use futures_core::future::BoxFuture;
 
@@ -21,16 +21,13 @@ impl<T> Lane<T> {
         self.0.take()
     }
 
-    /// The result of what is under way, once there is one. Cancel-safe: the work stays in the lane.
-    pub(crate) async fn result(&mut self) -> T {
-        match &mut self.0 {
-            Some(work) => {
-                let result = work.await;
-                self.0 = None;
-                result
-            }
-            None => pending().await,
-        }
+    /// The result of what is under way, once there is one. Not an `async fn`: its future would take room in the task
+    /// of each connection, once for each that waits for it.
+    pub(crate) fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<T> {
+        let Some(work) = &mut self.0 else { return Poll::Pending };
+        let result = ready!(work.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(result)
     }
 }
 
@@ -50,18 +47,13 @@ impl<T> Errands<T> {
         }
     }
 
-    /// Whether something is under way.
-    pub(crate) fn is_busy(&self) -> bool {
-        !self.lane.is_free()
-    }
-
-    /// The next result. Cancel-safe.
-    pub(crate) async fn result(&mut self) -> T {
-        let result = self.lane.result().await;
+    /// The next result.
+    pub(crate) fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<T> {
+        let result = ready!(self.lane.poll_result(context));
         if let Some(next) = self.waiting.pop_front() {
             self.lane.start(next);
         }
-        result
+        Poll::Ready(result)
     }
 }
 

@@ -53,7 +53,7 @@ pub struct Server<E, C, L> {
     log: Log<E>,
     codecs: C,
     listener: L,
-    options: SyncOptions<E>,
+    options: Arc<SyncOptions<E>>,
     max_connections: usize,
     max_strangers: usize,
 }
@@ -96,7 +96,7 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
             log: log.clone(),
             codecs,
             listener,
-            options: SyncOptions::new(),
+            options: Arc::default(),
             max_connections: 10_000,
             max_strangers: 1_000,
         }
@@ -106,7 +106,7 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
     /// [`other_synced`](SyncOptions::other_synced) are about one peer, and ignored: each of a server's peers
     /// has cursors of its own.
     pub fn options(mut self, options: SyncOptions<E>) -> Self {
-        self.options = options.for_many_peers();
+        self.options = Arc::new(options.for_many_peers());
         self
     }
 
@@ -236,7 +236,7 @@ impl CodecVisitor for Formats {
 /// Serves a connection with the codec of its format.
 struct Serve<'a, E, S, R> {
     log: &'a Log<E>,
-    options: &'a SyncOptions<E>,
+    options: &'a Arc<SyncOptions<E>>,
     format: Option<&'static str>,
     /// Taken by the codec that fits.
     parts: Option<(Link<S, R>, Commands, Reporter, Place)>,
@@ -252,7 +252,7 @@ impl<E: Event, S: FrameSender, R: FrameReceiver> CodecVisitor for Serve<'_, E, S
         }
         let (link, commands, reporter, place) = self.parts.take()?;
         let sync = BaseSync::new(self.log, codec.clone(), Role::Acceptor, link)
-            .options(self.options.clone())
+            .shared_options(Arc::clone(self.options))
             .place(place);
         // The error is in the program's log; the connection's end is all that the server has to know.
         Some(self.tasks.spawn(sync.run(commands, reporter).map(drop)))

@@ -2,7 +2,7 @@ use std::future::{poll_fn, ready};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use futures_util::future::join;
@@ -352,7 +352,13 @@ where
             // stored and answered together.
             if goes_on
                 && !frames_come
-                && let Some(done) = at_once(work(&mut self.intake, &mut self.outgoing)).await
+                && let Some(done) = poll_fn(|context| {
+                    match poll_done(&mut self.intake, &mut self.outgoing, context) {
+                        Poll::Ready(done) => Poll::Ready(Some(done)),
+                        Poll::Pending => Poll::Ready(None),
+                    }
+                })
+                .await
             {
                 in_a_row = before + 1;
                 input = done?;
@@ -376,6 +382,8 @@ where
                 waits_beyond = beyond;
                 growth.set(grown(Arc::clone(end), self.interest.clone(), position));
             }
+            let rests = !goes_on || !self.reader.has_turn();
+            let Self { intake, outgoing, errands, reader, .. } = self;
             input = tokio::select! {
                 biased;
                 told = &mut command => {
@@ -387,30 +395,25 @@ where
                     }
                     self.command(told)?
                 }
-                read = self.reader.next(limits), if reads => {
+                read = reader.next(limits), if reads => {
                     in_a_row = before + 1;
                     match read? {
                         Some((input, cost)) => self.throttle.pass(input, cost),
                         None => return Ok(()),
                     }
                 }
-                waited = self.throttle.next(), if !self.throttle.is_free() => match waited {
-                    Waited::Frame(frame) => Some(self.reader.message(frame, limits)),
-                    Waited::OverQuota(quota) => Some(Input::OverQuota(quota)),
-                    Waited::Debt => None,
-                },
-                done = work(&mut self.intake, &mut self.outgoing), if goes_on => {
+                done = poll_fn(|context| poll_done(intake, outgoing, context)), if goes_on => {
                     in_a_row = before + 1;
                     done?
                 }
-                answer = self.errands.result(), if self.errands.is_busy() => answer?,
+                answer = poll_fn(|context| errands.poll_result(context)) => answer?,
                 end = &mut growth => {
                     waits_beyond = None;
                     Some(Input::Grown(end))
                 }
                 () = alarm.ring(deadlines.first()) => self.rung(&deadlines),
                 // Everything else had its turn.
-                () = ready(()), if !goes_on || !self.reader.has_turn() => None,
+                () = ready(()), if rests => None,
             };
             frames_come = matches!(input, Some(Input::Received { .. }));
             match &input {
@@ -750,6 +753,7 @@ where
         // Timers stand still while the machine sleeps, so that the deadline of the rules alone would come late.
         let tick = self.rules.deadline().and_then(since_start).into_iter().chain(self.look_at);
         Deadlines {
+            paid: self.throttle.until(),
             offer: self.known.as_ref().and_then(Known::offer_at),
             tick: tick.min().filter(|_| !is_deaf),
             expiry: self.rules.expiry().and_then(since_start),
@@ -760,7 +764,13 @@ where
     fn rung(&mut self, deadlines: &Deadlines) -> Option<Input<E>> {
         let now = Instant::now();
         let is_there = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
-        if is_there(deadlines.offer) {
+        if is_there(deadlines.paid) {
+            match self.throttle.waited()? {
+                Waited::Frame(frame) => Some(self.reader.message(frame, self.limits_now())),
+                Waited::OverQuota(quota) => Some(Input::OverQuota(quota)),
+                Waited::Debt => None,
+            }
+        } else if is_there(deadlines.offer) {
             let offers = self.known.as_ref().map(Known::offers);
             self.try_again(offers.unwrap_or_default());
             None
@@ -777,6 +787,8 @@ where
 
 /// When a connection goes on if nothing happens; `None` for never, and for later than a clock can tell.
 struct Deadlines {
+    /// What the peer has sent beyond its quota is paid for, or is not waited for any longer.
+    paid: Option<Instant>,
     /// What the peer did not take is offered to it again.
     offer: Option<Instant>,
     /// The rules are to look at the time, or this at the clock.
@@ -787,31 +799,20 @@ struct Deadlines {
 
 impl Deadlines {
     fn first(&self) -> Option<Instant> {
-        [self.offer, self.tick, self.expiry].into_iter().flatten().min()
+        [self.paid, self.offer, self.tick, self.expiry].into_iter().flatten().min()
     }
 }
 
 /// What came of what is under way: what the rules are to know, or `None` where there may only be room again.
-/// Cancel-safe.
-async fn work<E: Event, C: Codec, S: FrameSender>(
+fn poll_done<E: Event, C: Codec, S: FrameSender>(
     intake: &mut Intake<'_, E>,
     outgoing: &mut Outgoing<'_, E, C, S>,
-) -> Result<Option<Input<E>>, Error> {
-    tokio::select! {
-        biased;
-        stored = intake.next() => stored,
-        sent = outgoing.next() => sent,
+    context: &mut task::Context<'_>,
+) -> Poll<Result<Option<Input<E>>, Error>> {
+    match intake.poll_next(context) {
+        Poll::Pending => outgoing.poll_next(context),
+        stored => stored,
     }
-}
-
-/// The output of a future, if it is there now.
-async fn at_once<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
 }
 
 /// Waits until the log has something new for the peer. Cancel-safe.

@@ -1,6 +1,7 @@
 //! What arrived: past the user's filter, then into the store.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
@@ -197,30 +198,31 @@ impl<'a, E: Event> Intake<'a, E> {
     }
 
     /// What the rules are to know; `None` if that is nothing, but there may be room again.
-    /// Cancel-safe: what is under way stays in its lane.
-    pub(crate) async fn next(&mut self) -> Result<Option<Input<E>>, Error> {
-        match self.next_done().await {
-            Err(Error::Superseded) => Ok(Some(Input::Superseded)),
-            done => done,
+    pub(crate) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Input<E>>, Error>> {
+        if let Poll::Ready(stored) = self.storing.poll_result(context) {
+            return Poll::Ready(match stored.map_err(Error::from) {
+                Ok(received) => {
+                    self.under_way = Lists::default();
+                    Ok(Some(Input::Stored { count: received.messages, received }))
+                }
+                Err(Error::Superseded) => Ok(Some(Input::Superseded)),
+                Err(error) => Err(error),
+            });
         }
-    }
-
-    async fn next_done(&mut self) -> Result<Option<Input<E>>, Error> {
-        tokio::select! {
-            biased;
-            stored = self.storing.result() => {
-                let received = stored?;
-                self.under_way = Lists::default();
-                Ok(Some(Input::Stored { count: received.messages, received }))
-            }
-            judged = self.judging.result() => {
-                self.judged_bytes = 0;
-                let Judged { taken, refused, has_twin } = judged?;
+        let judged = ready!(self.judging.poll_result(context));
+        self.judged_bytes = 0;
+        Poll::Ready(match judged {
+            Ok(Judged { taken, refused, has_twin }) => {
                 self.waiting.extend(taken);
                 self.refused.extend(refused);
                 Ok(has_twin.then_some(Input::Twin))
             }
-        }
+            Err(Error::Superseded) => Ok(Some(Input::Superseded)),
+            Err(error) => Err(error),
+        })
     }
 
     /// The store has failed, or a newer connection took over: nothing is stored any more.

@@ -1,7 +1,9 @@
 //! From messages and events to frames, and from frames to the link.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -168,16 +170,15 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
     }
 
     /// What the rules are to know; `None` if that is nothing, but there may be room again.
-    /// Cancel-safe: what is under way stays in its lane.
-    pub(crate) async fn next(&mut self) -> Result<Option<Input<E>>, Error> {
-        tokio::select! {
-            biased;
-            batch = self.reading.result() => Ok(Some(self.take(batch?))),
-            written = self.writing.result() => {
-                self.take_back(written).map_err(Error::Link)?;
-                Ok(None)
-            }
+    pub(crate) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Input<E>>, Error>> {
+        if let Poll::Ready(batch) = self.reading.poll_result(context) {
+            return Poll::Ready(batch.map(|batch| Some(self.take(batch))));
         }
+        let written = ready!(self.writing.poll_result(context));
+        Poll::Ready(self.take_back(written).map(|()| None).map_err(Error::Link))
     }
 
     fn take(&mut self, batch: Batch) -> Input<E> {
@@ -205,7 +206,7 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
     pub(crate) async fn flush(&mut self) {
         self.start_writing();
         while !self.writing.is_free() {
-            let written = self.writing.result().await;
+            let written = poll_fn(|context| self.writing.poll_result(context)).await;
             // A link that failed has no sender any more.
             if self.take_back(written).is_ok() {
                 self.start_writing();

@@ -1,10 +1,9 @@
 //! A message of a client that has sent more than its quota waits here, and nothing is read meanwhile.
 
-use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
-use logux_transports::rt::{Instant, sleep_until};
+use logux_transports::rt::Instant;
 
 use crate::sync::admission::{Cost, Payer, Quota};
 use crate::sync::rules::Input;
@@ -71,20 +70,19 @@ impl Throttle {
         }
     }
 
-    /// Waits until what waits may go on, or until the patience with the peer has ended. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Waited {
-        let (Some(waiting), Some(payer)) = (&self.waiting, &self.payer) else {
-            return pending().await;
-        };
-        match waiting.until {
-            Some(until) => sleep_until(until).await,
-            None => pending().await,
-        }
+    /// When what waits may go on, or the patience with the peer has ended.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.waiting.as_ref()?.until
+    }
+
+    /// What the wait came to, once that time is there.
+    pub(crate) fn waited(&mut self) -> Option<Waited> {
+        let (waiting, payer) = (self.waiting.as_ref()?, self.payer.as_ref()?);
         if waiting.is_too_long {
-            return Waited::OverQuota(payer.quota());
+            return Some(Waited::OverQuota(payer.quota()));
         }
-        let frame = self.waiting.take().and_then(|waiting| waiting.frame);
-        frame.map_or(Waited::Debt, |(frame, _)| Waited::Frame(frame))
+        let frame = self.waiting.take()?.frame;
+        Some(frame.map_or(Waited::Debt, |(frame, _)| Waited::Frame(frame)))
     }
 
     fn wait(&mut self, wait: Duration, frame: Option<(Bytes, Cost)>) {

@@ -156,11 +156,15 @@ impl Commands {
     pub(crate) async fn overdue(&self, farewell: Duration) {
         let close = |told: &mut Told| told.close.clone().or(told.is_cut.then(Close::default));
         let close = self.0.wait(close).await;
-        tokio::select! {
-            biased;
-            () = self.0.wait(|told| told.is_cut.then_some(())) => {}
-            () = sleep(close.within.unwrap_or(farewell)) => {}
-        }
+        // Boxed: this waits beside each connection, and comes to its end once.
+        Box::pin(async {
+            tokio::select! {
+                biased;
+                () = self.0.wait(|told| told.is_cut.then_some(())) => {}
+                () = sleep(close.within.unwrap_or(farewell)) => {}
+            }
+        })
+        .await;
     }
 
     /// How long the end may take, if the session was told that.
