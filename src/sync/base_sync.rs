@@ -121,7 +121,8 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
     }
 }
 
-/// What is in a box, which is given back here; where it is moved out of the box, that stays to the end.
+/// What is in a box, which is given back here: a future that moves it out by itself holds the box to its end.
+#[expect(clippy::boxed_local, reason = "that it ends here is what this is for")]
 fn unboxed<T>(boxed: Box<T>) -> T {
     *boxed
 }

@@ -811,7 +811,7 @@ fn poll_done<E: Event, C: Codec, S: FrameSender>(
 ) -> Poll<Result<Option<Input<E>>, Error>> {
     match intake.poll_next(context) {
         Poll::Pending => outgoing.poll_next(context),
-        stored => stored,
+        stored @ Poll::Ready(_) => stored,
     }
 }
 
