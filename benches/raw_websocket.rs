@@ -1,4 +1,4 @@
-//! tokio-tungstenite as a user would take it, with the same sockets as the WebSocket transport.
+//! tokio-tungstenite as a user would take it, with the same sockets as the WebSocket transport has.
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -6,7 +6,7 @@ use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_
 
 pub(crate) type Socket = WebSocketStream<TcpStream>;
 
-/// The sizes that the WebSocket transport of logux-sync has.
+/// Small buffers, as for a server with many clients.
 fn config() -> WebSocketConfig {
     WebSocketConfig::default().read_buffer_size(4 << 10).write_buffer_size(16 << 10)
 }

@@ -3,7 +3,7 @@
 //! `cargo bench --bench idle`; `-- long-poll` only that, `-- --test` with few clients. Linux only. The server is a process
 //! of its own, and the clients are this one. What a session takes is the difference between what the server's process
 //! has (`Pss` in `/proc`) with few clients and with a thousand more, once it does nothing. Beside it stands raw
-//! tokio-tungstenite with the same buffers, of which a task waits for a frame. What the system's kernel has for each
+//! tokio-tungstenite with small buffers, of which a task waits for a frame. What the system's kernel has for each
 //! connection is in none of them.
 
 mod server;

@@ -61,7 +61,7 @@ async fn raw() {
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
         tokio::spawn(async move {
-            // The sizes that the WebSocket transport of logux-sync has.
+            // Small buffers, as for a server with many clients.
             let config =
                 WebSocketConfig::default().read_buffer_size(4 << 10).write_buffer_size(16 << 10);
             let mut socket =

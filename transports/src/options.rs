@@ -10,8 +10,8 @@ use crate::page;
 use crate::proxies::{Forwarding, Proxies};
 use crate::tls::TlsServer;
 
-/// The size of the buffer that a WebSocket is read into, in bytes, unless it is set.
-pub(crate) const READ_BUFFER: usize = 4 << 10;
+/// The size of the buffer that a WebSocket is read into, in bytes, unless it is set; it is at least this.
+pub(crate) const READ_BUFFER: usize = 1 << 10;
 
 /// How a listener treats its clients: given to a
 /// [`WebSocketListener`](crate::WebSocketListener::options), or with the feature `long-poll` to an
@@ -178,10 +178,13 @@ impl ListenerOptions {
         self
     }
 
-    /// The size of the buffer that a WebSocket is read into, in bytes, allocated for the life of a
-    /// connection: 4 KiB by default.
+    /// The size of the buffer that frames of a WebSocket are read into, in bytes, allocated for the life of a
+    /// connection: 1 KiB by default, and at least. A longer frame has a buffer of its own while it comes.
+    ///
+    /// A connection is read 16 KiB at a time in any case. Of what it has grown for frames of up to 4 KiB it
+    /// keeps as much; what it has grown for longer ones it gives back.
     pub fn read_buffer(mut self, bytes: usize) -> Self {
-        self.read_buffer = bytes;
+        self.read_buffer = bytes.max(READ_BUFFER);
         self
     }
 

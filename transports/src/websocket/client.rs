@@ -6,6 +6,7 @@ use http::HeaderMap;
 use super::handshake;
 use super::link::{ByteStream, Sizes, WebSocketLink, WebSocketReceiver, WebSocketSender};
 use crate::link::{Format, LinkInfo, Transport, invalid};
+use crate::options::READ_BUFFER;
 use crate::request::{self, Proven};
 use crate::rt::timeout;
 use crate::tcp::Address;
@@ -76,9 +77,10 @@ impl WebSocket {
         self
     }
 
-    /// The size of the buffer that is read into, in bytes, allocated for the life of a connection: 4 KiB.
+    /// The size of the buffer that frames are read into, in bytes, allocated for the life of a connection:
+    /// 1 KiB by default, and at least. A longer frame has a buffer of its own while it comes.
     pub fn read_buffer(mut self, bytes: usize) -> Self {
-        self.sizes.read_buffer = bytes;
+        self.sizes.read_buffer = bytes.max(READ_BUFFER);
         self
     }
 

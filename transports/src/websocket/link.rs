@@ -1,21 +1,30 @@
 //! The two halves of a WebSocket once it is open.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, ready};
 
 use bytes::Bytes;
-use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::meter::{Meter, Metered, is_exceeded};
+use super::buffered::Buffered;
+use super::meter::{Meter, is_exceeded};
 use crate::link::{Format, FrameReceiver, FrameSender, Link, LinkInfo, too_long};
 use crate::options::READ_BUFFER;
 use crate::places::Place;
+use crate::rt;
 use crate::stream::NetworkStream;
+
+/// How many bytes of frames tungstenite gathers, about.
+const WRITE_BUFFER: usize = 1 << 10;
 
 /// Any byte stream that WebSocket can be spoken over.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -37,13 +46,18 @@ impl Default for Sizes {
 
 impl Sizes {
     fn config(self, max_frame: usize) -> WebSocketConfig {
-        // What is written stays in the buffer up to this size or until the flush, so that frames
-        // sent in a row share a system call; above it, `send` waits for the socket.
+        // Frames that are sent in a row share a system call: they wait in the stream under this, to which
+        // they go some at a time.
         WebSocketConfig::default()
             .read_buffer_size(self.read_buffer)
-            .write_buffer_size(16 << 10)
+            .write_buffer_size(WRITE_BUFFER)
             .max_message_size(Some(max_frame))
             .max_frame_size(Some(max_frame))
+    }
+
+    /// A frame that is longer leaves no memory behind. For those up to here that would cost more than it saves.
+    fn long(self) -> usize {
+        self.read_buffer.max(4 << 10)
     }
 
     /// How many bytes may come while a frame is waited for: what it may have, as much again for
@@ -57,23 +71,32 @@ impl Sizes {
 #[derive(Debug)]
 #[must_use = "a link is cut when both of its halves are dropped"]
 pub struct WebSocketSender<S = NetworkStream> {
-    sink: SplitSink<WebSocketStream<Metered<S>>, Message>,
+    socket: Socket<S>,
     is_text: fn(&[u8]) -> bool,
     meter: Meter,
+    role: Role,
+    sizes: Sizes,
 }
 
 /// The receiving half of a WebSocket link. Takes text frames and binary ones alike, as JavaScript servers do.
 #[derive(Debug)]
 #[must_use = "a link is cut when both of its halves are dropped"]
 pub struct WebSocketReceiver<S = NetworkStream> {
-    stream: SplitStream<WebSocketStream<Metered<S>>>,
+    socket: Socket<S>,
     meter: Meter,
     sizes: Sizes,
     /// The limit under which the frame that is waited for began to come.
     limit: Option<usize>,
+    /// The last frame, if it is long. tungstenite would read into its memory once more, and so keep it: as long
+    /// as this holds it as well, it takes a small buffer instead.
+    long: Option<Bytes>,
     /// The peer has closed; the connection may be open until it hears that we know.
     ended: bool,
 }
+
+/// What both halves of a link use, never for longer than a poll.
+#[derive(Debug)]
+struct Socket<S>(Arc<Mutex<WebSocketStream<Buffered<S>>>>);
 
 /// A WebSocket link over a byte stream.
 pub type WebSocketLink<S = NetworkStream> = Link<WebSocketSender<S>, WebSocketReceiver<S>>;
@@ -91,22 +114,36 @@ pub(crate) async fn open<S: ByteStream>(
     info.format = Some(format.name);
     // The first call of `receive` allows more.
     let meter = Meter::new(0);
-    let metered = Metered::new(stream, meter.clone());
+    let stream = Buffered::new(stream, read, sizes.long(), meter.clone());
     let config = Some(sizes.config(max_frame));
-    // Nothing may be an empty buffer, which would be kept.
-    let read = if read.is_empty() { Vec::new() } else { read };
-    let stream = WebSocketStream::from_partially_read(metered, read, role, config).await;
-    let (sink, stream) = stream.split();
+    let socket = WebSocketStream::from_raw_socket(stream, role, config).await;
+    let socket = Socket(Arc::new(Mutex::new(socket)));
+    let is_text = format.is_text;
     Link {
-        sender: WebSocketSender { sink, is_text: format.is_text, meter: meter.clone() },
-        receiver: WebSocketReceiver { stream, meter, sizes, limit: None, ended: false },
+        receiver: WebSocketReceiver {
+            socket: Socket(Arc::clone(&socket.0)),
+            meter: meter.clone(),
+            sizes,
+            limit: None,
+            long: None,
+            ended: false,
+        },
+        sender: WebSocketSender { socket, is_text, meter, role, sizes },
         info,
+    }
+}
+
+impl<S> Socket<S> {
+    fn lock(&self) -> MutexGuard<'_, WebSocketStream<Buffered<S>>> {
+        // After a panic in a stream of the user's, the stream tells what has become of it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<S: ByteStream> FrameSender for WebSocketSender<S> {
     async fn send(&mut self, frame: Bytes) -> io::Result<()> {
         self.check()?;
+        let is_long = frame.len() > self.sizes.long();
         let message = if (self.is_text)(&frame) {
             let text = Utf8Bytes::try_from(frame)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
@@ -114,22 +151,38 @@ impl<S: ByteStream> FrameSender for WebSocketSender<S> {
         } else {
             Message::Binary(frame)
         };
-        self.sink.feed(message).await.map_err(|error| self.failed(error))
+        if is_long {
+            self.send_long(message).await
+        } else {
+            self.feed(message).await.map_err(|error| self.failed(error))
+        }
     }
 
     async fn flush(&mut self) -> io::Result<()> {
         self.check()?;
-        self.sink.flush().await.map_err(|error| self.failed(error))
+        let flushed = poll_fn(|context| {
+            let mut socket = self.socket.lock();
+            ready!(socket.poll_flush_unpin(context))?;
+            // After a close of the peer's, tungstenite does not flush what is under it.
+            Pin::new(socket.get_mut()).poll_flush(context).map_err(Error::Io)
+        });
+        flushed.await.map_err(|error| self.failed(error))
     }
 
-    async fn close(mut self) -> io::Result<()> {
+    async fn close(self) -> io::Result<()> {
         if let Some(limit) = self.meter.refused() {
             let reason = too_long(limit).to_string().into();
             let closing = Message::Close(Some(CloseFrame { code: CloseCode::Size, reason }));
             // If the connection is closed already, what follows says so.
-            let _ = self.sink.send(closing).await;
+            let _ = self.feed(closing).await;
         }
-        match self.sink.close().await {
+        let closed = poll_fn(|context| {
+            let mut socket = self.socket.lock();
+            ready!(socket.poll_close_unpin(context))?;
+            // See `flush`.
+            Pin::new(socket.get_mut()).poll_flush(context).map_err(Error::Io)
+        });
+        match closed.await {
             Ok(()) | Err(Error::ConnectionClosed) => Ok(()),
             Err(error) => Err(self.failed(error)),
         }
@@ -142,13 +195,45 @@ impl<S: ByteStream> WebSocketSender<S> {
         self.meter.hold(place);
     }
 
+    async fn feed(&self, message: Message) -> Result<(), Error> {
+        poll_fn(|context| self.socket.lock().poll_ready_unpin(context)).await?;
+        self.socket.lock().start_send_unpin(message)
+    }
+
+    /// Sends a frame that would make the buffer of tungstenite long.
+    async fn send_long(&self, message: Message) -> io::Result<()> {
+        let kind = if message.is_text() { Data::Text } else { Data::Binary };
+        let mut frame = Frame::message(message.into_data(), OpCode::Data(kind), true);
+        if self.role == Role::Client {
+            let mut mask = [0; 4];
+            rt::fill_random(&mut mask)?;
+            frame.header_mut().mask = Some(mask);
+        }
+        let mut frame = Some(frame);
+        let sent = poll_fn(|context| {
+            let mut socket = self.socket.lock();
+            // What tungstenite has goes before.
+            socket.get_mut().gather(true);
+            let gathered = socket.poll_flush_unpin(context);
+            socket.get_mut().gather(false);
+            ready!(gathered)?;
+            let bytes = ready!(socket.get_mut().poll_room(context))?;
+            // This is the last time that it is polled.
+            frame.take().map_or(Ok(()), |frame| frame.format(bytes)).into()
+        });
+        sent.await.map_err(|error| self.failed(error))
+    }
+
     /// The halves may be used by two tasks: the error of sending is the one that tells the reason.
     fn failed(&self, error: Error) -> io::Error {
         self.check().err().unwrap_or_else(|| io_error(error))
     }
 
     fn check(&self) -> io::Result<()> {
-        self.meter.complaint().map_or(Ok(()), |reason| Err(too_long_for_peer(reason)))
+        if let Some(reason) = self.meter.complaint() {
+            return Err(too_long_for_peer(reason));
+        }
+        if self.meter.is_closed() { Err(closed()) } else { Ok(()) }
     }
 }
 
@@ -159,7 +244,17 @@ impl<S: ByteStream> FrameReceiver for WebSocketReceiver<S> {
                 self.limit = Some(max_frame);
                 self.meter.allow(self.sizes.allowance(max_frame));
             }
-            let message = self.stream.next().await.transpose();
+            let message = poll_fn(|context| {
+                let mut socket = self.socket.lock();
+                let message = socket.poll_next_unpin(context);
+                self.long = None;
+                if let Poll::Ready(Some(Ok(Message::Close(_))) | None) = message {
+                    // tungstenite has answered, and does not flush that.
+                    socket.get_mut().flush_unless_blocked(context);
+                }
+                message
+            });
+            let message = message.await.transpose();
             let message = message.map_err(|error| match error {
                 Error::Capacity(_) => self.refuse(max_frame),
                 Error::Io(error) if is_exceeded(&error) => self.refuse(max_frame),
@@ -177,6 +272,7 @@ impl<S: ByteStream> FrameReceiver for WebSocketReceiver<S> {
                 }
                 Some(Message::Close(_)) | None => {
                     self.ended = true;
+                    self.meter.close();
                     break;
                 }
                 // tungstenite answers pings by itself.
@@ -184,6 +280,9 @@ impl<S: ByteStream> FrameReceiver for WebSocketReceiver<S> {
             };
             if frame.len() > max_frame {
                 return Err(self.refuse(max_frame));
+            }
+            if frame.len() > self.sizes.long() {
+                self.long = Some(frame.clone());
             }
             return Ok(Some(frame));
         }
@@ -208,6 +307,10 @@ fn too_long_for_peer(reason: &str) -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, message)
 }
 
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the link was closed")
+}
+
 /// Errors of the link stay what they are; errors that the peer made are `InvalidData`.
 pub(super) fn io_error(error: Error) -> io::Error {
     use tokio_tungstenite::tungstenite::error::ProtocolError::{
@@ -217,7 +320,7 @@ pub(super) fn io_error(error: Error) -> io::Error {
     match error {
         Error::Io(error) => error,
         Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(SendAfterClosing) => {
-            io::Error::new(io::ErrorKind::NotConnected, "the link was closed")
+            closed()
         }
         Error::Protocol(ResetWithoutClosingHandshake) => {
             io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was cut")

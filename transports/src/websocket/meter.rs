@@ -1,31 +1,10 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-
-use super::link::ByteStream;
 use crate::places::Place;
-use crate::rt::{self, timeout};
-
-/// How much of what was refused is read before the connection is closed, in bytes, and for how long.
-const LINGER_BYTES: usize = 16 << 20;
-const LINGER: Duration = Duration::from_secs(2);
-
-/// A byte stream that gives no more than it is allowed to, so that what a peer sends before it is
-/// let in is not collected as far as is right for one that was.
-#[derive(Debug)]
-pub(super) struct Metered<S> {
-    /// Until it is dropped.
-    stream: Option<S>,
-    meter: Meter,
-    linger: fn(S),
-}
 
 /// What a byte stream and the two halves of its link know in common.
 #[derive(Clone, Debug)]
@@ -39,6 +18,8 @@ struct Known {
     refused: OnceLock<usize>,
     /// What the peer says of a frame of ours that was too long.
     complaint: OnceLock<String>,
+    /// The peer has closed the link.
+    closed: AtomicBool,
     /// What the link takes among those of its address.
     place: OnceLock<Place>,
 }
@@ -49,8 +30,21 @@ struct Exceeded;
 
 impl Meter {
     pub(super) fn new(bytes: usize) -> Self {
-        let (refused, complaint, place) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self(Arc::new(Known { left: AtomicUsize::new(bytes), refused, complaint, place }))
+        Self(Arc::new(Known {
+            left: AtomicUsize::new(bytes),
+            refused: OnceLock::new(),
+            complaint: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            place: OnceLock::new(),
+        }))
+    }
+
+    /// How many bytes may still come. None is an error.
+    pub(super) fn left(&self) -> io::Result<usize> {
+        match self.0.left.load(Ordering::Relaxed) {
+            0 => Err(io::Error::new(io::ErrorKind::InvalidData, Exceeded)),
+            left => Ok(left),
+        }
     }
 
     /// Allows so many bytes from now on.
@@ -80,111 +74,20 @@ impl Meter {
     pub(super) fn complaint(&self) -> Option<&str> {
         self.0.complaint.get().map(String::as_str)
     }
-}
 
-impl<S: ByteStream> Metered<S> {
-    pub(super) fn new(stream: S, meter: Meter) -> Self {
-        Self { stream: Some(stream), meter, linger }
+    /// The peer has closed the link.
+    pub(super) fn close(&self) {
+        self.0.closed.store(true, Ordering::Relaxed);
     }
-}
 
-impl<S> Metered<S> {
-    fn stream(&mut self) -> io::Result<Pin<&mut S>>
-    where
-        S: Unpin,
-    {
-        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Relaxed)
     }
 }
 
 /// Whether an error says that more came than was allowed.
 pub(super) fn is_exceeded(error: &io::Error) -> bool {
     matches!(error.get_ref(), Some(cause) if cause.is::<Exceeded>())
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let left = self.meter.0.left.load(Ordering::Relaxed);
-        if left == 0 {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, Exceeded)));
-        }
-        let before = buffer.filled().len();
-        ready!(self.stream()?.poll_read(context, buffer))?;
-        let read = buffer.filled().len() - before;
-        self.meter.allow(left.saturating_sub(read));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.stream()?.poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.stream()?.poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool
-    where
-        S: AsyncWrite,
-    {
-        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
-    }
-}
-
-impl<S> Drop for Metered<S> {
-    fn drop(&mut self) {
-        if let Some(stream) = self.stream.take()
-            && self.meter.refused().is_some()
-            && rt::can_spawn()
-        {
-            (self.linger)(stream);
-        }
-    }
-}
-
-/// Closes a connection on which a frame was refused, in a task of its own.
-fn linger<S: ByteStream>(stream: S) {
-    rt::spawn(end(stream));
-}
-
-/// Closes a connection on which something was refused. One that is closed with something unread is
-/// reset, and the reason that the peer was told last is lost with it: the rest is read, within limits.
-pub(super) async fn end<S: ByteStream>(mut stream: S) {
-    let draining = async move {
-        stream.shutdown().await?;
-        let mut buffer = vec![0; 16 << 10];
-        let mut drained = 0;
-        while drained < LINGER_BYTES {
-            match stream.read(&mut buffer).await? {
-                0 => break,
-                read => drained += read,
-            }
-        }
-        Ok::<_, io::Error>(())
-    };
-    let _ = timeout(LINGER, draining).await;
 }
 
 impl fmt::Display for Exceeded {

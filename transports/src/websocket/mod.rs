@@ -3,6 +3,7 @@
 //! A peer names the format of its frames by a subprotocol, `logux.` and the format's name. JSON, which
 //! JavaScript nodes speak, is named by none.
 
+mod buffered;
 mod client;
 mod handshake;
 mod link;

@@ -14,8 +14,8 @@ use crate::link::{Format, LinkInfo};
 use crate::options::ListenerOptions;
 use crate::places::{Place, Places};
 use crate::refusal::{Refusal, WEBSOCKET_VERSION};
+use crate::websocket::buffered::end;
 use crate::websocket::link::{ByteStream, Sizes, WebSocketLink, open};
-use crate::websocket::meter::end;
 
 /// How much of a request's head is read, in bytes and in headers.
 pub(crate) const MAX_HEAD: usize = 16 << 10;
