@@ -408,17 +408,39 @@ mod section_5_to_send {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_is_held_while_the_user_reads_nothing_and_then_takes_nothing() {
+    async fn one_body_waits_while_another_is_read_and_a_third_is_held_and_then_takes_nothing() {
         let mut server = Server::new();
         let (session, mut link) = server.session().await;
-        assert_eq!(session.send("1", &["a"]).await.ack(), "1");
+        assert_eq!(session.send("1", &["a", "b"]).await.ack(), "2");
+        assert_eq!(session.send("3", &["c"]).await.ack(), "3");
         let start = Instant::now();
-        assert_eq!(session.send("2", &["b"]).await.ack(), "1");
-        assert_eq!(start.elapsed().as_secs(), WAIT.as_secs());
+        assert_eq!(session.send("4", &["d"]).await.ack(), "3");
+        assert_eq!(start.elapsed(), WAIT);
+        // The first is not read to its end.
+        assert_eq!(link.receiver.receive(MAX_FRAME).await.unwrap().unwrap(), "a");
+        assert_eq!(session.send("4", &["d"]).await.ack(), "3");
+        assert_eq!(start.elapsed(), 2 * WAIT);
         let (answer, frame) =
-            tokio::join!(session.send("2", &["b"]), link.receiver.receive(MAX_FRAME));
-        assert_eq!((answer.ack(), frame.unwrap().unwrap().as_ref()), ("2", &b"a"[..]));
-        assert_eq!(received(&mut link.receiver).await, ["b"]);
+            tokio::join!(session.send("4", &["d"]), link.receiver.receive(MAX_FRAME));
+        assert_eq!((answer.ack(), frame.unwrap().unwrap().as_ref()), ("4", &b"b"[..]));
+        assert_eq!(received(&mut link.receiver).await, ["c", "d"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_bodies_wait_only_if_they_are_together_as_short_as_one_may_be() {
+        let mut server = Server::new();
+        let (session, mut link) = server.session().await;
+        let half = "x".repeat(32 << 10);
+        assert_eq!(session.send("1", &[&half, "a"]).await.ack(), "2", "nobody has received yet");
+        let start = Instant::now();
+        assert_eq!(session.send("3", &[&half]).await.ack(), "2");
+        assert_eq!(start.elapsed(), WAIT);
+        // What is left of a body keeps all of it.
+        assert_eq!(link.receiver.receive(half.len()).await.unwrap().unwrap(), half);
+        assert_eq!(session.send("3", &[&half]).await.ack(), "2");
+        assert_eq!(start.elapsed(), 2 * WAIT);
+        assert_eq!(link.receiver.receive(half.len()).await.unwrap().unwrap(), "a");
+        assert_eq!(session.send("3", &[&half]).await.ack(), "3");
     }
 
     #[tokio::test(start_paused = true)]
@@ -426,17 +448,18 @@ mod section_5_to_send {
         let mut server = Server::new();
         let (session, mut link) = server.session().await;
         session.send("1", &["a"]).await.ack();
+        session.send("2", &["b"]).await.ack();
         let two = async {
-            tokio::join!(session.send("2", &["b"]), session.send("2", &["b"]));
+            tokio::join!(session.send("3", &["c"]), session.send("3", &["c"]));
         };
         let third = async {
             tokio::task::yield_now().await;
-            let answer = session.send("2", &["b"]).await;
+            let answer = session.send("3", &["c"]).await;
             assert_eq!(answer.status, 429);
         };
         tokio::join!(two, third);
-        assert_eq!(received(&mut link.receiver).await, ["a"]);
-        assert_eq!(session.send("2", &["b"]).await.ack(), "2");
+        assert_eq!(received(&mut link.receiver).await, ["a", "b"]);
+        assert_eq!(session.send("3", &["c"]).await.ack(), "3");
     }
 
     #[tokio::test(start_paused = true)]

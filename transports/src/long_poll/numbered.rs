@@ -44,8 +44,17 @@ pub(crate) struct Batch {
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     frames: VecDeque<Bytes>,
+    /// The bodies that these frames came in, and keep in memory until the last one of each is read.
+    bodies: VecDeque<Body>,
     last: u64,
     ended: bool,
+}
+
+#[derive(Debug)]
+struct Body {
+    /// How many of its frames are not read yet.
+    unread: usize,
+    bytes: usize,
 }
 
 /// An acknowledgement of what was never sent.
@@ -130,11 +139,16 @@ impl Inbox {
     /// those that will be sent again.
     pub(crate) fn accept(&mut self, first: u64, frames: Vec<Bytes>, end: bool) {
         let after = first.saturating_add(frames.len() as u64);
+        let (bytes, before) = (frames.iter().map(body::length).sum(), self.frames.len());
         for (number, frame) in (first..).zip(frames) {
             if number == self.last + 1 && !self.ended {
                 self.last = number;
                 self.frames.push_back(frame);
             }
+        }
+        let unread = self.frames.len() - before;
+        if unread > 0 {
+            self.bodies.push_back(Body { unread, bytes });
         }
         if end && after == self.last + 1 && !self.ended {
             self.last = after;
@@ -156,17 +170,29 @@ impl Inbox {
         self.frames.is_empty()
     }
 
+    /// How many bodies have frames in here, and how many bytes they take.
+    pub(crate) fn bodies(&self) -> (usize, usize) {
+        (self.bodies.len(), self.bodies.iter().map(|body| body.bytes).sum())
+    }
+
     /// The next frame for the reader.
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
         let frame = self.frames.pop_front();
         free_if_empty(&mut self.frames);
+        if let Some(body) = self.bodies.front_mut() {
+            body.unread -= 1;
+            if body.unread == 0 {
+                self.bodies.pop_front();
+                free_if_empty(&mut self.bodies);
+            }
+        }
         frame
     }
 }
 
 /// A thousand frames leave room for as many behind, which a link that is idle does not need.
-fn free_if_empty(frames: &mut VecDeque<Bytes>) {
-    if frames.is_empty() {
-        *frames = VecDeque::new();
+fn free_if_empty<T>(list: &mut VecDeque<T>) {
+    if list.is_empty() {
+        *list = VecDeque::new();
     }
 }

@@ -34,6 +34,9 @@ const LINGER: Duration = Duration::from_secs(10);
 /// How many requests that send may go on at once: one, and one that repeats it.
 const MAX_SENDS: usize = 2;
 
+/// How many bodies may wait for the link's user: one that is read, and one that came meanwhile.
+const MAX_BODIES: usize = 2;
+
 /// How many answers with frames may be on their way at once: one, and one that repeats it on another
 /// connection.
 const MAX_UNREAD: usize = 2;
@@ -224,7 +227,7 @@ impl Session {
     }
 
     /// Waits until there is room for the body of a request that sends, and it may be as long as it
-    /// says: all bodies that are being collected together.
+    /// says: all bodies together that are being collected or wait to be read.
     pub(crate) async fn room(&self, length: usize) -> Result<Room<'_>, Refused> {
         if length > self.max_body {
             return Err(Refused::TooLong);
@@ -237,8 +240,9 @@ impl Session {
                 let mut state = self.lock();
                 state.check()?;
                 let max_body = max_body(state.max_frame);
-                let has_room =
-                    state.inbox.is_empty() && state.collecting.saturating_add(length) <= max_body;
+                let (bodies, unread) = state.inbox.bodies();
+                let together = unread.saturating_add(state.collecting).saturating_add(length);
+                let has_room = bodies < MAX_BODIES && together <= max_body;
                 if length == 0 || has_room {
                     state.collecting += length;
                     sending.length = length;
@@ -466,8 +470,9 @@ impl FrameReceiver for SessionReceiver {
         }
         let frame = session
             .until(|state| {
+                let bodies = state.inbox.bodies();
                 let frame = state.inbox.pop();
-                if state.inbox.is_empty() && state.sends > 0 {
+                if state.inbox.bodies() != bodies && state.sends > 0 {
                     // There is room for what waits.
                     session.requests.notify_waiters();
                 }
