@@ -38,8 +38,10 @@ const EVENTS: u32 = 100;
 /// How long all may take.
 const LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// Far above what an idle session takes, for that differs from system to system.
-const MAX_BYTES_PER_SESSION: usize = 64 << 10;
+/// More than what an idle session takes in a build that is not optimised, 23 and 46 KB: that differs from system
+/// to system.
+const MAX_BYTES_PER_WEBSOCKET: usize = 32 << 10;
+const MAX_BYTES_PER_LONG_POLL: usize = 60 << 10;
 
 /// How much memory a peer that is not let in may take, and many times that.
 const GOAL_PER_STRANGER: usize = 64 << 10;
@@ -79,7 +81,9 @@ async fn an_idle_session_takes_little_memory() {
     if runs_elsewhere("an_idle_session_takes_little_memory") {
         return;
     }
-    for kind in [Kind::WebSocket, Kind::LongPoll] {
+    for (kind, limit) in
+        [(Kind::WebSocket, MAX_BYTES_PER_WEBSOCKET), (Kind::LongPoll, MAX_BYTES_PER_LONG_POLL)]
+    {
         let mut server = ServerProcess::start();
         server.tell("add 1");
         let connect = async |n| {
@@ -95,7 +99,7 @@ async fn an_idle_session_takes_little_memory() {
         let after = server.memory_when_quiet().await;
         let bytes = after.saturating_sub(before) / more.len();
         println!("{kind:?}: {bytes} bytes of the server's memory per idle session");
-        assert!(bytes < MAX_BYTES_PER_SESSION);
+        assert!(bytes < limit, "{bytes} bytes");
         drop(first);
     }
 }
