@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::mem;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -16,6 +17,9 @@ use crate::rt::{self, timeout};
 /// How much is read of the stream at once, and how much is gathered before it is written, in bytes.
 const READ_AHEAD: usize = 16 << 10;
 const WRITE_BEHIND: usize = 16 << 10;
+
+/// So few bytes are copied where they have to wait, so that they do not hold the space that they were read into.
+const FEW: usize = 1 << 10;
 
 /// How many bytes the header of a frame has at most.
 const MAX_HEADER: usize = 14;
@@ -43,9 +47,9 @@ pub(super) struct Buffered<S> {
     meter: Meter,
     linger: fn(S),
     incoming: Incoming,
-    /// What came, and how much of it was taken.
+    /// What came and was not taken yet is in this part of these bytes.
     came: Vec<u8>,
-    taken: usize,
+    rest: Range<usize>,
     /// What is to be written, and how much of it was.
     waiting: Vec<u8>,
     written: usize,
@@ -71,12 +75,12 @@ impl<S: ByteStream> Buffered<S> {
     /// Of a stream from which some bytes came already. A frame with a payload of more than `long` bytes is long.
     pub(super) fn new(stream: S, came: Vec<u8>, long: usize, meter: Meter) -> Self {
         let incoming = Incoming { long, header: [0; MAX_HEADER], header_length: 0, payload: 0 };
-        let (taken, waiting, written) = (0, Vec::new(), 0);
+        let (rest, waiting, written) = (0..came.len(), Vec::new(), 0);
         let (gathers, is_blocked) = (false, false);
         let stream = Some(stream);
         // An empty one may have room, which is not needed.
         let came = if came.is_empty() { Vec::new() } else { came };
-        Self { stream, meter, linger, incoming, came, taken, waiting, written, gathers, is_blocked }
+        Self { stream, meter, linger, incoming, came, rest, waiting, written, gathers, is_blocked }
     }
 }
 
@@ -200,7 +204,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Buffered<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let left = self.meter.left()?;
-        let Self { stream, incoming, came, taken, .. } = &mut *self;
+        let Self { stream, incoming, came, rest, .. } = &mut *self;
         let stream = stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         let mut give = |bytes: &[u8]| {
             let given = incoming.step(&bytes[..bytes.len().min(buffer.remaining())]);
@@ -214,18 +218,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for Buffered<S> {
             let mut read = ReadBuf::new(&mut space);
             let result = Pin::new(stream).poll_read(context, &mut read);
             let read = read.filled();
-            let given = give(read);
-            if given < read.len() {
-                (*came, *taken) = (read[given..].into(), 0);
+            let (given, end) = (give(read), read.len());
+            if end - given > FEW {
+                // The thread gets it back, or another one in its place.
+                (*came, *rest) = (space, given..end);
+            } else {
+                (*came, *rest) = (read[given..].into(), 0..end - given);
+                SPACE.set(space);
             }
-            SPACE.set(space);
             ready!(result)?;
             given
         } else {
-            let given = give(&came[*taken..]);
-            *taken += given;
-            if *taken == came.len() {
-                *came = Vec::new();
+            let given = give(&came[rest.clone()]);
+            rest.start += given;
+            if rest.start == rest.end {
+                let space = mem::take(came);
+                if space.len() == READ_AHEAD {
+                    SPACE.set(space);
+                }
             }
             given
         };
