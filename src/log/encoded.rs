@@ -94,7 +94,7 @@ impl Encoded {
             drop(kept);
             return Parts::of_one_session(codec, entries);
         }
-        let (mut parts, mut block) = (Parts::default(), Vec::new());
+        let (mut parts, mut block, mut has_new) = (Parts::default(), Vec::new(), false);
         parts.places.reserve_exact(entries.len());
         // The block before the new one.
         let mut last = None;
@@ -106,14 +106,14 @@ impl Encoded {
                 }
                 (parts.last()?, place.start, place.end)
             } else {
-                if block.is_empty() {
+                if !std::mem::replace(&mut has_new, true) {
                     block.reserve_exact(length(entries.clone()));
                 }
                 write(codec, entry, &mut block)?
             };
             parts.places.push(place);
         }
-        if !block.is_empty() {
+        if has_new {
             let block = Block::from(block);
             parts.push(Arc::clone(&block));
             let index = parts.last()?;

@@ -57,7 +57,7 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
         self
     }
 
-    /// The same, with options that others have, too.
+    /// Like [`options`](Self::options), with options that other connections share.
     pub(crate) fn shared_options(mut self, options: Arc<SyncOptions<E>>) -> Self {
         self.options = options;
         self
@@ -121,7 +121,7 @@ impl<E: Event, C: Codec, S: FrameSender, R: FrameReceiver> BaseSync<E, C, S, R> 
     }
 }
 
-/// What is in a box, which is given back here: a future that moves it out by itself holds the box to its end.
+/// Moves a value out of its box and frees the box now; an `async` block would keep it to its end.
 #[expect(clippy::boxed_local, reason = "that it ends here is what this is for")]
 fn unboxed<T>(boxed: Box<T>) -> T {
     *boxed

@@ -21,7 +21,7 @@ impl<T> Lane<T> {
         self.0.take()
     }
 
-    /// The result of what is under way, once there is one. Not an `async fn`: its future would take room in the task
+    /// The result of what is under way, once there is one; pending, without a wake-up, where nothing is. Not an `async fn`: its future would take room in the task
     /// of each connection, once for each that waits for it.
     pub(crate) fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<T> {
         let Some(work) = &mut self.0 else { return Poll::Pending };
@@ -47,7 +47,7 @@ impl<T> Errands<T> {
         }
     }
 
-    /// The next result.
+    /// The next result; pending, without a wake-up, where nothing was asked.
     pub(crate) fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<T> {
         let result = ready!(self.lane.poll_result(context));
         if let Some(next) = self.waiting.pop_front() {

@@ -22,6 +22,7 @@ mod several_logs;
 mod shared;
 mod superseded;
 mod tail;
+mod turns;
 mod unread;
 mod withheld;
 mod world;

@@ -179,10 +179,10 @@ impl ListenerOptions {
     }
 
     /// The size of the buffer that frames of a WebSocket are read into, in bytes, allocated for the life of a
-    /// connection: 1 KiB by default, and at least. A longer frame has a buffer of its own while it comes.
+    /// connection: 1 KiB by default, which is also the least. The buffer grows for longer frames: up to 4 KiB (or this
+    /// size, if it is more) it stays so; what it grows beyond that is given back.
     ///
-    /// A connection is read 16 KiB at a time in any case. Of what it has grown for frames of up to 4 KiB it
-    /// keeps as much; what it has grown for longer ones it gives back.
+    /// A connection is read 16 KiB at a time in any case.
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.read_buffer = bytes.max(READ_BUFFER);
         self

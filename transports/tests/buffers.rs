@@ -71,5 +71,11 @@ async fn a_silent_websocket_has_given_back_what_long_frames_took() {
                 exchange(&mut near, &mut far, 100).await;
             }
         }
+        // Each fits into twice the room of the one before, with what comes behind it.
+        for length in [5, 9, 17, 33, 65, 129] {
+            exchange(&mut near, &mut far, length << 10).await;
+        }
+        let kept = MEMORY.current_usage().saturating_sub(before);
+        assert!(kept < 34 << 10, "{kept} bytes are kept after frames that grow");
     }
 }

@@ -12,13 +12,13 @@ use logux_transports::rt::{Instant, consume_budget, timeout};
 use logux_transports::{FrameReceiver, FrameSender, Link};
 use tracing::Instrument;
 
-use super::alarm::Alarm;
 use super::batch::{BatchLimits, Batcher};
 use super::clocks::Clocks;
 use super::intake::{Intake, take_up};
 use super::outgoing::Outgoing;
 use super::reader::Reader;
 use super::throttle::{Throttle, Waited};
+use super::timer::Timer;
 use crate::apart::Refused;
 use crate::log::{Fence, Interest, Known, Log, Newcomer, Presence, Verdict, Withheld};
 use crate::store::{End, StoreError};
@@ -40,7 +40,7 @@ const MAX_REASON: usize = 512;
 /// How many objects a message may have before the peer is let in.
 const MAX_EARLY_OBJECTS: usize = 500;
 
-/// So many frames and results of what is under way are taken in a row before everything else gets its turn.
+/// So many frames and results of what is under way are taken in a row before timers, errands and the log get a turn.
 const MAX_IN_A_ROW: usize = 64;
 
 /// How often a node that opened the connection looks at its clock.
@@ -326,8 +326,9 @@ where
         let mut command = pin!(commands.next(was_live));
         let mut growth = pin!(grown(Arc::clone(self.log.end()), None, self.rules.log_end()));
         let mut waits_beyond = None;
-        let mut alarm = Alarm::default();
-        let (mut was_deaf, mut in_a_row, mut frames_come) = (false, 0, false);
+        let mut timer = Timer::default();
+        let (mut was_deaf, mut was_reading, mut in_a_row, mut link_first) =
+            (false, false, 0, false);
         loop {
             if let Some(input) = input
                 && self.handle(input)?
@@ -348,10 +349,13 @@ where
             let goes_on = in_a_row < MAX_IN_A_ROW;
             let before = std::mem::take(&mut in_a_row);
             consume_budget().await;
+            // What came while nothing was read was said before what is sent from now on.
+            link_first |= self.rules.reads() && !was_reading;
+            was_reading = self.rules.reads();
             // Most turns end here, and look no further. Frames are taken in a row, so that what they ask for is
             // stored and answered together.
             if goes_on
-                && !frames_come
+                && !link_first
                 && let Some(done) = poll_fn(|context| {
                     match poll_done(&mut self.intake, &mut self.outgoing, context) {
                         Poll::Ready(done) => Poll::Ready(Some(done)),
@@ -406,16 +410,17 @@ where
                     in_a_row = before + 1;
                     done?
                 }
+                // Before what may be there in each turn, as the log of a server that is busy grows.
+                () = timer.until(deadlines.first()) => self.rung(&deadlines),
                 answer = poll_fn(|context| errands.poll_result(context)) => answer?,
                 end = &mut growth => {
                     waits_beyond = None;
                     Some(Input::Grown(end))
                 }
-                () = alarm.ring(deadlines.first()) => self.rung(&deadlines),
-                // Everything else had its turn.
+                // All that was passed over had its turn.
                 () = ready(()), if rests => None,
             };
-            frames_come = matches!(input, Some(Input::Received { .. }));
+            link_first = !goes_on || matches!(input, Some(Input::Received { .. }));
             match &input {
                 Some(Input::Received { frame, .. }) => self.intake.arrived(frame.len()),
                 _ => self.reader.rest(),

@@ -8,9 +8,8 @@
 //! - `outgoing`: messages and events to frames, and frames to the link; `batch`: the next events as
 //!   one frame.
 //!
-//! `alarm` is the timer for all of these; `clocks` tells whether this node's clock was set, or the machine slept.
+//! `timer` is the one for all of these; `clocks` tells whether this node's clock was set, or the machine slept.
 
-mod alarm;
 mod batch;
 mod clocks;
 #[expect(clippy::module_inception, reason = "the room's own file, beside its parts")]
@@ -19,5 +18,6 @@ mod intake;
 mod outgoing;
 mod reader;
 mod throttle;
+mod timer;
 
 pub(crate) use connection::{Connection, Context, Ended, Lasting};

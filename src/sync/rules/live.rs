@@ -49,7 +49,7 @@ pub(super) struct Live {
 /// What a peer has confirmed.
 #[derive(Debug)]
 pub(super) struct Confirmed {
-    /// So much of what waited longest: to be taken from the list.
+    /// How many of the batches that waited longest are confirmed: the caller removes them.
     pub(super) count: usize,
     /// Whether the cursor moves with it.
     pub(super) moves: bool,
@@ -147,8 +147,8 @@ impl Live {
     }
 
     /// Only what waits for it can be confirmed; `@logux/core` believes any number, and never again
-    /// sends what is below. Answers how much is confirmed now. What was sent before the peer's log was
-    /// replaced is so, too, and moves no cursor.
+    /// sends what is below. Answers how much is confirmed now. Batches that were sent before
+    /// the peer's log was replaced are confirmed, too, but move no cursor.
     pub(super) fn synced(&mut self, added: Added) -> Result<Confirmed, Misbehaviour> {
         let place = self.unconfirmed.iter().position(|waiting| waiting.up_to == added);
         let place = place.ok_or(Misbehaviour::Unsent(added))?;

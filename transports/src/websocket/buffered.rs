@@ -36,7 +36,7 @@ thread_local! {
 /// The byte stream under a WebSocket: it has buffers while something is on its way, and none when nothing is.
 ///
 /// tungstenite keeps its buffers as long as a connection lasts, and their size is that of the longest frame. So
-/// it has small ones, and is kept from making them larger: see [`Incoming::step`] and [`Buffered::push`].
+/// it has small ones, and is kept from making them larger: see [`Incoming::step`] and [`Buffered::poll_room`].
 ///
 /// The stream gives no more than it is allowed to, so that what a peer sends before it is let in is not
 /// collected as far as is right for one that was.
@@ -69,12 +69,20 @@ struct Incoming {
     header_length: usize,
     /// How much of the payload was not given yet.
     payload: u64,
+    /// The payload is that of a long frame.
+    is_long: bool,
 }
 
 impl<S: ByteStream> Buffered<S> {
     /// Of a stream from which some bytes came already. A frame with a payload of more than `long` bytes is long.
     pub(super) fn new(stream: S, came: Vec<u8>, long: usize, meter: Meter) -> Self {
-        let incoming = Incoming { long, header: [0; MAX_HEADER], header_length: 0, payload: 0 };
+        let incoming = Incoming {
+            long,
+            header: [0; MAX_HEADER],
+            header_length: 0,
+            payload: 0,
+            is_long: false,
+        };
         let (rest, waiting, written) = (0..came.len(), Vec::new(), 0);
         let (gathers, is_blocked) = (false, false);
         let stream = Some(stream);
@@ -145,7 +153,8 @@ impl Incoming {
     /// How many of these bytes to give at once. The next call is for those after them.
     ///
     /// tungstenite reads into one buffer with the frames that it gave before. What is given ends with the header
-    /// of a long frame: so the buffer that is made for the frame has nothing else in it, and goes with it.
+    /// of a long frame, and with its payload: so the buffer that is made for the frame has nothing else in it, and
+    /// goes with it.
     fn step(&mut self, bytes: &[u8]) -> usize {
         let mut given = 0;
         while given < bytes.len() {
@@ -154,6 +163,9 @@ impl Incoming {
                 let length = usize::try_from(self.payload).unwrap_or(usize::MAX).min(rest.len());
                 self.payload -= length as u64;
                 given += length;
+                if self.payload == 0 && mem::take(&mut self.is_long) {
+                    break;
+                }
                 continue;
             }
             let (header, known) = (&mut self.header, mem::take(&mut self.header_length));
@@ -168,6 +180,7 @@ impl Incoming {
                 given += length - known;
                 self.payload = payload;
                 if payload > self.long as u64 {
+                    self.is_long = true;
                     break;
                 }
             } else {
@@ -261,7 +274,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Buffered<S> {
         }
         ready!(self.poll_written(context))?;
         self.waiting = Vec::new();
-        self.stream()?.poll_flush(context)
+        // TLS takes all that it is given, and waits here.
+        let flushed = self.stream()?.poll_flush(context);
+        self.is_blocked = flushed.is_pending();
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

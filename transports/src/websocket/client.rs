@@ -78,7 +78,8 @@ impl WebSocket {
     }
 
     /// The size of the buffer that frames are read into, in bytes, allocated for the life of a connection:
-    /// 1 KiB by default, and at least. A longer frame has a buffer of its own while it comes.
+    /// 1 KiB by default, which is also the least. The buffer grows for longer frames: up to 4 KiB (or this size, if it
+    /// is more) it stays so; what it grows beyond that is given back.
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.sizes.read_buffer = bytes.max(READ_BUFFER);
         self

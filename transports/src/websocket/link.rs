@@ -87,8 +87,8 @@ pub struct WebSocketReceiver<S = NetworkStream> {
     sizes: Sizes,
     /// The limit under which the frame that is waited for began to come.
     limit: Option<usize>,
-    /// The last frame, if it is long. tungstenite would read into its memory once more, and so keep it: as long
-    /// as this holds it as well, it takes a small buffer instead.
+    /// The last frame, if it is long, until the next one is asked for. While this holds the frame, tungstenite
+    /// cannot use its memory again, and makes a small buffer instead.
     long: Option<Bytes>,
     /// The peer has closed; the connection may be open until it hears that we know.
     ended: bool,
@@ -248,8 +248,11 @@ impl<S: ByteStream> FrameReceiver for WebSocketReceiver<S> {
                 let mut socket = self.socket.lock();
                 let message = socket.poll_next_unpin(context);
                 self.long = None;
+                if let Poll::Ready(Some(Ok(Message::Close(_)))) = message {
+                    // Only the next read writes tungstenite's answer, to the stream under it.
+                    let _ = socket.poll_next_unpin(context);
+                }
                 if let Poll::Ready(Some(Ok(Message::Close(_))) | None) = message {
-                    // tungstenite has answered, and does not flush that.
                     socket.get_mut().flush_unless_blocked(context);
                 }
                 message
@@ -258,7 +261,17 @@ impl<S: ByteStream> FrameReceiver for WebSocketReceiver<S> {
             let message = message.map_err(|error| match error {
                 Error::Capacity(_) => self.refuse(max_frame),
                 Error::Io(error) if is_exceeded(&error) => self.refuse(max_frame),
-                error => io_error(error),
+                error => {
+                    let error = io_error(error);
+                    // After this tungstenite sends nothing, either.
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotConnected | io::ErrorKind::UnexpectedEof
+                    ) {
+                        self.meter.close();
+                    }
+                    error
+                }
             })?;
             // What came makes room for what comes.
             self.limit = None;

@@ -39,7 +39,7 @@ impl Meter {
         }))
     }
 
-    /// How many bytes may still come. None is an error.
+    /// How many bytes may still come; an error once no more may.
     pub(super) fn left(&self) -> io::Result<usize> {
         match self.0.left.load(Ordering::Relaxed) {
             0 => Err(io::Error::new(io::ErrorKind::InvalidData, Exceeded)),
