@@ -1,13 +1,15 @@
-//! What a WebSocket keeps of memory once long frames have passed. One test, because it measures the memory of
-//! the whole process.
+//! What a WebSocket keeps of memory once long frames have passed, and of answers to a peer that does not read them.
+//! One test, because it measures the memory of the whole process.
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, SinkExt};
 use logux_transports::{
     Format, FrameReceiver, FrameSender, Link, WebSocket, WebSocketLink, WebSocketListener,
 };
 use peak_alloc::PeakAlloc;
 use tokio::io::{DuplexStream, duplex};
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -78,4 +80,29 @@ async fn a_silent_websocket_has_given_back_what_long_frames_took() {
         let kept = MEMORY.current_usage().saturating_sub(before);
         assert!(kept < 34 << 10, "{kept} bytes are kept after frames that grow");
     }
+    answers_that_are_not_read_are_bounded().await;
+}
+
+/// Each ping is answered, and the peer takes none of the answers.
+async fn answers_that_are_not_read_are_bounded() {
+    let (near, far) = duplex(8 << 10);
+    let (near, far) = tokio::join!(
+        client_async("ws://localhost/", near),
+        WebSocketListener::accept_over(far, &[FORMAT], MAX_FRAME),
+    );
+    let ((mut near, _), mut far) = (near.unwrap(), far.unwrap());
+    let before = MEMORY.current_usage();
+    let flood = async {
+        for _ in 0..20_000 {
+            near.feed(Message::Ping(Bytes::from_static(&[0; 125]))).await.unwrap();
+        }
+        near.flush().await.unwrap();
+    };
+    tokio::select! {
+        () = flood => {}
+        received = far.receiver.receive(MAX_FRAME) => panic!("{received:?} came"),
+    }
+    let kept = MEMORY.current_usage().saturating_sub(before);
+    // The peer gathers up to 128 KiB of pings.
+    assert!(kept < 400 << 10, "{kept} bytes wait for a peer that does not read");
 }

@@ -26,6 +26,10 @@ use crate::stream::NetworkStream;
 /// How many bytes of frames tungstenite gathers, about.
 const WRITE_BUFFER: usize = 1 << 10;
 
+/// How many bytes of answers to pings wait for a peer that does not read them. Then only the last ping is answered, and a
+/// frame fails the link.
+const MAX_ANSWERS: usize = 64 << 10;
+
 /// Any byte stream that WebSocket can be spoken over.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
@@ -51,6 +55,7 @@ impl Sizes {
         WebSocketConfig::default()
             .read_buffer_size(self.read_buffer)
             .write_buffer_size(WRITE_BUFFER)
+            .max_write_buffer_size(MAX_ANSWERS + self.long())
             .max_message_size(Some(max_frame))
             .max_frame_size(Some(max_frame))
     }
