@@ -21,8 +21,10 @@ impl<T> Lane<T> {
         self.0.take()
     }
 
-    /// The result of what is under way, once there is one; pending, without a wake-up, where nothing is. Not an `async fn`: its future would take room in the task
-    /// of each connection, once for each that waits for it.
+    /// The result of what is under way, once there is one; pending, without a wake-up, where nothing is.
+    ///
+    /// Not an `async fn`: its future would take room in the task of each connection, once for each place that
+    /// waits for it.
     pub(crate) fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<T> {
         let Some(work) = &mut self.0 else { return Poll::Pending };
         let result = ready!(work.as_mut().poll(context));

@@ -350,17 +350,15 @@ where
             let before = std::mem::take(&mut in_a_row);
             consume_budget().await;
             // What came while nothing was read was said before what is sent from now on.
-            link_first |= self.rules.reads() && !was_reading;
-            was_reading = self.rules.reads();
+            let may_read = self.rules.reads();
+            let could_read = std::mem::replace(&mut was_reading, may_read);
+            link_first |= may_read && !could_read;
             // Most turns end here, and look no further. Frames are taken in a row, so that what they ask for is
             // stored and answered together.
             if goes_on
                 && !link_first
-                && let Some(done) = poll_fn(|context| {
-                    match poll_done(&mut self.intake, &mut self.outgoing, context) {
-                        Poll::Ready(done) => Poll::Ready(Some(done)),
-                        Poll::Pending => Poll::Ready(None),
-                    }
+                && let Poll::Ready(done) = poll_fn(|context| {
+                    Poll::Ready(poll_done(&mut self.intake, &mut self.outgoing, context))
                 })
                 .await
             {
@@ -369,7 +367,7 @@ where
                 continue;
             }
             let reads = goes_on
-                && self.rules.reads()
+                && may_read
                 && self.outgoing.has_room()
                 && !is_deaf
                 && self.reader.has_turn();

@@ -202,27 +202,24 @@ impl<'a, E: Event> Intake<'a, E> {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<Input<E>>, Error>> {
+        self.poll_done(context).map(|done| match done {
+            Err(Error::Superseded) => Ok(Some(Input::Superseded)),
+            done => done,
+        })
+    }
+
+    fn poll_done(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Input<E>>, Error>> {
         if let Poll::Ready(stored) = self.storing.poll_result(context) {
-            return Poll::Ready(match stored.map_err(Error::from) {
-                Ok(received) => {
-                    self.under_way = Lists::default();
-                    Ok(Some(Input::Stored { count: received.messages, received }))
-                }
-                Err(Error::Superseded) => Ok(Some(Input::Superseded)),
-                Err(error) => Err(error),
-            });
+            let received = stored?;
+            self.under_way = Lists::default();
+            return Poll::Ready(Ok(Some(Input::Stored { count: received.messages, received })));
         }
         let judged = ready!(self.judging.poll_result(context));
         self.judged_bytes = 0;
-        Poll::Ready(match judged {
-            Ok(Judged { taken, refused, has_twin }) => {
-                self.waiting.extend(taken);
-                self.refused.extend(refused);
-                Ok(has_twin.then_some(Input::Twin))
-            }
-            Err(Error::Superseded) => Ok(Some(Input::Superseded)),
-            Err(error) => Err(error),
-        })
+        let Judged { taken, refused, has_twin } = judged?;
+        self.waiting.extend(taken);
+        self.refused.extend(refused);
+        Poll::Ready(Ok(has_twin.then_some(Input::Twin)))
     }
 
     /// The store has failed, or a newer connection took over: nothing is stored any more.

@@ -26,8 +26,8 @@ use crate::stream::NetworkStream;
 /// How many bytes of frames tungstenite gathers, about.
 const WRITE_BUFFER: usize = 1 << 10;
 
-/// How many bytes of answers to pings wait for a peer that does not read them. Then only the last ping is answered, and a
-/// frame fails the link.
+/// How many bytes of answers to pings wait for a peer that does not read them. Then only the last ping is
+/// answered, and a frame fails the link.
 const MAX_ANSWERS: usize = 64 << 10;
 
 /// Any byte stream that WebSocket can be spoken over.
