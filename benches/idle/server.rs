@@ -23,10 +23,8 @@ pub(crate) const OPTION: &str = "--server";
 pub(crate) fn run(kind: Kind) {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(async {
-        let as_many_as_come = ListenerOptions::new()
-            .max_links_per_address(usize::MAX)
-            .max_handshakes(usize::MAX)
-            .handshake_timeout(Duration::from_secs(60));
+        let as_many_as_come =
+            ListenerOptions::new().max_links_per_address(usize::MAX).max_handshakes(usize::MAX);
         match kind {
             Kind::WebSocket => {
                 let listener = WebSocketListener::bind("127.0.0.1:0").await.expect("a port");
