@@ -1,6 +1,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use logux_codecs::Added;
+
 use crate::log::Log;
 use crate::sync::rules::{Authors, Role};
 
@@ -18,6 +20,7 @@ pub struct Access<E> {
     kind: Kind,
     lasts: Option<Duration>,
     log: Option<Log<E>>,
+    after: Added,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +109,39 @@ impl<E> Access<E> {
         Self { log: Some(log), ..self }
     }
 
+    /// The same, and a peer that has nothing of the log yet is not sent what the log holds up to this position: it
+    /// begins there, as a program does that only wants what is new. A position after the end of the log means
+    /// the end. Where this node connected to the peer, it says the same of what is sent to that peer.
+    ///
+    /// A peer that has something of the log goes on after that; one whose log is another one than before begins
+    /// here again.
+    ///
+    /// ```
+    /// # use logux_sync::{Access, Log, MemoryStore, SyncOptions, Value};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let log = Log::<Value>::open("server".parse()?, MemoryStore::new()).await?;
+    /// let options = SyncOptions::<Value>::new().auth(move |login| {
+    ///     let access = match login.headers.get("since").and_then(Value::as_str) {
+    ///         Some("now") => Access::client().after(log.last_added()),
+    ///         _ => Access::client(),
+    ///     };
+    ///     async move { if login.token_is("secret") { access } else { Access::nobody() } }
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn after(self, position: Added) -> Self {
+        Self { after: position, ..self }
+    }
+
     const fn of(kind: Kind) -> Self {
-        Self { kind, lasts: None, log: None }
+        Self { kind, lasts: None, log: None, after: Added::ZERO }
+    }
+
+    /// Where a peer begins that has nothing of the log.
+    pub(crate) const fn begins_after(&self) -> Added {
+        self.after
     }
 
     /// How long it holds; `None` without limit.
@@ -137,11 +171,12 @@ impl<E> Access<E> {
 
 impl<E> fmt::Debug for Access<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, lasts, log } = self;
+        let Self { kind, lasts, log, after } = self;
         f.debug_struct("Access")
             .field("kind", kind)
             .field("lasts", lasts)
             .field("log", log)
+            .field("after", after)
             .finish()
     }
 }

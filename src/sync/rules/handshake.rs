@@ -120,7 +120,8 @@ impl<E> Rules<E> {
 
     /// The peer is who it says: answer it, and find out where both logs stand.
     pub(super) fn let_in(&mut self, now: Now, admitted: Admitted) {
-        let Admitted { cursors, trust, authors, lasts, suspected_up_to, held_back } = admitted;
+        let Admitted { cursors, begins_after, trust, authors, lasts, suspected_up_to, held_back } =
+            admitted;
         let Phase::Checking(candidate) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
@@ -158,6 +159,7 @@ impl<E> Rules<E> {
         let start_over = lost || sent > self.log_end || is_unfounded;
         let sent = if start_over { Added::ZERO } else { sent };
         let cursors = if lost { self.reset_cursors(&cursors) } else { cursors };
+        let sent = if sent == Added::ZERO { begins_after.min(self.log_end) } else { sent };
         if replaced && self.config.claim.synced > Added::ZERO {
             // What it was told in `connect` was about the other log.
             self.hang_up(Some(Error::LogReplaced));

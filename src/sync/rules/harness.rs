@@ -311,6 +311,7 @@ impl Side {
                     let admitted = Admitted {
                         lasts: None,
                         cursors,
+                        begins_after: Added::ZERO,
                         trust: Trust::default(),
                         authors: node.authors,
                         suspected_up_to: node.suspected_up_to,

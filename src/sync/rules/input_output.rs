@@ -246,6 +246,8 @@ pub(crate) struct LogIdentity {
 pub(crate) struct Admitted {
     /// How far both logs are in step.
     pub(crate) cursors: Cursors,
+    /// Where it begins, if it has nothing of this log.
+    pub(crate) begins_after: Added,
     pub(crate) trust: Trust,
     /// Whose events are taken from it.
     pub(crate) authors: Authors,
