@@ -142,6 +142,9 @@ impl<E> SyncOptions<E> {
     /// });
     /// ```
     ///
+    /// An answer may also be a `Result`: an error says that it could not be found out who the peer is, as where a
+    /// database is away. The peer is not refused then, and may come again.
+    ///
     /// Nothing that the peer sends is read while it runs, and it has to finish within the
     /// [`admission_timeout`](Self::admission_timeout), or where this node connected to the peer, the
     /// [`timeout`](Self::timeout); it is dropped then, as it is when the session ends.

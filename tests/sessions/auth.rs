@@ -37,6 +37,7 @@ on_every_cell! {
     tabs_that_connect_at_once_are_no_guesses,
     who_leaves_or_meets_a_panic_was_not_refused,
     a_page_of_another_host_is_let_in_by_auth_only,
+    who_cannot_be_asked_about_is_not_refused,
     a_peer_begins_where_auth_says_and_goes_on_from_there,
 }
 
@@ -615,6 +616,36 @@ impl tracing::Subscriber for Warnings {
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
     fn enter(&self, _: &tracing::span::Id) {}
     fn exit(&self, _: &tracing::span::Id) {}
+}
+
+async fn who_cannot_be_asked_about_is_not_refused<C: Cell>() {
+    let (server_log, client_log) = (log("server").await, log("10:client").await);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let options = ok().auth(move |login| {
+        let number = asked.fetch_add(1, Ordering::Relaxed);
+        async move {
+            // More often than wrong credentials may come.
+            if number < 8 {
+                return Err(CallbackError::from("the database is away"));
+            }
+            Ok(login.token_is("right"))
+        }
+    });
+    let (near, far) = C::pair().await;
+    let session = ServerSync::new(&server_log, C::CODEC, near).options(options.clone()).start();
+    let mut client = Peer::new::<C>(far);
+    client.send(&connect("10:client", "right")).await;
+    let told = client.next().await.unwrap();
+    assert!(told.contains("callback-failed") && !told.contains("database"), "{told}");
+    let error = session.ended().await.unwrap_err();
+    assert!(matches!(&*error, Error::Callback { name: "auth", .. }), "{error:?}");
+    // A client comes again until there is an answer.
+    let (transport, listener) = C::listen();
+    let _server = Server::new(&server_log, C::CODEC, listener).options(options).start();
+    let session = ClientSync::new(&client_log, C::CODEC, quick(transport))
+        .options(ok().credentials("right"))
+        .start();
+    session.wait_for(State::Synchronized).await.unwrap();
 }
 
 async fn a_peer_begins_where_auth_says_and_goes_on_from_there<C: Cell>() {

@@ -79,6 +79,14 @@ impl SqliteStore {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         Ok(Self { database: Database::open(path.as_ref())? })
     }
+
+    /// Looks through the whole database for damage, and answers what was found, for a person to read: nothing, where
+    /// it is sound. At most 100 findings.
+    ///
+    /// Takes as long as the disk takes to read the file, and some more; the log can be used meanwhile.
+    pub async fn check(&self) -> Result<Vec<String>, StoreError> {
+        self.database.read(Reader::check).await
+    }
 }
 
 #[async_trait]

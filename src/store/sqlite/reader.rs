@@ -75,6 +75,30 @@ impl Reader {
         Ok(time.flatten().and_then(timestamp))
     }
 
+    /// What is wrong with the database.
+    pub(super) fn check(&self) -> rusqlite::Result<Vec<String>> {
+        let mut check = self.0.prepare("PRAGMA integrity_check(100)")?;
+        let found = check.query_map([], |row| row.get(0))?;
+        let mut found: Vec<String> = found.collect::<Result<_, _>>()?;
+        found.retain(|finding| finding != "ok");
+        let sql = "SELECT log.events, (SELECT count(*) FROM event), log.gone, (SELECT count(*) FROM gone), \
+                   log.last_added, (SELECT coalesce(max(added), 0) FROM event) FROM log";
+        let counts = self.0.query_row(sql, [], |row| {
+            Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?])
+        })?;
+        let [said, events, said_gone, gone, last, highest]: [i64; 6] = counts;
+        if said != events {
+            found.push(format!("it says that it has {said} events, and has {events}"));
+        }
+        if said_gone != gone {
+            found.push(format!("it says that it remembers {said_gone} ids, and has {gone}"));
+        }
+        if highest > last {
+            found.push(format!("an event has the position {highest}, after the last one, {last}"));
+        }
+        Ok(found)
+    }
+
     pub(super) fn count(&self) -> rusqlite::Result<u64> {
         let sql = "SELECT events FROM log";
         let count: i64 = self.0.prepare_cached(sql)?.query_row([], |row| row.get(0))?;

@@ -1,9 +1,12 @@
+use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use logux_codecs::Added;
 
 use crate::log::Log;
+use crate::sync::callbacks::CallbackError;
 use crate::sync::rules::{Authors, Role};
 
 /// Who a peer is: what [`auth`](crate::SyncOptions::auth) answers. `true` and `false` are answers, too.
@@ -21,6 +24,8 @@ pub struct Access<E> {
     lasts: Option<Duration>,
     log: Option<Log<E>>,
     after: Added,
+    /// Why it could not be found out who the peer is.
+    failure: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,12 +141,20 @@ impl<E> Access<E> {
     }
 
     const fn of(kind: Kind) -> Self {
-        Self { kind, lasts: None, log: None, after: Added::ZERO }
+        Self { kind, lasts: None, log: None, after: Added::ZERO, failure: None }
     }
 
     /// Where a peer begins that has nothing of the log.
     pub(crate) const fn begins_after(&self) -> Added {
         self.after
+    }
+
+    /// The answer, where there is one.
+    pub(crate) fn decided(self) -> Result<Self, CallbackError> {
+        match self.failure {
+            Some(failure) => Err(Box::new(failure)),
+            None => Ok(self),
+        }
     }
 
     /// How long it holds; `None` without limit.
@@ -171,24 +184,36 @@ impl<E> Access<E> {
 
 impl<E> fmt::Debug for Access<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, lasts, log, after } = self;
+        let Self { kind, lasts, log, after, failure } = self;
         f.debug_struct("Access")
             .field("kind", kind)
             .field("lasts", lasts)
             .field("log", log)
             .field("after", after)
+            .field("failure", failure)
             .finish()
     }
 }
 
 impl<E> Clone for Access<E> {
     fn clone(&self) -> Self {
-        Self { log: self.log.clone(), ..*self }
+        Self { log: self.log.clone(), failure: self.failure.clone(), ..*self }
     }
 }
 
 impl<E> From<bool> for Access<E> {
     fn from(is_let_in: bool) -> Self {
         if is_let_in { Self::usual() } else { Self::nobody() }
+    }
+}
+
+/// An error says that it could not be found out who the peer is: nobody is let in, and nobody is refused. The
+/// connection ends with [`Error::Callback`](crate::Error::Callback), and the peer may come again.
+impl<E, A: Into<Self>> From<Result<A, CallbackError>> for Access<E> {
+    fn from(answer: Result<A, CallbackError>) -> Self {
+        match answer {
+            Ok(access) => access.into(),
+            Err(failure) => Self { failure: Some(failure.into()), ..Self::of(Kind::Nobody) },
+        }
     }
 }

@@ -149,7 +149,7 @@ impl<E: Event> Policy<E> {
             },
         };
         // A panic and a peer that leaves are no refusals.
-        let access = answer("auth", self.limit, || async { Ok(auth(login).await) }).await?;
+        let access = answer("auth", self.limit, || async { auth(login).await.decided() }).await?;
         let pass = Pass::of(access, role);
         if let (None, Some(attempt)) = (&pass, attempt) {
             attempt.refuse();
