@@ -63,7 +63,8 @@ pub struct Server<E, C, L> {
 pub struct RunningServer {
     stop: Option<oneshot::Sender<Duration>>,
     connections: Connections,
-    task: JoinHandle<io::Result<Shutdown>>,
+    /// Until its result was told.
+    task: Option<JoinHandle<io::Result<Shutdown>>>,
 }
 
 /// How a server ended.
@@ -138,7 +139,7 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
         let (stop, stopped) = oneshot::channel();
         let connections = Connections::default();
         let task = rt::spawn(self.run(stopped, Arc::clone(&connections)));
-        RunningServer { stop: Some(stop), connections, task }
+        RunningServer { stop: Some(stop), connections, task: Some(task) }
     }
 
     async fn run(
@@ -325,12 +326,13 @@ impl RunningServer {
         self.ended().await.unwrap_or_default()
     }
 
-    /// Waits until the listener fails.
-    pub async fn ended(mut self) -> io::Result<Shutdown> {
-        match (&mut self.task).await {
-            Ok(result) => result,
-            Err(error) => Err(io::Error::other(error)),
-        }
+    /// Waits until the listener fails, and all connections are closed then. Told once; a later call is ready at once,
+    /// with nothing. Cancel-safe.
+    pub async fn ended(&mut self) -> io::Result<Shutdown> {
+        let Some(task) = &mut self.task else { return Ok(Shutdown::default()) };
+        let result = task.await;
+        self.task = None;
+        result.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 }
 

@@ -318,7 +318,7 @@ async fn end_session(session: Session, random: &mut Rng) -> (&'static str, bool)
 }
 
 /// Ends a server; answers how many of its connections were cut, and how long that may take.
-async fn end_server(server: RunningServer, random: &mut Rng) -> (usize, Duration) {
+async fn end_server(mut server: RunningServer, random: &mut Rng) -> (usize, Duration) {
     let grace = milliseconds(random.u64(..12_000));
     match random.u8(..4) {
         0 => {
@@ -326,7 +326,7 @@ async fn end_server(server: RunningServer, random: &mut Rng) -> (usize, Duration
             (0, DROPPED)
         }
         1 => {
-            let waiting = tokio::spawn(server.ended());
+            let waiting = tokio::spawn(async move { server.ended().await });
             sleep(milliseconds(1)).await;
             waiting.abort();
             (0, DROPPED + milliseconds(1))

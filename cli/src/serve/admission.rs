@@ -1,0 +1,224 @@
+//! Who may connect: by a list of tokens, by a program that is asked, or everyone.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use logux_sync::{Access, Added, CallbackError, Log, Login, Value};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+
+use crate::client::SINCE;
+use crate::failure::Failure;
+use crate::store::cannot;
+
+/// How many bytes of a token command's answer are read.
+const MAX_ANSWER: u64 = 64 << 10;
+
+/// Who may connect.
+#[derive(Clone)]
+pub(super) enum Admission {
+    /// Users and their tokens. They change when the file is read again.
+    Tokens {
+        list: Arc<RwLock<Tokens>>,
+        file: Option<PathBuf>,
+    },
+    /// A program that answers for each client.
+    Command(PathBuf),
+    Everyone,
+}
+
+/// The tokens of each user; a relay may bring the events of all.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    of_users: HashMap<String, Vec<Token>>,
+}
+
+#[derive(Debug)]
+struct Token {
+    secret: String,
+    is_relay: bool,
+}
+
+impl Admission {
+    /// Those of a file.
+    pub(super) fn of_file(path: &Path) -> Result<Self, Failure> {
+        let list = Arc::new(RwLock::new(Tokens::of_file(path)?));
+        Ok(Self::Tokens { list, file: Some(path.to_owned()) })
+    }
+
+    /// Those of a text, as the environment has it.
+    pub(super) fn of_text(text: &str) -> Result<Self, Failure> {
+        let list = Tokens::parse(text)
+            .map_err(|wrong| Failure::usage(format!("LOGUX_SYNC_TOKENS, {wrong}")))?;
+        Ok(Self::Tokens { list: Arc::new(RwLock::new(list)), file: None })
+    }
+
+    /// Reads the file of tokens again. A file that is wrong changes nothing.
+    pub(super) fn reload(&self) -> Result<(), Failure> {
+        if let Self::Tokens { list, file: Some(path) } = self {
+            let tokens = Tokens::of_file(path)?;
+            *list.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+        }
+        Ok(())
+    }
+
+    /// Whether clients are told apart: a page of another host may then be one.
+    fn checks(&self) -> bool {
+        !matches!(self, Self::Everyone)
+    }
+
+    /// Who a client is.
+    pub(super) async fn ask(self, login: Login, log: Log<Value>) -> Access<Value> {
+        if !self.checks() && login.link.is_foreign_page {
+            tracing::warn!(
+                origin = ?login.link.headers.get("origin"),
+                "a page of another site is refused: list it by --origin, or give users tokens by --tokens"
+            );
+            return Access::nobody();
+        }
+        let begins = begins_after(&login, &log);
+        let access = match &self {
+            Self::Everyone => Access::client(),
+            Self::Tokens { list, .. } => {
+                list.read().unwrap_or_else(PoisonError::into_inner).access(&login)
+            }
+            Self::Command(program) => match ask_program(program, &login).await {
+                Ok(access) => access,
+                Err(error) => {
+                    let program = program.display();
+                    tracing::error!(%program, %error, "the token command failed; clients try again");
+                    return Err::<bool, _>(error).into();
+                }
+            },
+        };
+        access.after(begins)
+    }
+}
+
+/// Where a client of this program wants to begin.
+fn begins_after(login: &Login, log: &Log<Value>) -> Added {
+    match login.headers.get(SINCE) {
+        Some(Value::String(since)) if since == "now" => log.last_added(),
+        Some(since) => since.as_u64().and_then(Added::new).unwrap_or(Added::ZERO),
+        None => Added::ZERO,
+    }
+}
+
+impl Tokens {
+    fn of_file(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|error| cannot("read", path, &error))?;
+        Self::parse(&text).map_err(|wrong| Failure::usage(format!("{}, {wrong}", path.display())))
+    }
+
+    /// A line for each token: the user, the token, and `relay` if the events of all may come with it.
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut tokens = Self::default();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            // Not the line: it may have a token in it.
+            let wrong = |what: &str| {
+                let number = index + 1;
+                format!(
+                    "line {number}: {what}; write a user, a space and a token, and after that `relay` or nothing"
+                )
+            };
+            let mut words = line.split_whitespace();
+            let (Some(user), Some(secret)) = (words.next(), words.next()) else {
+                return Err(wrong("there is no token"));
+            };
+            let is_relay = match (words.next(), words.next()) {
+                (None, _) => false,
+                (Some("relay"), None) => true,
+                _ => return Err(wrong("there is too much")),
+            };
+            if user.contains(':') {
+                return Err(wrong("a user has no colon"));
+            }
+            let token = Token { secret: secret.to_owned(), is_relay };
+            tokens.of_users.entry(user.to_owned()).or_default().push(token);
+        }
+        if tokens.of_users.is_empty() {
+            return Err("there are no tokens, so nobody could connect".to_owned());
+        }
+        Ok(tokens)
+    }
+
+    fn access(&self, login: &Login) -> Access<Value> {
+        let user = login.user_id().unwrap_or(login.node_id.as_str());
+        let tokens = self.of_users.get(user).map_or(&[][..], Vec::as_slice);
+        // All are compared, so that the time tells nothing.
+        let is_meant = |token: &&Token| login.token_is(&token.secret);
+        match tokens.iter().filter(is_meant).last() {
+            Some(token) if token.is_relay => Access::relay(),
+            Some(_) => Access::client(),
+            None => Access::nobody(),
+        }
+    }
+}
+
+/// What a token command answers.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Answered {
+    access: Kind,
+    /// In seconds.
+    expires_in: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Client,
+    Relay,
+    Nobody,
+}
+
+/// Asks the token command. It is ended with the question.
+async fn ask_program(program: &Path, login: &Login) -> Result<Access<Value>, CallbackError> {
+    let mut child = Command::new(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("it cannot be started: {error}"))?;
+    let question = json!({
+        "nodeId": login.node_id.as_str(),
+        "userId": login.user_id(),
+        "token": login.credentials,
+        "headers": *login.headers,
+        "address": login.link.address.map(|address| address.ip().to_string()),
+    });
+    if let Some(mut input) = child.stdin.take() {
+        // A program that does not read, and answers, is right, too.
+        let _ = input.write_all(format!("{question}\n").as_bytes()).await;
+    }
+    let mut answer = String::new();
+    if let Some(output) = child.stdout.take() {
+        output.take(MAX_ANSWER).read_to_string(&mut answer).await?;
+    }
+    let status = child.wait().await?;
+    if !status.success() {
+        return Err(format!("it ended with {status}").into());
+    }
+    let Answered { access, expires_in } = serde_json::from_str(answer.trim()).map_err(|error| {
+        format!("its answer is not {{\"access\":\"client\"}} or the like: {error}")
+    })?;
+    let access = match access {
+        Kind::Client => Access::client(),
+        Kind::Relay => Access::relay(),
+        Kind::Nobody => Access::nobody(),
+    };
+    Ok(match expires_in {
+        Some(seconds) => access.expires_in(Duration::from_secs(seconds)),
+        None => access,
+    })
+}

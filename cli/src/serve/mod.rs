@@ -1,0 +1,13 @@
+//! `serve`: the server.
+//!
+//! - `options`: what it can be told; `admission`: who may connect;
+//! - `certificates`: TLS, and its files that are read again;
+//! - `running`: from the start to the last connection.
+
+mod admission;
+mod certificates;
+mod options;
+mod running;
+
+pub(crate) use options::ServeOptions;
+pub(crate) use running::run;

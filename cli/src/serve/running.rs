@@ -1,0 +1,224 @@
+//! A server from its start to its last connection.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::time::Duration;
+
+use anstream::eprintln;
+use futures_util::StreamExt;
+use logux_sync::{
+    EventLimits, Forwarding, HttpListener, Json, ListenerOptions, Log, LogOptions, MessagePack,
+    Quota, Retention, RunningServer, Server, SyncOptions, Value, Xml,
+};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+use super::admission::Admission;
+use super::certificates::Certificate;
+use super::options::{Forwarded, LogFormat, ServeOptions, Settings};
+use crate::failure::{Failure, with_causes};
+use crate::signals;
+use crate::store::{self, Place};
+
+/// How often old events are looked for.
+const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+
+pub(crate) fn run(options: ServeOptions) -> Result<(), Failure> {
+    let settings = options.settle()?;
+    trace(&settings)?;
+    let admission = admission(&settings)?;
+    let certificate = settings.certificate.clone();
+    let certificate = certificate.map(|(chain, key)| Certificate::read(chain, key)).transpose()?;
+    crate::block_on(serve(settings, admission, certificate))
+}
+
+async fn serve(
+    settings: Settings,
+    admission: Admission,
+    certificate: Option<Certificate>,
+) -> Result<(), Failure> {
+    // Before the log is touched, all that can be wrong with what was said.
+    let mut interrupted = pin!(signals::interrupted()?);
+    let mut reloads = signals::reloads()?;
+    let listener_options = listener_options(&settings, certificate.as_ref())?;
+    let (tcp, address) = bind(&settings.address, "--address").await?;
+    if matches!(admission, Admission::Everyone)
+        && !address.ip().is_loopback()
+        && !settings.allow_everyone
+    {
+        return Err(Failure::usage(format!(
+            "{address} can be reached by others, and there are no tokens: give --tokens or --token-command, or say \
+             --allow-everyone if everyone may add events as anyone"
+        )));
+    }
+    let log = open_log(&settings).await?;
+    let listener = HttpListener::from_tcp(tcp);
+    let listener =
+        listener.map_err(|error| cannot_listen("--address", &settings.address, &error))?;
+    let listener = listener.options(listener_options);
+    let mut server = server(&log, listener, &settings, admission.clone());
+    let _pruning =
+        settings.keep.map(|age| log.prune_every(PRUNE_EVERY, Retention::new().max_age(age)));
+    greet(&settings, address, &log).await?;
+    loop {
+        tokio::select! {
+            () = &mut interrupted => break,
+            Some(()) = reloads.next() => {
+                let certificate = certificate.as_ref().map_or(Ok(()), Certificate::reload);
+                for result in [admission.reload(), certificate] {
+                    match result {
+                        Ok(()) => tracing::info!("tokens and certificate were read again"),
+                        Err(error) => tracing::error!(%error, "what was there before stays"),
+                    }
+                }
+            }
+            ended = server.ended() => {
+                let error = ended.err().map_or("it ended".to_owned(), |error| error.to_string());
+                return Err(Failure::failed(format!("no more clients can connect: {error}")));
+            }
+        }
+    }
+    tracing::info!(connections = server.connections(), "ending");
+    let shutdown = server.shutdown(settings.drain).await;
+    let (closed, cut) = (shutdown.closed, shutdown.cut);
+    let events = log.count().await.map_err(|error| Failure::failed(with_causes(&error)))?;
+    tracing::info!(closed, cut, events, "ended: all that was confirmed is kept");
+    Ok(())
+}
+
+/// What happens goes to standard error.
+fn trace(settings: &Settings) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&settings.log_level).map_err(|error| {
+        let level = &settings.log_level;
+        Failure::usage(format!(
+            "--log-level {level:?} is neither a level, as info or debug, nor a filter: {error}"
+        ))
+    })?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match settings.log_format {
+        LogFormat::Text => {
+            let is_colored =
+                anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
+            subscriber.with_ansi(is_colored).init();
+        }
+        LogFormat::Json => subscriber.json().init(),
+    }
+    Ok(())
+}
+
+fn admission(settings: &Settings) -> Result<Admission, Failure> {
+    let text = std::env::var("LOGUX_SYNC_TOKENS").ok();
+    match (&settings.tokens, &settings.token_command, text) {
+        (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => Err(Failure::usage(
+            "LOGUX_SYNC_TOKENS is set beside --tokens or --token-command; use one of them",
+        )),
+        (Some(file), _, None) => Admission::of_file(file),
+        (None, Some(program), None) => Ok(Admission::Command(program.clone())),
+        (None, None, Some(text)) => Admission::of_text(&text),
+        (None, None, None) => Ok(Admission::Everyone),
+    }
+}
+
+fn listener_options(
+    settings: &Settings,
+    certificate: Option<&Certificate>,
+) -> Result<ListenerOptions, Failure> {
+    let mut options = ListenerOptions::new();
+    if let Some(certificate) = certificate {
+        options = options.tls(certificate.tls.clone());
+    }
+    if !settings.origins.is_empty() {
+        options = options.origins(settings.origins.clone());
+    }
+    if !settings.trusted_proxies.is_empty() {
+        let how = match settings.forwarding {
+            Forwarded::XForwardedFor => Forwarding::XForwardedFor,
+            Forwarded::Forwarded => Forwarding::Forwarded,
+            Forwarded::ProxyProtocol => Forwarding::ProxyProtocol,
+        };
+        options = options
+            .trusted_proxies(&settings.trusted_proxies, how)
+            .map_err(|error| Failure::usage(format!("--trusted-proxy: {error}")))?;
+    }
+    if let Some(count) = settings.max_per_address {
+        options = options.max_links_per_address(count);
+    }
+    Ok(options)
+}
+
+async fn bind(address: &str, option: &str) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = match TcpListener::bind(address).await {
+        Ok(tcp) => tcp.local_addr().map(|address| (tcp, address)),
+        Err(error) => Err(error),
+    };
+    bound.map_err(|error| cannot_listen(option, address, &error))
+}
+
+fn cannot_listen(option: &str, address: &str, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Failure::failed(format!(
+            "the port of {address} is taken by another program: end that one, or choose another by {option}"
+        )),
+        io::ErrorKind::PermissionDenied => Failure::failed(format!(
+            "this user may not listen at {address}: choose a port above 1023 by {option}"
+        )),
+        io::ErrorKind::InvalidInput => Failure::usage(format!(
+            "{option} {address:?} is not an address such as 127.0.0.1:31337: {error}"
+        )),
+        _ => Failure::failed(format!("cannot listen at {option} {address}: {error}")),
+    }
+}
+
+async fn open_log(settings: &Settings) -> Result<Log<Value>, Failure> {
+    let limits =
+        if settings.any_event { EventLimits::default() } else { EventLimits::for_javascript() };
+    let limits = settings.max_event.map_or(limits, |bytes| limits.bytes(bytes));
+    let node = || match &settings.node {
+        Some(name) => Ok(name.clone()),
+        None => store::node_id(&format!("server:{}", store::random_name()?)),
+    };
+    store::open(&settings.store, node, LogOptions::new().event_limits(limits)).await
+}
+
+fn server(
+    log: &Log<Value>,
+    listener: HttpListener,
+    settings: &Settings,
+    admission: Admission,
+) -> RunningServer {
+    let at_door = log.clone();
+    let mut options =
+        SyncOptions::new().auth(move |login| admission.clone().ask(login, at_door.clone()));
+    if let Some(events) = settings.events_per_second {
+        options = options.quota(Quota::default().events(events.into()));
+    }
+    let mut server = Server::new(log, (Json, MessagePack, Xml), listener).options(options);
+    if let Some(count) = settings.max_connections {
+        server = server.max_connections(count);
+    }
+    server.start()
+}
+
+/// Tells a person that it runs, and how to go on.
+async fn greet(settings: &Settings, address: SocketAddr, log: &Log<Value>) -> Result<(), Failure> {
+    let events = log.count().await.map_err(|error| Failure::failed(with_causes(&error)))?;
+    let (node, scheme) = (log.node_id(), if settings.certificate.is_some() { "wss" } else { "ws" });
+    let store = match &settings.store {
+        Place::Memory => "in memory".to_owned(),
+        Place::Sqlite(path) => format!("in {}", path.display()),
+    };
+    tracing::info!(%address, %node, events, "serving");
+    if settings.log_format == LogFormat::Json {
+        return Ok(());
+    }
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
+        IpAddr::V6(ip) if ip.is_unspecified() => "[::1]".to_owned(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+        ip => ip.to_string(),
+    };
+    let url = format!("{scheme}://{host}:{}", address.port());
+    eprintln!("serving at {url}, {events} events {store}; Ctrl-C ends it");
+    Ok(())
+}

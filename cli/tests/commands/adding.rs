@@ -1,0 +1,135 @@
+//! `add`.
+
+use serde_json::json;
+
+use crate::program::Folder;
+
+#[test]
+fn an_event_is_confirmed_and_kept_by_the_server() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let done =
+        folder.run(&["add", r#"{"type":"a","n":1}"#, r#"{"type":"b"}"#, "--server", &server.url]);
+    let lines = done.lines();
+    assert_eq!(lines.len(), 2);
+    assert!(
+        lines.iter().all(|line| line.contains(" anna:") && line.ends_with("  confirmed")),
+        "{lines:?}"
+    );
+    let shown = folder.run(&["log", "show", &server.url, "--json"]);
+    assert_eq!(shown.events(), [json!({ "type": "a", "n": 1 }), json!({ "type": "b" })]);
+}
+
+#[test]
+fn each_codec_and_transport_reaches_the_server() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let by_http = server.url.replace("ws:", "http:");
+    let mut expected = Vec::new();
+    for url in [&server.url, &by_http] {
+        for codec in ["json", "message-pack", "xml"] {
+            let event = json!({ "type": "hello", "by": codec, "over": url });
+            let done = folder.run(&["add", &event.to_string(), "--codec", codec, "--server", url]);
+            assert_eq!(done.lines().len(), 1);
+            expected.push(event);
+        }
+    }
+    let shown = folder.run(&["log", "show", &server.url, "--json"]);
+    assert_eq!(shown.events(), expected);
+}
+
+#[test]
+fn lines_of_standard_input_are_added_until_one_is_wrong() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let input = "{\"type\":\"a\"}\n\n  {\"type\":\"b\"}  \n{\"no\":\"type\"}\n{\"type\":\"c\"}\n";
+    let done = folder.run_with(&["add", "--server", &server.url], input);
+    let failure = done.failure(2);
+    assert!(failure.contains("line 4") && failure.contains("`type`"), "{failure}");
+    assert!(failure.contains("the lines before it were added"), "{failure}");
+    let shown = folder.run(&["log", "show", &server.url, "--json"]);
+    assert_eq!(shown.events(), [json!({ "type": "a" }), json!({ "type": "b" })]);
+}
+
+#[test]
+fn many_lines_are_added_in_their_order() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let events: Vec<_> = (0..5_000).map(|n| json!({ "type": "number", "n": n })).collect();
+    let input: String = events.iter().map(|event| format!("{event}\n")).collect();
+    let done = folder.run_with(&["add", "--server", &server.url, "--json"], &input);
+    assert_eq!(done.lines().len(), events.len());
+    let shown = folder.run(&["log", "show", &server.url, "--json"]);
+    assert_eq!(shown.events(), events);
+}
+
+#[test]
+fn a_wrong_argument_adds_none_of_them() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    for (wrong, why) in [
+        ("hello", "not JSON"),
+        ("[1", "not JSON"),
+        ("7", "`type`"),
+        (r#"{"type":7}"#, "`type`"),
+        (r#"{"type":"a","n":9007199254740993}"#, "9007199254740993"),
+    ] {
+        let done = folder.run(&["add", r#"{"type":"a"}"#, wrong, "--server", &server.url]);
+        let failure = done.failure(2);
+        assert!(failure.contains("event 2") && failure.contains(why), "{wrong}: {failure}");
+    }
+    let shown = folder.run(&["log", "show", &server.url]);
+    assert_eq!(shown.lines(), [""; 0]);
+}
+
+#[test]
+fn what_is_not_confirmed_is_kept_and_goes_with_the_next() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let (url, address) = (server.url.clone(), server.address().to_owned());
+    server.kill();
+    let add = |event: &str| folder.run(&["add", event, "--server", &url, "--timeout", "1s"]);
+    let done = add(r#"{"type":"first"}"#);
+    let failure = done.failure(3);
+    assert!(failure.contains("did not confirm within 1 s"), "{failure}");
+    assert!(failure.contains("the next `add` to this server sends them"), "{failure}");
+    let server = folder.serve(&["--address", &address]);
+    let done = folder.run(&["add", r#"{"type":"second"}"#, "--server", &server.url]);
+    assert_eq!(done.lines().len(), 1);
+    let shown = folder.run(&["log", "show", &url, "--json"]);
+    assert_eq!(shown.events(), [json!({ "type": "first" }), json!({ "type": "second" })]);
+}
+
+#[test]
+fn commands_that_run_at_once_have_names_of_their_own_which_are_used_again() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let add = |n: usize| {
+        let event = json!({ "type": "number", "n": n }).to_string();
+        folder.run(&["add", &event, "--server", &server.url])
+    };
+    std::thread::scope(|scope| {
+        let adding: Vec<_> = (0..8).map(|n| scope.spawn(move || add(n))).collect();
+        for adding in adding {
+            assert_eq!(adding.join().expect("no panic").lines().len(), 1);
+        }
+    });
+    for n in 8..16 {
+        assert_eq!(add(n).lines().len(), 1);
+    }
+    let shown = folder.run(&["log", "show", &server.url, "--json"]);
+    let mut numbers: Vec<_> =
+        shown.events().iter().map(|event| event["n"].as_u64().expect("a number")).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..16).collect::<Vec<_>>());
+    let nodes: std::collections::BTreeSet<_> = shown
+        .lines()
+        .into_iter()
+        .map(|line| {
+            serde_json::from_str::<logux_sync::Value>(line).expect("JSON")["node"]
+                .clone()
+                .to_string()
+        })
+        .collect();
+    assert!(nodes.len() <= 8, "{nodes:?}");
+}

@@ -1,0 +1,12 @@
+//! The program as a shell runs it: each command, in processes of their own.
+
+mod program;
+
+mod adding;
+mod configuration;
+mod following;
+#[cfg(unix)]
+mod killed;
+mod logs;
+mod serving;
+mod syncing;

@@ -1,0 +1,154 @@
+//! `serve`.
+
+use serde_json::json;
+
+use crate::program::Folder;
+
+const EVENT: &str = r#"{"type":"a"}"#;
+
+#[test]
+fn a_log_outlives_its_server() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    assert_eq!(folder.run(&["add", EVENT, "--server", &server.url]).lines().len(), 1);
+    server.kill();
+    assert_eq!(folder.run(&["log", "show", "--json"]).events(), [json!({ "type": "a" })]);
+    let server = folder.serve(&[]);
+    let shown = folder.run(&["log", "show", &server.url, "--json"]);
+    assert_eq!(shown.events(), [json!({ "type": "a" })]);
+}
+
+#[test]
+fn memory_is_forgotten() {
+    let folder = Folder::new();
+    let server = folder.serve(&["--store", "memory"]);
+    assert_eq!(folder.run(&["add", EVENT, "--server", &server.url]).lines().len(), 1);
+    assert!(!folder.path("logux-sync.db").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn it_ends_in_order_and_keeps_what_it_confirmed() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    assert_eq!(folder.run(&["add", EVENT, "--server", &server.url]).lines().len(), 1);
+    server.signal("TERM");
+    let said = server.says("ended");
+    assert!(said.contains("events=1"), "{said}");
+    assert_eq!(server.ended(), Some(0));
+    assert_eq!(folder.run(&["log", "verify"]).code, Some(0));
+}
+
+#[test]
+fn users_have_tokens_and_nobody_speaks_for_another() {
+    let folder = Folder::new();
+    let tokens = folder.write("tokens", "# who may come\nanna secret\nanna newer\nbert other\n");
+    let server = folder.serve(&["--tokens", &tokens]);
+    let add = |user: &str, token: Option<&str>| {
+        let mut command = folder.command(&["add", EVENT, "--user", user, "--server", &server.url]);
+        if let Some(token) = token {
+            command.env("LOGUX_SYNC_TOKEN", token);
+        }
+        crate::program::finish(&mut command, "")
+    };
+    assert_eq!(add("anna", Some("secret")).lines().len(), 1);
+    assert_eq!(add("anna", Some("newer")).lines().len(), 1);
+    assert_eq!(add("bert", Some("other")).lines().len(), 1);
+    // Another user each: three wrong tokens of one are answered by a pause.
+    for (user, token) in [
+        ("anna", Some("other")),
+        ("bert", Some("secret")),
+        ("carl", Some("secret")),
+        ("dora", None),
+    ] {
+        let done = add(user, token);
+        let failure = done.failure(4);
+        assert!(failure.contains(user) && failure.contains("token"), "{failure}");
+        assert!(failure.contains("--token-file"), "{failure}");
+    }
+    let file = folder.write("token", "secret\n");
+    let by_file = folder.run(&["add", EVENT, "--token-file", &file, "--server", &server.url]);
+    assert_eq!(by_file.lines().len(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn tokens_are_read_again_and_wrong_ones_change_nothing() {
+    let folder = Folder::new();
+    let tokens = folder.write("tokens", "anna old");
+    let server = folder.serve(&["--tokens", &tokens]);
+    let is_in = |token: &str| {
+        let mut command = folder.command(&["add", EVENT, "--server", &server.url]);
+        crate::program::finish(command.env("LOGUX_SYNC_TOKEN", token), "").code == Some(0)
+    };
+    assert!(is_in("old"));
+    folder.write("tokens", "anna new");
+    server.signal("HUP");
+    server.says("read again");
+    assert!(is_in("new") && !is_in("old"));
+    folder.write("tokens", "anna");
+    server.signal("HUP");
+    let said = server.says("what was there before stays");
+    assert!(said.contains("line 1") && said.contains("no token"), "{said}");
+    assert!(is_in("new"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_says_who_may_connect() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = Folder::new();
+    let program = |name: &str, text: &str| {
+        let path = folder.write(name, &format!("#!/bin/sh\n{text}\n"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+        path
+    };
+    let check = program(
+        "check",
+        r#"read question
+case "$question" in
+*'"token":"right"'*'"userId":"anna"'*) echo '{"access":"client","expiresIn":3600}' ;;
+*) echo '{"access":"nobody"}' ;;
+esac"#,
+    );
+    let server = folder.serve(&["--token-command", &check]);
+    let add = |url: &str, user: &str| {
+        let arguments = ["add", EVENT, "--user", user, "--server", url, "--timeout", "2s"];
+        let mut command = folder.command(&arguments);
+        crate::program::finish(command.env("LOGUX_SYNC_TOKEN", "right"), "")
+    };
+    assert_eq!(add(&server.url, "anna").lines().len(), 1);
+    add(&server.url, "bert").failure(4);
+    // One that cannot answer refuses nobody: the client tries on, until it has no more time.
+    for (name, text, why) in [
+        ("broken", "exit 7", "exit status: 7"),
+        ("silly", "echo yes", "its answer is not"),
+        ("quiet", "exit 0", "its answer is not"),
+    ] {
+        let path = program(name, text);
+        let server = folder.serve(&["--store", "memory", "--token-command", &path]);
+        add(&server.url, "anna").failure(3);
+        let said = server.says("the token command failed");
+        assert!(said.contains(why), "{name}: {said}");
+    }
+}
+
+#[test]
+fn tls_is_spoken_with_a_certificate() {
+    let folder = Folder::new();
+    let certified =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let certificate = folder.write("chain.pem", &certified.cert.pem());
+    let key = folder.write("key.pem", &certified.signing_key.serialize_pem());
+    let server = folder.serve(&["--certificate", &certificate, "--key", &key]);
+    let url = server.url.replace("127.0.0.1", "localhost");
+    assert!(url.starts_with("wss://"), "{url}");
+    for url in [url.clone(), url.replace("wss", "https")] {
+        let done = folder.run(&["add", EVENT, "--server", &url, "--roots", &certificate]);
+        assert_eq!(done.lines().len(), 1);
+    }
+    // A certificate that nothing vouches for.
+    let done = folder.run(&["add", EVENT, "--server", &url]);
+    assert!(done.failure(3).contains("certificate"), "{done:?}");
+}
