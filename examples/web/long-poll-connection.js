@@ -13,6 +13,9 @@
 
 const MEDIA_TYPE = 'application/vnd.logux.batch+json'
 
+/** The version of the protocol (4). A server that names none speaks the first. */
+const VERSION = 2
+
 /** What a body has at most, in frames and in bytes; and how many bytes tell a frame's length. */
 const MAX_FRAMES = 1000
 const MAX_BATCH = 256 * 1024
@@ -172,8 +175,8 @@ class Session {
   #wait
   #inactivity
   #maxBody
-  /** The number of the last request. */
-  #requests = 0
+  /** The number of the last poll. */
+  #polls = 0
   /** The number of the last frame, or end, that came in. */
   #received = 0
   /** The number of the last that went out and was acknowledged; and all those after it. */
@@ -191,13 +194,21 @@ class Session {
 
   /** Asks for the session of a nonce (4). */
   async open(nonce) {
-    const { headers } = await this.#ask({ 'Logux-Nonce': nonce }, { signal: this.#closing.signal })
+    const opening = { 'Logux-Nonce': nonce, 'Logux-Version': VERSION }
+    const { headers } = await this.#ask(opening, { signal: this.#closing.signal })
     this.#closing.signal.throwIfAborted()
     this.#id = headers.get('Logux-Session')
+    const version = headers.has('Logux-Version') ? number(headers, 'Logux-Version') : 1
+    if (this.#id && version !== VERSION && version !== undefined) {
+      throw new Error(
+        `The server speaks version ${version} of long-poll, and this client version ${VERSION}; ` +
+          'update the older of the two sides'
+      )
+    }
     this.#wait = number(headers, 'Logux-Wait')
     this.#inactivity = number(headers, 'Logux-Inactivity')
     this.#maxBody = number(headers, 'Logux-Max-Body')
-    if (!this.#id || [this.#wait, this.#inactivity, this.#maxBody].includes(undefined)) {
+    if (!this.#id || [version, this.#wait, this.#inactivity, this.#maxBody].includes(undefined)) {
       throw new Error('The server does not answer as one of long-poll does')
     }
   }
@@ -245,7 +256,7 @@ class Session {
       const start = performance.now()
       let answer
       try {
-        const headers = { 'Logux-Poll': 1, 'Logux-Wait': wait }
+        const headers = { 'Logux-Poll': `${++this.#polls} ${this.#received} ${wait}` }
         answer = await this.#ask(headers, { hold: wait, signal: this.#closing.signal })
       } catch (error) {
         if (this.#closing.signal.aborted) return
@@ -263,7 +274,7 @@ class Session {
       frames.forEach(take)
       if (state === 'closed') {
         // Lets the server forget the session (7.2). The link has ended, whatever it answers.
-        this.#ask().catch(() => {})
+        this.#ask({ 'Logux-Send': `${this.#received}` }).catch(() => {})
         return
       }
       // Something repeats polls, or holds none: that is no reason to ask without a pause.
@@ -274,14 +285,10 @@ class Session {
 
   /** Takes those frames of an answer that are next. */
   #accept({ body, headers }) {
-    const state = headers.get('Logux-State')
-    if (!['open', 'superseded', 'closed'].includes(state)) {
-      throw new Error('The server does not tell the state of the session')
-    }
+    const { first, state } = told(headers)
     const frames = split(body)
     const count = frames.length + (state === 'closed')
     if (count === 0) return { frames, state }
-    const first = number(headers, 'Logux-First')
     if (first === undefined || first > this.#received + 1) {
       throw new Error('The server left out a message')
     }
@@ -301,13 +308,14 @@ class Session {
       while (this.#outbox.length > 0 && !this.#isAbandoned) {
         if (trouble.delay > 0) await pause(trouble.delay)
         const { body, ends } = this.#batch()
-        const headers = { 'Logux-First': this.#acknowledged + 1, ...(ends && { 'Logux-Close': 1 }) }
+        const numbers = `${this.#received} ${this.#acknowledged + 1}`
+        const headers = { 'Logux-Send': ends ? `${numbers} end` : numbers }
         try {
           // The page may be gone in a moment. Where a browser cannot do that, it is tried without.
           const keepalive = ends && !trouble.isThere && body.length <= MAX_LAST
           const answer = await this.#ask(headers, { body, hold: this.#wait, keepalive })
           // A server that has no room yet takes nothing.
-          trouble.over(this.#acknowledge(number(answer.headers, 'Logux-Ack')) ? 0 : MIN_DELAY)
+          trouble.over(this.#acknowledge(told(answer.headers).ack) ? 0 : MIN_DELAY)
         } catch (error) {
           trouble.fail(error)
         }
@@ -340,7 +348,7 @@ class Session {
 
   /** Forgets what was acknowledged, and tells whether that was something. */
   #acknowledge(last) {
-    if (last === undefined || last > this.#acknowledged + this.#outbox.length) {
+    if (last > this.#acknowledged + this.#outbox.length) {
       throw new Error('The server acknowledges what was never sent')
     }
     const count = Math.max(last - this.#acknowledged, 0)
@@ -353,7 +361,7 @@ class Session {
    * One request, and its whole answer, which is one of success; `hold` is how long the server may
    * hold it.
    */
-  async #ask(headers = {}, { body, hold = 0, keepalive = false, signal } = {}) {
+  async #ask(headers, { body, hold = 0, keepalive = false, signal } = {}) {
     signal?.throwIfAborted()
     const limit = hold + PATIENCE
     const controller = new AbortController()
@@ -362,11 +370,7 @@ class Session {
     const timer = setTimeout(() => {
       controller.abort(new Error(`no answer within ${limit} ms`))
     }, limit)
-    const known = this.#id && {
-      'Logux-Ack': this.#received,
-      'Logux-Request': ++this.#requests,
-      'Logux-Session': this.#id
-    }
+    const known = this.#id && { 'Logux-Session': this.#id }
     let answer
     let received
     try {
@@ -470,9 +474,24 @@ function split(body) {
   return frames
 }
 
-/** A number in its one spelling (3). */
+/** What an answer of a session tells: its state, an acknowledgement and maybe a first number (3). */
+function told(headers) {
+  const [state, ...numbers] = (headers.get('Logux-Answer') ?? '').split(' ')
+  const [ack, first] = numbers.map(parse)
+  const isKnown = ['open', 'superseded', 'closed'].includes(state)
+  const isWhole = numbers.length === 1 || (numbers.length === 2 && first !== undefined)
+  if (!isKnown || !isWhole || ack === undefined) {
+    throw new Error('The server does not tell the state of the session')
+  }
+  return { ack, first, state }
+}
+
 function number(headers, name) {
-  const text = headers.get(name) ?? ''
+  return parse(headers.get(name) ?? '')
+}
+
+/** A number in its one spelling (3). */
+function parse(text) {
   const value = Number(text)
   return /^(0|[1-9]\d*)$/.test(text) && Number.isSafeInteger(value) ? value : undefined
 }

@@ -101,7 +101,7 @@ class Person {
     }
     for (const socket of [near, far]) socket.on('error', end).on('close', end)
     near.on('data', request => {
-      if (/^logux-close: 1\r$/im.test(request.toString('latin1'))) this.ended += 1
+      if (/^logux-send: \d+ \d+ end\r$/im.test(request.toString('latin1'))) this.ended += 1
     })
     near.once('data', head => {
       const treated = this.treatment(head.toString('latin1'))

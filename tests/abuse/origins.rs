@@ -74,27 +74,28 @@ fn pages_of_allowed_origins_are_let_ask_and_read(door: Door) {
             let mut raw = arena.connect().await;
             let asks = [
                 ("access-control-request-method", "POST"),
-                ("access-control-request-headers", "content-type,logux-nonce"),
+                ("access-control-request-headers", "content-type,logux-nonce,logux-version"),
             ];
             let preflight = ask(&mut raw, "OPTIONS", &asks, origin).await;
             assert_eq!(preflight.status, 204);
             assert!(can_be_read(&preflight, origin));
             assert_eq!(preflight.header("access-control-allow-methods"), Some("POST"));
             let headers = preflight.header("access-control-allow-headers").unwrap();
-            let used = ["content-type", "logux-session", "logux-nonce", "logux-request"];
-            let used = [&used[..], &["logux-first", "logux-ack", "logux-poll"]].concat();
+            let used = ["content-type", "logux-session", "logux-nonce", "logux-version"];
+            let used = [&used[..], &["logux-poll", "logux-send"]].concat();
             assert!(used.iter().all(|name| headers.split(", ").any(|found| found == *name)));
 
             let answer = raw.ask(&create(&[("origin", origin)])).await;
             assert_eq!((answer.status, answer.header("vary")), (200, Some("origin")));
             assert!(can_be_read(&answer, origin));
             let exposed = answer.header("access-control-expose-headers").unwrap();
-            assert!(exposed.split(", ").any(|name| name == "logux-session"));
+            let read = ["logux-session", "logux-version", "logux-answer"];
+            assert!(read.iter().all(|name| exposed.split(", ").any(|found| found == *name)));
 
             // What is refused, a page may read, too; a session is its own.
             let id = ("logux-session", answer.header("logux-session").unwrap());
             for (other, status) in [(ALLOWED[0], 200), (ALLOWED[1], 200)] {
-                let headers = [MEDIA_TYPE, id, ("logux-ack", "0"), ("origin", other)];
+                let headers = [MEDIA_TYPE, id, ("logux-send", "0"), ("origin", other)];
                 let answer = raw.ask(&post(&headers, b"")).await;
                 assert_eq!(answer.status, if other == origin { status } else { 404 });
                 assert!(can_be_read(&answer, other));

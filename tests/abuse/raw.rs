@@ -16,6 +16,9 @@ use crate::honest::LIMIT;
 
 pub(crate) const MEDIA_TYPE: (&str, &str) = ("content-type", "application/vnd.logux.batch+json");
 
+/// Of the protocol of long-poll; where a session is opened.
+pub(crate) const VERSION: (&str, &str) = ("logux-version", "2");
+
 pub(crate) type Headers<'a> = &'a [(&'a str, &'a str)];
 
 pub(crate) struct Raw {
@@ -274,7 +277,7 @@ pub(crate) fn create(headers: Headers<'_>) -> Vec<u8> {
 
     // The last of the digits has bits that are not used, and are zero.
     let nonce = format!("{:021}A", NONCES.fetch_add(1, Ordering::Relaxed));
-    post(&[&[MEDIA_TYPE, ("logux-nonce", &nonce)], headers].concat(), b"")
+    post(&[&[MEDIA_TYPE, VERSION, ("logux-nonce", &nonce)], headers].concat(), b"")
 }
 
 /// How a node introduces itself.

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use crate::arena::{Arena, Door, short, under_attack};
-use crate::raw::{Answer, Headers, MEDIA_TYPE, create, head, post};
+use crate::raw::{Answer, Headers, MEDIA_TYPE, VERSION, create, head, post};
 
 /// Sends a request on a connection of its own, all of it before it looks for the answer; the server
 /// ends the connection, but not before.
@@ -57,7 +57,7 @@ fn a_body_that_is_too_long_is_refused(door: Door) {
             let mut raw = arena.connect().await;
             let id = arena.session(&mut raw).await;
             let headers = [MEDIA_TYPE, ("logux-session", &id), ("content-length", length)];
-            let first = [("logux-ack", "0"), ("logux-first", "1")];
+            let first = [("logux-send", "0 1")];
             raw.send(head("POST", &[&headers[..], &first].concat())).await;
             raw.send(vec![b'x'; sent]).await;
             let answer = raw.answer().await;
@@ -85,9 +85,9 @@ fn a_request_of_two_lengths_is_refused(door: Door) {
             &[("content-length", "0x5")],
         ];
         let nonce = ("logux-nonce", "AAAAAAAAAAAAAAAAAAAAAA");
-        let send: Headers<'_> = &[("logux-session", &id), ("logux-ack", "0"), ("logux-first", "1")];
+        let send: Headers<'_> = &[("logux-session", &id), ("logux-send", "0 1")];
         for headers in cases {
-            for kind in [&[nonce][..], send, &[]] {
+            for kind in [&[nonce, VERSION][..], send, &[]] {
                 let head = head("POST", &[&[MEDIA_TYPE], kind, headers].concat());
                 // Whichever length counts, what comes after it is not to be taken for a request.
                 let smuggled = create(&[]);
@@ -120,7 +120,7 @@ fn ten_thousand_wrong_media_types_are_answered_and_leave_nothing(door: Door) {
                     media_type if media_type == mine => raw.ask(&create(&[encoding])).await,
                     media_type => {
                         let nonce = ("logux-nonce", "AAAAAAAAAAAAAAAAAAAAAA");
-                        let headers = [("content-type", media_type), nonce];
+                        let headers = [("content-type", media_type), VERSION, nonce];
                         raw.ask(&post(&headers, &[b'x'; 100])).await
                     }
                 };

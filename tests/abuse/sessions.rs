@@ -10,9 +10,8 @@ use crate::raw::{MEDIA_TYPE, UPGRADE, connect, create, frame, head, packed, post
 
 /// A poll of a session.
 fn poll(id: &str, number: usize, ack: &str) -> Vec<u8> {
-    let number = number.to_string();
-    let headers = [MEDIA_TYPE, ("logux-session", id), ("logux-poll", "1")];
-    post(&[&headers[..], &[("logux-request", &number), ("logux-ack", ack)]].concat(), b"")
+    let numbers = format!("{number} {ack}");
+    post(&[MEDIA_TYPE, ("logux-session", id), ("logux-poll", &numbers)], b"")
 }
 
 on_http_and_https![
@@ -44,7 +43,7 @@ fn ids_that_are_guessed_find_nothing(door: Door) {
         guesses.push([id.as_bytes(), b",", id.as_bytes()].concat());
         let mut answers = Vec::new();
         for guess in &guesses {
-            let [before, after] = [&b"POST / HTTP/1.1\r\nlogux-ack: 0\r\nlogux-poll: 1\r\nlogux-request: 1\r\ncontent-length: 0\r\ncontent-type: application/vnd.logux.batch+json\r\nlogux-session: "[..], b"\r\n\r\n"];
+            let [before, after] = [&b"POST / HTTP/1.1\r\nlogux-poll: 1 0\r\ncontent-length: 0\r\ncontent-type: application/vnd.logux.batch+json\r\nlogux-session: "[..], b"\r\n\r\n"];
             let mut answer = raw.ask(&[before, guess, after].concat()).await;
             answer.headers.remove("date");
             answers.push((answer.status, answer.headers, answer.body));
@@ -58,8 +57,7 @@ fn who_never_acknowledges_loses_the_session(door: Door) {
     under_attack(door, short(), async |arena| {
         let mut raw = arena.connect().await;
         let id = arena.session(&mut raw).await;
-        let headers =
-            [MEDIA_TYPE, ("logux-session", &id), ("logux-ack", "0"), ("logux-first", "1")];
+        let headers = [MEDIA_TYPE, ("logux-session", &id), ("logux-send", "0 1")];
         let answer = raw.ask(&post(&headers, &packed(&connect("never")))).await;
         assert_eq!(answer.status, 200);
         let answers = async {
@@ -70,7 +68,7 @@ fn who_never_acknowledges_loses_the_session(door: Door) {
                 if answer.status == 404 {
                     return answers;
                 }
-                assert_eq!((answer.status, answer.header("logux-first")), (200, Some("1")));
+                assert_eq!((answer.status, answer.header("logux-answer")), (200, Some("open 1 1")));
                 answers += 1;
             }
         };

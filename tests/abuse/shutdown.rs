@@ -16,14 +16,12 @@ fn a_shutdown_closes_websockets_and_polled_sessions_in_order(door: Door) {
         let mut send = arena.connect().await;
         let id = arena.session(&mut send).await;
         let id = ("logux-session", &*id);
-        let first = [MEDIA_TYPE, id, ("logux-ack", "0"), ("logux-first", "1")];
+        let first = [MEDIA_TYPE, id, ("logux-send", "0 1")];
         assert_eq!(send.ask(&post(&first, &packed(&connect("polled")))).await.status, 200);
         // `connected`, and then a poll that is held, unless there is more.
         let mut poll = arena.connect().await;
         let ask = |number: u64, ack: u64| {
-            let (number, ack) = (number.to_string(), ack.to_string());
-            let number = ("logux-request", &*number);
-            post(&[MEDIA_TYPE, id, ("logux-poll", "1"), number, ("logux-ack", &ack)], b"")
+            post(&[MEDIA_TYPE, id, ("logux-poll", &format!("{number} {ack}"))], b"")
         };
         let mut read = last_frame(&poll.ask(&ask(2, 0)).await);
         poll.send(ask(3, read)).await;
@@ -37,15 +35,15 @@ fn a_shutdown_closes_websockets_and_polled_sessions_in_order(door: Door) {
         for number in 4.. {
             let answer = poll.answer().await;
             read = last_frame(&answer).max(read);
-            if answer.header("logux-state") == Some("closed") {
+            if answer.header("logux-answer").unwrap().starts_with("closed ") {
                 break;
             }
             poll.send(ask(number, read)).await;
         }
-        let ack = &*read.to_string();
         // Who comes now is told that it is too late.
         assert_eq!(send.ask(&create(&[])).await.status, 503);
-        let last = [MEDIA_TYPE, id, ("logux-ack", ack), ("logux-first", "2"), ("logux-close", "1")];
+        let last = format!("{read} 2 end");
+        let last = [MEDIA_TYPE, id, ("logux-send", &last)];
         assert_eq!(send.ask(&post(&last, b"")).await.status, 200);
 
         let shutdown = shutdown.await.unwrap();
@@ -64,7 +62,8 @@ fn a_shutdown_closes_websockets_and_polled_sessions_in_order(door: Door) {
 
 /// The number of the last frame of an answer to a poll.
 fn last_frame(answer: &Answer) -> u64 {
-    let Some(first) = answer.header("logux-first") else { return 0 };
+    // The state, an acknowledgement, and the number of the first frame if there is one.
+    let Some(first) = answer.header("logux-answer").unwrap().split(' ').nth(2) else { return 0 };
     let (mut last, mut rest) = (first.parse().unwrap(), &answer.body[..]);
     while let Some((length, frames)) = rest.split_first_chunk() {
         rest = &frames[u32::from_be_bytes(*length) as usize..];

@@ -75,8 +75,7 @@ fn a_body_that_comes_byte_by_byte_is_answered_408(door: Door) {
             let id = arena.session(&mut raw).await;
             let id = ("logux-session", &*id);
             let length = ("content-length", "60000");
-            let request =
-                head("POST", &[MEDIA_TYPE, id, ("logux-ack", "0"), ("logux-first", "1"), length]);
+            let request = head("POST", &[MEDIA_TYPE, id, ("logux-send", "0 1"), length]);
             raw.send(request).await;
             raw.trickle_until_answered(b'x').await;
             assert_eq!(raw.answer().await.status, 408);

@@ -152,9 +152,8 @@ fn headers_of_many_objects_by_long_poll_hold_up_nobody(door: Door) {
                     1 => allowed.repeat(6),
                     _ => [&allowed[..], &asked].concat(),
                 };
-                let headers = [MEDIA_TYPE, ("logux-session", id), ("logux-ack", "0")];
-                let first = [&headers[..], &[("logux-first", "1")]].concat();
-                raw.send(post(&first, &body)).await;
+                let headers = [MEDIA_TYPE, ("logux-session", id), ("logux-send", "0 1")];
+                raw.send(post(&headers, &body)).await;
                 raw.try_answer().await;
             })
             .await;
@@ -175,9 +174,9 @@ fn strangers_that_send_a_byte_now_and_then_hold_up_nobody(door: Door) {
                     1 if takes_long_poll => {
                         let mut raw = arena.connect().await;
                         let id = arena.session(&mut raw).await;
-                        let headers = [MEDIA_TYPE, ("logux-session", &id), ("logux-ack", "0")];
-                        let first = [("logux-first", "1"), ("content-length", "60000")];
-                        raw.send(head("POST", &[&headers[..], &first].concat())).await;
+                        let headers = [MEDIA_TYPE, ("logux-session", &id), ("logux-send", "0 1")];
+                        let length = [("content-length", "60000")];
+                        raw.send(head("POST", &[&headers[..], &length].concat())).await;
                         (raw, packed(&connect("now and then")))
                     }
                     _ => {

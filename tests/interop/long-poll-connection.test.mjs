@@ -6,7 +6,7 @@ import { after, test } from 'node:test'
 
 import { LongPollConnection } from '../../examples/web/long-poll-connection.js'
 
-let OPENED = { Inactivity: 300, 'Max-Body': 65536, Session: 'id', Wait: 200 }
+let OPENED = { Inactivity: 300, 'Max-Body': 65536, Session: 'id', Version: 2, Wait: 200 }
 let EVENTS = ['connecting', 'connect', 'message', 'error', 'disconnect']
 
 // Whatever is still asked, or will be, when all tests are done.
@@ -47,7 +47,8 @@ class Rig {
       signal.addEventListener('abort', () => reject(signal.reason))
       let request = {
         answer: (named, frames = []) => {
-          let entries = Object.entries(named).map(([name, value]) => [`Logux-${name}`, value])
+          let set = Object.entries(named).filter(([, value]) => value !== undefined)
+          let entries = set.map(([name, value]) => [`Logux-${name}`, value])
           resolve(new Response(written(frames), { headers: entries }))
         },
         body: body && read(body),
@@ -105,6 +106,7 @@ test('a session that may have been opened is asked for again by the same nonce',
   let first = await rig.next()
   assert.match(first.headers['Logux-Nonce'], /^[\w-]{22}$/)
   assert.equal(first.headers['Content-Type'], 'application/vnd.logux.batch+json')
+  assert.equal(first.headers['Logux-Version'], 2)
   first.lose()
   await rig.tells(['connecting'], ['disconnect', 'The server was not reached: lost'])
   rig.connection.connect()
@@ -124,17 +126,19 @@ test('a session that may have been opened is asked for again by the same nonce',
 test('messages are taken once, in order, and acknowledged by the next poll', async () => {
   let rig = await Rig.open()
   let poll = await rig.next()
-  let { 'Logux-Ack': ack, 'Logux-Poll': flag, 'Logux-Session': id } = poll.headers
-  assert.deepEqual([ack, flag, id], [0, 1, 'id'])
-  poll.answer({ Ack: 0, First: 1, State: 'open' }, ['a', 'b'])
+  assert.deepEqual(poll.headers, {
+    'Content-Type': 'application/vnd.logux.batch+json',
+    'Logux-Poll': '1 0 200',
+    'Logux-Session': 'id'
+  })
+  poll.answer({ Answer: 'open 0 1' }, ['a', 'b'])
   poll = await rig.next()
-  assert.equal(poll.headers['Logux-Ack'], 2)
-  poll.answer({ Ack: 0, First: 2, State: 'open' }, ['b', 'c'])
+  assert.equal(poll.headers['Logux-Poll'], '2 2 200')
+  poll.answer({ Answer: 'open 0 2' }, ['b', 'c'])
   poll = await rig.next()
-  assert.equal(poll.headers['Logux-Ack'], 3)
-  assert.equal(poll.headers['Logux-Request'], 3)
+  assert.equal(poll.headers['Logux-Poll'], '3 3 200')
   await rig.tells(['connecting'], ['connect'], ['message', 'a'], ['message', 'b'], ['message', 'c'])
-  poll.answer({ Ack: 0, First: 5, State: 'open' }, ['e'])
+  poll.answer({ Answer: 'open 0 5' }, ['e'])
   let reason = 'The server left out a message'
   await rig.tells(['error', reason], ['disconnect', reason])
 })
@@ -145,30 +149,33 @@ test('what is sent goes out again until it is acknowledged, one request at a tim
   rig.connection.send('a')
   rig.connection.send('b')
   let request = await rig.next()
-  assert.deepEqual([request.headers['Logux-First'], request.body], [1, ['a', 'b']])
+  assert.deepEqual(request.headers, {
+    'Content-Type': 'application/vnd.logux.batch+json',
+    'Logux-Send': '0 1',
+    'Logux-Session': 'id'
+  })
+  assert.deepEqual(request.body, ['a', 'b'])
   rig.connection.send('c')
-  request.answer({ Ack: 1, State: 'open' })
+  request.answer({ Answer: 'open 1' })
   request = await rig.next()
-  assert.deepEqual([request.headers['Logux-First'], request.body], [2, ['b', 'c']])
+  assert.deepEqual([request.headers['Logux-Send'], request.body], ['0 2', ['b', 'c']])
   request.lose()
   request = await rig.next()
-  assert.deepEqual([request.headers['Logux-First'], request.body], [2, ['b', 'c']])
+  assert.deepEqual([request.headers['Logux-Send'], request.body], ['0 2', ['b', 'c']])
   rig.connection.disconnect('destroy')
-  request.answer({ Ack: 3, State: 'open' })
+  request.answer({ Answer: 'open 3' })
   request = await rig.next()
-  let { 'Logux-Close': closes, 'Logux-First': first } = request.headers
-  assert.deepEqual([closes, first, request.body], [1, 4, []])
-  request.answer({ Ack: 4, State: 'open' })
+  assert.deepEqual([request.headers['Logux-Send'], request.body], ['0 4 end', []])
+  request.answer({ Answer: 'open 4' })
   await rig.tells(['connecting'], ['connect'], ['disconnect', 'destroy'])
 })
 
 test('the end of the server is acknowledged', async () => {
   let rig = await Rig.open()
   let poll = await rig.next()
-  poll.answer({ Ack: 0, First: 1, State: 'closed' }, ['a'])
+  poll.answer({ Answer: 'closed 0 1' }, ['a'])
   let last = await rig.next()
-  assert.deepEqual([last.headers['Logux-Ack'], last.headers['Logux-First']], [2, undefined])
-  assert.equal(last.headers['Logux-Poll'], undefined)
+  assert.deepEqual([last.headers['Logux-Send'], last.headers['Logux-Poll']], ['2', undefined])
   await rig.tells(['connecting'], ['connect'], ['message', 'a'], ['disconnect'])
 })
 
@@ -176,7 +183,7 @@ test('a poll that another took the place of is asked again, after a moment', asy
   let rig = await Rig.open()
   let poll = await rig.next()
   let start = performance.now()
-  poll.answer({ Ack: 0, State: 'superseded' })
+  poll.answer({ Answer: 'superseded 0' })
   poll = await rig.next()
   assert.ok(performance.now() - start > 90)
   assert.equal(rig.connection.connected, true)
@@ -186,11 +193,11 @@ test('who leaves during a pause polls no more', async t => {
   t.mock.timers.enable({ apis: ['setTimeout'] })
   let rig = await Rig.open()
   let poll = await rig.next()
-  poll.answer({ Ack: 0, State: 'superseded' })
+  poll.answer({ Answer: 'superseded 0' })
   await new Promise(setImmediate)
   rig.connection.disconnect('destroy')
   let end = await rig.next()
-  assert.equal(end.headers['Logux-Close'], 1)
+  assert.equal(end.headers['Logux-Send'], '0 1 end')
   t.mock.timers.tick(100)
   await new Promise(setImmediate)
   assert.equal(rig.waiting, 0)
@@ -201,10 +208,10 @@ test('where polls break, the server is asked to hold them for less', async () =>
   let waits = []
   for (let poll = 0; poll < 4; poll += 1) {
     let request = await rig.next()
-    waits.push(request.headers['Logux-Wait'])
+    waits.push(request.headers['Logux-Poll'])
     request.lose()
   }
-  assert.deepEqual(waits, [20_000, 20_000, 20_000, 10_000])
+  assert.deepEqual(waits, ['1 0 20000', '2 0 20000', '3 0 20000', '4 0 10000'])
 })
 
 test('a server is lost that is away for as long as it keeps sessions', async () => {
@@ -231,19 +238,47 @@ test('a session that the server does not know is lost, and that is no error', as
 test('a message that is none is an error that the core tells the server', async () => {
   let rig = await Rig.open()
   let poll = await rig.next()
-  poll.answer({ Ack: 0, First: 1, State: 'open' }, ['a', Buffer.from('{'), 'b'])
+  poll.answer({ Answer: 'open 0 1' }, ['a', Buffer.from('{'), 'b'])
   let messages = [['message', 'a'], ['error', 'Wrong message format'], ['message', 'b']]
   await rig.tells(['connecting'], ['connect'], ...messages)
 })
 
 test('an answer of no server of ours is an error', async () => {
   let reason = 'The server does not answer as one of long-poll does'
-  let rig = new Rig()
-  rig.connection.connect()
-  let request = await rig.next()
-  request.answer({ ...OPENED, Wait: '025' })
-  await rig.tells(['connecting'], ['error', reason], ['disconnect', reason])
-  assert.throws(() => rig.connection.send('a'), /no connection/)
+  for (let other of [{ Wait: '025' }, { Version: '2.0' }, { Session: undefined, Version: 1 }]) {
+    let rig = new Rig()
+    rig.connection.connect()
+    let request = await rig.next()
+    request.answer({ ...OPENED, ...other })
+    await rig.tells(['connecting'], ['error', reason], ['disconnect', reason])
+    assert.throws(() => rig.connection.send('a'), /no connection/)
+  }
+})
+
+test('a server of another version is told of, by both versions', async () => {
+  for (let [other, version] of [[{ Version: undefined }, 1], [{ Version: 3, Wait: undefined }, 3]]) {
+    let rig = new Rig()
+    rig.connection.connect()
+    let request = await rig.next()
+    request.answer({ ...OPENED, ...other })
+    let reason =
+      `The server speaks version ${version} of long-poll, and this client version 2; ` +
+      'update the older of the two sides'
+    await rig.tells(['connecting'], ['error', reason], ['disconnect', reason])
+    // There is no session to end.
+    assert.equal(rig.waiting, 0)
+  }
+})
+
+test('an answer in a session that does not tell its state is an error', async () => {
+  let reason = 'The server does not tell the state of the session'
+  let wrong = ['', 'open', 'OPEN 0', 'open  0', 'open 00', 'open 0 -1', 'open 0 1 2']
+  for (let told of [...wrong, 'open 9007199254740992', 'open 0, open 0']) {
+    let rig = await Rig.open()
+    let poll = await rig.next()
+    poll.answer({ Answer: told })
+    await rig.tells(['connecting'], ['connect'], ['error', reason], ['disconnect', reason])
+  }
 })
 
 test('a listener that throws keeps the others from nothing', async () => {
@@ -254,7 +289,7 @@ test('a listener that throws keeps the others from nothing', async () => {
     throw new Error('of a listener')
   })
   let poll = await rig.next()
-  poll.answer({ Ack: 0, First: 1, State: 'open' }, ['a', 'b'])
+  poll.answer({ Answer: 'open 0 1' }, ['a', 'b'])
   assert.equal((await thrown).message, 'of a listener')
   process.setUncaughtExceptionCaptureCallback(null)
   await rig.tells(['connecting'], ['connect'], ['message', 'a'], ['message', 'b'])

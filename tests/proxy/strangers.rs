@@ -87,8 +87,7 @@ async fn stranger(proxy: SocketAddr, number: usize) {
             raw.send(to_forwarded(&create(&[]))).await;
             let Some(answer) = raw.try_answer().await else { return };
             let Some(id) = answer.header("logux-session") else { return };
-            let first = [("logux-ack", "0"), ("logux-first", "1")];
-            let headers = [&[MEDIA_TYPE, ("logux-session", id)], &first[..]].concat();
+            let headers = [MEDIA_TYPE, ("logux-session", id), ("logux-send", "0 1")];
             let says = if number % 5 == 3 { wrong } else { connect("long") };
             raw.send(to_forwarded(&post(&headers, &packed(&says)))).await;
             raw.try_answer().await;

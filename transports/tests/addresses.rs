@@ -205,8 +205,8 @@ async fn headers_of_one_s_own_take_the_place_of_what_the_address_says() {
 #[tokio::test]
 async fn every_request_of_a_session_has_the_credentials() {
     const OPEN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nlogux-session: s3\r\n\
-        logux-wait: 25000\r\nlogux-inactivity: 30000\r\nlogux-max-body: 65536\r\n\
-        logux-state: closed\r\nlogux-first: 1\r\nlogux-ack: 1\r\n\r\n";
+        logux-version: 2\r\nlogux-wait: 25000\r\nlogux-inactivity: 30000\r\n\
+        logux-max-body: 65536\r\nlogux-answer: closed 1 1\r\n\r\n";
     let server = Server::start("127.0.0.1", OPEN).await;
     let url = format!("http://bob:s3cret@127.0.0.1:{}/?token=s3", server.port);
     let mut link = LongPoll::new(&url).unwrap().open(JSON, MAX_FRAME).await.unwrap();

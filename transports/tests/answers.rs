@@ -45,6 +45,7 @@ impl<S: Script> HttpClient for Scripted<S> {
         if !request.headers().contains_key("logux-session") {
             let created = Response::builder()
                 .header("logux-session", "id")
+                .header("logux-version", "2")
                 .header("logux-wait", "25000")
                 .header("logux-inactivity", "30000")
                 .header("logux-max-body", self.max_body);
@@ -85,17 +86,20 @@ const MOMENT: Duration = Duration::from_millis(10);
 #[tokio::test(start_paused = true)]
 async fn a_server_that_breaks_the_protocol_is_left_with_the_reason() {
     type Case = (&'static [(&'static str, &'static str)], &'static [u8], &'static str);
-    const OPEN: (&str, &str) = ("logux-state", "open");
+    const NAME: &str = "logux-answer";
+    const FORM: &str = "logux-answer is needed once, in the form <state> <ack> [<first>]";
     const A: &[u8] = b"\0\0\0\x01a";
-    let cases: [Case; 8] = [
-        (&[], b"", "state"),
-        (&[("logux-state", "OPEN")], b"", "state"),
-        (&[OPEN], A, "does not number"),
-        (&[OPEN, ("logux-first", "-1")], A, "does not number"),
-        (&[OPEN, ("logux-first", "2")], A, "left out a frame"),
-        (&[("logux-state", "closed"), ("logux-first", "2")], b"", "left out a frame"),
-        (&[OPEN, ("logux-first", "1")], b"\0\0\0\x02a", "no row of frames"),
-        (&[OPEN, ("logux-first", "1")], b"\0\0\0", "no row of frames"),
+    let cases: [Case; 10] = [
+        (&[], b"", FORM),
+        (&[(NAME, "OPEN 0")], b"", FORM),
+        (&[(NAME, "open")], b"", FORM),
+        (&[(NAME, "open 0"), (NAME, "open 0")], b"", FORM),
+        (&[(NAME, "open 0 -1")], A, FORM),
+        (&[(NAME, "open 0")], A, "does not number"),
+        (&[(NAME, "open 0 2")], A, "left out a frame"),
+        (&[(NAME, "closed 0 2")], b"", "left out a frame"),
+        (&[(NAME, "open 0 1")], b"\0\0\0\x02a", "no row of frames"),
+        (&[(NAME, "open 0 1")], b"\0\0\0", "no row of frames"),
     ];
     for (headers, body, reason) in cases {
         let server = scripted(MOMENT, move |_| Ok(answer(headers, body)));
@@ -103,11 +107,9 @@ async fn a_server_that_breaks_the_protocol_is_left_with_the_reason() {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
         assert!(error.to_string().contains(reason), "{headers:?} {body:?}: {error}");
     }
-    for (headers, reason) in [
-        (&[][..], "acknowledges nothing"),
-        (&[("logux-ack", "x")], "acknowledges nothing"),
-        (&[("logux-ack", "2")], "never sent"),
-    ] {
+    for (headers, reason) in
+        [(&[][..], FORM), (&[(NAME, "open x")], FORM), (&[(NAME, "open 2")], "never sent")]
+    {
         let server = scripted(MOMENT, move |_| Ok(answer(headers, b"")));
         let mut sender = open(&server).await.sender;
         sender.send(Bytes::from_static(b"a")).await.unwrap();
@@ -115,6 +117,38 @@ async fn a_server_that_breaks_the_protocol_is_left_with_the_reason() {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
         assert!(error.to_string().contains(reason), "{headers:?}: {error}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_request_of_a_session_has_its_numbers_in_one_header() {
+    let server = scripted(MOMENT, |request| {
+        let (told, body): (_, &[u8]) = match numbers(request) {
+            ("logux-poll", "1 0 25000") => ("open 0 1", b"\0\0\0\x01a"),
+            ("logux-send", "2 1") => ("closed 1", b""),
+            ("logux-send", _) => ("closed 2", b""),
+            _ => ("closed 0 2", b""),
+        };
+        Ok(answer(&[("logux-answer", told)], body))
+    });
+    let mut link = open(&server).await;
+    assert_eq!(link.receiver.receive(MAX_FRAME).await.unwrap().unwrap(), "a");
+    assert_eq!(link.receiver.receive(MAX_FRAME).await.unwrap(), None);
+    link.sender.send(Bytes::from_static(b"b")).await.unwrap();
+    link.sender.flush().await.unwrap();
+    link.sender.close().await.unwrap();
+    let requests = server.requests.lock().unwrap();
+    let polls = ["1 0 25000", "2 1 25000"].map(|numbers| ("logux-poll", numbers));
+    let sends = ["2", "2 1", "2 2 end"].map(|numbers| ("logux-send", numbers));
+    assert_eq!(requests.iter().map(numbers).collect::<Vec<_>>(), [&polls[..], &sends].concat());
+}
+
+/// The one header that a request of a session has besides those that all have.
+fn numbers(request: &Request<Bytes>) -> (&str, &str) {
+    let always = ["content-type", "logux-session"];
+    let mut headers = request.headers().iter();
+    let (name, value) = headers.find(|(name, _)| !always.contains(&name.as_str())).unwrap();
+    assert_eq!(request.headers().len(), 3, "{request:?}");
+    (name.as_str(), value.to_str().unwrap())
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,7 +212,7 @@ async fn an_end_that_is_refused_for_its_length_is_sent_again_for_it_has_none() {
     let server = scripted(MOMENT, move |request| {
         assert!(request.body().is_empty(), "the end has a body");
         let passes = start.elapsed() > Duration::from_secs(5);
-        Ok(if passes { answer(&[("logux-ack", "1")], b"") } else { status(413, "") })
+        Ok(if passes { answer(&[("logux-answer", "open 1")], b"") } else { status(413, "") })
     });
     open(&server).await.sender.close().await.unwrap();
     assert!(server.requests.lock().unwrap().len() > 2);
@@ -186,7 +220,7 @@ async fn an_end_that_is_refused_for_its_length_is_sent_again_for_it_has_none() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_holds_no_poll_is_not_asked_without_a_pause() {
-    let server = scripted(Duration::ZERO, |_| Ok(answer(&[("logux-state", "open")], b"")));
+    let server = scripted(Duration::ZERO, |_| Ok(answer(&[("logux-answer", "open 0")], b"")));
     let mut receiver = open(&server).await.receiver;
     assert!(timeout(Duration::from_secs(10), receiver.receive(MAX_FRAME)).await.is_err());
     let requests = server.requests.lock().unwrap();
@@ -195,8 +229,7 @@ async fn a_server_that_holds_no_poll_is_not_asked_without_a_pause() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_is_acknowledged_without_a_pause() {
-    let closed =
-        |_: &Request<Bytes>| Ok(answer(&[("logux-state", "closed"), ("logux-first", "1")], b""));
+    let closed = |_: &Request<Bytes>| Ok(answer(&[("logux-answer", "closed 0 1")], b""));
     let server = scripted(MOMENT, closed);
     let mut receiver = open(&server).await.receiver;
     let start = Instant::now();
@@ -208,21 +241,24 @@ async fn the_end_is_acknowledged_without_a_pause() {
 async fn where_polls_break_it_asks_for_less_time() {
     // As something on the way that ends what is silent for eight seconds.
     let delay = Duration::from_secs(8);
-    let server = scripted(delay, |request| {
-        let wait: u64 = request.headers()["logux-wait"].to_str().unwrap().parse().unwrap();
-        match wait {
-            ..8000 => Ok(answer(&[("logux-state", "open")], b"")),
-            _ => Err(io::ErrorKind::ConnectionReset.into()),
-        }
+    let server = scripted(delay, |request| match wait(request) {
+        ..8000 => Ok(answer(&[("logux-answer", "open 0")], b"")),
+        _ => Err(io::ErrorKind::ConnectionReset.into()),
     });
     let mut receiver = open(&server).await.receiver;
     let received = timeout(Duration::from_secs(10 * 60), receiver.receive(MAX_FRAME)).await;
     assert!(received.is_err(), "the link ended: {received:?}");
     let requests = server.requests.lock().unwrap();
-    let mut waits: Vec<_> =
-        requests.iter().map(|request| request.headers()["logux-wait"].clone()).collect();
+    let mut waits: Vec<_> = requests.iter().map(wait).collect();
     waits.dedup();
-    assert_eq!(waits, ["25000", "12500", "6250"]);
+    assert_eq!(waits, [25000, 12500, 6250]);
+}
+
+/// How long a poll asks to be held.
+fn wait(poll: &Request<Bytes>) -> u64 {
+    let words: Vec<_> = poll.headers()["logux-poll"].to_str().unwrap().split(' ').collect();
+    let [_, _, wait] = *words else { panic!("{words:?}") };
+    wait.parse().unwrap()
 }
 
 /// The page of a proxy may be longer than any frame, and may have no end.
@@ -277,8 +313,8 @@ async fn endless(status: &'static str) -> (String, tokio::task::JoinHandle<usize
 /// As proxies on the way may write it.
 #[tokio::test]
 async fn a_session_is_opened_however_the_answer_is_written() {
-    const SESSION: &str = "logux-session: id\r\nlogux-wait: 25000\r\nlogux-inactivity: 30000\r\n\
-        logux-max-body: 65536\r\n";
+    const SESSION: &str = "logux-session: id\r\nlogux-version: 2\r\nlogux-wait: 25000\r\n\
+        logux-inactivity: 30000\r\nlogux-max-body: 65536\r\n";
     for (before, after) in [
         ("HTTP/1.1 200 OK\r\n", "content-length: 0\r\n\r\n"),
         ("HTTP/1.1 200\r\nServer: a\r\nServer: b\r\n", "Content-Length: 0\r\n\r\n"),
@@ -348,9 +384,10 @@ fn frames(request: &Request<Bytes>) -> Vec<usize> {
 
 /// A server that takes all that it is sent.
 fn taking(request: &Request<Bytes>) -> Response<Bytes> {
-    let first: usize = request.headers()["logux-first"].to_str().unwrap().parse().unwrap();
-    let ack = (first + frames(request).len() - 1).to_string();
-    answer(&[("logux-ack", &ack)], b"")
+    let send = request.headers()["logux-send"].to_str().unwrap();
+    let first: usize = send.split(' ').nth(1).unwrap().parse().unwrap();
+    let ack = first + frames(request).len() - 1;
+    answer(&[("logux-answer", &format!("open {ack}"))], b"")
 }
 
 #[tokio::test(start_paused = true)]

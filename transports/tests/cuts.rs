@@ -29,8 +29,8 @@ impl Victim {
     /// What tells its request from others.
     fn mark(self) -> &'static str {
         match self {
-            Self::Answer => "logux-poll: 1",
-            Self::Request => "logux-first: 1",
+            Self::Answer => "logux-poll: ",
+            Self::Request => "logux-send: 0 1",
         }
     }
 }

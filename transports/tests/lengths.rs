@@ -199,6 +199,7 @@ mod long_poll {
             if !request.headers().contains_key("logux-session") {
                 let created = answer
                     .header("logux-session", "id")
+                    .header("logux-version", "2")
                     .header("logux-wait", "25000")
                     .header("logux-inactivity", "30000")
                     .header("logux-max-body", MAX_FRAME);
@@ -215,7 +216,8 @@ mod long_poll {
                 body.advance(length);
                 frames.push(length);
             }
-            Ok(answer.header("logux-ack", frames.len()).body(Bytes::new()).unwrap())
+            let answer = answer.header("logux-answer", format!("open {}", frames.len()));
+            Ok(answer.body(Bytes::new()).unwrap())
         }
     }
 

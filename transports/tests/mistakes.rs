@@ -134,11 +134,9 @@ fn granted(request: &str, subprotocol: &str) -> String {
              {chosen}sec-websocket-accept: {}\r\n\r\n",
             derive_accept_key(key.as_bytes())
         ),
-        None => {
-            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nlogux-session: id\r\nlogux-wait: 25000\r\n\
-             logux-inactivity: 30000\r\nlogux-max-body: 65536\r\n\r\n"
-                .to_owned()
-        }
+        None => "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nlogux-session: id\r\nlogux-version: 2\r\n\
+             logux-wait: 25000\r\nlogux-inactivity: 30000\r\nlogux-max-body: 65536\r\n\r\n"
+            .to_owned(),
     }
 }
 
@@ -264,6 +262,43 @@ async fn a_proxy_that_lets_no_websocket_through_is_told_of() {
         is_as_told(&error(server.websocket(), JSON).await, LASTING, &texts, head);
         is_as_told(&error(server.long_poll(), JSON).await, LASTING, &["426", CHECK], head);
     }
+}
+
+/// A server of an older version gives a session as it would to its own clients.
+#[tokio::test]
+async fn a_server_of_another_version_of_long_poll_is_told_of() {
+    const SESSION: &str = "200 OK\r\nlogux-session: secret\r\n";
+    const TIMES: &str = "logux-wait: 25000\r\nlogux-inactivity: 30000\r\nlogux-max-body: 9\r\n";
+    let first = ["the server speaks version 1", "this client version 2", "update the older"];
+    let third = ["the server speaks version 3", "this client version 2", "update the older"];
+    let cases = [
+        (format!("{SESSION}{TIMES}"), &first[..]),
+        (format!("{SESSION}logux-version: 1\r\n{TIMES}"), &first),
+        (format!("{SESSION}logux-version: 3\r\n{TIMES}"), &third),
+        // What else the answer of a later version has is not known.
+        (format!("{SESSION}logux-version: 3\r\n"), &third),
+        (format!("{SESSION}logux-version: 2.0\r\n{TIMES}"), &["not a number", CHECK]),
+        (format!("{SESSION}logux-version: 2\r\nlogux-version: 2\r\n"), &["number", CHECK]),
+        (format!("{SESSION}logux-version: 2\r\n"), &["gives no session", CHECK]),
+        (format!("200 OK\r\nlogux-version: 1\r\n{TIMES}"), &["gives no session", CHECK]),
+    ];
+    for tls in [false, true] {
+        for (head, texts) in &cases {
+            let server = Server::start(&[Answer::Say(http(head))], tls).await;
+            is_as_told(&error(server.long_poll(), JSON).await, LASTING, texts, head);
+            let server = Server::start(&[OPEN, Answer::Say(http(head))], tls).await;
+            passes_once_reached(server.long_poll(), texts, head).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_the_version_is_quoted() {
+    let text = "the server speaks version 3 of long-poll, and version 2 was asked for; update";
+    let length = text.len();
+    let head = format!("HTTP/1.1 400 Bad Request\r\ncontent-length: {length}\r\n\r\n{text}");
+    let server = Server::start(&[Answer::Say(head.leak())], false).await;
+    is_as_told(&error(server.long_poll(), JSON).await, LASTING, &["400", text], text);
 }
 
 /// What is not HTTP, or not WebSocket.

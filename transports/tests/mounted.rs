@@ -108,7 +108,7 @@ async fn requests_have_any_body() {
 async fn a_body_is_as_long_as_its_head_says() {
     let (service, mut listener) = mounted();
     let post = || Request::post("/").header("content-type", "application/vnd.logux.batch+kit");
-    let opening = post().header("logux-nonce", "AAAAAAAAAAAAAAAAAAAAAA");
+    let opening = post().header("logux-nonce", "AAAAAAAAAAAAAAAAAAAAAA").header("logux-version", 2);
     let opening = opening.body(Full::<Bytes>::default()).unwrap();
     let (opened, link) =
         tokio::join!(call(service.clone(), opening), listener.accept(&[FORMAT], MAX_FRAME));
@@ -116,8 +116,7 @@ async fn a_body_is_as_long_as_its_head_says() {
     for (length, status) in [(None, 411), (Some("8"), 400), (Some("6"), 400), (Some("7"), 200)] {
         let mut request = post()
             .header("logux-session", &opened.headers()["logux-session"])
-            .header("logux-ack", "0")
-            .header("logux-first", "1");
+            .header("logux-send", "0 1");
         if let Some(length) = length {
             request = request.header("content-length", length);
         }
@@ -304,8 +303,7 @@ fn begun(id: &str) -> Request<Begun> {
         .header("content-type", "application/vnd.logux.batch+kit")
         .header("content-length", 60_000)
         .header("logux-session", id)
-        .header("logux-ack", 0)
-        .header("logux-first", 1)
+        .header("logux-send", "0 1")
         .body(Begun(Some(vec![0; 30_000].into())))
         .unwrap()
 }
@@ -316,7 +314,8 @@ async fn a_body_is_not_collected_for_a_session_that_has_ended() {
     for is_dropped in [false, true] {
         let (service, mut listener) = mounted();
         let post = || Request::post("/").header("content-type", "application/vnd.logux.batch+kit");
-        let opening = post().header("logux-nonce", "AAAAAAAAAAAAAAAAAAAAAA");
+        let opening =
+            post().header("logux-nonce", "AAAAAAAAAAAAAAAAAAAAAA").header("logux-version", 2);
         let opening = opening.body(Full::<Bytes>::default()).unwrap();
         let formats = &[FORMAT];
         let (opened, link) =
@@ -330,7 +329,7 @@ async fn a_body_is_not_collected_for_a_session_that_has_ended() {
         if is_dropped {
             link = None;
         } else {
-            let wrong = post().header("logux-session", &id).header("logux-ack", 7);
+            let wrong = post().header("logux-session", &id).header("logux-send", 7);
             let wrong = wrong.body(Full::<Bytes>::default()).unwrap();
             assert_eq!(call(service.clone(), wrong).await.status(), StatusCode::NOT_FOUND);
         }

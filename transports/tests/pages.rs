@@ -28,7 +28,7 @@ struct Door {
 const WEBSOCKET: &str = "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 
-const LONG_POLL: &str = "POST / HTTP/1.1\r\nContent-Length: 0\r\nLogux-Nonce: NONCE\r\n\
+const LONG_POLL: &str = "POST / HTTP/1.1\r\nContent-Length: 0\r\nLogux-Nonce: NONCE\r\nLogux-Version: 2\r\n\
     Content-Type: application/vnd.logux.batch+json\r\n";
 
 impl Door {

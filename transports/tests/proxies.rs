@@ -40,7 +40,8 @@ async fn seen(options: &ListenerOptions, peer: &str, headers: &[(&str, &[u8])]) 
     let mut request = Request::post("/")
         .extension(peer.parse::<SocketAddr>().unwrap())
         .header("content-type", "application/vnd.logux.batch+json")
-        .header("logux-nonce", "AAAAAAAAAAAAAAAAAAAAAA");
+        .header("logux-nonce", "AAAAAAAAAAAAAAAAAAAAAA")
+        .header("logux-version", "2");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -456,7 +457,7 @@ fn create(user: &str, number: usize) -> Vec<u8> {
     let nonce = format!("{number:021}A");
     format!(
         "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nlogux-nonce: {nonce}\r\n\
-         content-type: application/vnd.logux.batch+json\r\nx-forwarded-for: {user}\r\n\r\n"
+         logux-version: 2\r\ncontent-type: application/vnd.logux.batch+json\r\nx-forwarded-for: {user}\r\n\r\n"
     )
     .into_bytes()
 }

@@ -21,6 +21,7 @@ const MAX_FRAME: usize = 1 << 20;
 const WAIT: Duration = Duration::from_secs(25);
 const MEDIA_TYPE: (&str, &str) = ("content-type", "application/vnd.logux.batch+kit");
 const NONCE: (&str, &str) = ("logux-nonce", "AAAAAAAAAAAAAAAAAAAAAA");
+const VERSION: (&str, &str) = ("logux-version", "2");
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 type ServerLink = Link<<HttpListener as Listener>::Sender, <HttpListener as Listener>::Receiver>;
@@ -41,12 +42,23 @@ impl Answer {
     /// The state, the number of the first frame, and the frames.
     fn told(&self) -> (&str, &str, Vec<&str>) {
         assert_eq!(self.status, 200, "{self:?}");
-        (self.header("logux-state"), self.header("logux-first"), unpack(&self.body))
+        let [state, _, first] = self.words();
+        (state, first, unpack(&self.body))
     }
 
     fn ack(&self) -> &str {
         assert_eq!(self.status, 200, "{self:?}");
-        self.header("logux-ack")
+        self.words()[1]
+    }
+
+    /// The state, the acknowledgement, and the number of the first frame if there is one.
+    fn words(&self) -> [&str; 3] {
+        let words: Vec<_> = self.header("logux-answer").split(' ').collect();
+        match *words {
+            [state, ack] => [state, ack, ""],
+            [state, ack, first] => [state, ack, first],
+            _ => panic!("{self:?}"),
+        }
     }
 }
 
@@ -122,7 +134,7 @@ impl Server {
     }
 
     async fn session(&mut self) -> (Session, ServerLink) {
-        let (answer, link) = self.create(&[MEDIA_TYPE, NONCE]).await;
+        let (answer, link) = self.create(&[MEDIA_TYPE, VERSION, NONCE]).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let id = answer.header("logux-session").to_owned();
         (Session { service: self.service.clone(), id }, link.unwrap())
@@ -144,12 +156,11 @@ impl Session {
     }
 
     async fn send(&self, first: &str, frames: &[&str]) -> Answer {
-        self.post(&[("logux-ack", "0"), ("logux-first", first)], pack(frames)).await
+        self.post(&[("logux-send", &format!("0 {first}"))], pack(frames)).await
     }
 
     async fn poll(&self, number: &str, ack: &str) -> Answer {
-        let headers = [("logux-poll", "1"), ("logux-request", number), ("logux-ack", ack)];
-        self.post(&headers, Bytes::new()).await
+        self.post(&[("logux-poll", &format!("{number} {ack}"))], Bytes::new()).await
     }
 
     /// A poll that is held.
@@ -218,7 +229,7 @@ mod section_1_frames_have_numbers {
             let answer = if by_poll {
                 session.poll("1", "2").await
             } else {
-                session.post(&[("logux-ack", "2")], Bytes::new()).await
+                session.post(&[("logux-send", "2")], Bytes::new()).await
             };
             assert_eq!(answer.status, 404);
             let error = link.receiver.receive(MAX_FRAME).await.unwrap_err();
@@ -237,8 +248,7 @@ mod section_2_bodies {
         let (session, mut link) = server.session().await;
         let whole = pack(&["a", "", "the third"]);
         for length in (1..whole.len()).filter(|length| ![5, 9].contains(length)) {
-            let headers = [("logux-ack", "0"), ("logux-first", "1")];
-            let answer = session.post(&headers, whole.slice(..length)).await;
+            let answer = session.post(&[("logux-send", "0 1")], whole.slice(..length)).await;
             assert_eq!(answer.status, 400, "of {length} bytes");
             assert!(!answer.body.is_empty(), "no reason is told");
         }
@@ -280,30 +290,43 @@ mod section_3_headers {
     async fn a_wrong_header_is_answered_400_and_the_session_goes_on() {
         let mut server = Server::new();
         let (session, mut link) = server.session().await;
-        let wrong: [Headers<'_>; 10] = [
-            &[],
-            &[("logux-ack", "")],
-            &[("logux-ack", "-1")],
-            &[("logux-ack", "+1")],
-            &[("logux-ack", "00")],
-            &[("logux-ack", " 1")],
-            &[("logux-ack", "1e0")],
-            &[("logux-ack", "9007199254740992")],
-            &[("logux-ack", "0"), ("logux-ack", "0")],
-            &[("logux-ack", "0"), ("logux-first", "one")],
+        let (poll, send) = ("logux-poll", "logux-send");
+        let wrong: [(Headers<'_>, &[u8], &str); 24] = [
+            (
+                &[],
+                b"",
+                "logux-poll: <request> <ack> [<wait>], or logux-send: <ack> [<first> [end]]",
+            ),
+            (&[(poll, "1 0"), (send, "0")], b"", "one of two headers"),
+            (&[(poll, "1 0"), (poll, "1 0")], b"", "logux-poll is needed once"),
+            (&[(poll, "")], b"", "logux-poll"),
+            (&[(poll, "1")], b"", "<request> <ack> [<wait>]"),
+            (&[(poll, "x 0")], b"", "logux-poll"),
+            (&[(poll, "1  0")], b"", "one space between"),
+            (&[(poll, " 1 0")], b"", "logux-poll"),
+            (&[(poll, "1 0 ")], b"", "logux-poll"),
+            (&[(poll, "1 0 0 0")], b"", "logux-poll"),
+            (&[(poll, "1 0")], b"\0\0\0\x01a", "a poll has no body"),
+            (&[(send, "0"), (send, "0")], b"", "logux-send is needed once"),
+            (&[(send, "")], b"", "<ack> [<first> [end]]"),
+            (&[(send, "-1")], b"", "logux-send"),
+            (&[(send, "+1")], b"", "logux-send"),
+            (&[(send, "00")], b"", "logux-send"),
+            (&[(send, " 1")], b"", "logux-send"),
+            (&[(send, "1e0")], b"", "logux-send"),
+            (&[(send, "9007199254740992")], b"", "logux-send"),
+            (&[(send, "0 one")], b"", "logux-send"),
+            (&[(send, "0 end")], b"", "logux-send"),
+            (&[(send, "0 1 End")], b"", "logux-send"),
+            (&[(send, "0 1 end end")], b"", "logux-send"),
+            (&[(send, "0")], b"\0\0\0\x01a", "<ack> <first> [end]"),
         ];
-        for headers in wrong {
-            let answer = session.post(headers, Bytes::new()).await;
+        for (headers, body, reason) in wrong {
+            let answer = session.post(headers, body.into()).await;
             assert_eq!(answer.status, 400, "{headers:?}");
             let text = String::from_utf8_lossy(&answer.body).into_owned();
-            assert!(text.contains("logux-"), "{headers:?}: {text}");
+            assert!(text.contains(reason), "{headers:?}: {text}");
         }
-        let no_first = session.post(&[("logux-ack", "0")], pack(&["a"])).await;
-        assert_eq!(no_first.status, 400);
-        let poll = [("logux-ack", "0"), ("logux-poll", "1"), ("logux-request", "x")];
-        assert_eq!(session.post(&poll, Bytes::new()).await.status, 400);
-        let poll = [("logux-ack", "0"), ("logux-poll", "1"), ("logux-request", "1")];
-        assert_eq!(session.post(&poll, pack(&["a"])).await.status, 400);
         assert_eq!(session.send("1", &["a"]).await.ack(), "1");
         assert_eq!(received(&mut link.receiver).await, ["a"]);
     }
@@ -315,13 +338,14 @@ mod section_4_to_open_a_session {
     #[tokio::test(start_paused = true)]
     async fn the_same_nonce_opens_the_same_session_and_another_one_another() {
         let mut server = Server::new();
-        let (first, _link) = server.create(&[MEDIA_TYPE, NONCE]).await;
-        let (again, none) = server.create(&[MEDIA_TYPE, NONCE]).await;
+        let (first, _link) = server.create(&[MEDIA_TYPE, VERSION, NONCE]).await;
+        let (again, none) = server.create(&[MEDIA_TYPE, VERSION, NONCE]).await;
         assert_eq!(first.header("logux-session"), again.header("logux-session"));
         assert!(none.is_none(), "there are two links");
         let other = ("logux-nonce", "AAAAAAAAAAAAAAAAAAAAAQ");
-        let (other, _link) = server.create(&[MEDIA_TYPE, other]).await;
+        let (other, _link) = server.create(&[MEDIA_TYPE, VERSION, other]).await;
         assert_ne!(first.header("logux-session"), other.header("logux-session"));
+        assert_eq!(first.header("logux-version"), "2");
         for name in ["logux-wait", "logux-inactivity", "logux-max-body"] {
             assert!(first.header(name).parse::<u64>().unwrap() > 0, "{name}");
         }
@@ -330,7 +354,7 @@ mod section_4_to_open_a_session {
     #[tokio::test(start_paused = true)]
     async fn the_same_nonce_twice_at_once_opens_one_session() {
         let mut server = Server::new();
-        let headers = owned(&[MEDIA_TYPE, NONCE]);
+        let headers = owned(&[MEDIA_TYPE, VERSION, NONCE]);
         let create = || call(server.service.clone(), Method::POST, headers.clone(), Bytes::new());
         let (formats, first, second) = ([FORMAT], create(), create());
         let (first, second, link) =
@@ -350,14 +374,14 @@ mod section_4_to_open_a_session {
     async fn the_same_nonce_from_another_origin_opens_another_session_that_lives_longer() {
         let mut server = Server::new();
         let (page, other) = (("origin", "https://a.example"), ("origin", "https://b.example"));
-        let (first, link) = server.create(&[MEDIA_TYPE, NONCE, page]).await;
-        let (second, _link) = server.create(&[MEDIA_TYPE, NONCE, other]).await;
+        let (first, link) = server.create(&[MEDIA_TYPE, VERSION, NONCE, page]).await;
+        let (second, _link) = server.create(&[MEDIA_TYPE, VERSION, NONCE, other]).await;
         assert_ne!(first.header("logux-session"), second.header("logux-session"));
         drop(link);
         for (answer, origin, status) in [(first, page, 404), (second, other, 200)] {
             let id = answer.header("logux-session").to_owned();
             let session = Session { service: server.service.clone(), id };
-            let answer = session.post(&[("logux-ack", "0"), origin], Bytes::new()).await;
+            let answer = session.post(&[("logux-send", "0"), origin], Bytes::new()).await;
             assert_eq!(answer.status, status);
         }
     }
@@ -368,7 +392,7 @@ mod section_4_to_open_a_session {
         let mut ids = BTreeSet::new();
         for number in 0..100 {
             let nonce = format!("{}{number:04}A", "A".repeat(17));
-            let (answer, _) = server.create(&[MEDIA_TYPE, ("logux-nonce", &nonce)]).await;
+            let (answer, _) = server.create(&[MEDIA_TYPE, VERSION, ("logux-nonce", &nonce)]).await;
             assert_eq!(answer.status, 200, "{nonce}");
             let id = answer.header("logux-session").to_owned();
             // 128 bits take 22 characters of base64.
@@ -395,12 +419,35 @@ mod section_4_to_open_a_session {
             (&[NONCE, MEDIA_TYPE, ("content-encoding", "gzip")], 415, "compressed"),
         ];
         for (headers, status, reason) in cases {
-            let (answer, link) = server.create(headers).await;
+            let (answer, link) = server.create(&[&[VERSION], headers].concat()).await;
             assert_eq!(answer.status, status, "{headers:?}");
             let text = String::from_utf8_lossy(&answer.body).into_owned();
             assert!(text.contains(reason), "{headers:?}: {text}");
             assert!(link.is_none());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_of_another_version_is_told_both() {
+        let mut server = Server::new();
+        let version = |number| ("logux-version", number);
+        let cases: [(Headers<'_>, &[&str]); 6] = [
+            (&[], &["the server speaks version 2", "version 1 was asked for", "update the older"]),
+            (&[version("1")], &["the server speaks version 2", "version 1 was asked for"]),
+            (&[version("3")], &["the server speaks version 2", "version 3 was asked for"]),
+            (&[version("02")], &["logux-version", "a number"]),
+            (&[version("")], &["logux-version", "a number"]),
+            (&[version("2"), version("2")], &["logux-version", "once"]),
+        ];
+        for (headers, texts) in cases {
+            let (answer, link) = server.create(&[&[MEDIA_TYPE, NONCE], headers].concat()).await;
+            assert_eq!(answer.status, 400, "{headers:?}");
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            assert!(texts.iter().all(|part| text.contains(part)), "{headers:?}: {text}");
+            assert!(link.is_none());
+        }
+        // `session` asserts that this version opens one.
+        let _session = server.session().await;
     }
 }
 
@@ -516,12 +563,7 @@ mod section_6_to_poll {
         assert_eq!(held.await.unwrap().told(), ("open", "1", vec!["a"]));
         assert_eq!(start.elapsed(), Duration::ZERO);
 
-        let brief = [
-            ("logux-poll", "1"),
-            ("logux-request", "3"),
-            ("logux-ack", "1"),
-            ("logux-wait", "2000"),
-        ];
+        let brief = [("logux-poll", "3 1 2000")];
         let start = Instant::now();
         assert_eq!(session.post(&brief, Bytes::new()).await.told(), ("open", "", vec![]));
         assert_eq!(start.elapsed().as_secs(), 2);
@@ -575,18 +617,17 @@ mod section_7_to_end {
     async fn the_clients_end_is_taken_once_and_in_its_place() {
         let mut server = Server::new();
         let (session, mut link) = server.session().await;
-        let end = |first| [("logux-ack", "0"), ("logux-first", first), ("logux-close", "1")];
+        let end = |send| [("logux-send", send)];
         // After a gap.
-        assert_eq!(session.post(&end("2"), Bytes::new()).await.ack(), "0");
-        assert_eq!(session.post(&end("3"), pack(&["c"])).await.ack(), "0");
-        assert_eq!(session.post(&end("1"), pack(&["a"])).await.ack(), "2");
-        assert_eq!(session.post(&end("1"), pack(&["a"])).await.ack(), "2");
-        assert_eq!(session.post(&end("2"), Bytes::new()).await.ack(), "2");
+        assert_eq!(session.post(&end("0 2 end"), Bytes::new()).await.ack(), "0");
+        assert_eq!(session.post(&end("0 3 end"), pack(&["c"])).await.ack(), "0");
+        assert_eq!(session.post(&end("0 1 end"), pack(&["a"])).await.ack(), "2");
+        assert_eq!(session.post(&end("0 1 end"), pack(&["a"])).await.ack(), "2");
+        assert_eq!(session.post(&end("0 2 end"), Bytes::new()).await.ack(), "2");
         assert_eq!(session.send("3", &["after the end"]).await.ack(), "2");
         assert_eq!(link.receiver.receive(MAX_FRAME).await.unwrap().unwrap().as_ref(), b"a");
         assert_eq!(link.receiver.receive(MAX_FRAME).await.unwrap(), None);
-        let without_number = [("logux-ack", "0"), ("logux-close", "1")];
-        assert_eq!(session.post(&without_number, Bytes::new()).await.status, 400);
+        assert_eq!(session.post(&end("0 end"), Bytes::new()).await.status, 400);
     }
 
     #[tokio::test(start_paused = true)]
@@ -600,7 +641,7 @@ mod section_7_to_end {
         assert_eq!(session.poll("2", "0").await.told(), ("closed", "1", vec!["a"]));
         assert_eq!(session.poll("3", "1").await.told(), ("closed", "2", vec![]));
         assert!(!closing.is_finished());
-        assert_eq!(session.post(&[("logux-ack", "2")], Bytes::new()).await.ack(), "0");
+        assert_eq!(session.post(&[("logux-send", "2")], Bytes::new()).await.ack(), "0");
         closing.await.unwrap().unwrap();
         drop(link.receiver);
         assert_eq!(session.poll("4", "2").await.status, 404);
@@ -610,15 +651,14 @@ mod section_7_to_end {
     async fn a_session_that_both_have_ended_is_forgotten_as_soon_as_the_client_knows() {
         let mut server = Server::new();
         let (session, link) = server.session().await;
-        let end = [("logux-ack", "0"), ("logux-first", "1"), ("logux-close", "1")];
-        assert_eq!(session.post(&end, Bytes::new()).await.ack(), "1");
+        assert_eq!(session.post(&[("logux-send", "0 1 end")], Bytes::new()).await.ack(), "1");
         link.sender.close().await.unwrap();
         drop(link.receiver);
         // What is late changes nothing.
         assert_eq!(session.send("1", &["late"]).await.ack(), "1");
         assert_eq!(session.poll("1", "0").await.told(), ("closed", "1", vec![]));
         let start = Instant::now();
-        assert_eq!(session.post(&[("logux-ack", "1")], Bytes::new()).await.ack(), "1");
+        assert_eq!(session.post(&[("logux-send", "1")], Bytes::new()).await.ack(), "1");
         assert_eq!(session.poll("2", "1").await.status, 404);
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
@@ -645,7 +685,7 @@ mod section_8_what_is_refused {
     async fn sessions_that_are_not_there_are_all_answered_alike() {
         let mut server = Server::new();
         let (session, _link) = server.session().await;
-        let (id, ack) = (("logux-session", &*session.id), ("logux-ack", "0"));
+        let (id, ack) = (("logux-session", &*session.id), ("logux-send", "0"));
         let unknown = "A".repeat(session.id.len());
         let long = "A".repeat(10_000);
         let other_format = ("content-type", "application/vnd.logux.batch+other");
@@ -673,7 +713,7 @@ mod section_8_what_is_refused {
             let answer = call(
                 server.service.clone(),
                 method.clone(),
-                owned(&[MEDIA_TYPE, NONCE]),
+                owned(&[MEDIA_TYPE, VERSION, NONCE]),
                 Bytes::new(),
             );
             let answer = answer.await;
@@ -684,7 +724,7 @@ mod section_8_what_is_refused {
     #[tokio::test(start_paused = true)]
     async fn without_a_listener_that_accepts_there_are_no_sessions() {
         let server = Server::new();
-        let headers = owned(&[MEDIA_TYPE, NONCE]);
+        let headers = owned(&[MEDIA_TYPE, VERSION, NONCE]);
         let answer =
             call(server.service.clone(), Method::POST, headers.clone(), Bytes::new()).await;
         assert_eq!(answer.status, 503);

@@ -100,30 +100,29 @@ impl Server {
         let (service, listener) = HttpListener::mounted();
         let options = ListenerOptions::new().wait(LONG).body_timeout(LONG);
         let mut listener = listener.options(options);
-        let nonce = [("logux-nonce", "AAAAAAAAAAAAAAAAAAAAAA".to_owned())];
-        let opening = ask(&service, &nonce, Full::default()).await;
+        let nonce = ("logux-nonce", "AAAAAAAAAAAAAAAAAAAAAA".to_owned());
+        let version = ("logux-version", "2".to_owned());
+        let opening = ask(&service, &[nonce, version], Full::default()).await;
         let link = listener.accept(&[FORMAT], MAX_FRAME).await.unwrap();
         let opened = opening.await.unwrap();
         let id = opened.headers()["logux-session"].to_str().unwrap().to_owned();
         Self { service, id, sender: link.sender, receiver: link.receiver }
     }
 
-    fn headers(&self, more: [(&'static str, u64); 2]) -> Vec<(&'static str, String)> {
-        let more = more.map(|(name, number)| (name, number.to_string()));
-        [("logux-session", self.id.clone())].into_iter().chain(more).collect()
+    fn headers(&self, name: &'static str, value: String) -> [(&'static str, String); 2] {
+        [("logux-session", self.id.clone()), (name, value)]
     }
 
     /// Sends a body that does not end, and counts how much of it is taken.
     async fn send(&self, length: usize) -> (Asked, Arc<AtomicUsize>) {
         let taken = Arc::new(AtomicUsize::new(0));
         let body = Stuck { length, taken: Arc::clone(&taken) };
-        let headers = self.headers([("logux-ack", 0), ("logux-first", 1)]);
+        let headers = self.headers("logux-send", "0 1".to_owned());
         (ask(&self.service, &headers, body).await, taken)
     }
 
     async fn poll(&self, number: u64, ack: u64) -> Asked {
-        let mut headers = self.headers([("logux-ack", ack), ("logux-request", number)]);
-        headers.push(("logux-poll", "1".to_owned()));
+        let headers = self.headers("logux-poll", format!("{number} {ack}"));
         ask(&self.service, &headers, Full::default()).await
     }
 
@@ -207,7 +206,8 @@ async fn a_peer_that_was_let_in() {
         drop(answer.await.unwrap());
     }
     let last = answers.pop().unwrap().await.unwrap();
-    assert!(last.headers().contains_key("logux-first"), "no frames come");
+    let told = last.headers()["logux-answer"].to_str().unwrap();
+    assert_eq!(told.split(' ').count(), 3, "no frames come: {told}");
     drop(last);
     drop(server.poll(41, sent).await.await.unwrap());
 

@@ -4,12 +4,10 @@ use http::{HeaderMap, HeaderValue, header};
 
 /// The headers of requests and of answers that a page of another host uses.
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
-    "content-type, logux-session, logux-nonce, logux-request, logux-first, logux-ack, logux-poll, \
-     logux-wait, logux-close",
+    "content-type, logux-session, logux-nonce, logux-version, logux-poll, logux-send",
 );
 const ANSWER_HEADERS: HeaderValue = HeaderValue::from_static(
-    "logux-session, logux-first, logux-ack, logux-state, logux-wait, logux-inactivity, \
-     logux-max-body",
+    "logux-session, logux-version, logux-answer, logux-wait, logux-inactivity, logux-max-body",
 );
 
 /// Two hours, the longest that all browsers take: how long they need not ask again.

@@ -18,7 +18,7 @@ use super::registry::{Asked, Entry, Registry};
 use super::request::{origin, peer};
 use crate::link::{Format, LinkInfo};
 use crate::long_poll::body;
-use crate::long_poll::head;
+use crate::long_poll::head::{self, Misread, Wish};
 use crate::long_poll::session::{Answer, Refused, Room, Session, Times, max_body};
 use crate::refusal::Refusal;
 use crate::rt::{Instant, timeout, timeout_at};
@@ -84,6 +84,11 @@ async fn create(
     headers: &HeaderMap,
     mut info: LinkInfo,
 ) -> Answered {
+    match head::version(headers) {
+        Some(head::PROTOCOL) => {}
+        Some(version) => return Err(other_version(version)),
+        None => return Err(wrong(&head::VERSION, "a number")),
+    }
     let nonce = head::only(headers, &head::NONCE)
         .and_then(|nonce| BASE64URL_NOPAD.decode(nonce.as_bytes()).ok())
         .and_then(|nonce| nonce.try_into().ok())
@@ -121,6 +126,7 @@ async fn create(
     let mut response = Response::new(HttpBody::default());
     let headers = response.headers_mut();
     headers.insert(head::SESSION, id);
+    head::set_number(headers, head::VERSION, head::PROTOCOL);
     head::set_number(headers, head::WAIT, milliseconds(times.wait));
     head::set_number(headers, head::INACTIVITY, milliseconds(times.inactivity));
     head::set_number(headers, head::MAX_BODY, max_body(accepting.max_frame) as u64);
@@ -131,15 +137,9 @@ async fn create(
 struct Asking {
     session: Arc<Session>,
     format: Format,
-    ack: u64,
     /// How long the body is, as the head has it.
     length: Option<u64>,
     wish: Wish,
-}
-
-enum Wish {
-    Poll { number: u64, wait: Option<Duration> },
-    Send { first: Option<u64>, end: bool },
 }
 
 impl Asking {
@@ -151,19 +151,9 @@ impl Asking {
             entry.origin.as_ref() == headers.get(header::ORIGIN) && entry.format.name == name
         });
         let Entry { session, format, .. } = entry.ok_or(Refused::Gone)?;
-        let number =
-            |name: HeaderName| head::number(headers, &name).ok_or_else(|| wrong(&name, "a number"));
-        let optional =
-            |name: HeaderName| headers.contains_key(&name).then(|| number(name)).transpose();
-        let ack = number(head::ACK)?;
-        let wish = if head::flag(headers, &head::POLL) {
-            let wait = optional(head::WAIT)?.map(Duration::from_millis);
-            Wish::Poll { number: number(head::REQUEST)?, wait }
-        } else {
-            Wish::Send { first: optional(head::FIRST)?, end: head::flag(headers, &head::CLOSE) }
-        };
+        let wish = Wish::read(headers)?;
         let length = head::number(headers, &header::CONTENT_LENGTH);
-        Ok(Self { session, format, ack, length, wish })
+        Ok(Self { session, format, length, wish })
     }
 }
 
@@ -171,15 +161,15 @@ async fn in_session<B>(asking: Asking, registry: &Registry, body: Pin<&mut B>) -
 where
     B: Body<Data: Buf, Error: fmt::Display>,
 {
-    let Asking { session, format, ack, length, wish } = asking;
+    let Asking { session, format, length, wish } = asking;
     // Where a layer of the program's has hidden the length from the body's type, the head tells.
     let length = body.size_hint().exact().or(length);
     let answer = match wish {
-        Wish::Poll { .. } if length != Some(0) => {
+        Wish::Poll(_) if length != Some(0) => {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "a poll has no body"));
         }
-        Wish::Poll { number, wait } => session.poll(number, ack, wait).await?,
-        Wish::Send { first, end } => {
+        Wish::Poll(poll) => session.poll(poll).await?,
+        Wish::Send(send) => {
             let length = length.and_then(|length| usize::try_from(length).ok());
             let length = length.ok_or_else(|| {
                 Refusal::new(StatusCode::LENGTH_REQUIRED, "the head of a request tells its length")
@@ -197,21 +187,19 @@ where
                         let message = "the body is no row of frames after their lengths";
                         Refusal::new(StatusCode::BAD_REQUEST, message)
                     })?;
-                    if first.is_none() && (end || !frames.is_empty()) {
-                        return Err(wrong(&head::FIRST, "a number"));
+                    if send.place.is_none() && !frames.is_empty() {
+                        return Err(Misread::Place.into());
                     }
-                    session.accept(first, ack, frames, end)?
+                    session.accept(send, frames)?
                 }
             }
         }
     };
-    let Answer { state, ack, first, body } = answer;
+    let Answer { told, body } = answer;
     let mut response = Response::new(Full::from(body));
     let headers = response.headers_mut();
-    headers.insert(head::STATE, HeaderValue::from_static(state.as_str()));
-    head::set_number(headers, head::ACK, ack);
-    if let Some(first) = first {
-        head::set_number(headers, head::FIRST, first);
+    told.write(headers);
+    if told.first.is_some() {
         let media_type = HeaderValue::from_str(&format!("{}{}", head::MEDIA_TYPE, format.name));
         if let Ok(media_type) = media_type {
             headers.insert(header::CONTENT_TYPE, media_type);
@@ -271,6 +259,16 @@ async fn drain<B: Body<Data: Buf>>(mut body: Pin<&mut B>) {
             return;
         }
     }
+}
+
+/// The client cannot speak this version, or is older than versions.
+fn other_version(asked: u64) -> Refusal {
+    let message = format!(
+        "the server speaks version {} of long-poll, and version {asked} was asked for; \
+         update the older of the two sides",
+        head::PROTOCOL
+    );
+    Refusal::new(StatusCode::BAD_REQUEST, message)
 }
 
 fn wrong(header: &HeaderName, what: &str) -> Refusal {

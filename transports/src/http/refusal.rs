@@ -5,6 +5,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 
 use super::registry::NotAccepting;
+use crate::long_poll::head::Misread;
 use crate::long_poll::session::Refused;
 use crate::refusal::Refusal;
 
@@ -27,6 +28,12 @@ impl From<Refused> for Refusal {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than it may be")
             }
         }
+    }
+}
+
+impl From<Misread> for Refusal {
+    fn from(misread: Misread) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, misread.as_str())
     }
 }
 

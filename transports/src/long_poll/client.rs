@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::body::{self, MAX_BATCH};
-use super::head::{self, State};
+use super::head::{self, Misread, Place, Poll, State};
 use super::http_client::{HttpClient, HttpConnection};
 use super::numbered::{Batch, Inbox, Outbox};
 use crate::link::{
@@ -69,6 +69,8 @@ pub struct LongPollReceiver<H = HttpConnection> {
     session: Arc<Session>,
     inbox: Inbox,
     lane: Lane<H>,
+    /// The number of the last poll.
+    polls: u64,
     trouble: Trouble,
     /// How long the server is asked to hold a poll: less where something on the way does not let it.
     wait: Duration,
@@ -80,9 +82,8 @@ pub struct LongPollReceiver<H = HttpConnection> {
 #[derive(Debug)]
 struct Session {
     url: Url,
+    /// Those that all requests have: the user's, the media type and the session's id.
     headers: HeaderMap,
-    id: HeaderValue,
-    media_type: HeaderValue,
     /// How long the server holds a poll, and how long it keeps a session without one.
     wait: Duration,
     inactivity: Duration,
@@ -90,8 +91,6 @@ struct Session {
     max_body: usize,
     /// How many an answer may have.
     max_answer: usize,
-    /// The number of the last request.
-    requests: AtomicU64,
     /// The number of the last frame that was received.
     received: AtomicU64,
 }
@@ -179,14 +178,13 @@ impl<H: HttpClient> LongPoll<H> {
         rt::fill_random(&mut nonce)?;
         let nonce = header_value(&BASE64URL_NOPAD.encode(&nonce))?;
         let media_type = header_value(&format!("{}{}", head::MEDIA_TYPE, format.name))?;
+        let mut headers = self.headers.clone();
+        headers.insert(header::CONTENT_TYPE, media_type);
         let mut client = self.client.clone();
         let response = loop {
-            let mut request = Request::new(Bytes::new());
-            *request.method_mut() = Method::POST;
-            *request.uri_mut() = self.url.uri().clone();
-            request.headers_mut().extend(self.headers.clone());
-            request.headers_mut().insert(header::CONTENT_TYPE, media_type.clone());
+            let mut request = post(&self.url, &headers, Bytes::new());
             request.headers_mut().insert(head::NONCE, nonce.clone());
+            head::set_number(request.headers_mut(), head::VERSION, head::PROTOCOL);
             match client.request(request, max_frame.saturating_add(body::PREFIX)).await {
                 // The answer may have been lost; the nonce lets the server give it again.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
@@ -198,33 +196,40 @@ impl<H: HttpClient> LongPoll<H> {
                 other => break other?,
             }
         };
-        let (status, headers) = (response.status(), response.headers());
+        let (status, answered) = (response.status(), response.headers());
         if status != StatusCode::OK {
             let (uri, body) = (self.url.uri(), response.body());
-            return Err(request::not_opened(uri, format, status, headers, body));
+            return Err(request::not_opened(uri, format, status, answered, body));
         }
-        let milliseconds = |name| head::number(headers, &name).map(Duration::from_millis);
-        let (Some(id), Some(wait), Some(inactivity), Some(max_body)) = (
-            headers.get(head::SESSION),
+        let without_session = || request::another_server(self.url.uri(), "it gives no session");
+        let mut id = answered.get(head::SESSION).ok_or_else(without_session)?.clone();
+        // The rest of the answer of another version may be another.
+        match head::version(answered) {
+            Some(head::PROTOCOL) => {}
+            Some(version) => return Err(other_version(version)),
+            None => {
+                let why = "it gives a session, and a version that is not a number";
+                return Err(request::another_server(self.url.uri(), why));
+            }
+        }
+        let milliseconds = |name| head::number(answered, &name).map(Duration::from_millis);
+        let (Some(wait), Some(inactivity), Some(max_body)) = (
             milliseconds(head::WAIT),
             milliseconds(head::INACTIVITY),
-            head::number(headers, &head::MAX_BODY),
+            head::number(answered, &head::MAX_BODY),
         ) else {
-            return Err(request::another_server(self.url.uri(), "it gives no session"));
+            return Err(without_session());
         };
-        let mut id = id.clone();
         // As good as a password: debug texts do not show it.
         id.set_sensitive(true);
+        headers.insert(head::SESSION, id);
         let session = Arc::new(Session {
             url: self.url.clone(),
-            headers: self.headers.clone(),
-            id,
-            media_type,
+            headers,
             wait,
             inactivity,
             max_body: usize::try_from(max_body).unwrap_or(usize::MAX),
             max_answer: MAX_BATCH.max(max_frame.saturating_add(body::PREFIX)),
-            requests: AtomicU64::new(0),
             received: AtomicU64::new(0),
         });
         Ok(Link {
@@ -239,6 +244,7 @@ impl<H: HttpClient> LongPoll<H> {
                 session,
                 inbox: Inbox::default(),
                 lane: Lane::Free(client),
+                polls: 0,
                 trouble: Trouble::default(),
                 broken: 0,
             },
@@ -262,17 +268,12 @@ impl<H: HttpClient> Transport for LongPoll<H> {
 
 impl Session {
     fn request(&self, body: Bytes) -> Request<Bytes> {
-        let mut request = Request::new(body);
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.url.uri().clone();
-        let headers = request.headers_mut();
-        headers.extend(self.headers.clone());
-        headers.insert(header::CONTENT_TYPE, self.media_type.clone());
-        headers.insert(head::SESSION, self.id.clone());
-        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        head::set_number(headers, head::REQUEST, number);
-        head::set_number(headers, head::ACK, self.received.load(Ordering::Relaxed));
-        request
+        post(&self.url, &self.headers, body)
+    }
+
+    /// What a request acknowledges.
+    fn ack(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// How long an answer may take that the server may hold for so long.
@@ -290,19 +291,16 @@ impl<H: HttpClient> LongPollSender<H> {
             let Batch { body, frames, ends } = self.outbox.batch(self.max_batch);
             let length = body.len();
             let mut request = self.session.request(body);
-            head::set_number(request.headers_mut(), head::FIRST, self.outbox.first());
-            if ends {
-                request.headers_mut().insert(head::CLOSE, HeaderValue::from_static("1"));
-            }
+            let place = Some(Place { first: self.outbox.first(), ends });
+            head::Send { ack: self.session.ack(), place }.write(request.headers_mut());
             let asking = self.client.request(request, self.session.max_answer);
             let answer = timeout(Session::patience(self.session.wait), asking).await;
             match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(answer) if answer.status() == StatusCode::OK => {
-                    let ack = head::number(answer.headers(), &head::ACK)
-                        .ok_or_else(|| wrong("the server's answer acknowledges nothing"))?;
+                    let told = head::Answer::read(answer.headers()).map_err(misread)?;
                     let progress = self
                         .outbox
-                        .acknowledge(ack)
+                        .acknowledge(told.ack)
                         .map_err(|_| wrong("the server acknowledges what was never sent to it"))?;
                     // A server that has no room yet says so by taking nothing.
                     trouble = if progress { Trouble::default() } else { Trouble::passed() };
@@ -355,13 +353,15 @@ impl<H: HttpClient> LongPollReceiver<H> {
         self.lane = match mem::replace(&mut self.lane, Lane::Gone) {
             Lane::Free(mut client) => {
                 let mut request = self.session.request(Bytes::new());
-                let headers = request.headers_mut();
+                let (headers, ack) = (request.headers_mut(), self.session.ack());
                 let wait = if self.inbox.ended() {
                     // An acknowledgement alone: the server may forget what it sent.
+                    head::Send { ack, place: None }.write(headers);
                     Duration::ZERO
                 } else {
-                    headers.insert(head::POLL, HeaderValue::from_static("1"));
-                    head::set_number(headers, head::WAIT, milliseconds(self.wait));
+                    self.polls += 1;
+                    let wait = Some(milliseconds(self.wait));
+                    Poll { request: self.polls, ack, wait }.write(headers);
                     self.wait
                 };
                 let max_answer = self.session.max_answer;
@@ -415,13 +415,12 @@ impl<H: HttpClient> LongPollReceiver<H> {
                 return self.trouble.fail(self.session.inactivity, answer);
             }
         };
-        let headers = answer.headers();
-        let state = State::read(headers)
-            .ok_or_else(|| wrong("the server's answer does not tell the session's state"))?;
-        let ends = state == State::Closed;
+        let told = head::Answer::read(answer.headers()).map_err(misread)?;
+        let ends = told.state == State::Closed;
         let has_frames = !answer.body().is_empty();
         if ends || has_frames {
-            let first = head::number(headers, &head::FIRST)
+            let first = told
+                .first
                 .ok_or_else(|| wrong("the server's answer does not number its frames"))?;
             if first > self.inbox.last() + 1 {
                 return Err(wrong("the server left out a frame"));
@@ -434,7 +433,7 @@ impl<H: HttpClient> LongPollReceiver<H> {
         // A poll that a later one took the place of, but there is none: something repeats requests.
         // Or a server that holds none: it is not asked without a pause.
         let is_hasty = !has_frames && !ends && after < Trouble::FIRST_DELAY;
-        let passed = state == State::Superseded || is_hasty;
+        let passed = told.state == State::Superseded || is_hasty;
         self.trouble = if passed { Trouble::passed() } else { Trouble::default() };
         self.broken = 0;
         Ok(())
@@ -543,6 +542,24 @@ fn is_passing(status: StatusCode) -> bool {
     )
 }
 
+/// A request with headers, and perhaps more of them later.
+fn post(url: &Url, headers: &HeaderMap, body: Bytes) -> Request<Bytes> {
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = url.uri().clone();
+    *request.headers_mut() = headers.clone();
+    request
+}
+
+/// The error of a server that opens sessions of another version of the protocol.
+fn other_version(version: u64) -> io::Error {
+    invalid(format!(
+        "the server speaks version {version} of long-poll, and this client version {}; \
+         update the older of the two sides",
+        head::PROTOCOL
+    ))
+}
+
 fn refused(answer: &Response<Bytes>) -> io::Error {
     request::refused(answer.status(), answer.body())
 }
@@ -555,6 +572,10 @@ fn too_long_for_server(bytes: usize, answer: &Response<Bytes>) -> io::Error {
         refused(answer)
     );
     io::Error::new(io::ErrorKind::FileTooLarge, message)
+}
+
+fn misread(misread: Misread) -> io::Error {
+    wrong(&format!("the server's answer cannot be read: {}", misread.as_str()))
 }
 
 fn wrong(message: &str) -> io::Error {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::body::{self, MAX_BATCH};
-use super::head::State as Told;
+use super::head::{self, Place, Poll, State as Told};
 use super::numbered::{Batch, Inbox, Outbox};
 use crate::link::{FrameReceiver, FrameSender, check_length, too_long};
 use crate::rt::{self, Instant, sleep_until, timeout, timeout_at};
@@ -102,11 +102,7 @@ enum Failed {
 /// What a request is answered.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) state: Told,
-    /// The number of the last frame that was taken from the client.
-    pub(crate) ack: u64,
-    /// The number of the first frame in the body, or of the end, if there is one.
-    pub(crate) first: Option<u64>,
+    pub(crate) told: head::Answer,
     pub(crate) body: Bytes,
 }
 
@@ -186,19 +182,16 @@ impl Session {
     }
 
     /// Answers a poll: with what is there, or as soon as there is something.
-    pub(crate) async fn poll(
-        self: &Arc<Self>,
-        number: u64,
-        ack: u64,
-        wait: Option<Duration>,
-    ) -> Result<Answer, Refused> {
+    pub(crate) async fn poll(self: &Arc<Self>, poll: Poll) -> Result<Answer, Refused> {
+        let Poll { request, ack, wait } = poll;
         let _held = Held::new(self);
-        let poll = self.lock().begin_poll(number, ack);
+        let poll = self.lock().begin_poll(request, ack);
         // An earlier poll makes room for this one, and a request that waits for room has it now.
         self.requests.notify_waiters();
         self.halves.notify_waiters();
         let poll = poll?;
-        let wait = wait.map_or(self.times.wait, |wait| wait.min(self.times.wait));
+        let wait =
+            wait.map_or(self.times.wait, |wait| Duration::from_millis(wait).min(self.times.wait));
         let deadline = Instant::now() + wait;
         loop {
             let woken = self.requests.notified();
@@ -269,20 +262,15 @@ impl Session {
         }
     }
 
-    /// Takes the frames of a request, and the end if that comes after them; `first` is the number of
-    /// the first. Without it, there are none.
-    pub(crate) fn accept(
-        &self,
-        first: Option<u64>,
-        ack: u64,
-        frames: Vec<Bytes>,
-        end: bool,
-    ) -> Result<Answer, Refused> {
+    /// Takes the frames of a request, and the end if that comes after them. A request without a place
+    /// has none.
+    pub(crate) fn accept(&self, send: head::Send, frames: Vec<Bytes>) -> Result<Answer, Refused> {
+        let head::Send { ack, place } = send;
         let mut state = self.lock();
         state.check()?;
         let acknowledged = state.acknowledge(ack);
-        if let (Some(first), Ok(())) = (first, acknowledged) {
-            state.inbox.accept(first, frames, end);
+        if let (Some(Place { first, ends }), Ok(())) = (place, acknowledged) {
+            state.inbox.accept(first, frames, ends);
         }
         let answer = acknowledged.map(|()| state.told(Told::Open));
         drop(state);
@@ -372,13 +360,15 @@ impl State {
         self.repeats += 1;
         self.unread += usize::from(has_frames);
         let Batch { body, ends, .. } = self.outbox.batch(MAX_BATCH);
-        let told = self.told(if ends { Told::Closed } else { Told::Open });
-        Some(Ok(Answer { first: Some(self.outbox.first()), body, ..told }))
+        let state = if ends { Told::Closed } else { Told::Open };
+        let first = Some(self.outbox.first());
+        Some(Ok(Answer { told: head::Answer { state, ack: self.inbox.last(), first }, body }))
     }
 
     /// An answer without frames.
     fn told(&self, state: Told) -> Answer {
-        Answer { state, ack: self.inbox.last(), first: None, body: Bytes::new() }
+        let told = head::Answer { state, ack: self.inbox.last(), first: None };
+        Answer { told, body: Bytes::new() }
     }
 
     /// Whether both sides have ended, and the client lacks nothing but to know that we have.
