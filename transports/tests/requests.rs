@@ -330,6 +330,28 @@ mod section_3_headers {
         assert_eq!(session.send("1", &["a"]).await.ack(), "1");
         assert_eq!(received(&mut link.receiver).await, ["a"]);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_has_no_header_that_tells_nothing() {
+        let mut server = Server::new();
+        let (session, mut link) = server.session().await;
+        let names = |answer: &Answer| -> Vec<String> {
+            assert_eq!(answer.status, 200, "{answer:?}");
+            answer.headers.keys().map(ToString::to_string).collect()
+        };
+        let always = ["cache-control", "x-content-type-options"];
+        let of_send = session.send("1", &["a"]).await;
+        assert_eq!(names(&of_send), [&["logux-answer"][..], &always].concat());
+        let empty = session.poll("1", "0").await;
+        let head = ["logux-answer", "x-accel-buffering"];
+        assert_eq!(names(&empty), [&head[..], &always].concat());
+        fill(&mut link.sender, &["a"]).await;
+        let full = session.poll("2", "0").await;
+        let head = ["logux-answer", "content-type", "x-accel-buffering"];
+        assert_eq!(names(&full), [&head[..], &always].concat());
+        assert_eq!(full.header("content-type"), MEDIA_TYPE.1);
+        assert_eq!(full.header("logux-answer"), "open 1 1");
+    }
 }
 
 mod section_4_to_open_a_session {

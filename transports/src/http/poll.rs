@@ -196,17 +196,20 @@ where
         }
     };
     let Answer { told, body } = answer;
+    let has_frames = !body.is_empty();
     let mut response = Response::new(Full::from(body));
     let headers = response.headers_mut();
     told.write(headers);
-    if told.first.is_some() {
+    if has_frames {
         let media_type = HeaderValue::from_str(&format!("{}{}", head::MEDIA_TYPE, format.name));
         if let Ok(media_type) = media_type {
             headers.insert(header::CONTENT_TYPE, media_type);
         }
     }
-    // Asks proxies to pass it on as it comes.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    if let Wish::Poll(_) = wish {
+        // Asks proxies to pass it on as it comes.
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    }
     Ok(response)
 }
 
