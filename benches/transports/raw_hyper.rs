@@ -28,6 +28,13 @@ pub(crate) enum Heads {
     Alike,
 }
 
+/// What a request of long-poll is for: each kind has headers of its own, and so have its answers.
+#[derive(Clone, Copy)]
+enum Kind {
+    Send,
+    Poll,
+}
+
 type Requests = SendRequest<Full<Bytes>>;
 
 /// Sends each frame in a request whose answer brings it back: the shortest way that HTTP has.
@@ -38,7 +45,10 @@ pub(crate) async fn echoes(frames: Frames, count: u64) -> Duration {
         for number in 0..count {
             let body = frames.get(number).into_data();
             requests.ready().await.expect("a connection");
-            frames.check(number, &answer(requests.send_request(Heads::Bare.post(body))).await);
+            frames.check(
+                number,
+                &answer(requests.send_request(Heads::Bare.post(Kind::Send, body))).await,
+            );
         }
         start.elapsed()
     };
@@ -68,7 +78,7 @@ pub(crate) async fn polling(heads: Heads) -> (Client, Asked) {
     let posts = connect(heads, Server::Takes(to_far));
     let polls = connect(heads, Server::Gives(Mutex::new(from_far)));
     let (posts, mut polls) = tokio::join!(posts, polls);
-    let poll = Box::pin(answer(polls.send_request(heads.post(Bytes::new()))));
+    let poll = Box::pin(answer(polls.send_request(heads.post(Kind::Poll, Bytes::new()))));
     (Client { heads, posts, polls, poll, frame: Bytes::new() }, Asked { received, sent })
 }
 
@@ -80,13 +90,14 @@ impl End for Client {
     async fn flush(&mut self) {
         let frame = std::mem::take(&mut self.frame);
         self.posts.ready().await.expect("a connection");
-        answer(self.posts.send_request(self.heads.post(frame))).await;
+        answer(self.posts.send_request(self.heads.post(Kind::Send, frame))).await;
     }
 
     async fn receive(&mut self) -> Bytes {
         let frame = (&mut self.poll).await;
         self.polls.ready().await.expect("a connection");
-        self.poll = Box::pin(answer(self.polls.send_request(self.heads.post(Bytes::new()))));
+        let poll = self.heads.post(Kind::Poll, Bytes::new());
+        self.poll = Box::pin(answer(self.polls.send_request(poll)));
         frame
     }
 }
@@ -103,43 +114,55 @@ impl End for Asked {
     }
 }
 
-const REQUEST: [(&str, &str); 6] = [
-    ("host", "127.0.0.1:31337"),
+type Head = [(&'static str, &'static str)];
+
+const REQUEST: &Head = &[
     ("content-type", "application/vnd.logux.batch+json"),
     ("logux-session", "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_AbCdE"),
-    ("logux-request", "12345"),
-    ("logux-ack", "12345"),
-    ("logux-first", "12345"),
 ];
-const ANSWER: [(&str, &str); 7] = [
-    ("logux-state", "open"),
-    ("logux-ack", "12345"),
-    ("logux-first", "12345"),
-    ("content-type", "application/vnd.logux.batch+json"),
-    ("x-accel-buffering", "no"),
-    ("cache-control", "no-store"),
-    ("x-content-type-options", "nosniff"),
-];
+const HOST: &Head = &[("host", "127.0.0.1:31337")];
+const ANSWER: &Head = &[("cache-control", "no-store"), ("x-content-type-options", "nosniff")];
+
+impl Kind {
+    fn request(self) -> &'static Head {
+        match self {
+            Self::Send => &[("logux-send", "12345 12345")],
+            Self::Poll => &[("logux-poll", "12345 12345 25000")],
+        }
+    }
+
+    /// Of a poll that brings a frame.
+    fn answer(self) -> &'static Head {
+        match self {
+            Self::Send => &[("logux-answer", "open 12345")],
+            Self::Poll => &[
+                ("logux-answer", "open 12345 12345"),
+                ("content-type", "application/vnd.logux.batch+json"),
+                ("x-accel-buffering", "no"),
+            ],
+        }
+    }
+}
 
 impl Heads {
-    fn fill(self, headers: &mut HeaderMap, with: &[(&'static str, &'static str)]) {
+    fn fill(self, headers: &mut HeaderMap, with: [&Head; 3]) {
         if let Self::Alike = self {
-            headers.extend(with.iter().map(|&(name, value)| {
+            headers.extend(with.into_iter().flatten().map(|&(name, value)| {
                 (HeaderName::from_static(name), HeaderValue::from_static(value))
             }));
         }
     }
 
-    fn post(self, body: Bytes) -> Request<Full<Bytes>> {
+    fn post(self, kind: Kind, body: Bytes) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
-        self.fill(request.headers_mut(), &REQUEST);
+        self.fill(request.headers_mut(), [REQUEST, kind.request(), HOST]);
         request
     }
 
-    fn answer(self, body: Bytes) -> Response<Full<Bytes>> {
+    fn answer(self, kind: Kind, body: Bytes) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(body));
-        self.fill(response.headers_mut(), &ANSWER);
+        self.fill(response.headers_mut(), [kind.answer(), ANSWER, &[]]);
         response
     }
 }
@@ -155,6 +178,14 @@ enum Server {
 }
 
 impl Server {
+    /// The kind of requests that come here.
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Echoes | Self::Takes(_) => Kind::Send,
+            Self::Gives(_) => Kind::Poll,
+        }
+    }
+
     async fn respond(&self, body: Bytes) -> Bytes {
         match self {
             Self::Echoes => body,
@@ -182,7 +213,7 @@ async fn connect(heads: Heads, server: Server) -> Requests {
         let server = Arc::clone(&server);
         async move {
             let body = request.into_body().collect().await.expect("a body").to_bytes();
-            Ok::<_, Infallible>(heads.answer(server.respond(body).await))
+            Ok::<_, Infallible>(heads.answer(server.kind(), server.respond(body).await))
         }
     });
     // Both end when the requests are dropped.
