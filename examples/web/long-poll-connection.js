@@ -479,7 +479,7 @@ function told(headers) {
   const [state, ...numbers] = (headers.get('Logux-Answer') ?? '').split(' ')
   const [ack, first] = numbers.map(parse)
   const isKnown = ['open', 'superseded', 'closed'].includes(state)
-  const isWhole = numbers.length === 1 || (numbers.length === 2 && first !== undefined)
+  const isWhole = numbers.length === 1 || (numbers.length === 2 && first > 0)
   if (!isKnown || !isWhole || ack === undefined) {
     throw new Error('The server does not tell the state of the session')
   }

@@ -99,6 +99,8 @@ pub struct LinkInfo {
     /// The name of the [`Format`] that both sides agreed on; `None` where nothing was said of it,
     /// and it is [`Format::unnamed`].
     pub format: Option<&'static str>,
+    /// The name of the transport, for a person to read: `websocket`, `long-poll` or `memory` of those here.
+    pub transport: Option<&'static str>,
 }
 
 impl LinkInfo {

@@ -59,7 +59,7 @@ impl Memory {
         let link = |sender, receiver| Link {
             sender: MemorySender { frames: sender },
             receiver: MemoryReceiver { frames: receiver },
-            info: LinkInfo::default(),
+            info: LinkInfo { transport: Some("memory"), ..LinkInfo::default() },
         };
         (link(to_right, from_right), link(to_left, from_left))
     }

@@ -264,6 +264,17 @@ async fn a_proxy_that_lets_no_websocket_through_is_told_of() {
     }
 }
 
+#[tokio::test]
+async fn the_protocols_own_headers_cannot_be_set() {
+    for name in ["logux-send", "Logux-Poll", "LOGUX-anything"] {
+        let transport = LongPoll::new("http://127.0.0.1/").unwrap();
+        let error = transport.header(name, "1").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    assert!(LongPoll::new("http://127.0.0.1/").unwrap().header("x-logux", "1").is_ok());
+}
+
 /// A server of an older version gives a session as it would to its own clients.
 #[tokio::test]
 async fn a_server_of_another_version_of_long_poll_is_told_of() {
@@ -277,7 +288,7 @@ async fn a_server_of_another_version_of_long_poll_is_told_of() {
         (format!("{SESSION}logux-version: 3\r\n{TIMES}"), &third),
         // What else the answer of a later version has is not known.
         (format!("{SESSION}logux-version: 3\r\n"), &third),
-        (format!("{SESSION}logux-version: 2.0\r\n{TIMES}"), &["not a number", CHECK]),
+        (format!("{SESSION}logux-version: 2.0\r\n{TIMES}"), &["not one number", CHECK]),
         (format!("{SESSION}logux-version: 2\r\nlogux-version: 2\r\n"), &["number", CHECK]),
         (format!("{SESSION}logux-version: 2\r\n"), &["gives no session", CHECK]),
         (format!("200 OK\r\nlogux-version: 1\r\n{TIMES}"), &["gives no session", CHECK]),

@@ -202,7 +202,8 @@ mod section_1_frames_have_numbers {
         assert_eq!(session.send("2", &["b", "c"]).await.ack(), "3");
         assert_eq!(received(&mut link.receiver).await, ["c"]);
         assert_eq!(session.send("5", &["e"]).await.ack(), "3");
-        assert_eq!(session.send("0", &["x"]).await.ack(), "3");
+        // There is no frame before the first.
+        assert_eq!(session.send("0", &["x"]).await.status, 400);
         assert_eq!(session.send("9007199254740991", &["y", "z"]).await.ack(), "3");
         assert_eq!(received(&mut link.receiver).await, [""; 0]);
         assert_eq!(session.send("4", &["d", "e"]).await.ack(), "5");

@@ -18,7 +18,7 @@ use super::registry::{Asked, Entry, Registry};
 use super::request::{origin, peer};
 use crate::link::{Format, LinkInfo};
 use crate::long_poll::body;
-use crate::long_poll::head::{self, Misread, Wish};
+use crate::long_poll::head::{self, Ask, Misread};
 use crate::long_poll::session::{Answer, Refused, Room, Session, Times, max_body};
 use crate::refusal::Refusal;
 use crate::rt::{Instant, timeout, timeout_at};
@@ -115,6 +115,7 @@ async fn create(
             .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         if is_new {
             info.format = Some(format.name);
+            info.transport = Some("long-poll");
             let leaving = Arc::clone(registry);
             let halves = session.halves(move || leaving.leave(&asked));
             permit.send(link::long_poll(halves, info, place));
@@ -139,7 +140,7 @@ struct Asking {
     format: Format,
     /// How long the body is, as the head has it.
     length: Option<u64>,
-    wish: Wish,
+    ask: Ask,
 }
 
 impl Asking {
@@ -151,9 +152,9 @@ impl Asking {
             entry.origin.as_ref() == headers.get(header::ORIGIN) && entry.format.name == name
         });
         let Entry { session, format, .. } = entry.ok_or(Refused::Gone)?;
-        let wish = Wish::read(headers)?;
+        let ask = Ask::read(headers)?;
         let length = head::number(headers, &header::CONTENT_LENGTH);
-        Ok(Self { session, format, length, wish })
+        Ok(Self { session, format, length, ask })
     }
 }
 
@@ -161,15 +162,15 @@ async fn in_session<B>(asking: Asking, registry: &Registry, body: Pin<&mut B>) -
 where
     B: Body<Data: Buf, Error: fmt::Display>,
 {
-    let Asking { session, format, length, wish } = asking;
+    let Asking { session, format, length, ask } = asking;
     // Where a layer of the program's has hidden the length from the body's type, the head tells.
     let length = body.size_hint().exact().or(length);
-    let answer = match wish {
-        Wish::Poll(_) if length != Some(0) => {
+    let answer = match ask {
+        Ask::Poll(_) if length != Some(0) => {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "a poll has no body"));
         }
-        Wish::Poll(poll) => session.poll(poll).await?,
-        Wish::Send(send) => {
+        Ask::Poll(poll) => session.poll(poll).await?,
+        Ask::Send(send) => {
             let length = length.and_then(|length| usize::try_from(length).ok());
             let length = length.ok_or_else(|| {
                 Refusal::new(StatusCode::LENGTH_REQUIRED, "the head of a request tells its length")
@@ -187,8 +188,8 @@ where
                         let message = "the body is no row of frames after their lengths";
                         Refusal::new(StatusCode::BAD_REQUEST, message)
                     })?;
-                    if send.place.is_none() && !frames.is_empty() {
-                        return Err(Misread::Place.into());
+                    if send.position.is_none() && !frames.is_empty() {
+                        return Err(Misread::Position.into());
                     }
                     session.accept(send, frames)?
                 }
@@ -206,7 +207,7 @@ where
             headers.insert(header::CONTENT_TYPE, media_type);
         }
     }
-    if let Wish::Poll(_) = wish {
+    if let Ask::Poll(_) = ask {
         // Asks proxies to pass it on as it comes.
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     }

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::body::{self, MAX_BATCH};
-use super::head::{self, Misread, Place, Poll, State};
+use super::head::{self, Misread, Poll, Position, State};
 use super::http_client::{HttpClient, HttpConnection};
 use super::numbered::{Batch, Inbox, Outbox};
 use crate::link::{
@@ -158,8 +158,15 @@ impl<H: HttpClient> LongPoll<H> {
     }
 
     /// Sends a header, such as a cookie, with every request. The header `authorization` takes the
-    /// place of the user and password in the address, and `host` that of its host.
+    /// place of the user and password in the address, and `host` that of its host. Those that begin with `logux-`
+    /// are the protocol's own, and refused.
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
+        const OWN: &str = "logux-";
+        if name.get(..OWN.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN)) {
+            return Err(invalid(format!(
+                "the header {name:?} cannot be set: those that begin with {OWN} are the protocol's"
+            )));
+        }
         request::add_header(&mut self.headers, name, value)?;
         Ok(self)
     }
@@ -208,7 +215,7 @@ impl<H: HttpClient> LongPoll<H> {
             Some(head::PROTOCOL) => {}
             Some(version) => return Err(other_version(version)),
             None => {
-                let why = "it gives a session, and a version that is not a number";
+                let why = "it gives a session, and a version that is not one number";
                 return Err(request::another_server(self.url.uri(), why));
             }
         }
@@ -248,7 +255,11 @@ impl<H: HttpClient> LongPoll<H> {
                 trouble: Trouble::default(),
                 broken: 0,
             },
-            info: LinkInfo { format: Some(format.name), ..LinkInfo::default() },
+            info: LinkInfo {
+                format: Some(format.name),
+                transport: Some("long-poll"),
+                ..LinkInfo::default()
+            },
         })
     }
 }
@@ -291,8 +302,8 @@ impl<H: HttpClient> LongPollSender<H> {
             let Batch { body, frames, ends } = self.outbox.batch(self.max_batch);
             let length = body.len();
             let mut request = self.session.request(body);
-            let place = Some(Place { first: self.outbox.first(), ends });
-            head::Send { ack: self.session.ack(), place }.write(request.headers_mut());
+            let position = Some(Position { first: self.outbox.first(), ends });
+            head::Send { ack: self.session.ack(), position }.write(request.headers_mut());
             let asking = self.client.request(request, self.session.max_answer);
             let answer = timeout(Session::patience(self.session.wait), asking).await;
             match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
@@ -356,7 +367,7 @@ impl<H: HttpClient> LongPollReceiver<H> {
                 let (headers, ack) = (request.headers_mut(), self.session.ack());
                 let wait = if self.inbox.ended() {
                     // An acknowledgement alone: the server may forget what it sent.
-                    head::Send { ack, place: None }.write(headers);
+                    head::Send { ack, position: None }.write(headers);
                     Duration::ZERO
                 } else {
                     self.polls += 1;

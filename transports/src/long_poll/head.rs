@@ -29,7 +29,7 @@ const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 /// What a request of a session asks for. It has the header of one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Ask {
     Poll(Poll),
     Send(Send),
 }
@@ -49,12 +49,12 @@ pub(crate) struct Poll {
 pub(crate) struct Send {
     pub(crate) ack: u64,
     /// Where the body belongs. Without it, there is only the acknowledgement.
-    pub(crate) place: Option<Place>,
+    pub(crate) position: Option<Position>,
 }
 
 /// Where a body belongs in its direction's row of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     /// The number of the first frame, or of the end if there is no frame before it.
     pub(crate) first: u64,
     /// Whether the end comes after the frames.
@@ -85,20 +85,20 @@ pub(crate) enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Misread {
     /// A request has both headers, or neither.
-    Wish,
+    Ask,
     Poll,
     Send,
     /// A body has frames, and nothing tells their numbers.
-    Place,
+    Position,
     Answer,
 }
 
-impl Wish {
+impl Ask {
     pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Misread> {
         match (headers.contains_key(POLL), headers.contains_key(SEND)) {
             (true, false) => Poll::read(headers).map(Self::Poll),
             (false, true) => Send::read(headers).map(Self::Send),
-            _ => Err(Misread::Wish),
+            _ => Err(Misread::Ask),
         }
     }
 }
@@ -106,10 +106,12 @@ impl Wish {
 impl Poll {
     fn read(headers: &HeaderMap) -> Result<Self, Misread> {
         read(headers, &POLL, |words| match *words {
-            [request, ack] => Some(Self { request: parse(request)?, ack: parse(ack)?, wait: None }),
+            [request, ack] => {
+                Some(Self { request: counted(request)?, ack: parse(ack)?, wait: None })
+            }
             [request, ack, wait] => {
                 let wait = Some(parse(wait)?);
-                Some(Self { request: parse(request)?, ack: parse(ack)?, wait })
+                Some(Self { request: counted(request)?, ack: parse(ack)?, wait })
             }
             _ => None,
         })
@@ -130,13 +132,13 @@ impl Poll {
 impl Send {
     fn read(headers: &HeaderMap) -> Result<Self, Misread> {
         read(headers, &SEND, |words| {
-            let (ack, place) = match *words {
+            let (ack, position) = match *words {
                 [ack] => (ack, None),
-                [ack, first] => (ack, Some(Place { first: parse(first)?, ends: false })),
-                [ack, first, END] => (ack, Some(Place { first: parse(first)?, ends: true })),
+                [ack, first] => (ack, Some(Position { first: counted(first)?, ends: false })),
+                [ack, first, END] => (ack, Some(Position { first: counted(first)?, ends: true })),
                 _ => return None,
             };
-            Some(Self { ack: parse(ack)?, place })
+            Some(Self { ack: parse(ack)?, position })
         })
         .ok_or(Misread::Send)
     }
@@ -144,7 +146,7 @@ impl Send {
     pub(crate) fn write(self, headers: &mut HeaderMap) {
         let mut line = Line::new();
         line.number(self.ack);
-        if let Some(Place { first, ends }) = self.place {
+        if let Some(Position { first, ends }) = self.position {
             line.number(first);
             if ends {
                 line.word(END.as_bytes());
@@ -161,7 +163,7 @@ impl Answer {
                 Some(Self { state: State::named(state)?, ack: parse(ack)?, first: None })
             }
             [state, ack, first] => {
-                let first = Some(parse(first)?);
+                let first = Some(counted(first)?);
                 Some(Self { state: State::named(state)?, ack: parse(ack)?, first })
             }
             _ => None,
@@ -199,19 +201,19 @@ impl Misread {
     /// For the person who wrote the other side.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::Wish => {
+            Self::Ask => {
                 "a request of a session has one of two headers: \
                  logux-poll: <request> <ack> [<wait>], or logux-send: <ack> [<first> [end]]"
             }
             Self::Poll => {
                 "the header logux-poll is needed once, in the form <request> <ack> [<wait>]: \
-                 numbers, with one space between them"
+                 numbers, with one space between them; the first poll is 1"
             }
             Self::Send => {
                 "the header logux-send is needed once, in the form <ack> [<first> [end]]: \
-                 numbers, and maybe the word end, with one space between them"
+                 numbers, and maybe the word end, with one space between them; the first frame is 1"
             }
-            Self::Place => {
+            Self::Position => {
                 "the header logux-send of a body with frames tells the number of the first one: \
                  <ack> <first> [end]"
             }
@@ -251,6 +253,11 @@ pub(crate) fn set_number(headers: &mut HeaderMap, name: HeaderName, number: u64)
 fn parse(text: &str) -> Option<u64> {
     let is_canonical = text == "0" || text.starts_with(|first: char| matches!(first, '1'..='9'));
     text.parse().ok().filter(|&number| is_canonical && number <= MAX_NUMBER)
+}
+
+/// A number of what is counted from 1.
+fn counted(text: &str) -> Option<u64> {
+    parse(text).filter(|&number| number > 0)
 }
 
 /// A header that is there once, of as many words as a form has.
@@ -322,19 +329,19 @@ mod tests {
         values.map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
     }
 
-    fn polls(request: u64, ack: u64, wait: Option<u64>) -> Wish {
-        Wish::Poll(Poll { request, ack, wait })
+    fn polls(request: u64, ack: u64, wait: Option<u64>) -> Ask {
+        Ask::Poll(Poll { request, ack, wait })
     }
 
-    fn sends(ack: u64, place: Option<(u64, bool)>) -> Wish {
-        Wish::Send(Send { ack, place: place.map(|(first, ends)| Place { first, ends }) })
+    fn sends(ack: u64, position: Option<(u64, bool)>) -> Ask {
+        Ask::Send(Send { ack, position: position.map(|(first, ends)| Position { first, ends }) })
     }
 
     #[test]
     fn a_wish_is_written_as_it_is_read() {
         for (name, text, wish) in [
             (POLL, "1 0", polls(1, 0, None)),
-            (POLL, "0 10 0", polls(0, 10, Some(0))),
+            (POLL, "1 10 0", polls(1, 10, Some(0))),
             (POLL, "12 345 25000", polls(12, 345, Some(25000))),
             (
                 POLL,
@@ -346,11 +353,11 @@ mod tests {
             (SEND, "7 100 end", sends(7, Some((100, true)))),
             (SEND, "9007199254740991 9007199254740991 end", sends(MAX, Some((MAX, true)))),
         ] {
-            assert_eq!(Wish::read(&with(&[(name.clone(), text)])), Ok(wish), "{text}");
+            assert_eq!(Ask::read(&with(&[(name.clone(), text)])), Ok(wish), "{text}");
             let mut headers = HeaderMap::new();
             match wish {
-                Wish::Poll(poll) => poll.write(&mut headers),
-                Wish::Send(send) => send.write(&mut headers),
+                Ask::Poll(poll) => poll.write(&mut headers),
+                Ask::Send(send) => send.write(&mut headers),
             }
             assert_eq!((headers.len(), &headers[name]), (1, &HeaderValue::from_static(text)));
         }
@@ -415,7 +422,7 @@ mod tests {
                     let headers = with(&[(name.clone(), &form.replace('#', number))]);
                     match Answer::read(&headers) {
                         Ok(_) => true,
-                        Err(_) => Wish::read(&headers).is_ok(),
+                        Err(_) => Ask::read(&headers).is_ok(),
                     }
                 };
                 assert!(read("1"), "{name}: {form}");
@@ -444,8 +451,10 @@ mod tests {
             "1 0 end",
             "1,0",
             "1 0, 1 0",
+            "0 0",
+            "0 10 0",
         ] {
-            assert_eq!(Wish::read(&with(&[(POLL, text)])), Err(Misread::Poll), "{text:?}");
+            assert_eq!(Ask::read(&with(&[(POLL, text)])), Err(Misread::Poll), "{text:?}");
         }
         for text in [
             "",
@@ -463,9 +472,11 @@ mod tests {
             "0 1 end end",
             "0 1 end 2 end",
             "0, 0",
+            "0 0",
+            "0 0 end",
             "end",
         ] {
-            assert_eq!(Wish::read(&with(&[(SEND, text)])), Err(Misread::Send), "{text:?}");
+            assert_eq!(Ask::read(&with(&[(SEND, text)])), Err(Misread::Send), "{text:?}");
         }
         for text in [
             "",
@@ -482,6 +493,7 @@ mod tests {
             "open 0 1 2",
             "open 0 end",
             "open 0, open 0",
+            "open 0 0",
             "200 0",
         ] {
             assert_eq!(Answer::read(&with(&[(ANSWER, text)])), Err(Misread::Answer), "{text:?}");
@@ -492,14 +504,14 @@ mod tests {
     fn there_is_one_header_once() {
         let (poll, send) = ((POLL, "1 0"), (SEND, "0"));
         for (values, misread) in [
-            (&[][..], Misread::Wish),
-            (&[poll.clone(), send.clone()], Misread::Wish),
-            (&[poll.clone(), (SEND, "")], Misread::Wish),
-            (&[(ANSWER, "open 0")], Misread::Wish),
+            (&[][..], Misread::Ask),
+            (&[poll.clone(), send.clone()], Misread::Ask),
+            (&[poll.clone(), (SEND, "")], Misread::Ask),
+            (&[(ANSWER, "open 0")], Misread::Ask),
             (&[poll.clone(), poll], Misread::Poll),
             (&[send.clone(), send], Misread::Send),
         ] {
-            assert_eq!(Wish::read(&with(values)), Err(misread), "{values:?}");
+            assert_eq!(Ask::read(&with(values)), Err(misread), "{values:?}");
         }
         let answer = (ANSWER, "open 0");
         assert_eq!(Answer::read(&with(&[])), Err(Misread::Answer));

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::body::{self, MAX_BATCH};
-use super::head::{self, Place, Poll, State as Told};
+use super::head::{self, Poll, Position, State as Told};
 use super::numbered::{Batch, Inbox, Outbox};
 use crate::link::{FrameReceiver, FrameSender, check_length, too_long};
 use crate::rt::{self, Instant, sleep_until, timeout, timeout_at};
@@ -262,14 +262,14 @@ impl Session {
         }
     }
 
-    /// Takes the frames of a request, and the end if that comes after them. A request without a place
+    /// Takes the frames of a request, and the end if that comes after them. A request without a position
     /// has none.
     pub(crate) fn accept(&self, send: head::Send, frames: Vec<Bytes>) -> Result<Answer, Refused> {
-        let head::Send { ack, place } = send;
+        let head::Send { ack, position } = send;
         let mut state = self.lock();
         state.check()?;
         let acknowledged = state.acknowledge(ack);
-        if let (Some(Place { first, ends }), Ok(())) = (place, acknowledged) {
+        if let (Some(Position { first, ends }), Ok(())) = (position, acknowledged) {
             state.inbox.accept(first, frames, ends);
         }
         let answer = acknowledged.map(|()| state.told(Told::Open));

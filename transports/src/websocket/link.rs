@@ -117,6 +117,7 @@ pub(crate) async fn open<S: ByteStream>(
     sizes: Sizes,
 ) -> WebSocketLink<S> {
     info.format = Some(format.name);
+    info.transport = Some("websocket");
     // The first call of `receive` allows more.
     let meter = Meter::new(0);
     let stream = Buffered::new(stream, read, sizes.long(), meter.clone());
