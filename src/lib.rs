@@ -5,6 +5,7 @@ mod apart;
 mod cursors;
 mod entry;
 mod log;
+mod metrics;
 mod open;
 mod store;
 mod sync;
@@ -29,8 +30,8 @@ pub use sync::format;
 pub use sync::{
     Access, BaseSync, CallbackError, CallbackTimeout, ClientSync, Diagnostics, Error, FarFuture,
     Login, Misbehaviour, NoReceipt, Notice, Notices, Peer, Quota, RefusalLimit, Role,
-    RunningServer, Server, ServerSync, Session, SessionEnded, SessionHandle, Shutdown, State,
-    States, SyncOptions, Unreadable, filters,
+    RunningServer, Server, ServerHandle, ServerSync, Session, SessionEnded, SessionHandle,
+    Shutdown, State, States, SyncOptions, Unreadable, filters,
 };
 
 #[cfg(feature = "json")]

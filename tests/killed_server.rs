@@ -85,7 +85,7 @@ impl Process {
             let log = Log::open_with(name("server"), store, Clock::system()).await.unwrap();
             let listener = WebSocketListener::bind("127.0.0.1:0").await.unwrap();
             tell.send(listener.local_addr().unwrap()).unwrap();
-            Server::new(&log, C::default(), listener).start().ended().await.unwrap();
+            Server::new(&log, C::default(), listener).start().ended().await;
         });
         let address = address.await.unwrap();
         *dial.0.lock().unwrap() = Some(format!("ws://{address}"));

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use logux_sync::{
-    Added, Criteria, Headers, Log, LogOptions, MemoryStore, State, SyncOptions, Value,
-};
+use logux_sync::{Added, Criteria, Log, LogOptions, MemoryStore, State, SyncOptions, Value};
 use tokio::time::{Instant, sleep_until};
 
 use crate::arguments::FollowOptions;
-use crate::client::{self, ClientConfiguration, LastError, SINCE};
+use crate::client::{self, ClientConfiguration, LastError};
 use crate::failure::{Failure, with_causes};
 use crate::output;
 use crate::selection::{Selection, Since, as_json, as_text};
@@ -28,13 +26,13 @@ pub(crate) fn run(
     let FollowOptions { since, types, count, json, server } = options;
     let target = server.target(configuration)?;
     let mut selection = Selection { types, ..Selection::default() };
-    let header: Option<Value> = match since {
-        Since::Now => Some("now".into()),
-        Since::Start => None,
-        Since::Position(position) => Some(position.into()),
+    let begin_after = match since {
+        Since::Now => Added::MAX,
+        Since::Start => Added::ZERO,
+        Since::Position(position) => position,
         Since::Moment(moment) => {
             selection.from = Some(moment);
-            None
+            Added::ZERO
         }
     };
     crate::block_on(async {
@@ -44,8 +42,7 @@ pub(crate) fn run(
         let log =
             Log::<Value>::open_with(seat.node.clone(), Arc::new(MemoryStore::new()), options).await;
         let log = log.map_err(|error| Failure::failed(with_causes(&error)))?;
-        let headers = header.map(|since| (SINCE.to_owned(), since));
-        let options = SyncOptions::new().headers(Headers::from_iter(headers));
+        let options = SyncOptions::new().begin_after(begin_after);
         let session = client::start(&log, &target, options)?;
         let last_error = LastError::of(&session);
         let mut entries = log.follow(Added::ZERO);
@@ -72,10 +69,6 @@ pub(crate) fn run(
                 }
                 state = states.next() => match state {
                     Some(State::Synchronized) => {
-                        if !is_in_step {
-                            // From here on it goes on where it is, whatever the server's log has by then.
-                            session.set_headers(Headers::new()).await;
-                        }
                         if told_of_silence {
                             eprintln!("connected to {}", target.url);
                         }

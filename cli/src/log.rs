@@ -108,7 +108,7 @@ async fn show(
     let selection = Selection { types, by, from, text };
     let after = match since {
         Since::Now => log.last_added(),
-        Since::Position(position) => Added::new(position).unwrap_or(log.last_added()),
+        Since::Position(position) => position,
         Since::Start | Since::Moment(_) => Added::ZERO,
     };
     let print =

@@ -6,6 +6,8 @@
 //! - `configuration`: the file and the environment behind the options; `store`: where a log is kept;
 //! - `failure`: what a person is told when something goes wrong, and the exit codes.
 
+#![expect(clippy::doc_markdown, reason = "the comments of options are the help of a terminal")]
+
 mod add;
 mod arguments;
 mod client;

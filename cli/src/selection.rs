@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
-use logux_sync::{Entry, Meta, Value};
+use logux_sync::{Added, Entry, Meta, Value};
 use serde_json::json;
 
 use crate::times;
@@ -31,7 +31,7 @@ pub(crate) enum Since {
     Now,
     Start,
     /// After this position of the log.
-    Position(u64),
+    Position(Added),
     /// Made at this time or later, in milliseconds since 1970.
     Moment(u64),
 }
@@ -42,7 +42,7 @@ impl Since {
             "now" => Ok(Self::Now),
             "start" => Ok(Self::Start),
             _ if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() => {
-                let position = text.parse().ok().filter(|&position| position < 1 << 53);
+                let position = text.parse().ok().and_then(Added::new);
                 position.map(Self::Position).ok_or_else(|| format!("{text} is not a position"))
             }
             _ => times::moment(text).map(Self::Moment),

@@ -113,7 +113,7 @@ fn store(path: &Path) -> Result<SqliteStore, Failure> {
 /// A log whose name is lost gets a new one, as a copy of its file alone does.
 pub(crate) fn unnamed(path: &Path) -> Result<NodeId, Failure> {
     let stem = path.file_stem().map_or_else(|| "log".into(), |stem| stem.to_string_lossy());
-    let stem: String = stem.chars().filter(|char| char.is_ascii_alphanumeric()).take(20).collect();
+    let stem: String = stem.chars().filter(char::is_ascii_alphanumeric).take(20).collect();
     node_id(&format!("{stem}:{}", random_name()?))
 }
 

@@ -69,13 +69,13 @@ async fn go_on(
     loop {
         tokio::select! {
             () = &mut interrupted => break,
-            state = states.next() => match state {
-                Some(state) => tell(log, &state.to_string(), "", json).await?,
-                None => {
+            state = states.next() => {
+                let Some(state) = state else {
                     let error = session.ended().await.err();
                     return Err(client::ended(target, error.as_deref()));
-                }
-            },
+                };
+                tell(log, &state.to_string(), "", json).await?;
+            }
             Some(error) = errors.next() => {
                 tell(log, "error", &with_causes(&*error), json).await?;
             }

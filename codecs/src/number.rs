@@ -30,6 +30,9 @@ macro_rules! safe_integer {
             /// The smallest value, 0.
             pub const ZERO: Self = Self(0);
 
+            /// The largest value, [`MAX_SAFE_INTEGER`].
+            pub const MAX: Self = Self(MAX_SAFE_INTEGER);
+
             /// Takes a number up to [`MAX_SAFE_INTEGER`]; `None` above.
             pub const fn new(number: u64) -> Option<Self> {
                 if number <= MAX_SAFE_INTEGER { Some(Self(number)) } else { None }

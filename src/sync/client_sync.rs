@@ -118,10 +118,11 @@ impl<E: Event, C: Codec, T: Transport> ClientSync<E, C, T> {
                         dials: true,
                     };
                     let ended = Connection::new(context, codec, config, link).run().await;
-                    if lasting.was_let_in {
+                    if lasting.has_begun {
                         // Later connections go on from where this one came to.
                         self.options.admission.synced = None;
                         self.options.admission.other_synced = None;
+                        self.options.admission.begin_after = None;
                     }
                     ended
                 }

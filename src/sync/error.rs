@@ -4,7 +4,7 @@ use std::time::Duration;
 use logux_codecs::{Added, NodeId, ProtocolError, Value, shown};
 
 use crate::store::StoreError;
-use crate::sync::admission::Quota;
+use crate::sync::admission::{Quota, Undecided};
 
 /// Why a session ended, by who is at fault.
 ///
@@ -274,10 +274,36 @@ impl Error {
             Self::Callback { name, source } => {
                 [IN_FILTER, IN_MAP, OUT_FILTER, OUT_MAP].contains(name)
                     || source.is::<CallbackTimeout>()
+                    || source.is::<Undecided>()
             }
             Self::Refused(error) | Self::Received(error) => !error.is_fatal(),
             Self::Store(error) => error.is_busy(),
             Self::NotAccepted(_) | Self::OtherFormat { .. } | Self::Message { .. } => false,
+        }
+    }
+
+    /// Its name for a program that counts.
+    #[cfg(feature = "metrics")]
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Link(_) => "link",
+            Self::Frame { .. } => "frame",
+            Self::Peer(_) => "peer",
+            Self::Refused(_) => "refused",
+            Self::Received(_) => "received",
+            Self::NotAccepted(_) => "not-accepted",
+            Self::OtherFormat { .. } => "other-format",
+            Self::Silent(_) => "silent",
+            Self::AnotherNode { .. } => "another-node",
+            Self::ClockJumped => "clock-jumped",
+            Self::LogReplaced => "log-replaced",
+            Self::Store(_) => "store",
+            Self::Message { .. } => "message",
+            Self::Callback { .. } => "callback",
+            Self::Credentials(_) => "credentials",
+            Self::Expired => "expired",
+            Self::Superseded => "superseded",
+            Self::QuotaExceeded(_) => "quota-exceeded",
         }
     }
 

@@ -36,6 +36,6 @@ pub use peer::Peer;
 #[cfg(fuzzing)]
 pub use rules::fuzzing;
 pub use rules::{FarFuture, Role, Unreadable};
-pub use server::{RunningServer, Server, Shutdown};
+pub use server::{RunningServer, Server, ServerHandle, Shutdown};
 pub use session::{Diagnostics, NoReceipt, Notices, Session, SessionEnded, SessionHandle, States};
 pub use state::State;

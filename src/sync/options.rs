@@ -397,6 +397,27 @@ impl<E> SyncOptions<E> {
         self
     }
 
+    /// Leaves out what the peer's log holds up to this position; a position after its end means the end, so that
+    /// only what is new comes. For a node that opens connections, and the first one of a session; later ones go on
+    /// from there. It costs one connection more, as the peer is asked first where its log ends. A JavaScript node
+    /// is not asked, and sends what it sends.
+    ///
+    /// ```
+    /// # use logux_sync::{Added, ClientSync, Json, Log, MemoryStore, SyncOptions, Value, WebSocket};
+    /// # async fn run(log: &Log<Value>) -> std::io::Result<()> {
+    /// let options = SyncOptions::new().begin_after(Added::MAX);
+    /// let session = ClientSync::new(log, Json, WebSocket::new("ws://127.0.0.1:31337")?).options(options).start();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// What is left out counts as received, for ever: another session of this log does not get it, either.
+    /// A [`Server`](crate::Server) ignores this.
+    pub fn begin_after(mut self, position: Added) -> Self {
+        self.admission.begin_after = Some(position);
+        self
+    }
+
     /// What this node tells the peer of its environment.
     pub fn headers(mut self, headers: Headers) -> Self {
         self.headers = headers;
@@ -515,11 +536,11 @@ impl<E> SyncOptions<E> {
 impl<E> SyncOptions<E> {
     /// Without what is about one peer.
     pub(crate) fn for_many_peers(mut self) -> Self {
-        let Policy { synced, other_synced, peer_name, .. } = &mut self.admission;
-        let is_set = synced.take().is_some() | other_synced.take().is_some();
-        if is_set | peer_name.take().is_some() {
+        let Policy { synced, other_synced, begin_after, peer_name, .. } = &mut self.admission;
+        let is_set = [synced, other_synced, begin_after].map(|it| it.take().is_some());
+        if is_set.contains(&true) | peer_name.take().is_some() {
             tracing::warn!(
-                "a server has many peers: it ignores `synced`, `other_synced` and `peer_name`"
+                "a server has many peers: it ignores `synced`, `other_synced`, `begin_after` and `peer_name`"
             );
         }
         self
@@ -589,6 +610,7 @@ impl<E> SyncOptions<E> {
             far_future: self.far_future,
             unreadable: self.unreadable,
             claim,
+            asks_for_end: role == Role::Opener && self.admission.begin_after.is_some(),
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -59,12 +60,21 @@ pub struct Server<E, C, L> {
 }
 
 /// A running [`Server`]. Dropping it closes its connections in the background, within 10 seconds.
+///
+/// What can be seen of it and asked of it while it runs is on its [`ServerHandle`], which it stands for.
 #[must_use = "a server ends when it is dropped"]
 pub struct RunningServer {
     stop: Option<oneshot::Sender<Duration>>,
-    connections: Connections,
+    handle: ServerHandle,
     /// Until its result was told.
     task: Option<JoinHandle<io::Result<Shutdown>>>,
+}
+
+/// Looks at a running server, and ends its sessions; it goes on and ends without this. After its end there are
+/// no sessions.
+#[derive(Clone)]
+pub struct ServerHandle {
+    connections: Connections,
 }
 
 /// How a server ended.
@@ -139,7 +149,7 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
         let (stop, stopped) = oneshot::channel();
         let connections = Connections::default();
         let task = rt::spawn(self.run(stopped, Arc::clone(&connections)));
-        RunningServer { stop: Some(stop), connections, task: Some(task) }
+        RunningServer { stop: Some(stop), handle: ServerHandle { connections }, task: Some(task) }
     }
 
     async fn run(
@@ -278,7 +288,7 @@ fn report(done: &Result<(Id, ()), JoinError>) -> Id {
     }
 }
 
-impl RunningServer {
+impl ServerHandle {
     /// How many connections are open now.
     pub fn connections(&self) -> usize {
         lock(&self.connections).len()
@@ -312,6 +322,13 @@ impl RunningServer {
             sessions.iter().filter(|session| session.claimed().is_some_and(|node| is_meant(&node)));
         meant.map(|session| session.order_to_close(Some(reason.to_owned()))).count()
     }
+}
+
+impl RunningServer {
+    /// A handle to give away.
+    pub fn handle(&self) -> ServerHandle {
+        self.handle.clone()
+    }
 
     /// Stops accepting, closes all connections in order and waits for that, at most for `grace`,
     /// whatever peers, the store and callbacks do; those that are not done by then are cut. Nothing is lost
@@ -323,21 +340,39 @@ impl RunningServer {
             // Fails only when the server has ended by itself.
             let _ = stop.send(grace);
         }
-        self.ended().await.unwrap_or_default()
+        let Some(task) = self.task.take() else { return Shutdown::default() };
+        task.await.ok().and_then(Result::ok).unwrap_or_default()
     }
 
-    /// Waits until the listener fails, and all connections are closed then. Told once; a later call is ready at once,
-    /// with nothing. Cancel-safe.
-    pub async fn ended(&mut self) -> io::Result<Shutdown> {
-        let Some(task) = &mut self.task else { return Ok(Shutdown::default()) };
+    /// Waits until the listener fails, and answers why it did: the server has cut all connections then. Cancel-safe.
+    pub async fn ended(&mut self) -> io::Error {
+        let Some(task) = &mut self.task else { return io::Error::other("the server has ended") };
         let result = task.await;
         self.task = None;
-        result.unwrap_or_else(|error| Err(io::Error::other(error)))
+        match result {
+            Ok(Err(error)) => error,
+            Ok(Ok(_)) => io::Error::other("the server was shut down"),
+            Err(error) => io::Error::other(error),
+        }
+    }
+}
+
+impl Deref for RunningServer {
+    type Target = ServerHandle;
+
+    fn deref(&self) -> &ServerHandle {
+        &self.handle
     }
 }
 
 impl fmt::Debug for RunningServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunningServer").field("connections", &self.connections()).finish()
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle").field("connections", &self.connections()).finish()
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    Access, Added, BaseSync, CallbackError, ClientSync, Error, Headers, Log, Login, MemoryStore,
-    ProtocolError, Reconnect, RefusalLimit, Role, Server, ServerSync, Session, State, Subprotocol,
-    SyncOptions, Value,
+    BaseSync, CallbackError, ClientSync, Error, Headers, Log, Login, MemoryStore, ProtocolError,
+    Reconnect, RefusalLimit, Role, Server, ServerSync, Session, State, Subprotocol, SyncOptions,
+    Value,
 };
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
@@ -38,7 +38,6 @@ on_every_cell! {
     who_leaves_or_meets_a_panic_was_not_refused,
     a_page_of_another_host_is_let_in_by_auth_only,
     who_cannot_be_asked_about_is_not_refused,
-    a_peer_begins_where_auth_says_and_goes_on_from_there,
 }
 
 async fn log(node: &str) -> Log<Value> {
@@ -646,37 +645,4 @@ async fn who_cannot_be_asked_about_is_not_refused<C: Cell>() {
         .options(ok().credentials("right"))
         .start();
     session.wait_for(State::Synchronized).await.unwrap();
-}
-
-async fn a_peer_begins_where_auth_says_and_goes_on_from_there<C: Cell>() {
-    // From the start, from a position, from the end; a position that the log does not reach is the end.
-    for (after, expected) in
-        [(0, &[1, 2, 3, 4, 5, 6][..]), (1, &[2, 3, 4, 5, 6]), (3, &[4, 5, 6]), (99, &[4, 5, 6])]
-    {
-        let (server_log, client_log) = (log("server").await, log("10:client").await);
-        let number = async |n: u64| server_log.add(json!({ "type": "number", "n": n })).await;
-        let after = Added::new(after).unwrap();
-        let connect = async || {
-            let (transport, listener) = C::listen();
-            let options = ok().auth(move |_| async move { Access::client().after(after) });
-            let server = Server::new(&server_log, C::CODEC, listener).options(options).start();
-            let session = ClientSync::new(&client_log, C::CODEC, quick(transport)).start();
-            session.wait_for(State::Synchronized).await.unwrap();
-            (server, session)
-        };
-        for n in 1..=3 {
-            number(n).await.unwrap();
-        }
-        let (server, session) = connect().await;
-        number(4).await.unwrap();
-        session.close().await.unwrap();
-        server.shutdown(Duration::from_secs(1)).await;
-        // It comes back: whatever `auth` says then, it misses nothing.
-        number(5).await.unwrap();
-        let (_server, _session) = connect().await;
-        number(6).await.unwrap();
-        let arriving = client_log.follow(Added::ZERO).take(expected.len());
-        let arrived = arriving.map(|entry| entry.unwrap().event["n"].as_u64().unwrap());
-        assert_eq!(arrived.collect::<Vec<_>>().await, expected, "after {after}");
-    }
 }

@@ -48,6 +48,9 @@ on_every_cell! {
     a_lost_log_is_noticed_also_if_ready_counts_what_was_received_since,
     a_client_that_only_sends_is_not_taken_for_one_that_lost_its_log,
     a_client_that_starts_again_is_told_only_what_is_missing,
+    a_client_begins_where_it_is_told_and_misses_nothing_after_that,
+    a_client_that_knows_the_log_skips_to_its_end_and_sends_what_it_has,
+    a_log_that_is_another_one_than_before_is_not_left_out,
     another_node_behind_the_same_door_is_told_the_truth,
     a_peer_that_has_seen_more_than_there_is_gets_everything,
     a_peer_can_have_the_log_sent_again_only_once,
@@ -756,6 +759,90 @@ async fn a_client_that_starts_again_is_told_only_what_is_missing<C: Cell>() {
         client.wait_for(State::Synchronized).await.unwrap();
         server.hang_up().await;
         client.ended().await.unwrap();
+    }
+}
+
+fn number(n: u64) -> Value {
+    json!({ "type": "number", "n": n })
+}
+
+/// The numbers of all events of a log.
+async fn all_numbers(log: &Log<Value>) -> Vec<u64> {
+    let entries = log.entries_after(Added::ZERO, 1_000).await.unwrap();
+    entries.iter().map(|entry| entry.event["n"].as_u64().unwrap()).collect()
+}
+
+async fn a_client_begins_where_it_is_told_and_misses_nothing_after_that<C: Cell>() {
+    let from_3: &[u64] = &[4, 5, 6];
+    // From the start, from a position, from the end; a position that the log does not reach is the end.
+    for (after, expected) in
+        [(0, &[1, 2, 3, 4, 5, 6][..]), (1, &[2, 3, 4, 5, 6]), (3, from_3), (99, from_3)]
+    {
+        let (server_log, client_log) = (log("server").await, log("10:client").await);
+        server_log.add_batch((1..=3).map(number)).await.unwrap();
+        let after = Added::new(after).unwrap();
+        for n in [4, 6] {
+            let (transport, listener) = C::listen();
+            let server = Server::new(&server_log, C::CODEC, listener).start();
+            let options = SyncOptions::new();
+            // The second session goes on from where the first one was.
+            let options = if n == 4 { options.begin_after(after) } else { options };
+            let client = ClientSync::new(&client_log, C::CODEC, quick(transport)).options(options);
+            let session = client.start();
+            session.wait_for(State::Synchronized).await.unwrap();
+            server_log.add(number(n)).await.unwrap();
+            client_log.follow(client_log.last_added()).next().await.unwrap().unwrap();
+            session.close().await.unwrap();
+            server.shutdown(Duration::from_secs(1)).await;
+            if n == 4 {
+                server_log.add(number(5)).await.unwrap();
+            }
+        }
+        assert_eq!(all_numbers(&client_log).await, expected, "after {after}");
+    }
+}
+
+async fn a_client_that_knows_the_log_skips_to_its_end_and_sends_what_it_has<C: Cell>() {
+    let (server_log, client_log) = (log("server").await, log("10:client").await);
+    let connect = async |options: SyncOptions<Value>| {
+        let (transport, listener) = C::listen();
+        let server = Server::new(&server_log, C::CODEC, listener).start();
+        let client = ClientSync::new(&client_log, C::CODEC, quick(transport)).options(options);
+        let session = client.start();
+        session.wait_for(State::Synchronized).await.unwrap();
+        (server, session)
+    };
+    server_log.add(number(1)).await.unwrap();
+    let (server, session) = connect(SyncOptions::new()).await;
+    session.close().await.unwrap();
+    server.shutdown(Duration::from_secs(1)).await;
+    server_log.add_batch([number(2), number(3)]).await.unwrap();
+    client_log.add(number(100)).await.unwrap();
+    let (_server, session) = connect(SyncOptions::new().begin_after(Added::MAX)).await;
+    let errors = session.diagnostics();
+    assert_eq!(errors.connections, 2, "the first one asks where the log ends");
+    server_log.add(number(4)).await.unwrap();
+    client_log.follow(client_log.last_added()).next().await.unwrap().unwrap();
+    assert_eq!(all_numbers(&client_log).await, [1, 100, 4]);
+    assert_eq!(all_numbers(&server_log).await, [1, 2, 3, 100, 4]);
+}
+
+async fn a_log_that_is_another_one_than_before_is_not_left_out<C: Cell>() {
+    let client_log = log("10:client").await;
+    let (first, second) = (log("server").await, log("server").await);
+    first.add_batch((1..=3).map(number)).await.unwrap();
+    second.add_batch((11..=12).map(number)).await.unwrap();
+    // The server loses its log while the client is away, and gets other events: all of them are new.
+    for (server_log, expected) in [(&first, &[][..]), (&second, &[11, 12])] {
+        let (transport, listener) = C::listen();
+        let _server = Server::new(server_log, C::CODEC, listener).start();
+        let options = SyncOptions::new();
+        let options = if expected.is_empty() { options.begin_after(Added::MAX) } else { options };
+        let client = ClientSync::new(&client_log, C::CODEC, quick(transport)).options(options);
+        let session = client.start();
+        session.wait_for(State::Synchronized).await.unwrap();
+        assert_eq!(all_numbers(&client_log).await, expected);
+        session.close().await.unwrap();
     }
 }
 

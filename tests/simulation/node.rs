@@ -147,7 +147,7 @@ impl Node {
         if let Some(client) = &running.client {
             client.reevaluate().await;
         }
-        for session in running.server.iter().flat_map(RunningServer::sessions) {
+        for session in running.server.iter().flat_map(|server| server.sessions()) {
             session.reevaluate().await;
         }
     }
@@ -270,7 +270,7 @@ impl Node {
             self.id.clone(),
             self.disk.mirror.lock().unwrap().entries.len(),
             running.and_then(|running| running.client.as_ref()).map(|session| session.state()),
-            running.and_then(|running| running.server.as_ref()).map(RunningServer::connections),
+            running.and_then(|running| running.server.as_ref()).map(|server| server.connections()),
         )
     }
 }

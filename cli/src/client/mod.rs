@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    ClientSync, Codec, Error, Headers, Json, Log, LoguxBinary, MessagePack, ProtocolError,
-    Reconnect, Session, SessionHandle, SyncOptions, Value, Xml,
+    Added, ClientSync, Codec, Error, Json, Log, LoguxBinary, MessagePack, ProtocolError, Reconnect,
+    Session, SessionHandle, SyncOptions, Value, Xml,
 };
 
 pub(crate) use options::{ClientConfiguration, Credentials, ServerOptions, Target};
@@ -19,21 +19,13 @@ use transport::AnyTransport;
 
 use crate::failure::{Failure, Kind, with_causes};
 
-/// The header by which a client asks a server of this program to begin at the end of its log, or after a
-/// position. Other servers do not know it, and send what they send.
-pub(crate) const SINCE: &str = "since";
-
 /// How long to wait before the first attempts to connect again.
 const MIN_DELAY: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(5);
 
-/// The options of a client that takes no events, and begins at the end of the server's log.
+/// The options of a client that takes no events.
 pub(crate) fn sending_only() -> SyncOptions<Value> {
-    since_now(SyncOptions::new().in_filter(|_, _| ready(Ok(false))))
-}
-
-pub(crate) fn since_now(options: SyncOptions<Value>) -> SyncOptions<Value> {
-    options.headers(Headers::from_iter([(SINCE.to_owned(), "now".into())]))
+    SyncOptions::new().in_filter(|_, _| ready(Ok(false))).begin_after(Added::MAX)
 }
 
 /// Keeps a log in step with a server, over losses of the connection.

@@ -10,8 +10,8 @@ use crate::failure::Failure;
 
 /// WebSocket or long-poll, as the address says at run time.
 pub(super) enum AnyTransport {
-    WebSocket(WebSocket),
-    LongPoll(LongPoll),
+    WebSocket(Box<WebSocket>),
+    LongPoll(Box<LongPoll>),
 }
 
 impl AnyTransport {
@@ -23,10 +23,10 @@ impl AnyTransport {
         let is_long_poll = target.url.starts_with("http:") || target.url.starts_with("https:");
         Ok(if is_long_poll {
             let transport = LongPoll::new(&target.url).map_err(wrong)?;
-            Self::LongPoll(roots.into_iter().fold(transport, LongPoll::tls))
+            Self::LongPoll(Box::new(roots.into_iter().fold(transport, LongPoll::tls)))
         } else {
             let transport = WebSocket::new(&target.url).map_err(wrong)?;
-            Self::WebSocket(roots.into_iter().fold(transport, WebSocket::tls))
+            Self::WebSocket(Box::new(roots.into_iter().fold(transport, WebSocket::tls)))
         })
     }
 }

@@ -1,18 +1,18 @@
 //! Who may connect: by a list of tokens, by a program that is asked, or everyone.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use logux_sync::{Access, Added, CallbackError, Log, Login, Value};
+use logux_sync::{Access, CallbackError, Login, Value};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use crate::client::SINCE;
 use crate::failure::Failure;
 use crate::store::cannot;
 
@@ -23,13 +23,11 @@ const MAX_ANSWER: u64 = 64 << 10;
 #[derive(Clone)]
 pub(super) enum Admission {
     /// Users and their tokens. They change when the file is read again.
-    Tokens {
-        list: Arc<RwLock<Tokens>>,
-        file: Option<PathBuf>,
-    },
+    Tokens { list: Arc<RwLock<Tokens>>, file: Option<PathBuf> },
     /// A program that answers for each client.
     Command(PathBuf),
-    Everyone,
+    /// Everyone who reaches the port, but of pages only those of these origins and of this machine.
+    Everyone { origins: Arc<[String]> },
 }
 
 /// The tokens of each user; a relay may bring the events of all.
@@ -67,23 +65,20 @@ impl Admission {
         Ok(())
     }
 
-    /// Whether clients are told apart: a page of another host may then be one.
-    fn checks(&self) -> bool {
-        !matches!(self, Self::Everyone)
-    }
-
     /// Who a client is.
-    pub(super) async fn ask(self, login: Login, log: Log<Value>) -> Access<Value> {
-        if !self.checks() && login.link.is_foreign_page {
-            tracing::warn!(
-                origin = ?login.link.headers.get("origin"),
-                "a page of another site is refused: list it by --origin, or give users tokens by --tokens"
-            );
-            return Access::nobody();
-        }
-        let begins = begins_after(&login, &log);
-        let access = match &self {
-            Self::Everyone => Access::client(),
+    pub(super) async fn ask(self, login: Login) -> Access<Value> {
+        match &self {
+            Self::Everyone { origins } => {
+                let origin = login.link.headers.get("origin");
+                if let Some(origin) = origin.filter(|origin| !may_ask(origin.as_bytes(), origins)) {
+                    tracing::warn!(
+                        ?origin,
+                        "a page of another site is refused: list it by --origin, or give users tokens by --tokens"
+                    );
+                    return Access::nobody();
+                }
+                Access::client()
+            }
             Self::Tokens { list, .. } => {
                 list.read().unwrap_or_else(PoisonError::into_inner).access(&login)
             }
@@ -92,21 +87,29 @@ impl Admission {
                 Err(error) => {
                     let program = program.display();
                     tracing::error!(%program, %error, "the token command failed; clients try again");
-                    return Err::<bool, _>(error).into();
+                    Err::<bool, _>(error).into()
                 }
             },
-        };
-        access.after(begins)
+        }
     }
 }
 
-/// Where a client of this program wants to begin.
-fn begins_after(login: &Login, log: &Log<Value>) -> Added {
-    match login.headers.get(SINCE) {
-        Some(Value::String(since)) if since == "now" => log.last_added(),
-        Some(since) => since.as_u64().and_then(Added::new).unwrap_or(Added::ZERO),
-        None => Added::ZERO,
-    }
+/// Whether a page may come in where nobody has a token. Not by the host that it asked for: the name of any page's
+/// host can be made to lead to this machine.
+fn may_ask(origin: &[u8], listed: &[String]) -> bool {
+    let Ok(origin) = str::from_utf8(origin) else { return false };
+    let host = origin.split_once("://").map_or("", |(_, host)| host);
+    listed.iter().any(|it| it == origin) || is_of_this_machine(host)
+}
+
+/// Whether a host, with or without a port, is this machine by one of the names that no other can have.
+pub(super) fn is_of_this_machine(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let ip = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || ip.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 impl Tokens {
@@ -155,8 +158,10 @@ impl Tokens {
         let user = login.user_id().unwrap_or(login.node_id.as_str());
         let tokens = self.of_users.get(user).map_or(&[][..], Vec::as_slice);
         // All are compared, so that the time tells nothing.
-        let is_meant = |token: &&Token| login.token_is(&token.secret);
-        match tokens.iter().filter(is_meant).last() {
+        let found = tokens.iter().fold(None, |found, token| {
+            if login.token_is(&token.secret) { Some(token) } else { found }
+        });
+        match found {
             Some(token) if token.is_relay => Access::relay(),
             Some(_) => Access::client(),
             None => Access::nobody(),

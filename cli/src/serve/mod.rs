@@ -2,10 +2,12 @@
 //!
 //! - `options`: what it can be told; `admission`: who may connect;
 //! - `certificates`: TLS, and its files that are read again;
+//! - `operations`: what operators look at;
 //! - `running`: from the start to the last connection.
 
 mod admission;
 mod certificates;
+mod operations;
 mod options;
 mod running;
 

@@ -173,7 +173,9 @@ pub(crate) enum LogFormat {
 pub(crate) enum Forwarded {
     #[default]
     XForwardedFor,
-    Forwarded,
+    #[value(name = "forwarded")]
+    #[serde(rename = "forwarded")]
+    Standard,
     ProxyProtocol,
 }
 

@@ -1,7 +1,7 @@
 //! A server from its start to its last connection.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -11,11 +11,15 @@ use logux_sync::{
     EventLimits, Forwarding, HttpListener, Json, ListenerOptions, Log, LogOptions, MessagePack,
     Quota, Retention, RunningServer, Server, SyncOptions, Value, Xml,
 };
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use super::admission::Admission;
 use super::certificates::Certificate;
+use super::operations::{self, Described, Operations, Warnings};
 use super::options::{Forwarded, LogFormat, ServeOptions, Settings};
 use crate::failure::{Failure, with_causes};
 use crate::signals;
@@ -24,26 +28,31 @@ use crate::store::{self, Place};
 /// How often old events are looked for.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
 
+/// Up to which lengths of time commits are counted together.
+const SECONDS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
+
 pub(crate) fn run(options: ServeOptions) -> Result<(), Failure> {
     let settings = options.settle()?;
-    trace(&settings)?;
+    let warnings = Warnings::default();
+    trace(&settings, warnings.clone())?;
     let admission = admission(&settings)?;
     let certificate = settings.certificate.clone();
     let certificate = certificate.map(|(chain, key)| Certificate::read(chain, key)).transpose()?;
-    crate::block_on(serve(settings, admission, certificate))
+    crate::block_on(serve(settings, admission, certificate, warnings))
 }
 
 async fn serve(
     settings: Settings,
     admission: Admission,
     certificate: Option<Certificate>,
+    warnings: Warnings,
 ) -> Result<(), Failure> {
     // Before the log is touched, all that can be wrong with what was said.
     let mut interrupted = pin!(signals::interrupted()?);
     let mut reloads = signals::reloads()?;
     let listener_options = listener_options(&settings, certificate.as_ref())?;
     let (tcp, address) = bind(&settings.address, "--address").await?;
-    if matches!(admission, Admission::Everyone)
+    if matches!(admission, Admission::Everyone { .. })
         && !address.ip().is_loopback()
         && !settings.allow_everyone
     {
@@ -52,15 +61,35 @@ async fn serve(
              --allow-everyone if everyone may add events as anyone"
         )));
     }
+    let operations = match &settings.operations {
+        Some(address) => Some(bind(address, "--operations").await?),
+        None => None,
+    };
+    // The library counts from its first session on.
+    let metrics = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|error| Failure::failed(format!("nothing can be counted: {error}")))?;
     let log = open_log(&settings).await?;
     let listener = HttpListener::from_tcp(tcp);
     let listener =
         listener.map_err(|error| cannot_listen("--address", &settings.address, &error))?;
     let listener = listener.options(listener_options);
     let mut server = server(&log, listener, &settings, admission.clone());
+    let file = match &settings.store {
+        Place::Sqlite(path) => Some(path.as_path()),
+        Place::Memory => None,
+    };
+    let described =
+        Described::new(server.handle(), log.clone(), warnings, file, settings.show_events);
+    let port = Operations::new(described, metrics);
+    let operations = operations.map(|(tcp, address)| {
+        operations::serve(tcp, address, port.clone());
+        address
+    });
     let _pruning =
         settings.keep.map(|age| log.prune_every(PRUNE_EVERY, Retention::new().max_age(age)));
-    greet(&settings, address, &log).await?;
+    greet(&settings, address, operations, &log).await?;
     loop {
         tokio::select! {
             () = &mut interrupted => break,
@@ -73,12 +102,12 @@ async fn serve(
                     }
                 }
             }
-            ended = server.ended() => {
-                let error = ended.err().map_or("it ended".to_owned(), |error| error.to_string());
+            error = server.ended() => {
                 return Err(Failure::failed(format!("no more clients can connect: {error}")));
             }
         }
     }
+    port.end();
     tracing::info!(connections = server.connections(), "ending");
     let shutdown = server.shutdown(settings.drain).await;
     let (closed, cut) = (shutdown.closed, shutdown.cut);
@@ -87,23 +116,23 @@ async fn serve(
     Ok(())
 }
 
-/// What happens goes to standard error.
-fn trace(settings: &Settings) -> Result<(), Failure> {
+/// What happens goes to standard error, and warnings to the status page, too.
+fn trace(settings: &Settings, warnings: Warnings) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&settings.log_level).map_err(|error| {
         let level = &settings.log_level;
         Failure::usage(format!(
             "--log-level {level:?} is neither a level, as info or debug, nor a filter: {error}"
         ))
     })?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match settings.log_format {
+    let written = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let written = match settings.log_format {
         LogFormat::Text => {
-            let is_colored =
-                anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
-            subscriber.with_ansi(is_colored).init();
+            let choice = anstream::AutoStream::choice(&io::stderr());
+            written.with_ansi(choice != anstream::ColorChoice::Never).boxed()
         }
-        LogFormat::Json => subscriber.json().init(),
-    }
+        LogFormat::Json => written.json().boxed(),
+    };
+    tracing_subscriber::registry().with(written.with_filter(filter)).with(warnings).init();
     Ok(())
 }
 
@@ -116,7 +145,7 @@ fn admission(settings: &Settings) -> Result<Admission, Failure> {
         (Some(file), _, None) => Admission::of_file(file),
         (None, Some(program), None) => Ok(Admission::Command(program.clone())),
         (None, None, Some(text)) => Admission::of_text(&text),
-        (None, None, None) => Ok(Admission::Everyone),
+        (None, None, None) => Ok(Admission::Everyone { origins: settings.origins.clone().into() }),
     }
 }
 
@@ -134,7 +163,7 @@ fn listener_options(
     if !settings.trusted_proxies.is_empty() {
         let how = match settings.forwarding {
             Forwarded::XForwardedFor => Forwarding::XForwardedFor,
-            Forwarded::Forwarded => Forwarding::Forwarded,
+            Forwarded::Standard => Forwarding::Forwarded,
             Forwarded::ProxyProtocol => Forwarding::ProxyProtocol,
         };
         options = options
@@ -187,9 +216,7 @@ fn server(
     settings: &Settings,
     admission: Admission,
 ) -> RunningServer {
-    let at_door = log.clone();
-    let mut options =
-        SyncOptions::new().auth(move |login| admission.clone().ask(login, at_door.clone()));
+    let mut options = SyncOptions::new().auth(move |login| admission.clone().ask(login));
     if let Some(events) = settings.events_per_second {
         options = options.quota(Quota::default().events(events.into()));
     }
@@ -201,24 +228,37 @@ fn server(
 }
 
 /// Tells a person that it runs, and how to go on.
-async fn greet(settings: &Settings, address: SocketAddr, log: &Log<Value>) -> Result<(), Failure> {
+async fn greet(
+    settings: &Settings,
+    address: SocketAddr,
+    operations: Option<SocketAddr>,
+    log: &Log<Value>,
+) -> Result<(), Failure> {
     let events = log.count().await.map_err(|error| Failure::failed(with_causes(&error)))?;
     let (node, scheme) = (log.node_id(), if settings.certificate.is_some() { "wss" } else { "ws" });
     let store = match &settings.store {
         Place::Memory => "in memory".to_owned(),
         Place::Sqlite(path) => format!("in {}", path.display()),
     };
-    tracing::info!(%address, %node, events, "serving");
+    let state = operations.map(tracing::field::display);
+    tracing::info!(%address, %node, events, operations = state, "serving");
     if settings.log_format == LogFormat::Json {
         return Ok(());
     }
-    let host = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
-        IpAddr::V6(ip) if ip.is_unspecified() => "[::1]".to_owned(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-        ip => ip.to_string(),
-    };
-    let url = format!("{scheme}://{host}:{}", address.port());
+    let url = format!("{scheme}://{}", reachable(address));
     eprintln!("serving at {url}, {events} events {store}; Ctrl-C ends it");
+    if let Some(operations) = operations {
+        eprintln!("its state is at http://{}", reachable(operations));
+    }
     Ok(())
+}
+
+/// The address as this machine reaches it.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::program::Folder;
+use crate::program::{Folder, lines};
 
 #[test]
 fn an_event_is_confirmed_and_kept_by_the_server() {
@@ -56,7 +56,7 @@ fn many_lines_are_added_in_their_order() {
     let folder = Folder::new();
     let server = folder.serve(&[]);
     let events: Vec<_> = (0..5_000).map(|n| json!({ "type": "number", "n": n })).collect();
-    let input: String = events.iter().map(|event| format!("{event}\n")).collect();
+    let input = lines(events.iter().map(ToString::to_string));
     let done = folder.run_with(&["add", "--server", &server.url, "--json"], &input);
     assert_eq!(done.lines().len(), events.len());
     let shown = folder.run(&["log", "show", &server.url, "--json"]);

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use crate::program::{Folder, Running};
 
 fn add(folder: &Folder, url: &str, n: u64) {
-    let event = json!({ "type": if n % 2 == 0 { "even" } else { "odd" }, "n": n }).to_string();
+    let event =
+        json!({ "type": if n.is_multiple_of(2) { "even" } else { "odd" }, "n": n }).to_string();
     assert_eq!(folder.run(&["add", &event, "--server", url]).lines().len(), 1);
 }
 

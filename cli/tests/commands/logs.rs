@@ -2,13 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::program::Folder;
+use crate::program::{Folder, lines};
 
 /// A folder with a log of so many events.
 fn filled(count: u64) -> Folder {
     let folder = Folder::new();
-    let events: String =
-        (0..count).map(|n| format!("{}\n", json!({ "type": "number", "n": n }))).collect();
+    let events = lines((0..count).map(|n| json!({ "type": "number", "n": n }).to_string()));
     let done = folder.run_with(&["add", "--log", "logux-sync.db"], &events);
     assert_eq!(done.lines().len() as u64, count);
     folder
@@ -66,7 +65,7 @@ fn a_copy_writes_over_nothing_and_one_that_is_cut_off_is_told() {
     let done = folder.run(&["log", "export", "--output", "copy.jsonl"]);
     assert!(done.failure(1).contains("copy.jsonl"), "{done:?}");
     let copy = folder.run(&["log", "export"]).output;
-    let cut: String = copy.lines().take(3).map(|line| format!("{line}\n")).collect();
+    let cut = lines(copy.lines().take(3));
     let done = folder.run_with(&["log", "import", "new.db"], &cut);
     assert!(done.failure(1).contains("ends before its last line"), "{done:?}");
     assert_eq!(folder.run(&["log", "show", "new.db", "--json"]).events().len(), 2);

@@ -8,5 +8,6 @@ mod following;
 #[cfg(unix)]
 mod killed;
 mod logs;
+mod operations;
 mod serving;
 mod syncing;

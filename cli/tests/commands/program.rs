@@ -116,6 +116,11 @@ pub(crate) fn finish(command: &mut Command, input: &str) -> Done {
     Done { code: status.code(), output: text(stdout), errors: text(stderr) }
 }
 
+/// A text of lines.
+pub(crate) fn lines(lines: impl IntoIterator<Item: AsRef<str>>) -> String {
+    lines.into_iter().fold(String::new(), |text, line| text + line.as_ref() + "\n")
+}
+
 /// A server that runs. It is killed with this.
 pub(crate) struct Server {
     child: Child,
@@ -130,7 +135,7 @@ impl Server {
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
-        let errors = lines(child.stderr.take().expect("a pipe"));
+        let errors = read_lines(child.stderr.take().expect("a pipe"));
         let mut seen = Vec::new();
         let url = loop {
             let Ok(line) = errors.recv_timeout(PATIENCE) else {
@@ -200,7 +205,7 @@ impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().expect("the program starts");
-        let lines = lines(child.stdout.take().expect("a pipe"));
+        let lines = read_lines(child.stdout.take().expect("a pipe"));
         Self { child, lines }
     }
 
@@ -239,7 +244,7 @@ fn signal(child: &Child, name: &str) {
     assert!(sent.expect("the program `kill`").success());
 }
 
-fn lines(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
+fn read_lines(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
     let (sender, lines) = channel();
     thread::spawn(move || {
         for line in BufReader::new(from).lines() {

@@ -80,12 +80,13 @@ impl SqliteStore {
         Ok(Self { database: Database::open(path.as_ref())? })
     }
 
-    /// Looks through the whole database for damage, and answers what was found, for a person to read: nothing, where
-    /// it is sound. At most 100 findings.
+    /// Looks through the whole database for damage, and returns what was found, for a person to read: at most 100
+    /// findings, and none if the database is sound.
     ///
-    /// Takes as long as the disk takes to read the file, and some more; the log can be used meanwhile.
+    /// Takes as long as the disk takes to read the file, also if the future is dropped before it is ready. The log
+    /// can be used meanwhile; what is written until then stays in the write-ahead log.
     pub async fn check(&self) -> Result<Vec<String>, StoreError> {
-        self.database.read(Reader::check).await
+        self.database.read(|reader| reader.check(100)).await
     }
 }
 

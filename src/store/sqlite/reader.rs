@@ -75,28 +75,40 @@ impl Reader {
         Ok(time.flatten().and_then(timestamp))
     }
 
-    /// What is wrong with the database.
-    pub(super) fn check(&self) -> rusqlite::Result<Vec<String>> {
-        let mut check = self.0.prepare("PRAGMA integrity_check(100)")?;
-        let found = check.query_map([], |row| row.get(0))?;
-        let mut found: Vec<String> = found.collect::<Result<_, _>>()?;
+    /// What is wrong with the database: at most so many findings.
+    pub(super) fn check(&self, at_most: usize) -> rusqlite::Result<Vec<String>> {
+        let mut check = self.0.prepare(&format!("PRAGMA integrity_check({at_most})"))?;
+        let findings = check.query_map([], |row| row.get(0))?;
+        let mut found: Vec<String> = findings.collect::<Result<_, _>>()?;
         found.retain(|finding| finding != "ok");
+        // Where a page is damaged, there may be nothing to count.
+        match self.miscounted() {
+            Ok(wrong) => found.extend(wrong),
+            Err(error) => found.push(error.to_string()),
+        }
+        found.truncate(at_most);
+        Ok(found)
+    }
+
+    /// What the log says of itself, and is not so.
+    fn miscounted(&self) -> rusqlite::Result<Vec<String>> {
         let sql = "SELECT log.events, (SELECT count(*) FROM event), log.gone, (SELECT count(*) FROM gone), \
                    log.last_added, (SELECT coalesce(max(added), 0) FROM event) FROM log";
         let counts = self.0.query_row(sql, [], |row| {
             Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?])
         })?;
         let [said, events, said_gone, gone, last, highest]: [i64; 6] = counts;
+        let mut wrong = Vec::new();
         if said != events {
-            found.push(format!("it says that it has {said} events, and has {events}"));
+            wrong.push(format!("it says that it has {said} events, and has {events}"));
         }
         if said_gone != gone {
-            found.push(format!("it says that it remembers {said_gone} ids, and has {gone}"));
+            wrong.push(format!("it says that it remembers {said_gone} ids, and has {gone}"));
         }
         if highest > last {
-            found.push(format!("an event has the position {highest}, after the last one, {last}"));
+            wrong.push(format!("an event has the position {highest}, after the last one, {last}"));
         }
-        Ok(found)
+        Ok(wrong)
     }
 
     pub(super) fn count(&self) -> rusqlite::Result<u64> {

@@ -13,6 +13,7 @@ use super::database::{Command, Shared};
 use super::engine::{Engine, MAX_BUSY, Prepared};
 use super::error::{Failure, OpenError, is_busy};
 use super::reply::Reply;
+use crate::metrics;
 use crate::store::change::Effect;
 use crate::store::record::RecordChange;
 
@@ -156,9 +157,13 @@ impl Writer {
         self.reopen();
         let engine = self.engine.as_mut().map_err(|failed| failed.why.clone())?;
         let (commits, last_added) = (engine.commits(), engine.last_added());
+        let begun = Instant::now();
         let (prepared, error) = match engine.prepare(transactions) {
             Ok(made) => match engine.commit() {
-                Ok(()) => return Ok(made),
+                Ok(()) => {
+                    metrics::committed(begun.elapsed());
+                    return Ok(made);
+                }
                 Err(error) => (Some(made), error),
             },
             Err(error) => (None, error),

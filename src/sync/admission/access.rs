@@ -3,8 +3,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use logux_codecs::Added;
-
 use crate::log::Log;
 use crate::sync::callbacks::CallbackError;
 use crate::sync::rules::{Authors, Role};
@@ -23,18 +21,22 @@ pub struct Access<E> {
     kind: Kind,
     lasts: Option<Duration>,
     log: Option<Log<E>>,
-    after: Added,
-    /// Why it could not be found out who the peer is.
-    failure: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Kind {
     Nobody,
     Usual,
     Client,
     Relay,
+    /// It could not be found out.
+    Undecided(Undecided),
 }
+
+/// Why it could not be found out who a peer is.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("it could not be found out who the peer is")]
+pub(crate) struct Undecided(#[source] Arc<dyn Error + Send + Sync>);
 
 impl<E> Access<E> {
     /// A client: it may add events of its own user and client, from any tab. This is what `true` means
@@ -114,46 +116,15 @@ impl<E> Access<E> {
         Self { log: Some(log), ..self }
     }
 
-    /// The same, and a peer that has nothing of the log yet is not sent what the log holds up to this position: it
-    /// begins there, as a program does that only wants what is new. A position after the end of the log means
-    /// the end. Where this node connected to the peer, it says the same of what is sent to that peer.
-    ///
-    /// A peer that has something of the log goes on after that; one whose log is another one than before begins
-    /// here again.
-    ///
-    /// ```
-    /// # use logux_sync::{Access, Log, MemoryStore, SyncOptions, Value};
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let log = Log::<Value>::open("server".parse()?, MemoryStore::new()).await?;
-    /// let options = SyncOptions::<Value>::new().auth(move |login| {
-    ///     let access = match login.headers.get("since").and_then(Value::as_str) {
-    ///         Some("now") => Access::client().after(log.last_added()),
-    ///         _ => Access::client(),
-    ///     };
-    ///     async move { if login.token_is("secret") { access } else { Access::nobody() } }
-    /// });
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn after(self, position: Added) -> Self {
-        Self { after: position, ..self }
-    }
-
     const fn of(kind: Kind) -> Self {
-        Self { kind, lasts: None, log: None, after: Added::ZERO, failure: None }
-    }
-
-    /// Where a peer begins that has nothing of the log.
-    pub(crate) const fn begins_after(&self) -> Added {
-        self.after
+        Self { kind, lasts: None, log: None }
     }
 
     /// The answer, where there is one.
     pub(crate) fn decided(self) -> Result<Self, CallbackError> {
-        match self.failure {
-            Some(failure) => Err(Box::new(failure)),
-            None => Ok(self),
+        match self.kind {
+            Kind::Undecided(undecided) => Err(Box::new(undecided)),
+            _ => Ok(self),
         }
     }
 
@@ -174,8 +145,8 @@ impl<E> Access<E> {
 
     /// Whose events are taken from the peer; `None` for nobody.
     pub(crate) const fn authors(&self, role: Role) -> Option<Authors> {
-        match (self.kind, role) {
-            (Kind::Nobody, _) => None,
+        match (&self.kind, role) {
+            (Kind::Nobody | Kind::Undecided(_), _) => None,
             (Kind::Client, _) | (Kind::Usual, Role::Acceptor) => Some(Authors::OwnClient),
             (Kind::Relay, _) | (Kind::Usual, Role::Opener) => Some(Authors::Any),
         }
@@ -184,20 +155,18 @@ impl<E> Access<E> {
 
 impl<E> fmt::Debug for Access<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, lasts, log, after, failure } = self;
+        let Self { kind, lasts, log } = self;
         f.debug_struct("Access")
             .field("kind", kind)
             .field("lasts", lasts)
             .field("log", log)
-            .field("after", after)
-            .field("failure", failure)
             .finish()
     }
 }
 
 impl<E> Clone for Access<E> {
     fn clone(&self) -> Self {
-        Self { log: self.log.clone(), failure: self.failure.clone(), ..*self }
+        Self { kind: self.kind.clone(), log: self.log.clone(), ..*self }
     }
 }
 
@@ -213,7 +182,7 @@ impl<E, A: Into<Self>> From<Result<A, CallbackError>> for Access<E> {
     fn from(answer: Result<A, CallbackError>) -> Self {
         match answer {
             Ok(access) => access.into(),
-            Err(failure) => Self { failure: Some(failure.into()), ..Self::of(Kind::Nobody) },
+            Err(error) => Self::of(Kind::Undecided(Undecided(error.into()))),
         }
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Policy<E> {
     pub(crate) synced: Option<Added>,
     /// Overrides how far the peer's log is received, for the first connection.
     pub(crate) other_synced: Option<Added>,
+    /// What the peer's log holds up to here is left out, for the first connection.
+    pub(crate) begin_after: Option<Added>,
     refusals: Option<Arc<Refusals>>,
     accounts: Option<Arc<Accounts>>,
     /// The operator was told why a page was refused.
@@ -54,8 +56,6 @@ struct Pass<E> {
     authors: Authors,
     expires: Option<(Instant, Duration)>,
     log: Option<Log<E>>,
-    /// Where the peer begins, if it has nothing of the log.
-    begins_after: Added,
 }
 
 impl<E> Default for Policy<E> {
@@ -66,6 +66,7 @@ impl<E> Default for Policy<E> {
             peer_name: None,
             synced: None,
             other_synced: None,
+            begin_after: None,
             refusals: None,
             accounts: None,
             told_of_page: Arc::new(Once::new()),
@@ -167,12 +168,12 @@ impl<E: Event> Policy<E> {
         link: LinkInfo,
         chosen: &OnceLock<Log<E>>,
     ) -> Result<Result<Admitted, ProtocolError>, Error> {
-        let Introduction { epoch, synced, claim_of, .. } = introduction;
+        let Introduction { epoch, end, synced, claim_of, .. } = introduction;
         let Introduction { node_id, name, credentials, subprotocol, headers, .. } = introduction;
         let login = Login { node_id: name.clone(), credentials, subprotocol, headers, link };
         // As of the introduction: while the user is asked, another connection of the peer may move on.
         let sent = usual.cursors(&node_id).await?.sent;
-        let Pass { authors, expires, log, begins_after } = match self.admit(login, role).await? {
+        let Pass { authors, expires, log } = match self.admit(login, role).await? {
             Ok(pass) => pass,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -201,10 +202,13 @@ impl<E: Event> Policy<E> {
                 log.set_epoch(&name, epoch).await?;
             }
         }
-        if self.synced.is_some() || self.other_synced.is_some() {
+        let begins = self.begin_after.zip(end).map(|(after, end)| after.min(end));
+        let begins = begins.filter(|&begins| role == Role::Opener && begins > cursors.received);
+        let has_skipped = begins.is_some();
+        if self.synced.is_some() || self.other_synced.is_some() || has_skipped {
             // The user knows better, and later connections go on from there.
             cursors.sent = self.synced.unwrap_or(cursors.sent);
-            cursors.received = self.other_synced.unwrap_or(cursors.received);
+            cursors.received = begins.or(self.other_synced).unwrap_or(cursors.received);
             cursors.epoch = cursors.epoch.or(epoch);
             if name == node_id {
                 log.reset_cursors(&node_id, cursors).await?;
@@ -239,9 +243,7 @@ impl<E: Event> Policy<E> {
         let held_back = held_back.into_iter().map(|refused| refused.id).collect();
         // The store may have taken its time.
         let lasts = expires.map(|(since, lasts)| lasts.saturating_sub(since.elapsed()));
-        let admitted =
-            Admitted { cursors, begins_after, trust, authors, lasts, suspected_up_to, held_back };
-        Ok(Ok(admitted))
+        Ok(Ok(Admitted { cursors, has_skipped, trust, authors, lasts, suspected_up_to, held_back }))
     }
 }
 
@@ -249,8 +251,7 @@ impl<E> Pass<E> {
     /// `None` for nobody.
     fn of(access: Access<E>, role: Role) -> Option<Self> {
         let expires = access.lasts().map(|lasts| (Instant::now(), lasts));
-        let (authors, begins_after) = (access.authors(role)?, access.begins_after());
-        Some(Self { authors, expires, log: access.into_log(), begins_after })
+        Some(Self { authors: access.authors(role)?, expires, log: access.into_log() })
     }
 }
 
@@ -337,6 +338,10 @@ impl<'a, E: Event> Admission<'a, E> {
         self.link.address
     }
 
+    pub(crate) fn transport(&self) -> Option<&'static str> {
+        self.link.transport
+    }
+
     /// What a peer pays from that was let in; `None` for one that may send without limit. Without `auth`
     /// nothing binds it to a name.
     pub(crate) fn payer(&self, peer: &Peer, authors: Authors) -> Option<Payer> {
@@ -359,7 +364,10 @@ impl<'a, E: Event> Admission<'a, E> {
     /// Checks the peer, which introduces itself once.
     pub(crate) fn check(&mut self, introduction: Introduction) -> BoxFuture<'static, Answer<E>> {
         self.name = Some(introduction.name.clone());
-        let link = std::mem::take(&mut self.link);
+        // The headers are the user's from now on.
+        let mut rest = LinkInfo::default();
+        (rest.address, rest.transport) = (self.link.address, self.link.transport);
+        let link = std::mem::replace(&mut self.link, rest);
         let (log, policy, role) = (self.log.clone(), self.policy.clone(), self.role);
         let chosen = Arc::clone(&self.chosen);
         async move {

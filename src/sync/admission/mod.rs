@@ -14,6 +14,7 @@ mod quota;
 mod refusals;
 
 pub use access::Access;
+pub(crate) use access::Undecided;
 pub(crate) use admission::{Admission, Policy};
 pub use login::Login;
 pub(crate) use places::{Displaced, Place, Places};

@@ -69,8 +69,8 @@ pub(crate) struct Lasting {
     pub(crate) time_fix: Option<(NodeId, i64)>,
     /// How many connections there were.
     pub(crate) connections: u64,
-    /// Whether some peer was let in, and what the user said of cursors is in the store.
-    pub(crate) was_let_in: bool,
+    /// What the user said of cursors is in the store.
+    pub(crate) has_begun: bool,
     /// The peer has refused fresh credentials since it last let this node in.
     pub(crate) was_refused: bool,
     /// The node that answered last: it will probably do so again.
@@ -474,6 +474,11 @@ where
                     self.errands.ask(self.admission.check(introduction));
                 }
                 Output::LetIn(let_in) => self.let_in(*let_in)?,
+                Output::DialAnew(node) => {
+                    self.lasting.answered = Some(node);
+                    self.lasting.has_begun = true;
+                    self.dials_anew = true;
+                }
                 Output::Store(received) => self.intake.store(received),
                 Output::SendNext(wanted) => {
                     self.outgoing.send_next(wanted, self.rules.peer_epoch().is_some());
@@ -576,13 +581,16 @@ where
             subprotocol: relative.peer_subprotocol,
             protocol: relative.protocol,
             log: relative.local.clone(),
+            codec: C::NAME,
+            transport: self.admission.transport(),
+            address: self.admission.address(),
         });
         self.ask_for_interest(&peer)?;
         self.lasting.was_refused = false;
         self.lasting.guessed_wrong = false;
         self.lasting.answered = Some(relative.peer_name.clone());
         self.throttle.let_in(self.admission.payer(&peer, authors));
-        self.lasting.was_let_in = true;
+        self.lasting.has_begun = true;
         self.reporter.update(|diagnostics| diagnostics.peer = Some(Arc::clone(&peer)));
         self.log.note_seen(&relative.peer, Some(&relative.peer_name));
         self.note_time_fix(&relative);

@@ -164,7 +164,7 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
         {
             let frames = std::mem::replace(&mut self.waiting, list);
             let bytes = frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
-            self.reporter.update(|diagnostics| diagnostics.bytes_sent += bytes);
+            self.reporter.sent_bytes(bytes);
             self.writing.start(write(sender, frames).boxed());
         }
     }
@@ -186,7 +186,7 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
         self.limits.fits = fits;
         self.waiting.extend(frame);
         let events = next.sent.len() as u64;
-        self.reporter.update(|diagnostics| diagnostics.events_sent += events);
+        self.reporter.sent_events(events);
         if let Some(known) = self.withheld() {
             // Before the peer can have what comes with it: it may come back and claim to.
             known.withhold(next.up_to, &next.withheld);

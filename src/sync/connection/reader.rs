@@ -71,10 +71,7 @@ impl<'a, C: Codec, R: FrameReceiver> Reader<'a, C, R> {
                     }
                     _ => 0,
                 };
-                self.reporter.update(|diagnostics| {
-                    diagnostics.bytes_received += bytes;
-                    diagnostics.events_received += events;
-                });
+                self.reporter.received(events, bytes);
                 Ok(Some((input, Cost { events, bytes: bytes.max(MIN_COST) })))
             }
             Ok(None) => Ok(None),

@@ -28,6 +28,9 @@ const EPOCH: &str = "log-epoch";
 /// another log is behind the one that answers, it is no claim.
 const CLAIM_OF: &str = "log-claim-of";
 
+/// The header by which an opener asks where the log of the other node ends, and is told.
+const END: &str = "log-end";
+
 impl<E> Rules<E> {
     pub(super) fn open(&mut self, now: Now) {
         self.answer_within(now, self.config.admission_timeout);
@@ -111,6 +114,7 @@ impl<E> Rules<E> {
             subprotocol: candidate.subprotocol,
             headers: Arc::clone(&candidate.headers),
             epoch: self.peer_epoch,
+            end: self.peer_end,
             synced: candidate.synced,
             claim_of: self.claim_of,
         }));
@@ -120,7 +124,7 @@ impl<E> Rules<E> {
 
     /// The peer is who it says: answer it, and find out where both logs stand.
     pub(super) fn let_in(&mut self, now: Now, admitted: Admitted) {
-        let Admitted { cursors, begins_after, trust, authors, lasts, suspected_up_to, held_back } =
+        let Admitted { cursors, has_skipped, trust, authors, lasts, suspected_up_to, held_back } =
             admitted;
         let Phase::Checking(candidate) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
@@ -138,10 +142,7 @@ impl<E> Rules<E> {
             Role::Opener => (candidate.base_time, cursors.sent),
         };
         let sent = self.config.synced_override.unwrap_or(sent);
-        if self.config.role == Role::Opener
-            && self.config.claim.is_wrong(&candidate.name, cursors.received)
-        {
-            self.hang_up(Some(Error::AnotherNode { found: candidate.name }));
+        if self.dials_again(&candidate.name, cursors.received, has_skipped) {
             return;
         }
         // The peer has another log than before, which lacks what had come from it: it says so, or
@@ -159,7 +160,6 @@ impl<E> Rules<E> {
         let start_over = lost || sent > self.log_end || is_unfounded;
         let sent = if start_over { Added::ZERO } else { sent };
         let cursors = if lost { self.reset_cursors(&cursors) } else { cursors };
-        let sent = if sent == Added::ZERO { begins_after.min(self.log_end) } else { sent };
         if replaced && self.config.claim.synced > Added::ZERO {
             // What it was told in `connect` was about the other log.
             self.hang_up(Some(Error::LogReplaced));
@@ -227,6 +227,22 @@ impl<E> Rules<E> {
         }
     }
 
+    /// Whether an opener has told the peer too much or too little in `connect`, so that another connection has to
+    /// tell it better.
+    fn dials_again(&mut self, found: &NodeId, received: Added, has_skipped: bool) -> bool {
+        let Config { role, claim, .. } = &self.config;
+        let is_wrong = *role == Role::Opener && claim.is_wrong(found, received);
+        if has_skipped && claim.may_be_mended {
+            self.outputs.push_back(Output::DialAnew(found.clone()));
+            self.hang_up(None);
+            return true;
+        }
+        if is_wrong {
+            self.hang_up(Some(Error::AnotherNode { found: found.clone() }));
+        }
+        is_wrong
+    }
+
     /// Whether the peer says that it has another log than before.
     fn is_replaced(&self, cursors: &Cursors) -> bool {
         match (cursors.epoch, self.peer_epoch) {
@@ -272,6 +288,10 @@ impl<E> Rules<E> {
             let epoch = claim_of.as_str().and_then(Epoch::parse);
             self.claim_of = epoch.map_or(ClaimOf::Nothing, ClaimOf::Log);
         }
+        if let Some(end) = headers.remove(END) {
+            self.was_asked_for_end = end.is_null();
+            self.peer_end = end.as_u64().and_then(Added::new).or(self.peer_end);
+        }
         if let Some(epoch) = epoch.as_ref().and_then(Value::as_str).and_then(Epoch::parse) {
             self.peer_epoch = self.peer_epoch.or(Some(epoch));
             if headers.is_empty() && !self.told_headers {
@@ -301,7 +321,14 @@ impl<E> Rules<E> {
     pub(super) fn send_headers(&mut self) {
         let mut headers = self.config.headers.clone();
         headers.insert(EPOCH.to_owned(), self.config.epoch.to_string().into());
-        let Config { role, claim, .. } = &self.config;
+        let Config { role, claim, asks_for_end, .. } = &self.config;
+        match role {
+            Role::Opener if *asks_for_end => drop(headers.insert(END.to_owned(), Value::Null)),
+            Role::Acceptor if self.was_asked_for_end => {
+                headers.insert(END.to_owned(), self.log_end.value().into());
+            }
+            _ => {}
+        }
         if *role == Role::Opener && !claim.is_told {
             let of = claim.epoch.map_or(Value::Null, |epoch| epoch.to_string().into());
             headers.insert(CLAIM_OF.to_owned(), of);

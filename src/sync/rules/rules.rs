@@ -61,6 +61,9 @@ pub(crate) struct Rules<E> {
     pub(super) round_trip: Option<Duration>,
     /// Which log the peer says that it has.
     pub(super) peer_epoch: Option<Epoch>,
+    /// Where the peer says that its log ends, and whether the peer asked for that of this node's.
+    pub(super) peer_end: Option<Added>,
+    pub(super) was_asked_for_end: bool,
     /// Which log the peer's claim is about.
     pub(super) claim_of: ClaimOf,
     /// The headers that the peer has sent before it introduced itself, as JSON: a stranger's values can
@@ -99,6 +102,8 @@ impl<E> Rules<E> {
             asked: None,
             round_trip: None,
             peer_epoch: None,
+            peer_end: None,
+            was_asked_for_end: false,
             claim_of: ClaimOf::default(),
             early_headers: Box::default(),
             told_headers: false,

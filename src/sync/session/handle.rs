@@ -264,8 +264,9 @@ impl SessionHandle {
         self.commander.close(reason, None);
     }
 
-    /// The node that the peer says that it is, let in or not; `None` before it said so.
-    pub(crate) fn claimed(&self) -> Option<NodeId> {
+    /// The node that the peer of the present connection says that it is, let in or not; nothing is proven of it
+    /// until there is a [`peer`](Self::peer).
+    pub fn claimed(&self) -> Option<NodeId> {
         self.view.diagnostics.borrow().claimed.clone()
     }
 }

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use super::diagnostics::{Diagnostics, Seen};
 use super::streams::NoticeBoard;
 use crate::log::SessionLog;
+use crate::metrics::{self, Traffic};
 use crate::sync::error::Error;
 use crate::sync::notice::Notice;
 use crate::sync::peer::Peer;
@@ -22,6 +23,7 @@ pub(super) struct View {
 #[derive(Debug)]
 pub(crate) struct Reporter {
     seen: watch::Sender<Seen>,
+    traffic: Traffic,
     notices: Arc<NoticeBoard>,
 }
 
@@ -47,6 +49,7 @@ impl Reporter {
                 claimed: None,
                 ended: None,
             }),
+            traffic: Traffic::new(),
             notices: Arc::default(),
         }
     }
@@ -65,6 +68,25 @@ impl Reporter {
             let before = (seen.diagnostics.state, seen.diagnostics.synced);
             change(&mut seen.diagnostics);
             (seen.diagnostics.state, seen.diagnostics.synced) != before
+        });
+    }
+
+    pub(crate) fn sent_events(&self, count: u64) {
+        self.traffic.sent_events(count);
+        self.update(|diagnostics| diagnostics.events_sent += count);
+    }
+
+    pub(crate) fn sent_bytes(&self, count: u64) {
+        self.traffic.sent_bytes(count);
+        self.update(|diagnostics| diagnostics.bytes_sent += count);
+    }
+
+    /// A frame of so many bytes, with so many events.
+    pub(crate) fn received(&self, events: u64, bytes: u64) {
+        self.traffic.received(events, bytes);
+        self.update(|diagnostics| {
+            diagnostics.bytes_received += bytes;
+            diagnostics.events_received += events;
         });
     }
 
@@ -101,6 +123,7 @@ impl Reporter {
     pub(crate) fn error(&self, error: Error) -> Arc<Error> {
         let error = Arc::new(error);
         let cause = std::error::Error::source(&*error).map(ToString::to_string).unwrap_or_default();
+        metrics::connection_failed(&error);
         tracing::warn!(%error, cause = %shown(&cause), "a connection ended");
         self.tell(Notice::Error(Arc::clone(&error)));
         error

@@ -1,0 +1,119 @@
+//! The port for operators.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Json, Response};
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+
+use super::status::Described;
+use crate::failure::with_causes;
+use crate::serve::admission::is_of_this_machine;
+
+/// The page loads nothing from elsewhere, and no other page shows it in a frame.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+     img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+);
+
+/// What the port answers from.
+#[derive(Clone)]
+pub(crate) struct Operations {
+    described: Described,
+    metrics: PrometheusHandle,
+    ends: Arc<AtomicBool>,
+}
+
+impl Operations {
+    pub(crate) fn new(described: Described, metrics: PrometheusHandle) -> Self {
+        Self { described, metrics, ends: Arc::default() }
+    }
+
+    /// From now on the server is not ready: a balancer sends new clients elsewhere.
+    pub(crate) fn end(&self) {
+        self.ends.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Answers until the program ends.
+pub(crate) fn serve(tcp: TcpListener, address: SocketAddr, operations: Operations) {
+    let mut routes = Router::new()
+        .route("/", get(page))
+        .route("/status.json", get(status))
+        .route("/health", get(async || "the process runs\n"))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(operations);
+    if address.ip().is_loopback() {
+        // The name of a page's host can be made to lead here, and the page could then read all.
+        routes = routes.layer(middleware::from_fn(from_this_machine));
+    }
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(tcp, routes).await {
+            tracing::error!(%error, "the port for operators has closed");
+        }
+    });
+}
+
+async fn from_this_machine(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    if host.is_some_and(is_of_this_machine) {
+        return next.run(request).await;
+    }
+    let text = "this port is for this machine alone: ask for localhost or 127.0.0.1\n";
+    (StatusCode::MISDIRECTED_REQUEST, text).into_response()
+}
+
+async fn page() -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (headers, Html(include_str!("page.html")))
+}
+
+async fn status(State(operations): State<Operations>) -> Response {
+    match operations.described.status().await {
+        Ok(status) => ([(header::CACHE_CONTROL, "no-store")], Json(status)).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Whether new clients should come here.
+async fn ready(State(operations): State<Operations>) -> Response {
+    if operations.ends.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the server is ending\n").into_response();
+    }
+    match operations.described.log.count().await {
+        Ok(_) => "ready\n".into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn metrics(State(operations): State<Operations>) -> Response {
+    let Described { server, log, .. } = &operations.described;
+    let events = match log.count().await {
+        Ok(events) => events,
+        Err(error) => return failed(&error),
+    };
+    #[expect(clippy::cast_precision_loss, reason = "numbers of this size are exact, or nearly")]
+    let gauge = |name: &'static str, value: u64| metrics::gauge!(name).set(value as f64);
+    gauge("logux_sync_connections", server.connections() as u64);
+    gauge("logux_sync_log_events", events);
+    gauge("logux_sync_log_bytes", operations.described.bytes().unwrap_or(0));
+    metrics::counter!("logux_sync_events_added_total").absolute(log.last_added().value());
+    let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (headers, operations.metrics.render()).into_response()
+}
+
+fn failed(error: &logux_sync::StoreError) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", with_causes(error))).into_response()
+}

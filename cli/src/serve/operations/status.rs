@@ -1,0 +1,177 @@
+//! What the status page shows, as JSON.
+
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use logux_sync::{Log, ServerHandle, SessionHandle, StoreError, Value};
+use serde::Serialize;
+
+use super::rates::Rates;
+use super::warnings::{Warning, Warnings};
+
+/// How many connections and events are listed.
+const CONNECTIONS: usize = 200;
+const EVENTS: usize = 30;
+
+/// How many bytes of an event are shown.
+const SHOWN: usize = 300;
+
+/// A server that can be looked at.
+#[derive(Clone)]
+pub(crate) struct Described {
+    pub(crate) server: ServerHandle,
+    pub(crate) log: Log<Value>,
+    pub(crate) warnings: Warnings,
+    /// The log's file.
+    pub(crate) file: Option<PathBuf>,
+    /// Events are shown, and not only their types.
+    pub(crate) shows_events: bool,
+    pub(super) rates: Rates,
+    since: Timestamp,
+}
+
+/// All times are in milliseconds since 1970, or lengths of time in milliseconds.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Status {
+    version: &'static str,
+    node: String,
+    since: i64,
+    now: i64,
+    events: u64,
+    last_added: u64,
+    /// Bytes of the log's file, and of what is not moved into it yet.
+    bytes: Option<u64>,
+    set_aside: usize,
+    /// Events that were added in each of the last seconds, the oldest first.
+    rates: Vec<u64>,
+    consumers: Vec<Consumer>,
+    /// How many there are, of which some are listed.
+    connection_count: usize,
+    connections: Vec<Connection>,
+    last: Vec<Listed>,
+    warnings: Vec<Warning>,
+}
+
+#[derive(Serialize)]
+struct Consumer {
+    name: String,
+    position: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Connection {
+    node: Option<String>,
+    address: Option<String>,
+    codec: Option<&'static str>,
+    transport: Option<&'static str>,
+    protocol: Option<u32>,
+    state: String,
+    /// The peer has the log up to here.
+    synced: u64,
+    events_sent: u64,
+    events_received: u64,
+    round_trip: Option<u128>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    position: u64,
+    time: u64,
+    node: String,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    event: Option<String>,
+}
+
+impl Described {
+    pub(crate) fn new(
+        server: ServerHandle,
+        log: Log<Value>,
+        warnings: Warnings,
+        file: Option<&Path>,
+        shows_events: bool,
+    ) -> Self {
+        let (rates, file) = (Rates::of(&log), file.map(Path::to_owned));
+        Self { server, log, warnings, file, shows_events, rates, since: Timestamp::now() }
+    }
+
+    pub(super) async fn status(&self) -> Result<Status, StoreError> {
+        let Self { server, log, warnings, rates, since, .. } = self;
+        let sessions = server.sessions();
+        let consumers = log.consumers().await?.into_iter();
+        let consumers =
+            consumers.map(|(name, position)| Consumer { name, position: position.value() });
+        let mut connections: Vec<_> = sessions.iter().map(connection).collect();
+        // Those that are the most behind come first.
+        connections.sort_by(|a, b| (a.synced, &a.node).cmp(&(b.synced, &b.node)));
+        connections.truncate(CONNECTIONS);
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION"),
+            node: log.node_id().to_string(),
+            since: since.as_millisecond(),
+            now: Timestamp::now().as_millisecond(),
+            events: log.count().await?,
+            last_added: log.last_added().value(),
+            bytes: self.bytes(),
+            set_aside: log.set_aside().await?.len(),
+            rates: rates.seconds(),
+            consumers: consumers.collect(),
+            connection_count: sessions.len(),
+            connections,
+            last: self.last().await?,
+            warnings: warnings.last(),
+        })
+    }
+
+    /// Bytes of the log's file, and of what is not moved into it yet.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        let file = self.file.as_ref()?;
+        let mut waiting = file.as_os_str().to_owned();
+        waiting.push("-wal");
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        Some(size(file) + size(Path::new(&waiting)))
+    }
+
+    async fn last(&self) -> Result<Vec<Listed>, StoreError> {
+        let entries = self.log.entries().newest_first().stream().take(EVENTS);
+        let mut entries = std::pin::pin!(entries);
+        let mut last = Vec::new();
+        while let Some(entry) = entries.next().await {
+            let entry = entry?;
+            let shown = self.shows_events.then(|| {
+                let text = entry.event.to_string();
+                let end = (0..=SHOWN.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+                text[..end.unwrap_or(0)].to_owned()
+            });
+            last.push(Listed {
+                position: entry.meta.added.value(),
+                time: entry.meta.time.value(),
+                node: entry.meta.id.node().to_string(),
+                kind: entry.event.get("type").and_then(Value::as_str).map(str::to_owned),
+                event: shown,
+            });
+        }
+        Ok(last)
+    }
+}
+
+fn connection(session: &SessionHandle) -> Connection {
+    let seen = session.diagnostics();
+    let peer = seen.peer.as_deref();
+    let claimed = || session.claimed().map(|node| format!("{node}?"));
+    Connection {
+        node: peer.map(|peer| peer.node_id.to_string()).or_else(claimed),
+        address: peer.and_then(|peer| peer.address).map(|address| address.to_string()),
+        codec: peer.map(|peer| peer.codec),
+        transport: peer.and_then(|peer| peer.transport),
+        protocol: peer.map(|peer| peer.protocol.number()),
+        state: seen.state.to_string(),
+        synced: seen.synced.value(),
+        events_sent: seen.events_sent,
+        events_received: seen.events_received,
+        round_trip: seen.round_trip.map(|time| time.as_millis()),
+    }
+}
