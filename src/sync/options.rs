@@ -399,8 +399,7 @@ impl<E> SyncOptions<E> {
 
     /// Leaves out what the peer's log holds up to this position; a position after its end means the end, so that
     /// only what is new comes. For a node that opens connections, and the first one of a session; later ones go on
-    /// from there. It costs one connection more, as the peer is asked first where its log ends. A JavaScript node
-    /// is not asked, and sends what it sends.
+    /// from there. A JavaScript node does not know of this, and sends what it sends.
     ///
     /// ```
     /// # use logux_sync::{Added, ClientSync, Json, Log, MemoryStore, SyncOptions, Value, WebSocket};
@@ -610,7 +609,7 @@ impl<E> SyncOptions<E> {
             far_future: self.far_future,
             unreadable: self.unreadable,
             claim,
-            asks_for_end: role == Role::Opener && self.admission.begin_after.is_some(),
+            begin_after: self.admission.begin_after,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! how it ends, clocks that are set, logs that are lost. `race` lets all that can end a session meet at random
 //! moments, `unread` is about peers that are not read for a while.
 
+mod beginning;
 mod callbacks;
 mod clocks;
 mod closing;

@@ -97,12 +97,16 @@ impl Peer {
     /// The next frame that is not of headers; `None` at the end of the link.
     pub(crate) async fn next(&mut self) -> Option<String> {
         loop {
-            let frame = timeout(AGES, self.0.receiver.receive(1 << 20)).await.expect("a frame");
-            let text = String::from_utf8(frame.unwrap_or_default()?.to_vec()).unwrap();
+            let text = self.next_of_all().await?;
             if !text.starts_with(r#"["headers","#) {
                 return Some(text);
             }
         }
+    }
+
+    pub(crate) async fn next_of_all(&mut self) -> Option<String> {
+        let frame = timeout(AGES, self.0.receiver.receive(1 << 20)).await.expect("a frame");
+        Some(String::from_utf8(frame.unwrap_or_default()?.to_vec()).unwrap())
     }
 
     pub(crate) fn into_link(self) -> AnyLink {

@@ -818,9 +818,7 @@ async fn a_client_that_knows_the_log_skips_to_its_end_and_sends_what_it_has<C: C
     server.shutdown(Duration::from_secs(1)).await;
     server_log.add_batch([number(2), number(3)]).await.unwrap();
     client_log.add(number(100)).await.unwrap();
-    let (_server, session) = connect(SyncOptions::new().begin_after(Added::MAX)).await;
-    let errors = session.diagnostics();
-    assert_eq!(errors.connections, 2, "the first one asks where the log ends");
+    let (_server, _session) = connect(SyncOptions::new().begin_after(Added::MAX)).await;
     server_log.add(number(4)).await.unwrap();
     client_log.follow(client_log.last_added()).next().await.unwrap().unwrap();
     assert_eq!(all_numbers(&client_log).await, [1, 100, 4]);

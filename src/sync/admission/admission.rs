@@ -168,7 +168,7 @@ impl<E: Event> Policy<E> {
         link: LinkInfo,
         chosen: &OnceLock<Log<E>>,
     ) -> Result<Result<Admitted, ProtocolError>, Error> {
-        let Introduction { epoch, end, synced, claim_of, .. } = introduction;
+        let Introduction { epoch, begin, synced, claim_of, .. } = introduction;
         let Introduction { node_id, name, credentials, subprotocol, headers, .. } = introduction;
         let login = Login { node_id: name.clone(), credentials, subprotocol, headers, link };
         // As of the introduction: while the user is asked, another connection of the peer may move on.
@@ -202,10 +202,9 @@ impl<E: Event> Policy<E> {
                 log.set_epoch(&name, epoch).await?;
             }
         }
-        let begins = self.begin_after.zip(end).map(|(after, end)| after.min(end));
+        let begins = self.begin_after.zip(begin).map(|(wanted, told)| wanted.min(told));
         let begins = begins.filter(|&begins| role == Role::Opener && begins > cursors.received);
-        let has_skipped = begins.is_some();
-        if self.synced.is_some() || self.other_synced.is_some() || has_skipped {
+        if self.synced.is_some() || self.other_synced.is_some() || begins.is_some() {
             // The user knows better, and later connections go on from there.
             cursors.sent = self.synced.unwrap_or(cursors.sent);
             cursors.received = begins.or(self.other_synced).unwrap_or(cursors.received);
@@ -243,7 +242,7 @@ impl<E: Event> Policy<E> {
         let held_back = held_back.into_iter().map(|refused| refused.id).collect();
         // The store may have taken its time.
         let lasts = expires.map(|(since, lasts)| lasts.saturating_sub(since.elapsed()));
-        Ok(Ok(Admitted { cursors, has_skipped, trust, authors, lasts, suspected_up_to, held_back }))
+        Ok(Ok(Admitted { cursors, trust, authors, lasts, suspected_up_to, held_back }))
     }
 }
 

@@ -474,11 +474,6 @@ where
                     self.errands.ask(self.admission.check(introduction));
                 }
                 Output::LetIn(let_in) => self.let_in(*let_in)?,
-                Output::DialAnew(node) => {
-                    self.lasting.answered = Some(node);
-                    self.lasting.has_begun = true;
-                    self.dials_anew = true;
-                }
                 Output::Store(received) => self.intake.store(received),
                 Output::SendNext(wanted) => {
                     self.outgoing.send_next(wanted, self.rules.peer_epoch().is_some());

@@ -28,8 +28,9 @@ const EPOCH: &str = "log-epoch";
 /// another log is behind the one that answers, it is no claim.
 const CLAIM_OF: &str = "log-claim-of";
 
-/// The header by which an opener asks where the log of the other node ends, and is told.
-const END: &str = "log-end";
+/// The header by which an opener says up to where it wants nothing of the other node's log, and is told where that
+/// begins for it. It is for the one connection: what is told counts as received from then on.
+const BEGIN: &str = "log-begin-after";
 
 impl<E> Rules<E> {
     pub(super) fn open(&mut self, now: Now) {
@@ -114,7 +115,7 @@ impl<E> Rules<E> {
             subprotocol: candidate.subprotocol,
             headers: Arc::clone(&candidate.headers),
             epoch: self.peer_epoch,
-            end: self.peer_end,
+            begin: self.peer_begin,
             synced: candidate.synced,
             claim_of: self.claim_of,
         }));
@@ -124,8 +125,7 @@ impl<E> Rules<E> {
 
     /// The peer is who it says: answer it, and find out where both logs stand.
     pub(super) fn let_in(&mut self, now: Now, admitted: Admitted) {
-        let Admitted { cursors, has_skipped, trust, authors, lasts, suspected_up_to, held_back } =
-            admitted;
+        let Admitted { cursors, trust, authors, lasts, suspected_up_to, held_back } = admitted;
         let Phase::Checking(candidate) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
@@ -142,7 +142,10 @@ impl<E> Rules<E> {
             Role::Opener => (candidate.base_time, cursors.sent),
         };
         let sent = self.config.synced_override.unwrap_or(sent);
-        if self.dials_again(&candidate.name, cursors.received, has_skipped) {
+        if self.config.role == Role::Opener
+            && self.config.claim.is_wrong(&candidate.name, cursors.received, self.peer_begin)
+        {
+            self.hang_up(Some(Error::AnotherNode { found: candidate.name }));
             return;
         }
         // The peer has another log than before, which lacks what had come from it: it says so, or
@@ -159,6 +162,8 @@ impl<E> Rules<E> {
             self.config.synced_override.is_none() && sent == Added::ZERO && claimed > Added::ZERO;
         let start_over = lost || sent > self.log_end || is_unfounded;
         let sent = if start_over { Added::ZERO } else { sent };
+        // Whatever it has: of what comes before, it has said that it wants nothing.
+        let sent = self.begin_for_peer().map_or(sent, |begin| sent.max(begin));
         let cursors = if lost { self.reset_cursors(&cursors) } else { cursors };
         if replaced && self.config.claim.synced > Added::ZERO {
             // What it was told in `connect` was about the other log.
@@ -227,22 +232,6 @@ impl<E> Rules<E> {
         }
     }
 
-    /// Whether an opener has told the peer too much or too little in `connect`, so that another connection has to
-    /// tell it better.
-    fn dials_again(&mut self, found: &NodeId, received: Added, has_skipped: bool) -> bool {
-        let Config { role, claim, .. } = &self.config;
-        let is_wrong = *role == Role::Opener && claim.is_wrong(found, received);
-        if has_skipped && claim.may_be_mended {
-            self.outputs.push_back(Output::DialAnew(found.clone()));
-            self.hang_up(None);
-            return true;
-        }
-        if is_wrong {
-            self.hang_up(Some(Error::AnotherNode { found: found.clone() }));
-        }
-        is_wrong
-    }
-
     /// Whether the peer says that it has another log than before.
     fn is_replaced(&self, cursors: &Cursors) -> bool {
         match (cursors.epoch, self.peer_epoch) {
@@ -251,6 +240,12 @@ impl<E> Rules<E> {
             (None, Some(_)) => cursors.received > Added::ZERO,
             (_, None) => false,
         }
+    }
+
+    /// Where this node's log begins for a peer that wants only a part of it.
+    fn begin_for_peer(&self) -> Option<Added> {
+        let begin = self.peer_begin.filter(|_| self.config.role == Role::Acceptor);
+        begin.map(|begin| begin.min(self.log_end))
     }
 
     /// How far a peer has this log that says it has it up to here. Where nothing is known of the peer yet, its
@@ -288,9 +283,8 @@ impl<E> Rules<E> {
             let epoch = claim_of.as_str().and_then(Epoch::parse);
             self.claim_of = epoch.map_or(ClaimOf::Nothing, ClaimOf::Log);
         }
-        if let Some(end) = headers.remove(END) {
-            self.was_asked_for_end = end.is_null();
-            self.peer_end = end.as_u64().and_then(Added::new).or(self.peer_end);
+        if let Some(begin) = headers.remove(BEGIN) {
+            self.peer_begin = begin.as_u64().and_then(Added::new).or(self.peer_begin);
         }
         if let Some(epoch) = epoch.as_ref().and_then(Value::as_str).and_then(Epoch::parse) {
             self.peer_epoch = self.peer_epoch.or(Some(epoch));
@@ -321,13 +315,13 @@ impl<E> Rules<E> {
     pub(super) fn send_headers(&mut self) {
         let mut headers = self.config.headers.clone();
         headers.insert(EPOCH.to_owned(), self.config.epoch.to_string().into());
-        let Config { role, claim, asks_for_end, .. } = &self.config;
-        match role {
-            Role::Opener if *asks_for_end => drop(headers.insert(END.to_owned(), Value::Null)),
-            Role::Acceptor if self.was_asked_for_end => {
-                headers.insert(END.to_owned(), self.log_end.value().into());
-            }
-            _ => {}
+        let Config { role, claim, begin_after, .. } = &self.config;
+        let begin = match role {
+            Role::Opener => *begin_after,
+            Role::Acceptor => self.begin_for_peer(),
+        };
+        if let Some(begin) = begin {
+            headers.insert(BEGIN.to_owned(), begin.value().into());
         }
         if *role == Role::Opener && !claim.is_told {
             let of = claim.epoch.map_or(Value::Null, |epoch| epoch.to_string().into());
@@ -338,10 +332,12 @@ impl<E> Rules<E> {
 }
 
 impl Claim {
-    /// Whether it was a wrong guess, now that this node has answered, whose log is received up to here. Told
+    /// Whether it was a wrong guess, now that this node has answered, whose log is received up to here, and begins
+    /// after `begin` for this one. Told
     /// too much, the node would leave out events; told too little, it would send all again.
-    fn is_wrong(&self, found: &NodeId, received: Added) -> bool {
-        let is_too_low = self.synced < received && self.of.as_ref() != Some(found);
+    fn is_wrong(&self, found: &NodeId, received: Added, begin: Option<Added>) -> bool {
+        let told = self.synced.max(begin.unwrap_or_default());
+        let is_too_low = told < received && self.of.as_ref() != Some(found);
         self.synced > received || self.may_be_mended && is_too_low
     }
 }

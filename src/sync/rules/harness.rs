@@ -219,7 +219,7 @@ impl Side {
                 },
                 Role::Acceptor => Claim::default(),
             },
-            asks_for_end: false,
+            begin_after: None,
         };
         let mut side = Self {
             rules: Rules::new(config, node.last_added()),
@@ -312,7 +312,6 @@ impl Side {
                     let admitted = Admitted {
                         lasts: None,
                         cursors,
-                        has_skipped: false,
                         trust: Trust::default(),
                         authors: node.authors,
                         suspected_up_to: node.suspected_up_to,
@@ -342,7 +341,6 @@ impl Side {
                 Output::HoldBack(events) => node.held_back.extend(events),
                 Output::Confirmed(covered) => node.confirmed(&covered),
                 Output::Reevaluated => {}
-                Output::DialAnew(_) => unreachable!("nothing is left out here"),
                 Output::Tell(notice) => self.notices.push(notice),
                 Output::Fix(relative) => self.relative = Some(relative),
                 Output::HangUp(error) => self.ended = Some(error.map_or(Ok(()), Err)),

@@ -77,8 +77,8 @@ pub(crate) struct Config {
     pub(crate) synced_override: Option<Added>,
     /// What an opener says that it has received.
     pub(crate) claim: Claim,
-    /// Whether an opener asks where the peer's log ends.
-    pub(crate) asks_for_end: bool,
+    /// An opener wants nothing of the peer's log up to here.
+    pub(crate) begin_after: Option<Added>,
 }
 
 /// How far an opener has received the log of the node that will probably answer.
@@ -194,8 +194,6 @@ pub(crate) enum Output<E> {
     Reevaluated,
     /// Tell the user.
     Tell(Notice),
-    /// Open another connection to this node once this one is over, whose `connect` tells what is left out.
-    DialAnew(NodeId),
     /// End the connection, once all before is sent.
     HangUp(Option<Error>),
 }
@@ -213,8 +211,8 @@ pub(crate) struct Introduction {
     pub(crate) headers: Arc<Headers>,
     /// Which log it has, as far as it has said.
     pub(crate) epoch: Option<Epoch>,
-    /// Where that log ends, if this node has asked.
-    pub(crate) end: Option<Added>,
+    /// Of that log, what comes after this is sent, if this node wants only a part of it.
+    pub(crate) begin: Option<Added>,
     /// How far it says that it has this node's log, and which log that is; an opener does not learn it.
     pub(crate) synced: Added,
     pub(crate) claim_of: ClaimOf,
@@ -252,8 +250,6 @@ pub(crate) struct LogIdentity {
 pub(crate) struct Admitted {
     /// How far both logs are in step.
     pub(crate) cursors: Cursors,
-    /// What it holds up to [`Cursors::received`] is left out from now on, and `connect` did not say so yet.
-    pub(crate) has_skipped: bool,
     pub(crate) trust: Trust,
     /// Whose events are taken from it.
     pub(crate) authors: Authors,

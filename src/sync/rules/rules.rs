@@ -61,9 +61,8 @@ pub(crate) struct Rules<E> {
     pub(super) round_trip: Option<Duration>,
     /// Which log the peer says that it has.
     pub(super) peer_epoch: Option<Epoch>,
-    /// Where the peer says that its log ends, and whether the peer asked for that of this node's.
-    pub(super) peer_end: Option<Added>,
-    pub(super) was_asked_for_end: bool,
+    /// An acceptor's peer wants nothing of this log up to here; an opener's log begins for it after this.
+    pub(super) peer_begin: Option<Added>,
     /// Which log the peer's claim is about.
     pub(super) claim_of: ClaimOf,
     /// The headers that the peer has sent before it introduced itself, as JSON: a stranger's values can
@@ -102,8 +101,7 @@ impl<E> Rules<E> {
             asked: None,
             round_trip: None,
             peer_epoch: None,
-            peer_end: None,
-            was_asked_for_end: false,
+            peer_begin: None,
             claim_of: ClaimOf::default(),
             early_headers: Box::default(),
             told_headers: false,
