@@ -264,6 +264,12 @@ impl<E: Event> Log<E> {
         Entries::new(self.clone())
     }
 
+    /// Waits until the store has kept all that was submitted to it so far. Tells thereby whether it can keep anything
+    /// now: it fails where the disk is full, and a durable store takes as long as a transaction takes.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.submit(Append::records(Vec::new())).await.map(drop)
+    }
+
     /// How many events there are.
     pub async fn count(&self) -> Result<u64, StoreError> {
         self.shared.store.count().await

@@ -262,7 +262,7 @@ const MESSAGES: &[(&str, Hole)] = &[
 
     (r#"["headers",$]"#, Hole::Map), (r#"["headers",{"a":$}]"#, Hole::Any),
     (r#"["headers",{$:1}]"#, Hole::Str),
-    (r#"["headers",{"log-epoch":$}]"#, Hole::Any), (r#"["headers",{},$]"#, Hole::Nothing),
+    (r#"["headers",{"log-epoch":$}]"#, Hole::Any), (r#"["headers",{"log-begin-after":$}]"#, Hole::Any), (r#"["headers",{},$]"#, Hole::Nothing),
     (r#"["debug",$,"text"]"#, Hole::Nothing), (r#"["debug","error",$]"#, Hole::Str),
     (r#"["debug","error","text",$]"#, Hole::Nothing),
     (r#"["error",$]"#, Hole::Str), (r#"["error",$,1]"#, Hole::Str), (r#"["error","own",$]"#, Hole::Any),

@@ -123,7 +123,7 @@ pub(crate) fn lines(lines: impl IntoIterator<Item: AsRef<str>>) -> String {
 
 /// A server that runs. It is killed with this.
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) url: String,
     errors: Receiver<String>,
 }

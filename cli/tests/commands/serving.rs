@@ -152,3 +152,47 @@ fn tls_is_spoken_with_a_certificate() {
     let done = folder.run(&["add", EVENT, "--server", &url]);
     assert!(done.failure(3).contains("certificate"), "{done:?}");
 }
+
+/// Files may not grow beyond a size: to a program that is a disk that is full.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_full_stops_writing_and_loses_nothing() {
+    use std::process::Command;
+
+    let folder = Folder::new();
+    let limited = |kibibytes: u32, arguments: &[&str]| {
+        let program = folder.command(arguments);
+        let mut shell = Command::new("sh");
+        // Without the signal, a write fails as on a full disk.
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", kibibytes * 2);
+        shell.args(["-c", &script, "sh"]).arg(program.get_program()).args(program.get_args());
+        shell.current_dir(folder.path("")).env_clear();
+        for (name, value) in program.get_envs() {
+            if let Some(value) = value {
+                shell.env(name, value);
+            }
+        }
+        shell
+    };
+    // Too little for a log.
+    let done = crate::program::finish(&mut limited(8, &["add", "--log", "small.db", EVENT]), "");
+    assert!(done.failure(1).contains("small.db"), "{done:?}");
+    // Too little for all that is added.
+    let serve = ["serve", "--operations", "none"];
+    let server = crate::program::Server::start(&mut limited(256, &serve));
+    let event = serde_json::json!({ "type": "large", "text": "x".repeat(1_000) }).to_string();
+    let events = crate::program::lines(vec![event; 2_000]);
+    let add = ["add", "--timeout", "3s", "--server", &server.url];
+    let done = folder.run_with(&add, &events);
+    assert_eq!(done.code, Some(3), "{}", done.errors);
+    assert!(done.errors.contains("are kept here"), "{}", done.errors);
+    let (url, address) = (server.url.clone(), server.address().to_owned());
+    server.kill();
+    assert_eq!(folder.run(&["log", "verify"]).code, Some(0));
+    // With room again, all of it is there, once.
+    let server = folder.serve(&["--address", &address]);
+    assert_eq!(folder.run(&["add", EVENT, "--server", &url]).code, Some(0));
+    let shown = folder.run(&["log", "show", &server.url, "--json"]);
+    let large = shown.events().iter().filter(|event| event["type"] == "large").count();
+    assert!(large >= 1_000 && large % 1_000 == 0, "{large}");
+}

@@ -1,3 +1,5 @@
+use std::error::Error as _;
+use std::iter::successors;
 use std::sync::Arc;
 
 use logux_codecs::{Added, NodeId, shown};
@@ -122,7 +124,8 @@ impl Reporter {
     /// [`SessionHandle::errors`](crate::SessionHandle::errors).
     pub(crate) fn error(&self, error: Error) -> Arc<Error> {
         let error = Arc::new(error);
-        let cause = std::error::Error::source(&*error).map(ToString::to_string).unwrap_or_default();
+        let causes = successors(error.source(), |&cause| cause.source());
+        let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         metrics::connection_failed(&error);
         tracing::warn!(%error, cause = %shown(&cause), "a connection ended");
         self.tell(Notice::Error(Arc::clone(&error)));

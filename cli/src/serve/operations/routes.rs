@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -12,6 +13,7 @@ use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use super::status::Described;
 use crate::failure::with_causes;
@@ -22,6 +24,9 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
      img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 );
+
+/// How long the store may take before the server is not ready.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the port answers from.
 #[derive(Clone)]
@@ -92,9 +97,11 @@ async fn ready(State(operations): State<Operations>) -> Response {
     if operations.ends.load(Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is ending\n").into_response();
     }
-    match operations.described.log.count().await {
-        Ok(_) => "ready\n".into_response(),
-        Err(error) => failed(&error),
+    // A balancer asks now and then: each time one transaction.
+    match timeout(STORE_TIMEOUT, operations.described.log.flush()).await {
+        Ok(Ok(())) => "ready\n".into_response(),
+        Ok(Err(error)) => failed(&error),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response(),
     }
 }
 
@@ -106,6 +113,8 @@ async fn metrics(State(operations): State<Operations>) -> Response {
     };
     #[expect(clippy::cast_precision_loss, reason = "numbers of this size are exact, or nearly")]
     let gauge = |name: &'static str, value: u64| metrics::gauge!(name).set(value as f64);
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    gauge("logux_sync_tasks", tasks as u64);
     gauge("logux_sync_connections", server.connections() as u64);
     gauge("logux_sync_log_events", events);
     gauge("logux_sync_log_bytes", operations.described.bytes().unwrap_or(0));
