@@ -144,8 +144,8 @@ async fn soak(seed: u64, seconds: u64, url: &str, held: &impl Fn() -> Held) {
         client.session.wait_for(State::Synchronized).await.expect("it is let in");
     }
     let begun = Instant::now();
-    let warm_at = Duration::from_secs(seconds / 4);
-    let (mut warm, mut life, mut added) = (None, 0, 0_u64);
+    let warm_at = Duration::from_secs(seconds / 2);
+    let (mut warm, mut life, mut added, mut told_at) = (None, 0, 0_u64, Duration::ZERO);
     // A tenth of the clients at once, twenty times a second: each twice.
     let mut ticks = interval(Duration::from_millis(50));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -166,6 +166,10 @@ async fn soak(seed: u64, seconds: u64, url: &str, held: &impl Fn() -> Held) {
         if warm.is_none() && begun.elapsed() >= warm_at {
             warm = Some(held());
             println!("after {warm_at:?}: {warm:?}, {added} events were added");
+        }
+        if begun.elapsed() >= told_at {
+            told_at += Duration::from_secs(seconds.div_ceil(20));
+            println!("after {} s: {:?}", begun.elapsed().as_secs(), held());
         }
         if begun.elapsed().as_secs() >= seconds {
             break;
