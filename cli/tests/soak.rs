@@ -35,19 +35,17 @@ struct Client {
 }
 
 impl Client {
-    async fn new(number: usize, life: usize, url: &str) -> Self {
-        let node = format!("user{}:{number}:{life}", number % 50).parse().expect("a node id");
+    async fn new(number: usize, url: &str) -> Self {
+        let node = format!("user{}:{number}", number % 50).parse().expect("a node id");
         let options = LogOptions::new().remember(Duration::from_secs(1), 100);
         let log = Log::open_with(node, Arc::new(MemoryStore::new()), options).await.expect("a log");
-        let session = match number % 6 {
-            0 => start(&log, Json, web_socket(url)),
-            1 => start(&log, MessagePack, web_socket(url)),
-            2 => start(&log, Xml, web_socket(url)),
-            3 => start(&log, Json, long_poll(url)),
-            4 => start(&log, MessagePack, long_poll(url)),
-            _ => start(&log, Xml, long_poll(url)),
-        };
+        let session = connect(&log, number, url);
         Self { number, log, session }
+    }
+
+    /// Breaks off, and comes again.
+    fn connect_anew(&mut self, url: &str) {
+        self.session = connect(&self.log, self.number, url);
     }
 
     async fn add(&self) {
@@ -56,6 +54,17 @@ impl Client {
         self.log.add(event).await.expect("added");
         let confirmed = self.session.diagnostics().synced;
         self.log.clean(Criteria::all().added(..=confirmed)).await.expect("cleaned");
+    }
+}
+
+fn connect(log: &Log<Value>, number: usize, url: &str) -> Session {
+    match number % 6 {
+        0 => start(log, Json, web_socket(url)),
+        1 => start(log, MessagePack, web_socket(url)),
+        2 => start(log, Xml, web_socket(url)),
+        3 => start(log, Json, long_poll(url)),
+        4 => start(log, MessagePack, long_poll(url)),
+        _ => start(log, Xml, long_poll(url)),
     }
 }
 
@@ -138,14 +147,15 @@ async fn soak(seed: u64, seconds: u64, url: &str, held: &impl Fn() -> Held) {
     println!("at the start: {base:?}");
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
-        clients.push(Client::new(number, 0, url).await);
+        clients.push(Client::new(number, url).await);
     }
     for client in &clients {
         client.session.wait_for(State::Synchronized).await.expect("it is let in");
     }
     let begun = Instant::now();
     let warm_at = Duration::from_secs(seconds / 2);
-    let (mut warm, mut life, mut added, mut told_at) = (None, 0, 0_u64, Duration::ZERO);
+    let (mut warm, mut connected_anew, mut added) = (None, 0, 0_u64);
+    let mut told_at = Duration::ZERO;
     // A tenth of the clients at once, twenty times a second: each twice.
     let mut ticks = interval(Duration::from_millis(50));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -158,9 +168,8 @@ async fn soak(seed: u64, seconds: u64, url: &str, held: &impl Fn() -> Held) {
         }
         if tick % 20 == 0 {
             for _ in 0..CLIENTS / 100 {
-                let number = random.usize(..CLIENTS);
-                life += 1;
-                clients[number] = Client::new(number, life, url).await;
+                clients[random.usize(..CLIENTS)].connect_anew(url);
+                connected_anew += 1;
             }
         }
         if warm.is_none() && begun.elapsed() >= warm_at {
@@ -176,7 +185,9 @@ async fn soak(seed: u64, seconds: u64, url: &str, held: &impl Fn() -> Held) {
         }
     }
     let (warm, end) = (warm.expect("it was warm"), held());
-    println!("after {seconds} s: {end:?}, {added} events were added, {life} clients came anew");
+    println!(
+        "after {seconds} s: {end:?}, {added} events were added, {connected_anew} connections were new"
+    );
     assert!(
         end.memory <= warm.memory + warm.memory / 50,
         "its memory has grown by more than 2 %: {warm:?}, {end:?}"
