@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use logux_sync::{
-    Criteria, Entry, Log, LogOptions, NoReceipt, Receipt, SessionHandle, State, Value,
-};
+use logux_sync::{Criteria, Entry, Log, LogOptions, NoReceipt, Receipt, Session, Value};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
@@ -13,6 +11,7 @@ use crate::arguments::AddOptions;
 use crate::client::{self, ClientConfiguration, LastError, Outbox, Target};
 use crate::events::{Events, Rule};
 use crate::failure::{Failure, Kind, with_causes};
+use crate::selection::printable;
 use crate::{output, store};
 
 /// So many events are added before their receipts are waited for.
@@ -58,47 +57,26 @@ async fn send(
     limit: Duration,
     json: bool,
 ) -> Result<(), Failure> {
-    let outbox = Outbox::open(target, LogOptions::new().event_limits(rule.limits())).await?;
-    let log = &outbox.log;
-    let session = client::start(log, target, client::sending_only())?;
-    let last_error = LastError::of(&session);
-    let mut refused = 0;
+    let options = || LogOptions::new().event_limits(rule.limits());
+    let outbox = Outbox::open(target, options()).await?;
+    let mut delivery = Delivery::start(&outbox.log, target, limit, json)?;
+    // What an earlier command could not send goes first.
+    delivery.settle(outbox.kept().await?, "sent now").await?;
     loop {
         let batch = events.next(BATCH).await;
         if batch.is_empty() {
             break;
         }
-        let added = add_all(log, batch).await?;
-        // For each batch: what takes long as a whole goes on as long as it goes on.
-        let until = Instant::now() + limit;
-        for entry in &added {
-            match receipt(&session, entry, until).await {
-                Ok(Some(Receipt::HeldBack(event))) if !event.is_doubtful => {
-                    refused += 1;
-                    tell(entry, "refused", Some(&event.reason), json)?;
-                }
-                Ok(Some(_)) => tell(entry, "confirmed", None, json)?,
-                Ok(None) => {
-                    return Err(kept(last_error.not_in_time(target, limit, "did not confirm")));
-                }
-                Err(NoReceipt::Ended(ended)) => {
-                    return Err(kept(client::ended(target, ended.reason().map(|error| &**error))));
-                }
-                Err(error) => return Err(Failure::failed(with_causes(&error))),
-            }
-        }
-        // The server has them, or will never take them.
-        let ids = added.iter().map(|entry| entry.meta.id.clone());
-        clean(log, Criteria::all().ids(ids)).await?;
+        let added = add_all(&outbox.log, batch).await?;
+        delivery.settle(added, "confirmed").await?;
     }
-    // What an earlier command could not send goes, too.
-    let until = Instant::now() + limit;
-    let in_step = timeout_at(until, session.wait_for(State::Synchronized)).await;
-    if in_step.is_ok_and(|reached| reached.is_ok()) {
-        clean(log, Criteria::all()).await?;
+    let mut refused = delivery.end().await;
+    // So does what other commands kept that ran beside others.
+    for other in outbox.others(target, options).await? {
+        let mut delivery = Delivery::start(&other.log, target, limit, json)?;
+        delivery.settle(other.kept().await?, "sent now").await?;
+        refused += delivery.end().await;
     }
-    // All is confirmed: nothing is lost by a goodbye that fails.
-    let _ = session.close().await;
     events.finish()?;
     match refused {
         0 => Ok(()),
@@ -109,22 +87,67 @@ async fn send(
     }
 }
 
-/// What became of an event; nothing, where that is not known in time.
-async fn receipt(
-    session: &SessionHandle,
-    entry: &Entry<Value>,
-    until: Instant,
-) -> Result<Option<Receipt>, NoReceipt> {
-    timeout_at(until, session.receipt(&entry.meta.id)).await.ok().transpose()
+/// Events of one outbox on their way to the server.
+struct Delivery<'a> {
+    log: &'a Log<Value>,
+    target: &'a Target,
+    limit: Duration,
+    json: bool,
+    session: Session,
+    last_error: LastError,
+    refused: u64,
+}
+
+impl<'a> Delivery<'a> {
+    fn start(
+        log: &'a Log<Value>,
+        target: &'a Target,
+        limit: Duration,
+        json: bool,
+    ) -> Result<Self, Failure> {
+        let session = client::start(log, target, client::sending_only())?;
+        let last_error = LastError::of(&session);
+        Ok(Self { log, target, limit, json, session, last_error, refused: 0 })
+    }
+
+    /// Waits until the server is done with these events, and drops them here. The time limit is for them together:
+    /// a command with more of them goes on as long as it goes on.
+    async fn settle(&mut self, events: Vec<Arc<Entry<Value>>>, done: &str) -> Result<(), Failure> {
+        let until = Instant::now() + self.limit;
+        for entry in &events {
+            let receipt = self.session.receipt(&entry.meta.id);
+            let Ok(receipt) = timeout_at(until, receipt).await else {
+                let Self { target, limit, .. } = self;
+                return Err(kept(self.last_error.not_in_time(target, *limit, "did not confirm")));
+            };
+            match receipt {
+                Ok(Receipt::HeldBack(event)) if !event.is_doubtful => {
+                    self.refused += 1;
+                    tell(entry, "refused", Some(&event.reason), self.json)?;
+                }
+                Ok(_) => tell(entry, done, None, self.json)?,
+                Err(NoReceipt::Ended(ended)) => {
+                    let error = ended.reason().map(|error| &**error);
+                    return Err(kept(client::ended(self.target, error)));
+                }
+                Err(error) => return Err(Failure::failed(with_causes(&error))),
+            }
+        }
+        let ids = events.iter().map(|entry| entry.meta.id.clone());
+        let cleaned = self.log.clean(Criteria::all().ids(ids)).await;
+        cleaned.map(drop).map_err(|error| Failure::failed(with_causes(&error)))
+    }
+
+    /// How many events the server refused.
+    async fn end(self) -> u64 {
+        // All is confirmed: nothing is lost by a goodbye that fails.
+        let _ = self.session.close().await;
+        self.refused
+    }
 }
 
 fn kept(failure: Failure) -> Failure {
     failure.and("; the events are kept here, and the next `add` to this server sends them")
-}
-
-async fn clean(log: &Log<Value>, criteria: Criteria) -> Result<(), Failure> {
-    let cleaned = log.clean(criteria).await;
-    cleaned.map(drop).map_err(|error| Failure::failed(with_causes(&error)))
 }
 
 async fn add_all(log: &Log<Value>, batch: Vec<Value>) -> Result<Vec<Arc<Entry<Value>>>, Failure> {
@@ -132,6 +155,7 @@ async fn add_all(log: &Log<Value>, batch: Vec<Value>) -> Result<Vec<Arc<Entry<Va
     added.map_err(|error| Failure::failed(with_causes(&error)))
 }
 
+/// Tells what became of an event. What is to be done is done also where nobody reads it any more.
 fn tell(
     entry: &Entry<Value>,
     state: &str,
@@ -139,12 +163,10 @@ fn tell(
     json: bool,
 ) -> Result<(), Failure> {
     let id = entry.meta.id.to_string();
-    output::line(if json {
-        json!({ "id": id, "state": state, "reason": reason }).to_string()
-    } else {
-        match reason {
-            Some(reason) => format!("{id}  {state}: {reason}"),
-            None => format!("{id}  {state}"),
-        }
-    })
+    let line = match reason {
+        _ if json => json!({ "id": id, "state": state, "reason": reason }).to_string(),
+        Some(reason) => format!("{id}  {state}: {}", printable(reason)),
+        None => format!("{id}  {state}"),
+    };
+    output::tell(&line).map(drop)
 }

@@ -38,7 +38,7 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "logux-sync", version, styles = STYLES, after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
-    /// A file with options, in TOML; otherwise logux-sync.toml of the working folder, if it is there
+    /// A file with options, in TOML; `serve` otherwise reads logux-sync.toml of the working folder, if it is there
     #[arg(long, global = true, value_name = "FILE", env = "LOGUX_SYNC_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]
@@ -80,7 +80,7 @@ pub(crate) struct AddOptions {
     #[arg(value_name = "EVENT")]
     pub(crate) events: Vec<String>,
     /// Add to this log and to no server; `sync` sends it when it runs
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["server", "timeout"])]
+    #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
     /// Take any JSON value for an event, which JavaScript nodes do not
     #[arg(long)]
@@ -97,7 +97,8 @@ pub(crate) struct AddOptions {
 
 /// Print events as they come to a server's log
 ///
-/// Goes on when the server restarts or the network comes back, and misses nothing.
+/// Goes on when the server restarts or the network comes back, and misses nothing. A server in JavaScript does not know
+/// where to begin, and sends what it sends.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -206,7 +207,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   logux-sync log prune --older-than 30d
-  logux-sync log prune --keep 100000 --confirmed")]
+  logux-sync log prune --keep 100000 --unconfirmed")]
     Prune {
         #[arg(value_name = "FILE", default_value = DEFAULT_LOG)]
         log: PathBuf,
@@ -216,9 +217,9 @@ Examples:
         /// All but the last so many
         #[arg(long, value_name = "NUMBER")]
         keep: Option<u64>,
-        /// Only what all peers that this log knows have confirmed
+        /// Also what a peer that this log knows has not confirmed yet: it will never get that
         #[arg(long)]
-        confirmed: bool,
+        unconfirmed: bool,
     },
 }
 

@@ -23,8 +23,12 @@ pub(crate) struct Configuration {
 }
 
 impl Configuration {
-    /// Reads the named file, or that of the working folder if it is there.
-    pub(crate) fn read(named: Option<&Path>) -> Result<Self, Failure> {
+    /// Reads the named file, or for a server that of the working folder if it is there: a client in a folder of
+    /// somebody else's would otherwise tell its token to whom that file says.
+    pub(crate) fn read(named: Option<&Path>, serves: bool) -> Result<Self, Failure> {
+        if named.is_none() && !serves {
+            return Ok(Self::default());
+        }
         let path = named.map_or_else(|| PathBuf::from(DEFAULT_FILE), Path::to_owned);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,

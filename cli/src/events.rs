@@ -7,7 +7,7 @@ use std::thread;
 use logux_sync::{EventLimits, Extra, Value};
 use tokio::sync::mpsc;
 
-use crate::failure::{Failure, with_causes};
+use crate::failure::{Failure, Kind, with_causes};
 
 /// How long a line may be, in bytes: more than any event has.
 const MAX_LINE: u64 = 16 << 20;
@@ -46,6 +46,8 @@ pub(crate) struct Events {
     ready: VecDeque<Value>,
     lines: Option<mpsc::Receiver<Result<Value, Failure>>>,
     failure: Option<Failure>,
+    /// So many were given out.
+    taken: u64,
 }
 
 impl Events {
@@ -55,7 +57,7 @@ impl Events {
             rule.read(text, &format!("event {} of the arguments", index + 1))
         };
         let ready = texts.iter().enumerate().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { ready, lines: None, failure: None })
+        Ok(Self { ready, lines: None, failure: None, taken: 0 })
     }
 
     /// Those of the lines of standard input, as they come. Empty lines are passed over.
@@ -82,7 +84,7 @@ impl Events {
                 }
             }
         });
-        Self { ready: VecDeque::new(), lines: Some(lines), failure: None }
+        Self { ready: VecDeque::new(), lines: Some(lines), failure: None, taken: 0 }
     }
 
     /// The next events, as many as there are, up to a number; none at the end, or before a wrong line. Cancel-safe.
@@ -107,12 +109,18 @@ impl Events {
             }
         }
         let count = self.ready.len().min(at_most);
+        self.taken += count as u64;
         self.ready.drain(..count).collect()
     }
 
     /// What was wrong with a line, once all before it was taken.
     pub(crate) fn finish(self) -> Result<(), Failure> {
         let Some(failure) = self.failure else { return Ok(()) };
+        if self.taken == 0 {
+            return Err(failure);
+        }
+        // Something was done.
+        let failure = failure.with(Kind::Failed);
         Err(failure.and("; the lines before it were added, it and those after it were not"))
     }
 }

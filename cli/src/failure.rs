@@ -42,6 +42,11 @@ impl Failure {
         Self { kind, text: text.into() }
     }
 
+    /// The same, with another exit code.
+    pub(crate) fn with(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// The same, with more to say.
     pub(crate) fn and(mut self, more: &str) -> Self {
         self.text.push_str(more);

@@ -10,8 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::arguments::FollowOptions;
 use crate::client::{self, ClientConfiguration, LastError};
 use crate::failure::{Failure, with_causes};
-use crate::output;
-use crate::selection::{Selection, Since, as_json, as_text};
+use crate::selection::{self, Selection, Since};
 
 /// So many ids of events that were shown are remembered, so that none is shown twice.
 const REMEMBERED: usize = 100_000;
@@ -60,7 +59,8 @@ pub(crate) fn run(
                         None => return Ok(()),
                     };
                     if selection.takes(&entry) {
-                        output::line(if json { as_json(&entry) } else { as_text(&entry) })?;
+                        // Its position here is not the server's.
+                        selection::print(&entry, json, None)?;
                         shown += 1;
                     }
                     let shown = Criteria::all().added(..=entry.meta.added);

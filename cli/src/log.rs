@@ -19,7 +19,7 @@ use crate::arguments::{LogCommand, LogOptions as Options, ShowOptions};
 use crate::client::{self, ClientConfiguration, Credentials, LastError, Target};
 use crate::failure::{Failure, Kind, with_causes};
 use crate::output;
-use crate::selection::{Selection, Since, Source, as_json, as_text};
+use crate::selection::{self, Selection, Since, Source};
 use crate::store::{self, cannot};
 
 /// How long a server may be silent while its log is fetched.
@@ -33,12 +33,12 @@ pub(crate) fn run(options: Options, configuration: ClientConfiguration) -> Resul
                 show(options, Some(text.to_lowercase()), configuration).await
             }
             LogCommand::Export { source, output, server } => {
-                let log = opened(source, server, configuration).await?;
+                let log = opened(&source, Added::ZERO, server, configuration).await?;
                 export(&log, output.as_deref()).await
             }
             LogCommand::Import { log, input } => import(&log, input.as_deref()).await,
             LogCommand::Verify { log } => verify(&log).await,
-            LogCommand::Prune { log, older_than, keep, confirmed } => {
+            LogCommand::Prune { log, older_than, keep, unconfirmed } => {
                 let mut retention = Retention::new();
                 if let Some(age) = older_than {
                     retention = retention.max_age(age);
@@ -46,7 +46,7 @@ pub(crate) fn run(options: Options, configuration: ClientConfiguration) -> Resul
                 if let Some(keep) = keep {
                     retention = retention.max_events(keep);
                 }
-                if !confirmed {
+                if unconfirmed {
                     retention = retention.also_unconfirmed();
                 }
                 prune(&log, &retention).await
@@ -55,25 +55,26 @@ pub(crate) fn run(options: Options, configuration: ClientConfiguration) -> Resul
     })
 }
 
-/// The log of a file, or a copy in memory of that of a server.
+/// The log of a file, or a copy in memory of that of a server, of what comes after a position.
 async fn opened(
-    source: Source,
+    source: &Source,
+    after: Added,
     credentials: Credentials,
     configuration: ClientConfiguration,
 ) -> Result<Log<Value>, Failure> {
     match source {
-        Source::File(path) => store::open_present(&path).await,
-        Source::Server(url) => fetch(&credentials.target(url, configuration)?).await,
+        Source::File(path) => store::open_present(path).await,
+        Source::Server(url) => fetch(&credentials.target(url.clone(), configuration)?, after).await,
     }
 }
 
-/// All events of a server's log, in memory.
-async fn fetch(target: &Target) -> Result<Log<Value>, Failure> {
+/// The events of a server's log after a position, in memory.
+async fn fetch(target: &Target, after: Added) -> Result<Log<Value>, Failure> {
     let seat = client::seat(target, "log")?;
     let log =
         Log::open_with(seat.node.clone(), Arc::new(MemoryStore::new()), LogOptions::new()).await;
     let log = log.map_err(|error| Failure::failed(with_causes(&error)))?;
-    let session = client::start(&log, target, SyncOptions::new())?;
+    let session = client::start(&log, target, SyncOptions::new().begin_after(after))?;
     let last_error = LastError::of(&session);
     let progress = bar(None, "events");
     let handle = session.handle();
@@ -103,16 +104,19 @@ async fn show(
     configuration: ClientConfiguration,
 ) -> Result<(), Failure> {
     let ShowOptions { source, since, types, by, last, json, server } = options;
-    let log = opened(source, server, configuration).await?;
-    let from = if let Since::Moment(moment) = since { Some(moment) } else { None };
-    let selection = Selection { types, by, from, text };
     let after = match since {
-        Since::Now => log.last_added(),
+        Since::Now => Added::MAX,
         Since::Position(position) => position,
         Since::Start | Since::Moment(_) => Added::ZERO,
     };
+    let log = opened(&source, after, server, configuration).await?;
+    let is_file = matches!(source, Source::File(_));
+    // A copy of a server's log has positions of its own, and begins where it was told.
+    let after = if is_file { after } else { Added::ZERO };
+    let from = if let Since::Moment(moment) = since { Some(moment) } else { None };
+    let selection = Selection { types, by, from, text };
     let print =
-        |entry: &Entry<Value>| output::line(if json { as_json(entry) } else { as_text(entry) });
+        |entry: &Entry<Value>| selection::print(entry, json, is_file.then_some(entry.meta.added));
     let Some(last) = last else {
         let mut entries = pin!(log.entries().after_added(after).stream());
         while let Some(entry) = entries.next().await {
@@ -180,7 +184,10 @@ async fn copy_to(
 }
 
 async fn import(path: &Path, input: Option<&Path>) -> Result<(), Failure> {
-    let log = store::open_file(path, || store::unnamed(path), LogOptions::new()).await?;
+    // That of this user, so that the log can be kept in step with a server.
+    let name =
+        || store::node_id(&format!("{}:{}", client::user_of_machine(), store::random_name()?));
+    let log = store::open_file(path, name, LogOptions::new()).await?;
     let progress = bar(None, "events");
     let told = |done| progress.set_position(done);
     let imported = match input {
@@ -241,7 +248,7 @@ async fn verify(path: &Path) -> Result<(), Failure> {
         return Err(damaged(format!("it says that it has {all} events, and has {events}")));
     }
     let last = log.last_added();
-    output::line(format!(
+    output::line(&format!(
         "{}: {events} events, the last position is {last}; all is whole",
         path.display()
     ))

@@ -25,6 +25,7 @@ mod sync;
 mod times;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
@@ -41,20 +42,21 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
-    let configuration = Configuration::read(arguments.config.as_deref())?;
+    let serves = matches!(arguments.command, Command::Serve(_));
+    let configuration = Configuration::read(arguments.config.as_deref(), serves)?;
     match arguments.command {
         Command::Completions { shell } => {
             let mut command = Arguments::command();
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command, "logux-sync", &mut script);
-            output::write_all(&script)
+            output::whole(&script)
         }
         Command::Man => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Arguments::command())
                 .render(&mut page)
                 .map_err(|error| Failure::failed(format!("the page was not made: {error}")))?;
-            output::write_all(&page)
+            output::whole(&page)
         }
         Command::Serve(options) => serve::run(options.over(configuration.serve)),
         Command::Add(options) => add::run(options, configuration.client),
@@ -70,7 +72,7 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
     let runtime = runtime
         .map_err(|error| Failure::failed(format!("no threads could be started: {error}")))?;
     let result = runtime.block_on(future);
-    // A thread that waits for standard input does not keep the program.
-    runtime.shutdown_background();
+    // Whoever still has the log lets go of it, so that it is closed; a read that is under way keeps nobody for long.
+    runtime.shutdown_timeout(Duration::from_secs(5));
     result
 }

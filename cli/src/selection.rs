@@ -6,7 +6,8 @@ use anstyle::{AnsiColor, Style};
 use logux_sync::{Added, Entry, Meta, Value};
 use serde_json::json;
 
-use crate::times;
+use crate::failure::Failure;
+use crate::{output, times};
 
 /// Where events are read from.
 #[derive(Clone, Debug)]
@@ -80,21 +81,31 @@ fn type_of(event: &Value) -> Option<&str> {
     event.get("type").and_then(Value::as_str)
 }
 
-/// An event as a line of JSON for a program.
-pub(crate) fn as_json(entry: &Entry<Value>) -> String {
-    let Meta { id, time, added, .. } = &entry.meta;
-    json!({
+/// Prints an event: as a line of JSON for a program, or for a person when, who, of what type, and the rest. Its
+/// position is told only where it is that of the log that was asked for.
+pub(crate) fn print(
+    entry: &Entry<Value>,
+    json: bool,
+    position: Option<Added>,
+) -> Result<(), Failure> {
+    if json { output::data(&as_json(entry, position)) } else { output::line(&as_text(entry)) }
+}
+
+fn as_json(entry: &Entry<Value>, position: Option<Added>) -> String {
+    let Meta { id, time, .. } = &entry.meta;
+    let mut shown = json!({
         "id": id.to_string(),
-        "position": added.value(),
         "time": time.value(),
         "node": id.node().as_str(),
         "event": entry.event,
-    })
-    .to_string()
+    });
+    if let Some(position) = position {
+        shown["position"] = position.value().into();
+    }
+    shown.to_string()
 }
 
-/// An event as a line for a person: when, who, of what type, and the rest.
-pub(crate) fn as_text(entry: &Entry<Value>) -> String {
+fn as_text(entry: &Entry<Value>) -> String {
     const DIM: Style = Style::new().dimmed();
     const TYPE: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Cyan)));
     let Meta { id, time, .. } = &entry.meta;
@@ -108,20 +119,29 @@ pub(crate) fn as_text(entry: &Entry<Value>) -> String {
     };
     let rest = match &rest {
         Value::Object(keys) if keys.is_empty() => String::new(),
-        rest => format!(" {rest}"),
+        rest => format!(" {}", printable(&rest.to_string())),
     };
     let (when, who) = (times::shown(time.value()), printable(who));
     format!("{DIM}{when}{DIM:#}  {who}  {TYPE}{name}{TYPE:#}{rest}")
 }
 
-/// A text of somebody else's, without what a terminal would obey.
+/// A text of somebody else's, with what a terminal would obey, or a reader be deceived by, as escapes.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|char| {
-            let is_control = char.is_control();
-            let shown =
-                if is_control { char.escape_default().to_string() } else { char.to_string() };
-            shown.chars().collect::<Vec<_>>()
-        })
-        .collect()
+    text.chars().fold(String::new(), |mut shown, char| {
+        if char.is_control() || is_invisible(char) {
+            shown.extend(char.escape_unicode());
+        } else {
+            shown.push(char);
+        }
+        shown
+    })
+}
+
+/// Characters that show nothing and change how others are shown: those of the direction of writing, and the like.
+const fn is_invisible(char: char) -> bool {
+    matches!(
+        char,
+        '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}'
+    )
 }

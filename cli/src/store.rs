@@ -76,14 +76,14 @@ pub(crate) async fn open_file(
     opened.map_err(|error| Failure::failed(format!("{}: {}", path.display(), with_causes(&error))))
 }
 
-/// A log in a file that must be there.
+/// A log in a file that must be there, to be looked at. Its name is not made up where it is lost.
 pub(crate) async fn open_present(path: &Path) -> Result<Log<Value>, Failure> {
     with_store(path, present(path)?).await
 }
 
 /// The store of a log that must be there.
 pub(crate) fn present(path: &Path) -> Result<SqliteStore, Failure> {
-    if path.exists() {
+    if fs::metadata(path).is_ok_and(|file| file.len() > 0) {
         return store(path);
     }
     let path = path.display();
@@ -92,9 +92,12 @@ pub(crate) fn present(path: &Path) -> Result<SqliteStore, Failure> {
     )))
 }
 
-/// The log of a store that was found at a path.
+/// The log of a store that was found at a path, to be looked at.
 pub(crate) async fn with_store(path: &Path, store: SqliteStore) -> Result<Log<Value>, Failure> {
-    let node = name_beside(path, || unnamed(path))?;
+    let node = match kept_name(path)? {
+        Some(node) => node,
+        None => node_id(&format!("reader:{}", random_name()?))?,
+    };
     let opened = Log::open(node, store).await;
     opened.map_err(|error| Failure::failed(format!("{}: {}", path.display(), with_causes(&error))))
 }
@@ -110,37 +113,40 @@ fn store(path: &Path) -> Result<SqliteStore, Failure> {
     })
 }
 
-/// A log whose name is lost gets a new one, as a copy of its file alone does.
-pub(crate) fn unnamed(path: &Path) -> Result<NodeId, Failure> {
-    let stem = path.file_stem().map_or_else(|| "log".into(), |stem| stem.to_string_lossy());
-    let stem: String = stem.chars().filter(char::is_ascii_alphanumeric).take(20).collect();
-    node_id(&format!("{stem}:{}", random_name()?))
-}
-
 /// The name of the log's node, which is kept in a file beside the log.
 fn name_beside(
     path: &Path,
     node: impl FnOnce() -> Result<NodeId, Failure>,
 ) -> Result<NodeId, Failure> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".node");
-    let beside = PathBuf::from(beside);
+    if let Some(kept) = kept_name(path)? {
+        return Ok(kept);
+    }
+    let (node, beside) = (node()?, beside(path));
+    let written = write_new(&beside, &format!("{node}\n"));
+    written.map_err(|error| cannot("write", &beside, &error))?;
+    Ok(node)
+}
+
+/// The name that the log had before.
+fn kept_name(path: &Path) -> Result<Option<NodeId>, Failure> {
+    let beside = beside(path);
     match fs::read_to_string(&beside) {
-        Ok(name) => name.trim().parse().map_err(|_| {
+        Ok(name) => name.trim().parse().map(Some).map_err(|_| {
             Failure::failed(format!(
                 "{} does not hold the name of a node; write the name that the log had, or remove the file to \
                  give it a new one",
                 beside.display()
             ))
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let node = node()?;
-            let written = write_new(&beside, &format!("{node}\n"));
-            written.map_err(|error| cannot("write", &beside, &error))?;
-            Ok(node)
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(cannot("read", &beside, &error)),
     }
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".node");
+    beside.into()
 }
 
 /// Writes a file whole or not at all, and no file that is there already.

@@ -13,7 +13,9 @@ use logux_sync::{
     Session, SessionHandle, SyncOptions, Value, Xml,
 };
 
-pub(crate) use options::{ClientConfiguration, Credentials, ServerOptions, Target};
+pub(crate) use options::{
+    ClientConfiguration, Credentials, ServerOptions, Target, user_of_machine, variable,
+};
 pub(crate) use state_folder::{Outbox, seat};
 use transport::AnyTransport;
 

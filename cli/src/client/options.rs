@@ -1,10 +1,12 @@
 //! Which server, as whom, in which codec.
 
+use std::env::VarError;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use super::transport::AnyTransport;
 use crate::failure::Failure;
 use crate::store::cannot;
 
@@ -26,7 +28,7 @@ pub(crate) struct Credentials {
     #[arg(long, value_name = "NAME", env = "LOGUX_SYNC_USER", help_heading = "Server")]
     user: Option<String>,
     /// A file with the user's token; or put the token into LOGUX_SYNC_TOKEN
-    #[arg(long, value_name = "FILE", env = "LOGUX_SYNC_TOKEN_FILE", help_heading = "Server")]
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
     token_file: Option<PathBuf>,
     /// How messages are written [default: json]
     #[arg(long, value_name = "CODEC", env = "LOGUX_SYNC_CODEC", help_heading = "Server")]
@@ -89,25 +91,40 @@ impl Credentials {
                 "{user:?} cannot be the name of a user: it is not empty, and has no colon"
             )));
         }
-        let token_file = self.token_file.or(configuration.token_file);
-        let token = match (std::env::var("LOGUX_SYNC_TOKEN").ok(), token_file) {
-            (Some(token), _) => Some(token),
-            (None, Some(path)) => {
-                let token = String::from_utf8(read(path.clone())?).map_err(|_| {
-                    Failure::usage(format!("{} is not a text with a token", path.display()))
-                })?;
-                Some(token.trim().to_owned())
-            }
-            (None, None) => None,
+        let of_file = |path: PathBuf| {
+            let wrong =
+                |_| Failure::usage(format!("{} is not a text with a token", path.display()));
+            String::from_utf8(read(path.clone())?)
+                .map(|token| token.trim().to_owned())
+                .map_err(wrong)
+        };
+        let token = match (self.token_file, variable("LOGUX_SYNC_TOKEN")?) {
+            (Some(path), _) => Some(of_file(path)?),
+            (None, Some(token)) => Some(token),
+            (None, None) => configuration.token_file.map(of_file).transpose()?,
         };
         let roots = self.roots.or(configuration.roots).map(read).transpose()?;
         let codec = self.codec.or(configuration.codec).unwrap_or_default();
-        Ok(Target { url, user, token, codec, roots })
+        let target = Target { url, user, token, codec, roots };
+        // Whatever is wrong with the address is said before anything is kept for it.
+        AnyTransport::new(&target)?;
+        Ok(target)
+    }
+}
+
+/// A variable of the environment that is a secret. One that cannot be read is not one that is not there.
+pub(crate) fn variable(name: &str) -> Result<Option<String>, Failure> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => {
+            Err(Failure::usage(format!("the variable {name} is not a text in UTF-8")))
+        }
     }
 }
 
 /// The name of whoever runs this, if it can be a part of the name of a node.
-fn user_of_machine() -> String {
+pub(crate) fn user_of_machine() -> String {
     let name = std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_default();
     let fits = !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));

@@ -7,12 +7,19 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use logux_sync::{Log, LogOptions, NodeId, Value};
+use logux_sync::{Added, Entry, Log, LogOptions, NodeId, Value};
 
 use super::Target;
-use crate::failure::Failure;
+use crate::failure::{Failure, with_causes};
 use crate::store::{self, cannot};
+
+/// So many commands of a kind run at once, at most.
+const SEATS: u32 = 1_000;
+
+/// The command that keeps events.
+const COMMAND: &str = "add";
 
 /// A name for a node of this client, which no other process has as long as this is kept.
 pub(crate) struct Seat {
@@ -27,14 +34,54 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// One that no other process has.
     pub(crate) async fn open(target: &Target, options: LogOptions<Value>) -> Result<Self, Failure> {
         let folder = folder(target)?;
-        let (number, seat) = seat_in(&folder, target, "add")?;
-        let path = folder.join(format!("add-{number}.db"));
+        let (number, seat) = seat_in(&folder, target, COMMAND)?;
+        Self::at(&folder, number, seat, options).await
+    }
+
+    /// Those that no other process has now, and in which something was kept.
+    pub(crate) async fn others(
+        &self,
+        target: &Target,
+        options: impl Fn() -> LogOptions<Value>,
+    ) -> Result<Vec<Self>, Failure> {
+        let folder = folder(target)?;
+        let mut others = Vec::new();
+        for number in 1..=SEATS {
+            if !log_at(&folder, number).exists() {
+                break;
+            }
+            let Some(seat) = take(&folder, target, COMMAND, number)? else { continue };
+            let other = Self::at(&folder, number, seat, options()).await?;
+            if !other.kept().await?.is_empty() {
+                others.push(other);
+            }
+        }
+        Ok(others)
+    }
+
+    async fn at(
+        folder: &Path,
+        number: u32,
+        seat: Seat,
+        options: LogOptions<Value>,
+    ) -> Result<Self, Failure> {
         let node = seat.node.clone();
-        let log = store::open_file(&path, || Ok(node), options).await?;
+        let log = store::open_file(&log_at(folder, number), || Ok(node), options).await?;
         Ok(Self { log, _seat: seat })
     }
+
+    /// What an earlier command could not send.
+    pub(crate) async fn kept(&self) -> Result<Vec<Arc<Entry<Value>>>, Failure> {
+        let kept = self.log.entries_after(Added::ZERO, usize::MAX).await;
+        kept.map_err(|error| Failure::failed(with_causes(&error)))
+    }
+}
+
+fn log_at(folder: &Path, number: u32) -> PathBuf {
+    folder.join(format!("{COMMAND}-{number}.db"))
 }
 
 /// A name for a node that keeps nothing.
@@ -42,26 +89,37 @@ pub(crate) fn seat(target: &Target, command: &str) -> Result<Seat, Failure> {
     Ok(seat_in(&folder(target)?, target, command)?.1)
 }
 
+/// The first seat that is free.
 fn seat_in(folder: &Path, target: &Target, command: &str) -> Result<(u32, Seat), Failure> {
-    const SEATS: u32 = 1_000;
-
-    let client = client_name(folder)?;
     for number in 1..=SEATS {
-        let path = folder.join(format!("{command}-{number}.lock"));
-        let opened = OpenOptions::new().create(true).append(true).open(&path);
-        let file = opened.map_err(|error| cannot("write", &path, &error))?;
-        match file.try_lock() {
-            Ok(()) => {
-                let node = store::node_id(&format!("{}:{client}:{command}-{number}", target.user))?;
-                return Ok((number, Seat { node, _lock: file }));
-            }
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(cannot("lock", &path, &error)),
+        if let Some(seat) = take(folder, target, command, number)? {
+            return Ok((number, seat));
         }
     }
     Err(Failure::failed(format!(
         "{SEATS} commands `{command}` to this server run at once; wait for one of them"
     )))
+}
+
+/// A seat, unless another process has it.
+fn take(
+    folder: &Path,
+    target: &Target,
+    command: &str,
+    number: u32,
+) -> Result<Option<Seat>, Failure> {
+    let path = folder.join(format!("{command}-{number}.lock"));
+    let opened = OpenOptions::new().create(true).append(true).open(&path);
+    let file = opened.map_err(|error| cannot("write", &path, &error))?;
+    match file.try_lock() {
+        Ok(()) => {
+            let client = client_name(folder)?;
+            let node = store::node_id(&format!("{}:{client}:{command}-{number}", target.user))?;
+            Ok(Some(Seat { node, _lock: file }))
+        }
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(cannot("lock", &path, &error)),
+    }
 }
 
 /// The name of this client at this server, made once.
@@ -93,18 +151,23 @@ fn folder(target: &Target) -> Result<PathBuf, Failure> {
             Failure::usage("it is not known where to keep files: set LOGUX_SYNC_STATE to a folder")
         })?;
     let folder = state.join(as_file_name(&target.url)).join(as_file_name(&target.user));
-    fs::create_dir_all(&folder).map_err(|error| cannot("make the folder", &folder, &error))?;
+    // What was not confirmed yet is for this user alone.
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(&folder).map_err(|error| cannot("make the folder", &folder, &error))?;
     Ok(folder)
 }
 
 /// Letters, digits, dots and dashes of a text, and what else it has as numbers: two texts have two names.
 fn as_file_name(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
-    let name = text.bytes().map(|byte| match byte {
-        byte if is_plain(byte) => char::from(byte).to_string(),
-        byte => format!("_{byte:02x}"),
-    });
-    // Dots alone are names of other folders.
-    let name: String = name.collect();
-    if name.bytes().all(|byte| byte == b'.') { format!("_{name}") } else { name }
+    text.bytes().enumerate().fold(String::new(), |name, (index, byte)| match byte {
+        // A dot in front makes names of other folders.
+        b'.' if index == 0 => name + "_2e",
+        b'.' | b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+            name + &char::from(byte).to_string()
+        }
+        _ => format!("{name}_{byte:02x}"),
+    })
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
+use tokio::sync::Semaphore;
 
 use crate::failure::Failure;
 use crate::store::cannot;
@@ -19,15 +20,21 @@ use crate::store::cannot;
 /// How many bytes of a token command's answer are read.
 const MAX_ANSWER: u64 = 64 << 10;
 
+/// Stands behind the token of another server.
+const RELAY: &str = "relay";
+
+/// So many token commands run at once.
+const AT_ONCE: usize = 64;
+
 /// Who may connect.
 #[derive(Clone)]
 pub(super) enum Admission {
     /// Users and their tokens. They change when the file is read again.
     Tokens { list: Arc<RwLock<Tokens>>, file: Option<PathBuf> },
     /// A program that answers for each client.
-    Command(PathBuf),
+    Command { program: PathBuf, places: Arc<Semaphore> },
     /// Everyone who reaches the port, but of pages only those of these origins and of this machine.
-    Everyone { origins: Arc<[String]> },
+    Everyone { origins: Arc<[String]>, from_anywhere: bool },
 }
 
 /// The tokens of each user; a relay may bring the events of all.
@@ -49,6 +56,11 @@ impl Admission {
         Ok(Self::Tokens { list, file: Some(path.to_owned()) })
     }
 
+    /// A program that is asked.
+    pub(super) fn of_program(program: PathBuf) -> Self {
+        Self::Command { program, places: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
     /// Those of a text, as the environment has it.
     pub(super) fn of_text(text: &str) -> Result<Self, Failure> {
         let list = Tokens::parse(text)
@@ -56,19 +68,28 @@ impl Admission {
         Ok(Self::Tokens { list: Arc::new(RwLock::new(list)), file: None })
     }
 
-    /// Reads the file of tokens again. A file that is wrong changes nothing.
-    pub(super) fn reload(&self) -> Result<(), Failure> {
-        if let Self::Tokens { list, file: Some(path) } = self {
-            let tokens = Tokens::of_file(path)?;
-            *list.write().unwrap_or_else(PoisonError::into_inner) = tokens;
-        }
-        Ok(())
+    /// Reads the file of tokens again, and answers which users are not in it any more. A file that is wrong changes
+    /// nothing.
+    pub(super) fn reload(&self) -> Result<Vec<String>, Failure> {
+        let Self::Tokens { list, file: Some(path) } = self else { return Ok(Vec::new()) };
+        let tokens = Tokens::of_file(path)?;
+        let mut list = list.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *list, tokens).of_users.into_keys();
+        Ok(before.filter(|user| !list.of_users.contains_key(user)).collect())
     }
 
     /// Who a client is.
     pub(super) async fn ask(self, login: Login) -> Access<Value> {
         match &self {
-            Self::Everyone { origins } => {
+            Self::Everyone { from_anywhere: false, .. } if is_from_elsewhere(&login) => {
+                let address = login.link.address.map(|address| address.ip());
+                tracing::warn!(
+                    address = address.map(tracing::field::display),
+                    "a client of another machine is refused: give users tokens by --tokens, or say --allow-everyone"
+                );
+                Access::nobody()
+            }
+            Self::Everyone { origins, .. } => {
                 let origin = login.link.headers.get("origin");
                 if let Some(origin) = origin.filter(|origin| !may_ask(origin.as_bytes(), origins)) {
                     tracing::warn!(
@@ -82,7 +103,7 @@ impl Admission {
             Self::Tokens { list, .. } => {
                 list.read().unwrap_or_else(PoisonError::into_inner).access(&login)
             }
-            Self::Command(program) => match ask_program(program, &login).await {
+            Self::Command { program, places } => match ask_program(program, places, &login).await {
                 Ok(access) => access,
                 Err(error) => {
                     let program = program.display();
@@ -92,6 +113,11 @@ impl Admission {
             },
         }
     }
+}
+
+/// Whether a client is of another machine, also behind a proxy that tells.
+fn is_from_elsewhere(login: &Login) -> bool {
+    login.link.address.is_some_and(|address| !address.ip().to_canonical().is_loopback())
 }
 
 /// Whether a page may come in where nobody has a token. Not by the host that it asked for: the name of any page's
@@ -137,9 +163,12 @@ impl Tokens {
             let (Some(user), Some(secret)) = (words.next(), words.next()) else {
                 return Err(wrong("there is no token"));
             };
+            if secret == RELAY {
+                return Err(wrong("there is no token"));
+            }
             let is_relay = match (words.next(), words.next()) {
                 (None, _) => false,
-                (Some("relay"), None) => true,
+                (Some(RELAY), None) => true,
                 _ => return Err(wrong("there is too much")),
             };
             if user.contains(':') {
@@ -187,7 +216,12 @@ enum Kind {
 }
 
 /// Asks the token command. It is ended with the question.
-async fn ask_program(program: &Path, login: &Login) -> Result<Access<Value>, CallbackError> {
+async fn ask_program(
+    program: &Path,
+    places: &Semaphore,
+    login: &Login,
+) -> Result<Access<Value>, CallbackError> {
+    let _place = places.acquire().await?;
     let mut child = Command::new(program)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -18,8 +18,8 @@ Examples:
   logux-sync serve --address 0.0.0.0:443 --tokens tokens.txt --certificate chain.pem --key key.pem
   LOGUX_SYNC_TOKENS='anna secret' logux-sync serve --origin https://app.example
 
-Each option can stand in the environment, as LOGUX_SYNC_ and its name in capitals (LOGUX_SYNC_ADDRESS), or in
-logux-sync.toml:
+Each option can stand in the environment, as the brackets say ([env: LOGUX_SYNC_ADDRESS=]); LOGUX_SYNC_TOKENS has the
+tokens themselves. Or in logux-sync.toml:
   [serve]
   address = \"127.0.0.1:31337\"
   store = \"sqlite:/var/lib/logux-sync/log.db\"
@@ -182,6 +182,10 @@ pub(crate) enum Forwarded {
 impl ServeOptions {
     /// What these do not say, the file says.
     pub(crate) fn over(self, file: Self) -> Self {
+        // One of these takes the place of the other.
+        let is_said = self.tokens.is_some() || self.token_command.is_some();
+        let (of_file_tokens, of_file_command) =
+            if is_said { (None, None) } else { (file.tokens, file.token_command) };
         let list = |mine: Vec<String>, its: Vec<String>| if mine.is_empty() { its } else { mine };
         Self {
             address: self.address.or(file.address),
@@ -189,8 +193,8 @@ impl ServeOptions {
             node: self.node.or(file.node),
             operations: self.operations.or(file.operations),
             show_events: self.show_events.or(file.show_events),
-            tokens: self.tokens.or(file.tokens),
-            token_command: self.token_command.or(file.token_command),
+            tokens: self.tokens.or(of_file_tokens),
+            token_command: self.token_command.or(of_file_command),
             allow_everyone: self.allow_everyone.or(file.allow_everyone),
             origins: list(self.origins, file.origins),
             trusted_proxies: list(self.trusted_proxies, file.trusted_proxies),

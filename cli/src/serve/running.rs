@@ -9,7 +9,7 @@ use anstream::eprintln;
 use futures_util::StreamExt;
 use logux_sync::{
     EventLimits, Forwarding, HttpListener, Json, ListenerOptions, Log, LogOptions, MessagePack,
-    Quota, Retention, RunningServer, Server, SyncOptions, Value, Xml,
+    Quota, Retention, RunningServer, Server, ServerHandle, SyncOptions, Value, Xml,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
@@ -21,6 +21,7 @@ use super::admission::Admission;
 use super::certificates::Certificate;
 use super::operations::{self, Described, Operations, Warnings};
 use super::options::{Forwarded, LogFormat, ServeOptions, Settings};
+use crate::client;
 use crate::failure::{Failure, with_causes};
 use crate::signals;
 use crate::store::{self, Place};
@@ -52,10 +53,8 @@ async fn serve(
     let mut reloads = signals::reloads()?;
     let listener_options = listener_options(&settings, certificate.as_ref())?;
     let (tcp, address) = bind(&settings.address, "--address").await?;
-    if matches!(admission, Admission::Everyone { .. })
-        && !address.ip().is_loopback()
-        && !settings.allow_everyone
-    {
+    let is_reached = !address.ip().is_loopback() || !settings.trusted_proxies.is_empty();
+    if matches!(admission, Admission::Everyone { from_anywhere: false, .. }) && is_reached {
         return Err(Failure::usage(format!(
             "{address} can be reached by others, and there are no tokens: give --tokens or --token-command, or say \
              --allow-everyone if everyone may add events as anyone"
@@ -65,6 +64,11 @@ async fn serve(
         Some(address) => Some(bind(address, "--operations").await?),
         None => None,
     };
+    if let Some((_, address)) = &operations
+        && !address.ip().is_loopback()
+    {
+        tracing::warn!(%address, "whoever reaches the port for operators sees who is connected and what happens");
+    }
     // The library counts from its first session on.
     let metrics = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
@@ -94,12 +98,9 @@ async fn serve(
         tokio::select! {
             () = &mut interrupted => break,
             Some(()) = reloads.next() => {
-                let certificate = certificate.as_ref().map_or(Ok(()), Certificate::reload);
-                for result in [admission.reload(), certificate] {
-                    match result {
-                        Ok(()) => tracing::info!("tokens and certificate were read again"),
-                        Err(error) => tracing::error!(%error, "what was there before stays"),
-                    }
+                match reload(&admission, certificate.as_ref(), &server) {
+                    Ok(()) => tracing::info!("tokens and certificate were read again"),
+                    Err(error) => tracing::error!(%error, "what was there before stays"),
                 }
             }
             error = server.ended() => {
@@ -113,6 +114,20 @@ async fn serve(
     let (closed, cut) = (shutdown.closed, shutdown.cut);
     let events = log.count().await.map_err(|error| Failure::failed(with_causes(&error)))?;
     tracing::info!(closed, cut, events, "ended: all that was confirmed is kept");
+    Ok(())
+}
+
+/// Reads tokens and certificate again. Users who are not listed any more are shown out.
+fn reload(
+    admission: &Admission,
+    certificate: Option<&Certificate>,
+    server: &ServerHandle,
+) -> Result<(), Failure> {
+    certificate.map_or(Ok(()), Certificate::reload)?;
+    for user in admission.reload()? {
+        let count = server.close_user(&user, "the token was taken back");
+        tracing::info!(user, count, "connections of a user without a token are closed");
+    }
     Ok(())
 }
 
@@ -137,15 +152,18 @@ fn trace(settings: &Settings, warnings: Warnings) -> Result<(), Failure> {
 }
 
 fn admission(settings: &Settings) -> Result<Admission, Failure> {
-    let text = std::env::var("LOGUX_SYNC_TOKENS").ok();
+    let text = client::variable("LOGUX_SYNC_TOKENS")?;
     match (&settings.tokens, &settings.token_command, text) {
         (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => Err(Failure::usage(
             "LOGUX_SYNC_TOKENS is set beside --tokens or --token-command; use one of them",
         )),
         (Some(file), _, None) => Admission::of_file(file),
-        (None, Some(program), None) => Ok(Admission::Command(program.clone())),
+        (None, Some(program), None) => Ok(Admission::of_program(program.clone())),
         (None, None, Some(text)) => Admission::of_text(&text),
-        (None, None, None) => Ok(Admission::Everyone { origins: settings.origins.clone().into() }),
+        (None, None, None) => Ok(Admission::Everyone {
+            origins: settings.origins.clone().into(),
+            from_anywhere: settings.allow_everyone,
+        }),
     }
 }
 

@@ -44,7 +44,8 @@ fn lines_of_standard_input_are_added_until_one_is_wrong() {
     let server = folder.serve(&[]);
     let input = "{\"type\":\"a\"}\n\n  {\"type\":\"b\"}  \n{\"no\":\"type\"}\n{\"type\":\"c\"}\n";
     let done = folder.run_with(&["add", "--server", &server.url], input);
-    let failure = done.failure(2);
+    // Something was done.
+    let failure = done.failure(1);
     assert!(failure.contains("line 4") && failure.contains("`type`"), "{failure}");
     assert!(failure.contains("the lines before it were added"), "{failure}");
     let shown = folder.run(&["log", "show", &server.url, "--json"]);
@@ -95,7 +96,8 @@ fn what_is_not_confirmed_is_kept_and_goes_with_the_next() {
     assert!(failure.contains("the next `add` to this server sends them"), "{failure}");
     let server = folder.serve(&["--address", &address]);
     let done = folder.run(&["add", r#"{"type":"second"}"#, "--server", &server.url]);
-    assert_eq!(done.lines().len(), 1);
+    let lines = done.lines();
+    assert!(lines[0].ends_with("  sent now") && lines[1].ends_with("  confirmed"), "{lines:?}");
     let shown = folder.run(&["log", "show", &url, "--json"]);
     assert_eq!(shown.events(), [json!({ "type": "first" }), json!({ "type": "second" })]);
 }
@@ -132,4 +134,62 @@ fn commands_that_run_at_once_have_names_of_their_own_which_are_used_again() {
         })
         .collect();
     assert!(nodes.len() <= 8, "{nodes:?}");
+}
+
+#[test]
+fn what_commands_kept_that_ran_at_once_goes_with_the_next_one() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let (url, address) = (server.url.clone(), server.address().to_owned());
+    server.kill();
+    let add = |n: usize, more: &[&str]| {
+        let event = json!({ "type": "number", "n": n }).to_string();
+        folder.run(&[&["add", &event, "--server", &url], more].concat())
+    };
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            scope.spawn(move || assert_eq!(add(n, &["--timeout", "1s"]).code, Some(3)));
+        }
+    });
+    let _server = folder.serve(&["--address", &address]);
+    assert_eq!(add(4, &[]).lines().len(), 5);
+    let shown = folder.run(&["log", "show", &url, "--json"]).events();
+    let mut numbers: Vec<_> =
+        shown.iter().map(|event| event["n"].as_u64().expect("a number")).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 1, 2, 3, 4]);
+}
+
+/// As `add | head -1` does.
+#[cfg(unix)]
+#[test]
+fn all_is_added_although_nobody_reads_what_is_told_of_it() {
+    use std::process::Stdio;
+
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    folder.write("events", &lines((0..3_000).map(|n| json!({ "type": "a", "n": n }).to_string())));
+    let mut command = folder.command(&["add", "--server", &server.url]);
+    let events = std::fs::File::open(folder.path("events")).expect("a file");
+    let mut child = command
+        .stdin(events)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(folder.run(&["log", "show", &server.url, "--json"]).events().len(), 3_000);
+}
+
+#[test]
+fn a_folder_of_somebody_elses_does_not_say_who_is_told_the_token() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    folder
+        .write("logux-sync.toml", "[client]\nserver = \"ws://127.0.0.1:9\"\nuser = \"mallory\"\n");
+    let mut command = folder.command(&["add", r#"{"type":"a"}"#]);
+    command.env("LOGUX_SYNC_SERVER", &server.url).env("LOGUX_SYNC_TOKEN", "secret");
+    let done = crate::program::finish(&mut command, "");
+    assert!(done.lines()[0].contains(" anna:"), "{done:?}");
 }

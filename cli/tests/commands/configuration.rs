@@ -32,12 +32,15 @@ fn what_is_wrong_is_named_and_nothing_is_made() {
     let tokens = folder.write("tokens", "anna secret");
     let empty = folder.write("empty", "# nobody\n");
     let odd = folder.write("odd", "anna secret\nbert\n");
+    let relay = folder.write("relay", "berlin relay\n");
     let key = folder.write("key.pem", "this is not a key");
     let cases: &[(&[&str], i32, &[&str])] = &[
         (&["--address", "nonsense"], 2, &["--address", "nonsense"]),
         (&["--address", "127.0.0.1:70000"], 2, &["--address", "70000"]),
         (&["--address", "192.0.2.1:1"], 1, &["192.0.2.1:1"]),
         (&["--address", "0.0.0.0:0"], 2, &["--tokens", "--allow-everyone"]),
+        (&["--trusted-proxy", "127.0.0.1"], 2, &["--tokens", "--allow-everyone"]),
+        (&["--tokens", &relay], 2, &["line 1", "no token"]),
         (&["--tokens", "missing"], 1, &["missing"]),
         (&["--tokens", &empty], 2, &["empty", "nobody could connect"]),
         (&["--tokens", &odd], 2, &["line 2", "no token"]),

@@ -83,13 +83,21 @@ fn from_now_on_it_shows_what_is_new_only() {
 fn a_person_sees_what_happened_and_no_codes_of_the_terminal() {
     let folder = Folder::new();
     let server = folder.serve(&[]);
-    let event = r#"{"type":"note\u001b[31m","text":"a\u001bb"}"#;
+    let event = r#"{"type":"note\u001b[31m","text":"a\u001bb\u007fc\u009bd\u202ee"}"#;
     assert_eq!(folder.run(&["add", event, "--server", &server.url]).lines().len(), 1);
     let arguments = ["follow", "--since", "start", "--count", "1", "--server", &server.url];
     let done = folder.run(&arguments);
     let line = done.lines()[0];
-    assert!(line.contains("  anna  note\\u{1b}[31m {\"text\":\"a\\u001bb\"}"), "{line}");
-    assert!(!line.contains('\u{1b}'), "{line}");
+    assert!(line.contains("  anna  note\\u{1b}[31m "), "{line}");
+    let hidden = ['\u{1b}', '\u{7f}', '\u{9b}', '\u{202e}'];
+    assert!(!line.contains(hidden), "{line}");
+    assert!(
+        hidden[1..].iter().all(|char| line.contains(&char.escape_unicode().to_string())),
+        "{line}"
+    );
+    // A program gets what was written.
+    let done = folder.run(&[&arguments[..], &["--json"]].concat());
+    assert_eq!(done.events(), [serde_json::from_str::<Value>(event).expect("JSON")]);
 }
 
 #[test]

@@ -129,3 +129,46 @@ fn a_log_that_is_in_use_is_said_with_what_to_do() {
         "{failure}"
     );
 }
+
+#[test]
+fn to_look_at_a_log_makes_no_name_and_no_log() {
+    let folder = filled(3);
+    let beside = folder.path("logux-sync.db.node");
+    std::fs::remove_file(&beside).expect("a file");
+    for command in ["show", "verify", "export"] {
+        assert_eq!(folder.run(&["log", command]).code, Some(0), "{command}");
+        assert!(!beside.exists(), "{command}");
+    }
+    folder.write("empty.db", "");
+    let done = folder.run(&["log", "show", "empty.db"]);
+    assert!(done.failure(1).contains("there is no log"), "{done:?}");
+    assert_eq!(std::fs::metadata(folder.path("empty.db")).expect("a file").len(), 0);
+}
+
+#[test]
+fn a_log_that_was_imported_can_be_kept_in_step() {
+    let folder = filled(3);
+    let copy = folder.run(&["log", "export"]).output;
+    assert_eq!(folder.run_with(&["log", "import", "new.db"], &copy).code, Some(0));
+    let server = folder.serve(&["--store", "memory"]);
+    let done = folder.run(&["sync", "new.db", "--once", "--server", &server.url]);
+    // The events are of the node that made them, which this client is not.
+    assert_eq!(done.code, Some(4), "{done:?}");
+    assert!(done.output.contains("equal"), "{done:?}");
+}
+
+/// A stopped server's log is all in its file: whoever copies it has everything.
+#[cfg(unix)]
+#[test]
+fn a_log_that_no_program_has_open_is_in_its_file() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    assert_eq!(folder.run(&["add", r#"{"type":"a"}"#, "--server", &server.url]).code, Some(0));
+    server.signal("TERM");
+    assert_eq!(server.ended(), Some(0));
+    std::fs::copy(folder.path("logux-sync.db"), folder.path("copy.db")).expect("a copy");
+    assert_eq!(
+        folder.run(&["log", "show", "copy.db", "--json"]).events(),
+        [json!({ "type": "a" })]
+    );
+}

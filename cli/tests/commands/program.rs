@@ -224,9 +224,9 @@ impl Running {
         signal(&self.child, name);
     }
 
-    /// Its exit code.
+    /// Its exit code, once it has ended by itself.
     #[cfg(unix)]
-    pub(crate) fn ended(mut self) -> Option<i32> {
+    pub(crate) fn code(&mut self) -> Option<i32> {
         self.child.wait().expect("it ends").code()
     }
 }

@@ -68,7 +68,8 @@ fn users_have_tokens_and_nobody_speaks_for_another() {
     }
     let file = folder.write("token", "secret\n");
     let by_file = folder.run(&["add", EVENT, "--token-file", &file, "--server", &server.url]);
-    assert_eq!(by_file.lines().len(), 1);
+    // What was refused with another user's token goes, too.
+    assert!(by_file.lines().last().expect("a line").ends_with("confirmed"), "{by_file:?}");
 }
 
 #[cfg(unix)]
@@ -86,6 +87,17 @@ fn tokens_are_read_again_and_wrong_ones_change_nothing() {
     server.signal("HUP");
     server.says("read again");
     assert!(is_in("new") && !is_in("old"));
+    // Who is not listed any more is shown out.
+    let mut follow = folder.command(&["follow", "--since", "start", "--server", &server.url]);
+    let mut following = crate::program::Running::start(follow.env("LOGUX_SYNC_TOKEN", "new"));
+    following.line();
+    folder.write("tokens", "bert other");
+    server.signal("HUP");
+    server.says("read again");
+    assert_eq!(following.code(), Some(4));
+    folder.write("tokens", "anna new");
+    server.signal("HUP");
+    server.says("read again");
     folder.write("tokens", "anna");
     server.signal("HUP");
     let said = server.says("what was there before stays");

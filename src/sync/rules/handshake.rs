@@ -284,7 +284,9 @@ impl<E> Rules<E> {
             self.claim_of = epoch.map_or(ClaimOf::Nothing, ClaimOf::Log);
         }
         if let Some(begin) = headers.remove(BEGIN) {
-            self.peer_begin = begin.as_u64().and_then(Added::new).or(self.peer_begin);
+            let is_asked = self.config.role == Role::Acceptor || self.config.begin_after.is_some();
+            let begin = begin.as_u64().and_then(Added::new).filter(|_| is_asked);
+            self.peer_begin = begin.or(self.peer_begin);
         }
         if let Some(epoch) = epoch.as_ref().and_then(Value::as_str).and_then(Epoch::parse) {
             self.peer_epoch = self.peer_epoch.or(Some(epoch));

@@ -141,21 +141,23 @@ impl Described {
         let mut last = Vec::new();
         while let Some(entry) = entries.next().await {
             let entry = entry?;
-            let shown = self.shows_events.then(|| {
-                let text = entry.event.to_string();
-                let end = (0..=SHOWN.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
-                text[..end.unwrap_or(0)].to_owned()
-            });
+            let shown = self.shows_events.then(|| start(&entry.event.to_string()));
             last.push(Listed {
                 position: entry.meta.added.value(),
                 time: entry.meta.time.value(),
                 node: entry.meta.id.node().to_string(),
-                kind: entry.event.get("type").and_then(Value::as_str).map(str::to_owned),
+                kind: entry.event.get("type").and_then(Value::as_str).map(start),
                 event: shown,
             });
         }
         Ok(last)
     }
+}
+
+/// As much of a text as is shown.
+fn start(text: &str) -> String {
+    let end = (0..=SHOWN.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    text[..end.unwrap_or(0)].to_owned()
 }
 
 fn connection(session: &SessionHandle) -> Connection {

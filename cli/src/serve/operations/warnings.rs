@@ -20,6 +20,7 @@ const LENGTH: usize = 500;
 pub(crate) struct Warnings(Arc<Mutex<VecDeque<Warning>>>);
 
 #[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Warning {
     /// In milliseconds since 1970.
     time: i64,
