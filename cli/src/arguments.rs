@@ -60,9 +60,16 @@ Examples:
     Completions {
         shell: Shell,
     },
-    /// Print the page for `man`
-    #[command(after_help = "Example:\n  logux-sync man > /usr/local/share/man/man1/logux-sync.1")]
-    Man,
+    /// Make the pages for `man`
+    #[command(after_help = "\
+Examples:
+  logux-sync man /usr/local/share/man/man1      # a page for each command
+  logux-sync man > logux-sync.1                 # the first page")]
+    Man {
+        /// The folder for the pages; the first page goes to standard output without it
+        #[arg(value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
 }
 
 /// Add events to a server's log, and wait until it has them

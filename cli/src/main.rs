@@ -16,6 +16,7 @@ mod events;
 mod failure;
 mod follow;
 mod log;
+mod man;
 mod output;
 mod selection;
 mod serve;
@@ -51,13 +52,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut command, "logux-sync", &mut script);
             output::whole(&script)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Arguments::command())
-                .render(&mut page)
-                .map_err(|error| Failure::failed(format!("the page was not made: {error}")))?;
-            output::whole(&page)
-        }
+        Command::Man { folder } => man::write(Arguments::command(), folder.as_deref()),
         Command::Serve(options) => serve::run(options.over(configuration.serve)),
         Command::Add(options) => add::run(options, configuration.client),
         Command::Follow(options) => follow::run(options, configuration.client),

@@ -22,6 +22,16 @@ pub(crate) enum Place {
     Sqlite(PathBuf),
 }
 
+impl Place {
+    /// The log's file.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Memory => None,
+            Self::Sqlite(path) => Some(path),
+        }
+    }
+}
+
 impl FromStr for Place {
     type Err = String;
 

@@ -101,7 +101,7 @@ impl<E: Event, C: Codecs, L: Listener> Server<E, C, L> {
     ///
     /// Of several codecs, `(Json, MessagePack, Xml)`, each connection takes the one that its peer
     /// names when it connects (over WebSocket by a subprotocol: `logux.message-pack`). A peer that
-    /// names none, as JavaScript nodes do, gets the one called `json`, or else the first.
+    /// names none, as JavaScript nodes do, gets the one called `logux-binary`, or else `json`, or else the first.
     pub fn new(log: &Log<E>, codecs: C, listener: L) -> Self {
         Self {
             log: log.clone(),

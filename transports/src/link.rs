@@ -19,11 +19,12 @@ pub struct Format {
 }
 
 impl Format {
-    /// The format of a peer that names none: JSON, if it is among those given, as JavaScript nodes
-    /// expect; or else the first. `None` where none is given.
+    /// The format of a peer that names none, as JavaScript nodes do: `logux-binary`, if it is among those given, which
+    /// reads their JSON, too; or else `json`; or else the first. `None` where none is given.
     pub fn unnamed(formats: &[Self]) -> Option<Self> {
-        let json = formats.iter().find(|format| format.name == "json");
-        json.or(formats.first()).copied()
+        let mut of_javascript = ["logux-binary", "json"].into_iter();
+        let named = of_javascript.find_map(|name| Self::named(formats, name));
+        named.or(formats.first().copied())
     }
 
     /// The format of that name.
@@ -265,4 +266,23 @@ pub(crate) fn too_long(max_frame: usize) -> io::Error {
 #[cfg(feature = "websocket")]
 pub(crate) fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_names_no_format_gets_what_javascript_nodes_speak() {
+        let format = |name| Format { name, media_type: "", is_text: |_| true };
+        for (names, expected) in [
+            (&["xml", "json", "logux-binary"][..], Some("logux-binary")),
+            (&["xml", "json"], Some("json")),
+            (&["xml", "message-pack"], Some("xml")),
+            (&[], None),
+        ] {
+            let formats: Vec<_> = names.iter().copied().map(format).collect();
+            assert_eq!(Format::unnamed(&formats).map(|format| format.name), expected, "{names:?}");
+        }
+    }
 }

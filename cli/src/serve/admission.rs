@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
+use super::logs::{Logs, is_valid};
 use crate::failure::Failure;
 use crate::store::cannot;
 
@@ -47,6 +48,8 @@ pub(super) struct Tokens {
 struct Token {
     secret: String,
     is_relay: bool,
+    /// Whose log it is for.
+    tenant: Option<String>,
 }
 
 impl Admission {
@@ -78,41 +81,56 @@ impl Admission {
         Ok(before.filter(|user| !list.of_users.contains_key(user)).collect())
     }
 
-    /// Who a client is.
-    pub(super) async fn ask(self, login: Login) -> Access<Value> {
-        match &self {
-            Self::Everyone { from_anywhere: false, .. } if is_from_elsewhere(&login) => {
-                let address = login.link.address.map(|address| address.ip());
-                tracing::warn!(
-                    address = address.map(tracing::field::display),
-                    "a client of another machine is refused: give users tokens by --tokens, or say --allow-everyone"
-                );
-                Access::nobody()
-            }
-            Self::Everyone { origins, .. } => {
+    /// Who a client is, and whose log it is led to.
+    pub(super) async fn ask(
+        self,
+        login: Login,
+        logs: Logs,
+    ) -> Result<Access<Value>, CallbackError> {
+        let Granted { access, tenant } = match &self {
+            Self::Everyone { origins, from_anywhere } => {
+                if !from_anywhere && is_from_elsewhere(&login) {
+                    let address = login.link.address.map(|address| address.ip());
+                    tracing::warn!(
+                        address = address.map(tracing::field::display),
+                        "a client of another machine is refused: give users tokens by --tokens, or say --allow-everyone"
+                    );
+                    return Ok(Access::nobody());
+                }
                 let origin = login.link.headers.get("origin");
                 if let Some(origin) = origin.filter(|origin| !may_ask(origin.as_bytes(), origins)) {
                     tracing::warn!(
                         ?origin,
                         "a page of another site is refused: list it by --origin, or give users tokens by --tokens"
                     );
-                    return Access::nobody();
+                    return Ok(Access::nobody());
                 }
-                Access::client()
+                Granted { access: Access::client(), tenant: None }
             }
             Self::Tokens { list, .. } => {
                 list.read().unwrap_or_else(PoisonError::into_inner).access(&login)
             }
-            Self::Command { program, places } => match ask_program(program, places, &login).await {
-                Ok(access) => access,
-                Err(error) => {
+            Self::Command { program, places } => {
+                let asked = ask_program(program, places, &login).await;
+                asked.inspect_err(|error| {
                     let program = program.display();
                     tracing::error!(%program, %error, "the token command failed; clients try again");
-                    Err::<bool, _>(error).into()
-                }
-            },
-        }
+                })?
+            }
+        };
+        let Some(tenant) = tenant else { return Ok(access) };
+        let log = logs.of_tenant(&tenant).await.inspect_err(|error| {
+            tracing::error!(tenant, %error, "the log of a tenant cannot be opened; clients try again");
+        });
+        Ok(access.log(log.map_err(|error| error.to_string())?))
     }
+}
+
+/// What a client is let in for.
+struct Granted {
+    access: Access<Value>,
+    /// Whose log, if not the usual one.
+    tenant: Option<String>,
 }
 
 /// Whether a client is of another machine, also behind a proxy that tells.
@@ -144,7 +162,8 @@ impl Tokens {
         Self::parse(&text).map_err(|wrong| Failure::usage(format!("{}, {wrong}", path.display())))
     }
 
-    /// A line for each token: the user, the token, and `relay` if the events of all may come with it.
+    /// A line for each token: the user, the token, `relay` if the events of all may come with it, and `log=NAME` if it
+    /// is for the log of a tenant.
     fn parse(text: &str) -> Result<Self, String> {
         let mut tokens = Self::default();
         for (index, line) in text.lines().enumerate() {
@@ -156,7 +175,7 @@ impl Tokens {
             let wrong = |what: &str| {
                 let number = index + 1;
                 format!(
-                    "line {number}: {what}; write a user, a space and a token, and after that `relay` or nothing"
+                    "line {number}: {what}; write a user, a space and a token, and after that `relay`, `log=NAME` or nothing"
                 )
             };
             let mut words = line.split_whitespace();
@@ -166,15 +185,23 @@ impl Tokens {
             if secret == RELAY {
                 return Err(wrong("there is no token"));
             }
-            let is_relay = match (words.next(), words.next()) {
-                (None, _) => false,
-                (Some(RELAY), None) => true,
-                _ => return Err(wrong("there is too much")),
-            };
+            let (mut is_relay, mut tenant) = (false, None);
+            for word in words {
+                match word.strip_prefix("log=") {
+                    Some(name) if tenant.is_none() && is_valid(name) => {
+                        tenant = Some(name.to_owned());
+                    }
+                    Some(_) => {
+                        return Err(wrong("log= needs one name of letters, digits, - and _"));
+                    }
+                    None if word == RELAY && !is_relay => is_relay = true,
+                    None => return Err(wrong("there is too much")),
+                }
+            }
             if user.contains(':') {
                 return Err(wrong("a user has no colon"));
             }
-            let token = Token { secret: secret.to_owned(), is_relay };
+            let token = Token { secret: secret.to_owned(), is_relay, tenant };
             tokens.of_users.entry(user.to_owned()).or_default().push(token);
         }
         if tokens.of_users.is_empty() {
@@ -183,18 +210,19 @@ impl Tokens {
         Ok(tokens)
     }
 
-    fn access(&self, login: &Login) -> Access<Value> {
+    fn access(&self, login: &Login) -> Granted {
         let user = login.user_id().unwrap_or(login.node_id.as_str());
         let tokens = self.of_users.get(user).map_or(&[][..], Vec::as_slice);
         // All are compared, so that the time tells nothing.
         let found = tokens.iter().fold(None, |found, token| {
             if login.token_is(&token.secret) { Some(token) } else { found }
         });
-        match found {
+        let access = match found {
             Some(token) if token.is_relay => Access::relay(),
             Some(_) => Access::client(),
             None => Access::nobody(),
-        }
+        };
+        Granted { access, tenant: found.and_then(|token| token.tenant.clone()) }
     }
 }
 
@@ -205,6 +233,8 @@ struct Answered {
     access: Kind,
     /// In seconds.
     expires_in: Option<u64>,
+    /// The tenant's, if not the usual one.
+    log: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -220,7 +250,7 @@ async fn ask_program(
     program: &Path,
     places: &Semaphore,
     login: &Login,
-) -> Result<Access<Value>, CallbackError> {
+) -> Result<Granted, CallbackError> {
     let _place = places.acquire().await?;
     let mut child = Command::new(program)
         .stdin(Stdio::piped())
@@ -248,16 +278,21 @@ async fn ask_program(
     if !status.success() {
         return Err(format!("it ended with {status}").into());
     }
-    let Answered { access, expires_in } = serde_json::from_str(answer.trim()).map_err(|error| {
-        format!("its answer is not {{\"access\":\"client\"}} or the like: {error}")
-    })?;
+    let Answered { access, expires_in, log: tenant } = serde_json::from_str(answer.trim())
+        .map_err(|error| {
+            format!("its answer is not {{\"access\":\"client\"}} or the like: {error}")
+        })?;
     let access = match access {
         Kind::Client => Access::client(),
         Kind::Relay => Access::relay(),
         Kind::Nobody => Access::nobody(),
     };
-    Ok(match expires_in {
+    let access = match expires_in {
         Some(seconds) => access.expires_in(Duration::from_secs(seconds)),
         None => access,
-    })
+    };
+    if let Some(name) = tenant.as_deref().filter(|name| !is_valid(name)) {
+        return Err(format!("its log {name:?} is not a name of letters, digits, - and _").into());
+    }
+    Ok(Granted { access, tenant })
 }

@@ -28,8 +28,8 @@ tokens themselves. Or in logux-sync.toml:
 
 An argument counts before the environment, and that before the file.
 
-A file of tokens has a line for each: the user, the token, and `relay` for another server, which may bring the events
-of all. SIGHUP reads it and the certificate again; SIGTERM ends in order.
+A file of tokens has a line for each: the user, the token, `relay` for another server, which may bring the events
+of all, and `log=NAME` for a client of a log of its own. SIGHUP reads it and the certificate again; SIGTERM ends in order.
 A token command is run for each client that connects. It reads a line of JSON with nodeId, userId, token, headers and
 address, and writes one: {\"access\":\"client\"}, \"relay\" or \"nobody\", with \"expiresIn\" in seconds if it ends.";
 
@@ -111,6 +111,10 @@ pub(crate) struct ServeOptions {
     /// The private key of the certificate, in PEM
     #[arg(long, value_name = "FILE", env = "LOGUX_SYNC_KEY", help_heading = "TLS")]
     key: Option<PathBuf>,
+
+    /// Also take clients in JavaScript that use WsBinaryConnection; those in JSON that name no format then share less work
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", env = "LOGUX_SYNC_BINARY_CLIENTS", help_heading = "Who may connect")]
+    binary_clients: Option<bool>,
 
     /// How many clients may be connected [default: 10000]
     #[arg(
@@ -201,6 +205,7 @@ impl ServeOptions {
             forwarding: self.forwarding.or(file.forwarding),
             certificate: self.certificate.or(file.certificate),
             key: self.key.or(file.key),
+            binary_clients: self.binary_clients.or(file.binary_clients),
             max_connections: self.max_connections.or(file.max_connections),
             max_per_address: self.max_per_address.or(file.max_per_address),
             events_per_second: self.events_per_second.or(file.events_per_second),
@@ -251,6 +256,7 @@ impl ServeOptions {
             trusted_proxies: self.trusted_proxies,
             forwarding: self.forwarding.unwrap_or_default(),
             certificate,
+            binary_clients: self.binary_clients.unwrap_or(false),
             max_connections: self.max_connections,
             max_per_address: self.max_per_address,
             events_per_second: self.events_per_second,
@@ -266,6 +272,7 @@ impl ServeOptions {
 
 /// What the server does, with nothing left open but the limits that the library knows better.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Settings {
     pub(super) address: String,
     pub(super) store: Place,
@@ -280,6 +287,7 @@ pub(super) struct Settings {
     pub(super) forwarding: Forwarded,
     /// The chain, and its key.
     pub(super) certificate: Option<(PathBuf, PathBuf)>,
+    pub(super) binary_clients: bool,
     pub(super) max_connections: Option<usize>,
     pub(super) max_per_address: Option<usize>,
     pub(super) events_per_second: Option<u32>,

@@ -3,13 +3,13 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
-use std::time::Duration;
 
 use anstream::eprintln;
 use futures_util::StreamExt;
+use logux_sync::codecs::Codecs;
 use logux_sync::{
-    EventLimits, Forwarding, HttpListener, Json, ListenerOptions, Log, LogOptions, MessagePack,
-    Quota, Retention, RunningServer, Server, ServerHandle, SyncOptions, Value, Xml,
+    Forwarding, HttpListener, Json, Listener, ListenerOptions, Log, LoguxBinary, MessagePack,
+    Quota, RunningServer, Server, ServerHandle, SyncOptions, Value, Xml,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
@@ -19,15 +19,13 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use super::admission::Admission;
 use super::certificates::Certificate;
+use super::logs::Logs;
 use super::operations::{self, Described, Operations, Warnings};
 use super::options::{Forwarded, LogFormat, ServeOptions, Settings};
 use crate::client;
 use crate::failure::{Failure, with_causes};
 use crate::signals;
-use crate::store::{self, Place};
-
-/// How often old events are looked for.
-const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+use crate::store::Place;
 
 /// Up to which lengths of time commits are counted together.
 const SECONDS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
@@ -74,26 +72,19 @@ async fn serve(
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| Failure::failed(format!("nothing can be counted: {error}")))?;
-    let log = open_log(&settings).await?;
+    let logs = Logs::open(&settings).await?;
     let listener = HttpListener::from_tcp(tcp);
     let listener =
         listener.map_err(|error| cannot_listen("--address", &settings.address, &error))?;
     let listener = listener.options(listener_options);
-    let mut server = server(&log, listener, &settings, admission.clone());
-    let file = match &settings.store {
-        Place::Sqlite(path) => Some(path.as_path()),
-        Place::Memory => None,
-    };
-    let described =
-        Described::new(server.handle(), log.clone(), warnings, file, settings.show_events);
+    let mut server = server(&logs, listener, &settings, admission.clone());
+    let described = Described::new(server.handle(), logs.clone(), warnings, settings.show_events);
     let port = Operations::new(described, metrics);
     let operations = operations.map(|(tcp, address)| {
         operations::serve(tcp, address, port.clone());
         address
     });
-    let _pruning =
-        settings.keep.map(|age| log.prune_every(PRUNE_EVERY, Retention::new().max_age(age)));
-    greet(&settings, address, operations, &log).await?;
+    greet(&settings, address, operations, &logs.usual).await?;
     loop {
         tokio::select! {
             () = &mut interrupted => break,
@@ -112,7 +103,7 @@ async fn serve(
     tracing::info!(connections = server.connections(), "ending");
     let shutdown = server.shutdown(settings.drain).await;
     let (closed, cut) = (shutdown.closed, shutdown.cut);
-    let events = log.count().await.map_err(|error| Failure::failed(with_causes(&error)))?;
+    let events = logs.usual.count().await.map_err(|error| Failure::failed(with_causes(&error)))?;
     tracing::info!(closed, cut, events, "ended: all that was confirmed is kept");
     Ok(())
 }
@@ -217,31 +208,35 @@ fn cannot_listen(option: &str, address: &str, error: &io::Error) -> Failure {
     }
 }
 
-async fn open_log(settings: &Settings) -> Result<Log<Value>, Failure> {
-    let limits =
-        if settings.any_event { EventLimits::default() } else { EventLimits::for_javascript() };
-    let limits = settings.max_event.map_or(limits, |bytes| limits.bytes(bytes));
-    let node = || match &settings.node {
-        Some(name) => Ok(name.clone()),
-        None => store::node_id(&format!("server:{}", store::random_name()?)),
-    };
-    store::open(&settings.store, node, LogOptions::new().event_limits(limits)).await
-}
-
 fn server(
-    log: &Log<Value>,
+    logs: &Logs,
     listener: HttpListener,
     settings: &Settings,
     admission: Admission,
 ) -> RunningServer {
-    let mut options = SyncOptions::new().auth(move |login| admission.clone().ask(login));
+    let at_door = logs.clone();
+    let mut options =
+        SyncOptions::new().auth(move |login| admission.clone().ask(login, at_door.clone()));
     if let Some(events) = settings.events_per_second {
         options = options.quota(Quota::default().events(events.into()));
     }
-    let mut server = Server::new(log, (Json, MessagePack, Xml), listener).options(options);
-    if let Some(count) = settings.max_connections {
-        server = server.max_connections(count);
+    if settings.binary_clients {
+        let codecs = (LoguxBinary::default(), Json, MessagePack, Xml);
+        return start(Server::new(&logs.usual, codecs, listener), options, settings);
     }
+    start(Server::new(&logs.usual, (Json, MessagePack, Xml), listener), options, settings)
+}
+
+fn start<C: Codecs, L: Listener>(
+    server: Server<Value, C, L>,
+    options: SyncOptions<Value>,
+    settings: &Settings,
+) -> RunningServer {
+    let server = server.options(options);
+    let server = match settings.max_connections {
+        Some(count) => server.max_connections(count),
+        None => server,
+    };
     server.start()
 }
 

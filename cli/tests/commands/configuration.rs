@@ -156,4 +156,10 @@ fn help_teaches_and_scripts_are_made() {
         assert!(folder.run(&["completions", shell]).output.contains("follow"));
     }
     assert!(folder.run(&["man"]).output.contains(".TH logux-sync"));
+    std::fs::create_dir(folder.path("man")).expect("a folder");
+    assert_eq!(folder.run(&["man", "man"]).code, Some(0));
+    for page in ["logux-sync", "logux-sync-serve", "logux-sync-log-show"] {
+        let text = std::fs::read_to_string(folder.path("man").join(format!("{page}.1")));
+        assert!(text.expect("a page").contains(&format!(".TH {page} 1")), "{page}");
+    }
 }

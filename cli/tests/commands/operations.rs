@@ -73,13 +73,16 @@ fn the_status_shows_connections_events_and_the_log() {
     let event = r#"{"type":"secret/kept","text":"hush"}"#;
     assert_eq!(folder.run(&["add", event, "--server", &server.url]).lines().len(), 1);
     let status = wait_for(&port, |status| {
-        let synchronized = |it: &&Value| it["state"] == "synchronized" && it["synced"] == 1;
+        let synchronized = |it: &&Value| it["state"] == "synchronized" && it["behind"] == 0;
         let connections = status["connections"].as_array().expect("a list");
-        connections.len() == 3 && connections.iter().filter(synchronized).count() == 3
+        status["logs"][0]["events"] == 1
+            && connections.len() == 3
+            && connections.iter().filter(synchronized).count() == 3
     });
-    assert_eq!((&status["events"], &status["lastAdded"]), (&1.into(), &1.into()));
+    let log = &status["logs"][0];
+    assert_eq!((&log["events"], &log["lastAdded"]), (&1.into(), &1.into()));
     assert_eq!(status["connectionCount"], 3);
-    assert!(status["bytes"].as_u64().expect("a size") > 4_096, "{status}");
+    assert!(log["bytes"].as_u64().expect("a size") > 4_096, "{status}");
     let mut ways: Vec<_> = status["connections"]
         .as_array()
         .expect("a list")

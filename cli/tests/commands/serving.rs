@@ -146,6 +146,58 @@ esac"#,
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn tenants_have_logs_of_their_own() {
+    let folder = Folder::new();
+    let tokens = folder.write("tokens", "anna secret log=oak\nbert other log=elm\ncarl third\n");
+    let server = folder.serve(&["--tokens", &tokens]);
+    let run = |user: &str, token: &str, command: &[&str]| {
+        let mut command = folder.command(&[command, &["--user", user]].concat());
+        crate::program::finish(command.env("LOGUX_SYNC_TOKEN", token), "")
+    };
+    let users = [("anna", "secret"), ("bert", "other"), ("carl", "third")];
+    let own = |user: &str| serde_json::json!({ "type": "of", "user": user });
+    for (user, token) in users {
+        let done = run(user, token, &["add", &own(user).to_string(), "--server", &server.url]);
+        assert_eq!(done.lines().len(), 1);
+    }
+    for (user, token) in users {
+        let shown = run(user, token, &["log", "show", &server.url, "--json"]);
+        assert_eq!(shown.events(), [own(user)]);
+    }
+    // A new tenant needs no restart; each has a file.
+    folder.write("tokens", "anna secret log=oak\ndora new log=ash\n");
+    server.signal("HUP");
+    server.says("read again");
+    assert_eq!(run("dora", "new", &["add", EVENT, "--server", &server.url]).lines().len(), 1);
+    server.signal("TERM");
+    assert_eq!(server.ended(), Some(0));
+    for name in ["logux-sync.db", "logux-sync.oak.db", "logux-sync.elm.db", "logux-sync.ash.db"] {
+        assert_eq!(folder.run(&["log", "show", name, "--json"]).events().len(), 1, "{name}");
+    }
+    for wrong in [
+        "anna secret log=../x",
+        "anna secret log=",
+        "anna secret log=a log=b",
+        "anna secret relay relay",
+    ] {
+        let tokens = folder.write("wrong", wrong);
+        let done = folder.run(&["serve", "--tokens", &tokens]);
+        assert!(done.failure(2).contains("line 1"), "{wrong}: {done:?}");
+    }
+}
+
+#[test]
+fn binary_clients_are_taken_where_that_is_said() {
+    let folder = Folder::new();
+    let server = folder.serve(&["--binary-clients"]);
+    for codec in ["logux-binary", "json", "message-pack", "xml"] {
+        let done = folder.run(&["add", EVENT, "--codec", codec, "--server", &server.url]);
+        assert_eq!(done.lines().len(), 1, "{codec}");
+    }
+}
+
 #[test]
 fn tls_is_spoken_with_a_certificate() {
     let folder = Folder::new();

@@ -30,8 +30,8 @@ pub use error::LoguxBinaryError;
 /// Each frame is read as what it is; a frame that starts with `[` is JSON. What is sent has the form
 /// in which the peer spoke last, and is binary before that. So a server with this codec serves
 /// binary clients and JSON clients on one address, as a server in JavaScript does. Among several
-/// codecs it comes first, in the place of [`Json`], which would be given all JavaScript clients:
-/// they do not name what they speak.
+/// codecs all clients get it that do not name what they speak, as JavaScript clients do; those that
+/// name `json` get [`Json`].
 ///
 /// The bytes depend on `connect` and `connected`: see [`for_connection`](Codec::for_connection).
 /// A clone is of the same connection.

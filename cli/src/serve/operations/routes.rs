@@ -15,7 +15,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::status::Described;
+use super::status::{Described, bytes};
 use crate::failure::with_causes;
 use crate::serve::admission::is_of_this_machine;
 
@@ -98,7 +98,7 @@ async fn ready(State(operations): State<Operations>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is ending\n").into_response();
     }
     // A balancer asks now and then: each time one transaction.
-    match timeout(STORE_TIMEOUT, operations.described.log.flush()).await {
+    match timeout(STORE_TIMEOUT, operations.described.logs.usual.flush()).await {
         Ok(Ok(())) => "ready\n".into_response(),
         Ok(Err(error)) => failed(&error),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response(),
@@ -106,19 +106,24 @@ async fn ready(State(operations): State<Operations>) -> Response {
 }
 
 async fn metrics(State(operations): State<Operations>) -> Response {
-    let Described { server, log, .. } = &operations.described;
-    let events = match log.count().await {
-        Ok(events) => events,
-        Err(error) => return failed(&error),
-    };
+    let Described { server, logs, .. } = &operations.described;
+    let (mut events, mut size, mut added) = (0, 0, 0);
+    for (_, log, file) in logs.all().await {
+        events += match log.count().await {
+            Ok(events) => events,
+            Err(error) => return failed(&error),
+        };
+        size += file.as_deref().map_or(0, bytes);
+        added += log.last_added().value();
+    }
     #[expect(clippy::cast_precision_loss, reason = "numbers of this size are exact, or nearly")]
     let gauge = |name: &'static str, value: u64| metrics::gauge!(name).set(value as f64);
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
     gauge("logux_sync_tasks", tasks as u64);
     gauge("logux_sync_connections", server.connections() as u64);
     gauge("logux_sync_log_events", events);
-    gauge("logux_sync_log_bytes", operations.described.bytes().unwrap_or(0));
-    metrics::counter!("logux_sync_events_added_total").absolute(log.last_added().value());
+    gauge("logux_sync_log_bytes", size);
+    metrics::counter!("logux_sync_events_added_total").absolute(added);
     let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (headers, operations.metrics.render()).into_response()
 }

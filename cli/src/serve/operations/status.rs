@@ -1,14 +1,15 @@
 //! What the status page shows, as JSON.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
-use logux_sync::{Log, ServerHandle, SessionHandle, StoreError, Value};
+use logux_sync::{ServerHandle, SessionHandle, StoreError, Value};
 use serde::Serialize;
 
 use super::rates::Rates;
 use super::warnings::{Warning, Warnings};
+use crate::serve::logs::{Logs, Opened};
 
 /// How many connections and events are listed.
 const CONNECTIONS: usize = 200;
@@ -21,10 +22,8 @@ const SHOWN: usize = 300;
 #[derive(Clone)]
 pub(crate) struct Described {
     pub(crate) server: ServerHandle,
-    pub(crate) log: Log<Value>,
+    pub(crate) logs: Logs,
     pub(crate) warnings: Warnings,
-    /// The log's file.
-    pub(crate) file: Option<PathBuf>,
     /// Events are shown, and not only their types.
     pub(crate) shows_events: bool,
     pub(super) rates: Rates,
@@ -39,14 +38,10 @@ pub(super) struct Status {
     node: String,
     since: i64,
     now: i64,
-    events: u64,
-    last_added: u64,
-    /// Bytes of the log's file, and of what is not moved into it yet.
-    bytes: Option<u64>,
-    set_aside: usize,
-    /// Events that were added in each of the last seconds, the oldest first.
+    /// The usual log, and those of tenants that are open.
+    logs: Vec<OneLog>,
+    /// Events that were added to the usual log in each of the last seconds, the oldest first.
     rates: Vec<u64>,
-    consumers: Vec<Consumer>,
     /// How many there are, of which some are listed.
     connection_count: usize,
     connections: Vec<Connection>,
@@ -55,9 +50,22 @@ pub(super) struct Status {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OneLog {
+    tenant: Option<String>,
+    events: u64,
+    last_added: u64,
+    /// Bytes of its file, and of what is not moved into that yet.
+    bytes: Option<u64>,
+    set_aside: usize,
+    consumers: Vec<Consumer>,
+}
+
+#[derive(Serialize)]
 struct Consumer {
     name: String,
-    position: u64,
+    /// How many positions of the log it has not done yet.
+    behind: u64,
 }
 
 #[derive(Serialize)]
@@ -69,8 +77,9 @@ struct Connection {
     transport: Option<&'static str>,
     protocol: Option<u32>,
     state: String,
-    /// The peer has the log up to here.
-    synced: u64,
+    tenant: Option<String>,
+    /// How many positions of its log it has not got yet.
+    behind: u64,
     events_sent: u64,
     events_received: u64,
     round_trip: Option<u128>,
@@ -89,36 +98,44 @@ struct Listed {
 impl Described {
     pub(crate) fn new(
         server: ServerHandle,
-        log: Log<Value>,
+        logs: Logs,
         warnings: Warnings,
-        file: Option<&Path>,
         shows_events: bool,
     ) -> Self {
-        let (rates, file) = (Rates::of(&log), file.map(Path::to_owned));
-        Self { server, log, warnings, file, shows_events, rates, since: Timestamp::now() }
+        let rates = Rates::of(&logs.usual);
+        Self { server, logs, warnings, shows_events, rates, since: Timestamp::now() }
     }
 
     pub(super) async fn status(&self) -> Result<Status, StoreError> {
-        let Self { server, log, warnings, rates, since, .. } = self;
-        let sessions = server.sessions();
-        let consumers = log.consumers().await?.into_iter();
-        let consumers =
-            consumers.map(|(name, position)| Consumer { name, position: position.value() });
-        let mut connections: Vec<_> = sessions.iter().map(connection).collect();
+        let Self { server, warnings, rates, since, .. } = self;
+        let (all, sessions) = (self.logs.all().await, server.sessions());
+        let mut logs = Vec::new();
+        for (tenant, log, file) in &all {
+            let end = log.last_added().value();
+            let consumers = log.consumers().await?.into_iter();
+            logs.push(OneLog {
+                tenant: tenant.clone(),
+                events: log.count().await?,
+                last_added: end,
+                bytes: file.as_deref().map(bytes),
+                set_aside: log.set_aside().await?.len(),
+                consumers: consumers
+                    .map(|(name, done)| Consumer { name, behind: end.saturating_sub(done.value()) })
+                    .collect(),
+            });
+        }
+        let mut connections: Vec<_> =
+            sessions.iter().map(|session| connection(session, &all)).collect();
         // Those that are the most behind come first.
-        connections.sort_by(|a, b| (a.synced, &a.node).cmp(&(b.synced, &b.node)));
+        connections.sort_by(|a, b| (b.behind, &a.node).cmp(&(a.behind, &b.node)));
         connections.truncate(CONNECTIONS);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION"),
-            node: log.node_id().to_string(),
+            node: self.logs.usual.node_id().to_string(),
             since: since.as_millisecond(),
             now: Timestamp::now().as_millisecond(),
-            events: log.count().await?,
-            last_added: log.last_added().value(),
-            bytes: self.bytes(),
-            set_aside: log.set_aside().await?.len(),
+            logs,
             rates: rates.seconds(),
-            consumers: consumers.collect(),
             connection_count: sessions.len(),
             connections,
             last: self.last().await?,
@@ -126,17 +143,8 @@ impl Described {
         })
     }
 
-    /// Bytes of the log's file, and of what is not moved into it yet.
-    pub(super) fn bytes(&self) -> Option<u64> {
-        let file = self.file.as_ref()?;
-        let mut waiting = file.as_os_str().to_owned();
-        waiting.push("-wal");
-        let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
-        Some(size(file) + size(Path::new(&waiting)))
-    }
-
     async fn last(&self) -> Result<Vec<Listed>, StoreError> {
-        let entries = self.log.entries().newest_first().stream().take(EVENTS);
+        let entries = self.logs.usual.entries().newest_first().stream().take(EVENTS);
         let mut entries = std::pin::pin!(entries);
         let mut last = Vec::new();
         while let Some(entry) = entries.next().await {
@@ -160,9 +168,19 @@ fn start(text: &str) -> String {
     text[..end.unwrap_or(0)].to_owned()
 }
 
-fn connection(session: &SessionHandle) -> Connection {
+/// Bytes of a log's file, and of what is not moved into it yet.
+pub(super) fn bytes(file: &Path) -> u64 {
+    let mut waiting = file.as_os_str().to_owned();
+    waiting.push("-wal");
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    size(file) + size(Path::new(&waiting))
+}
+
+fn connection(session: &SessionHandle, logs: &[Opened]) -> Connection {
     let seen = session.diagnostics();
     let peer = seen.peer.as_deref();
+    let log = peer.and_then(|peer| logs.iter().find(|(_, log, _)| *log.node_id() == peer.log));
+    let end = log.map_or(0, |(_, log, _)| log.last_added().value());
     let claimed = || session.claimed().map(|node| format!("{node}?"));
     Connection {
         node: peer.map(|peer| peer.node_id.to_string()).or_else(claimed),
@@ -171,7 +189,8 @@ fn connection(session: &SessionHandle) -> Connection {
         transport: peer.and_then(|peer| peer.transport),
         protocol: peer.map(|peer| peer.protocol.number()),
         state: seen.state.to_string(),
-        synced: seen.synced.value(),
+        tenant: log.and_then(|(tenant, ..)| tenant.clone()),
+        behind: end.saturating_sub(seen.synced.value()),
         events_sent: seen.events_sent,
         events_received: seen.events_received,
         round_trip: seen.round_trip.map(|time| time.as_millis()),
