@@ -52,6 +52,7 @@ pub(crate) enum Command {
     Follow(FollowOptions),
     Sync(SyncOptions),
     Log(LogOptions),
+    Bench(BenchOptions),
     /// Print a script that completes commands in a shell
     #[command(after_help = "\
 Examples:
@@ -151,6 +152,45 @@ pub(crate) struct SyncOptions {
     /// Print a line of JSON for each change of the state
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+}
+
+/// Measure the codecs over the transports on this machine, or a server
+///
+/// Without --server both nodes are in this process, measured in turn, and a page with plots is made. Take the ratios:
+/// numbers are the machine's. With --server, events are added to that server's log, and stay there.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  logux-sync bench --quick
+  logux-sync bench xml/ json/memory
+  logux-sync bench --server ws://127.0.0.1:31337 --events 20000")]
+pub(crate) struct BenchOptions {
+    /// Parts of ids, codec/transport/workload, that are meant; all, without any
+    #[arg(value_name = "PART")]
+    pub(crate) parts: Vec<String>,
+    /// Measure each combination for 6 seconds instead of 15
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Only tell the ids
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Where the page goes
+    #[arg(long, value_name = "FOLDER", default_value = "logux-sync-bench")]
+    pub(crate) folder: PathBuf,
+    /// Also write all plots as one picture (SVG)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) picture: Option<PathBuf>,
+    /// With --server, how many events to add in each codec
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
+    pub(crate) events: u64,
+    /// Print the measurements of a server as lines of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How the program calls itself for one combination.
+    #[arg(long, hide = true)]
+    pub(crate) footprint_of: Option<String>,
     #[command(flatten)]
     pub(crate) server: ServerOptions,
 }

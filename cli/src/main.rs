@@ -10,6 +10,7 @@
 
 mod add;
 mod arguments;
+mod bench;
 mod client;
 mod configuration;
 mod events;
@@ -57,6 +58,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Add(options) => add::run(options, configuration.client),
         Command::Follow(options) => follow::run(options, configuration.client),
         Command::Sync(options) => sync::run(options, configuration.client),
+        Command::Bench(options) => bench::run(&options, configuration.client),
         Command::Log(options) => log::run(options, configuration.client),
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Combination<'a> {
     pub(super) workloads: Vec<Workload>,
     pub(super) samples: Samples,
     runs: Box<Runs<'a>>,
+    /// What comes before the options, where this program calls itself.
+    before: Vec<String>,
 }
 
 /// Has two new nodes do something, over a way that counts bytes or does not.
@@ -32,6 +34,7 @@ impl<'a> Combination<'a> {
         transport: &str,
         connect: impl AsyncFn(&Wire) -> (T, L) + 'a,
         options: &Options,
+        before: &[String],
     ) -> Self {
         let runs = move |runtime: &Runtime, workload: Workload, wire: Wire| {
             runtime.block_on(async {
@@ -41,7 +44,8 @@ impl<'a> Combination<'a> {
         };
         let name = format!("{}/{transport}", C::NAME);
         let (workloads, samples) = (Vec::new(), Samples::default());
-        let mut combination = Self { name, workloads, samples, runs: Box::new(runs) };
+        let (runs, before) = (Box::new(runs), before.to_vec());
+        let mut combination = Self { name, workloads, samples, runs, before };
         let means = |workload: &Workload| options.means(&combination.id(*workload));
         combination.workloads = Workload::ALL.into_iter().filter(means).collect();
         combination
@@ -93,7 +97,7 @@ impl<'a> Combination<'a> {
     fn footprint_of_a_process(&self) -> Option<u64> {
         let program = env::current_exe().expect("this program has a path");
         let mut process = Command::new(program);
-        process.args([FOOTPRINT, &self.name]).stderr(Stdio::inherit());
+        process.args(&self.before).args([FOOTPRINT, &self.name]).stderr(Stdio::inherit());
         let output = process.output().expect("this program starts");
         assert!(output.status.success(), "the process for the footprint of {} failed", self.name);
         // A bench of somebody else's may print something before it.
@@ -115,7 +119,7 @@ mod tests {
         let options = Options { filters, ..Options::default() };
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let connect = async |_: &Wire| Memory::listen();
-        let mut combination = Combination::new(Json, "memory", connect, &options);
+        let mut combination = Combination::new(Json, "memory", connect, &options, &[]);
         combination.count_bytes(&runtime);
         let mut ids = Vec::new();
         combination.round(&runtime, 1, |id| ids.push(id.to_owned()));

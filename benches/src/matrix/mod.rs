@@ -1,5 +1,6 @@
 mod combination;
 mod options;
+mod ours;
 mod process;
 mod program;
 mod progress;
@@ -10,7 +11,7 @@ mod wire;
 mod workload;
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::exit;
 
 use logux_sync::{Codec, Listener, Transport};
@@ -19,6 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::report::Report;
 use combination::Combination;
 use options::{HELP, Options, Task};
+use program::Call;
 use workload::Workload;
 
 pub use wire::Wire;
@@ -63,6 +65,7 @@ pub use wire::Wire;
 #[expect(missing_debug_implementations, reason = "closures have none")]
 pub struct Matrix<'a> {
     options: Options,
+    call: Call,
     runtime: Runtime,
     combinations: Vec<Combination<'a>>,
 }
@@ -78,8 +81,32 @@ impl<'a> Matrix<'a> {
             println!("{HELP}");
             exit(0);
         }
+        Self::new(options, Call::of_cargo())
+    }
+
+    /// Measures for a program of which this is a part: `command` is what a person typed, `before` what that is
+    /// called by before the options (it calls itself), `options` are those of a bench's command line, and `folder`
+    /// is where the page goes. An error says which option is wrong.
+    ///
+    /// # Panics
+    /// Where the system gives no threads.
+    pub fn of_program(
+        command: String,
+        before: &[&str],
+        options: impl IntoIterator<Item = String>,
+        folder: PathBuf,
+    ) -> Result<Self, String> {
+        let mut options = Options::parse(options)?;
+        if options.task == Task::Once {
+            options.task = Task::Measure;
+        }
+        let before = before.iter().map(ToString::to_string).collect();
+        Ok(Self::new(options, Call { command, before, folder }))
+    }
+
+    fn new(options: Options, call: Call) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        Self { options, runtime: runtime.expect("a runtime"), combinations: Vec::new() }
+        Self { options, call, runtime: runtime.expect("a runtime"), combinations: Vec::new() }
     }
 
     /// Adds a codec over a transport to what [`finish`](Self::finish) measures.
@@ -95,7 +122,8 @@ impl<'a> Matrix<'a> {
         transport: &str,
         connect: impl AsyncFn(&Wire) -> (T, L) + 'a,
     ) {
-        let combination = Combination::new(codec, transport, connect, &self.options);
+        let combination =
+            Combination::new(codec, transport, connect, &self.options, &self.call.before);
         let is_new = self.combinations.iter().all(|other| other.name != combination.name);
         assert!(is_new, "there are two combinations of the name {}", combination.name);
         self.combinations.push(combination);
@@ -118,7 +146,10 @@ impl<'a> Matrix<'a> {
         match self.options.task {
             Task::Measure => {
                 let combinations = &mut self.combinations;
-                let report = rounds::measure(combinations, &self.runtime, self.options.quick);
+                let report = {
+                    let command = self.call.command.clone();
+                    rounds::measure(combinations, &self.runtime, self.options.quick, command)
+                };
                 let written = self.write(&report).unwrap_or_else(|error| fail(&error));
                 println!("\n{}\n{written}", report.markdown());
             }
@@ -141,8 +172,8 @@ impl<'a> Matrix<'a> {
     /// Writes the page and the picture, and tells where they are. An error says what could not be written.
     fn write(&self, report: &Report) -> Result<String, String> {
         let failed = |path: &Path, error| format!("{} cannot be written: {error}", path.display());
-        let folder = program::folder();
-        report.write(&folder).map_err(|error| failed(&folder, error))?;
+        let folder = &self.call.folder;
+        report.write(folder).map_err(|error| failed(folder, error))?;
         let mut written = format!("The page: {}", program::shown(&folder.join("index.html")));
         if let Some(picture) = &self.options.picture {
             let picture = program::typed_in().join(picture);

@@ -3,16 +3,30 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// What a person types to have the same again.
-pub(super) fn command() -> String {
-    let arguments: Vec<String> = env::args().skip(1).filter(|it| it != "--bench").collect();
-    let command = format!("cargo bench --bench {}", name());
-    if arguments.is_empty() { command } else { format!("{command} -- {}", arguments.join(" ")) }
+/// How a program was called that has a matrix.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    /// What a person types to have the same again.
+    pub(super) command: String,
+    /// What comes before the options, where the program calls itself.
+    pub(super) before: Vec<String>,
+    /// Where the page is.
+    pub(super) folder: PathBuf,
 }
 
-/// Where the page is: in cargo's folder for all that it makes.
-pub(super) fn folder() -> PathBuf {
-    target(&this()).join("report").join(name())
+impl Call {
+    /// A bench that cargo runs. The page is in cargo's folder for all that it makes.
+    pub(super) fn of_cargo() -> Self {
+        let arguments: Vec<String> = env::args().skip(1).filter(|it| it != "--bench").collect();
+        let command = format!("cargo bench --bench {}", name());
+        let command = if arguments.is_empty() {
+            command
+        } else {
+            format!("{command} -- {}", arguments.join(" "))
+        };
+        let folder = target(&this()).join("report").join(name());
+        Self { command, before: Vec::new(), folder }
+    }
 }
 
 /// Where the command was typed: cargo runs benches in the folder of their package.

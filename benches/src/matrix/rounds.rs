@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use super::combination::Combination;
-use super::program;
 use super::progress::{self, Progress};
 use super::samples::figures;
 use super::schedule::Schedule;
@@ -20,6 +19,7 @@ pub(super) fn measure(
     combinations: &mut [Combination<'_>],
     runtime: &Runtime,
     is_quick: bool,
+    command: String,
 ) -> Report {
     let machine = Machine::this();
     let time = if is_quick { QUICK_TIME } else { TIME };
@@ -68,7 +68,7 @@ pub(super) fn measure(
     }
     Report {
         title: "logux-sync: each codec over each transport".to_owned(),
-        command: program::command(),
+        command,
         machine,
         rounds,
         seconds,

@@ -59,6 +59,18 @@ pub(crate) enum CodecName {
     LoguxBinary,
 }
 
+impl CodecName {
+    /// As `--codec` has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::MessagePack => "message-pack",
+            Self::Xml => "xml",
+            Self::LoguxBinary => "logux-binary",
+        }
+    }
+}
+
 /// A server and how to reach it.
 #[derive(Clone)]
 pub(crate) struct Target {
@@ -71,6 +83,11 @@ pub(crate) struct Target {
 }
 
 impl ServerOptions {
+    /// Whether a server is named anywhere.
+    pub(crate) fn is_named(&self, configuration: &ClientConfiguration) -> bool {
+        self.server.is_some() || configuration.server.is_some()
+    }
+
     pub(crate) fn target(self, configuration: ClientConfiguration) -> Result<Target, Failure> {
         let url = self.server.or_else(|| configuration.server.clone());
         self.credentials.target(url.unwrap_or_else(|| DEFAULT_URL.to_owned()), configuration)

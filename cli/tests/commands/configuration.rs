@@ -144,6 +144,7 @@ fn help_teaches_and_scripts_are_made() {
         "log import",
         "log verify",
         "log prune",
+        "bench",
         "completions",
         "man",
     ] {

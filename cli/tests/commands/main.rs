@@ -3,6 +3,7 @@
 mod program;
 
 mod adding;
+mod benching;
 mod configuration;
 mod following;
 #[cfg(unix)]
