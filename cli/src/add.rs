@@ -14,7 +14,7 @@ use crate::failure::{Failure, Kind, with_causes};
 use crate::selection::printable;
 use crate::{output, store};
 
-/// So many events are added before their receipts are waited for.
+/// So many events are added before their receipts are waited for, at most.
 const BATCH: usize = 1_000;
 
 pub(crate) fn run(options: AddOptions, configuration: ClientConfiguration) -> Result<(), Failure> {
@@ -61,20 +61,29 @@ async fn send(
     let outbox = Outbox::open(target, options()).await?;
     let mut delivery = Delivery::start(&outbox.log, target, limit, json)?;
     // What an earlier command could not send goes first.
-    delivery.settle(outbox.kept().await?, "sent now").await?;
+    let mut earlier = outbox.kept().await?;
     loop {
         let batch = events.next(BATCH).await;
-        if batch.is_empty() {
+        let is_last = batch.is_empty();
+        // Kept, before anything can fail that waits for the server.
+        let added = add_all(&outbox.log, batch).await?;
+        let of_earlier = delivery.settle(std::mem::take(&mut earlier), "sent now").await;
+        let settled = match of_earlier {
+            Ok(()) => delivery.settle(added, "confirmed").await,
+            failed => failed,
+        };
+        settled.map_err(|failure| events.kept(failure))?;
+        if is_last {
             break;
         }
-        let added = add_all(&outbox.log, batch).await?;
-        delivery.settle(added, "confirmed").await?;
     }
     let mut refused = delivery.end().await;
-    // So does what other commands kept that ran beside others.
+    // So does what other commands kept that ran beside others; their lack of luck is not this command's.
     for other in outbox.others(target, options).await? {
         let mut delivery = Delivery::start(&other.log, target, limit, json)?;
-        delivery.settle(other.kept().await?, "sent now").await?;
+        if let Err(failure) = delivery.settle(other.kept().await?, "sent now").await {
+            anstream::eprintln!("of an earlier command: {failure}; its events are still kept");
+        }
         refused += delivery.end().await;
     }
     events.finish()?;
@@ -110,32 +119,41 @@ impl<'a> Delivery<'a> {
         Ok(Self { log, target, limit, json, session, last_error, refused: 0 })
     }
 
-    /// Waits until the server is done with these events, and drops them here. The time limit is for them together:
-    /// a command with more of them goes on as long as it goes on.
+    /// Waits until the server is done with these events, and drops them here. The time limit is for each batch of
+    /// them: a command with more goes on as long as it goes on.
     async fn settle(&mut self, events: Vec<Arc<Entry<Value>>>, done: &str) -> Result<(), Failure> {
-        let until = Instant::now() + self.limit;
-        for entry in &events {
-            let receipt = self.session.receipt(&entry.meta.id);
-            let Ok(receipt) = timeout_at(until, receipt).await else {
-                let Self { target, limit, .. } = self;
-                return Err(kept(self.last_error.not_in_time(target, *limit, "did not confirm")));
-            };
-            match receipt {
-                Ok(Receipt::HeldBack(event)) if !event.is_doubtful => {
-                    self.refused += 1;
-                    tell(entry, "refused", Some(&event.reason), self.json)?;
-                }
-                Ok(_) => tell(entry, done, None, self.json)?,
-                Err(NoReceipt::Ended(ended)) => {
-                    let error = ended.reason().map(|error| &**error);
-                    return Err(kept(client::ended(self.target, error)));
-                }
-                Err(error) => return Err(Failure::failed(with_causes(&error))),
+        for batch in events.chunks(BATCH) {
+            let until = Instant::now() + self.limit;
+            for entry in batch {
+                self.settle_one(entry, done, until).await?;
             }
+            let ids = batch.iter().map(|entry| entry.meta.id.clone());
+            let cleaned = self.log.clean(Criteria::all().ids(ids)).await;
+            cleaned.map_err(|error| Failure::failed(with_causes(&error)))?;
         }
-        let ids = events.iter().map(|entry| entry.meta.id.clone());
-        let cleaned = self.log.clean(Criteria::all().ids(ids)).await;
-        cleaned.map(drop).map_err(|error| Failure::failed(with_causes(&error)))
+        Ok(())
+    }
+
+    async fn settle_one(
+        &mut self,
+        entry: &Entry<Value>,
+        done: &str,
+        until: Instant,
+    ) -> Result<(), Failure> {
+        let Ok(receipt) = timeout_at(until, self.session.receipt(&entry.meta.id)).await else {
+            return Err(self.last_error.not_in_time(self.target, self.limit, "did not confirm"));
+        };
+        match receipt {
+            Ok(Receipt::HeldBack(event)) if !event.is_doubtful => {
+                self.refused += 1;
+                tell(entry, "refused", Some(&event.reason), self.json)
+            }
+            Ok(_) => tell(entry, done, None, self.json),
+            Err(NoReceipt::Ended(ended)) => {
+                Err(client::ended(self.target, ended.reason().map(|error| &**error)))
+            }
+            Err(error) => Err(Failure::failed(with_causes(&error))),
+        }
     }
 
     /// How many events the server refused.
@@ -146,11 +164,10 @@ impl<'a> Delivery<'a> {
     }
 }
 
-fn kept(failure: Failure) -> Failure {
-    failure.and("; the events are kept here, and the next `add` to this server sends them")
-}
-
 async fn add_all(log: &Log<Value>, batch: Vec<Value>) -> Result<Vec<Arc<Entry<Value>>>, Failure> {
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
     let added = log.add_batch(batch).await;
     added.map_err(|error| Failure::failed(with_causes(&error)))
 }

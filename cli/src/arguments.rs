@@ -182,7 +182,11 @@ pub(crate) struct BenchOptions {
     /// Also write all plots as one picture (SVG)
     #[arg(long, value_name = "FILE")]
     pub(crate) picture: Option<PathBuf>,
-    /// With --server, how many events to add in each codec
+    /// Measure this server, by what it takes and how soon it confirms
+    #[arg(long, value_name = "URL", conflicts_with_all = ["parts", "quick", "list", "picture"])]
+    pub(crate) server: Option<String>,
+    /// With --server, how many events to add; above 1,000 a second and 10,000 at once a server slows clients down, unless
+    /// its --events-per-second is higher
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
     pub(crate) events: u64,
     /// Print the measurements of a server as lines of JSON
@@ -192,7 +196,7 @@ pub(crate) struct BenchOptions {
     #[arg(long, hide = true)]
     pub(crate) footprint_of: Option<String>,
     #[command(flatten)]
-    pub(crate) server: ServerOptions,
+    pub(crate) credentials: Credentials,
 }
 
 /// Look at a log, copy it, check it, or remove old events

@@ -26,8 +26,8 @@ pub(crate) fn run(
     configuration: ClientConfiguration,
 ) -> Result<(), Failure> {
     let BenchOptions { server, events, json, .. } = options;
-    if server.is_named(&configuration) {
-        let target = server.clone().target(configuration)?;
+    if let Some(url) = server {
+        let target = options.credentials.clone().target(url.clone(), configuration)?;
         return crate::block_on(server_alone(&target, *events, *json));
     }
     let flags = [(options.quick, "--quick"), (options.list, "--list")];
@@ -108,10 +108,16 @@ async fn in_step(
     target: &Target,
     last_error: &LastError,
 ) -> Result<(), Failure> {
-    match timeout(SILENCE, session.wait_for(State::Synchronized)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(ended)) => Err(client::ended(target, ended.reason().map(|error| &**error))),
-        Err(_) => Err(last_error.not_in_time(target, SILENCE, "did not confirm")),
+    loop {
+        let before = session.diagnostics().synced;
+        match timeout(SILENCE, session.wait_for(State::Synchronized)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(ended)) => {
+                return Err(client::ended(target, ended.reason().map(|error| &**error)));
+            }
+            Err(_) if session.diagnostics().synced > before => {}
+            Err(_) => return Err(last_error.not_in_time(target, SILENCE, "confirmed nothing")),
+        }
     }
 }
 

@@ -108,9 +108,22 @@ impl Events {
                 None => self.lines = None,
             }
         }
-        let count = self.ready.len().min(at_most);
+        // Arguments are taken all at once: each is kept, whatever becomes of the others.
+        let is_given = self.lines.is_none() && self.failure.is_none() && self.taken == 0;
+        let count = if is_given { self.ready.len() } else { self.ready.len().min(at_most) };
         self.taken += count as u64;
         self.ready.drain(..count).collect()
+    }
+
+    /// What a failure to send leaves: what was given out is kept, and nothing else was read.
+    pub(crate) fn kept(&self, failure: Failure) -> Failure {
+        let failure = failure.and(
+            "; what is not confirmed is kept here, and the next `add` to this server sends it",
+        );
+        if self.lines.is_none() {
+            return failure;
+        }
+        failure.and(&format!("; {} events were read, and no lines after them", self.taken))
     }
 
     /// What was wrong with a line, once all before it was taken.

@@ -224,7 +224,7 @@ async fn verify(path: &Path) -> Result<(), Failure> {
     let found = store.check().await.map_err(|error| damaged(with_causes(&error)))?;
     if let Some(first) = found.first() {
         for finding in &found {
-            output::line(finding)?;
+            output::tell(finding)?;
         }
         let count = found.len();
         return Err(damaged(format!("{count} findings, the first of which is: {first}")));
@@ -248,10 +248,11 @@ async fn verify(path: &Path) -> Result<(), Failure> {
         return Err(damaged(format!("it says that it has {all} events, and has {events}")));
     }
     let last = log.last_added();
-    output::line(&format!(
+    output::tell(&format!(
         "{}: {events} events, the last position is {last}; all is whole",
         path.display()
     ))
+    .map(drop)
 }
 
 async fn prune(path: &Path, retention: &Retention) -> Result<(), Failure> {

@@ -123,14 +123,12 @@ async fn refused(
 
 async fn tell(log: &Log<Value>, state: &str, more: &str, json: bool) -> Result<(), Failure> {
     let events = log.count().await.map_err(|error| Failure::failed(with_causes(&error)))?;
-    if json {
-        return output::data(
-            &json!({ "state": state, "events": events, "text": more }).to_string(),
-        );
-    }
-    output::line(&if more.is_empty() {
+    let line = if json {
+        json!({ "state": state, "events": events, "text": more }).to_string()
+    } else if more.is_empty() {
         format!("{state}, {events} events in the log")
     } else {
         format!("{state}: {more}; {events} events in the log")
-    })
+    };
+    output::tell(&line).map(drop)
 }

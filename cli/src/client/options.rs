@@ -83,11 +83,6 @@ pub(crate) struct Target {
 }
 
 impl ServerOptions {
-    /// Whether a server is named anywhere.
-    pub(crate) fn is_named(&self, configuration: &ClientConfiguration) -> bool {
-        self.server.is_some() || configuration.server.is_some()
-    }
-
     pub(crate) fn target(self, configuration: ClientConfiguration) -> Result<Target, Failure> {
         let url = self.server.or_else(|| configuration.server.clone());
         self.credentials.target(url.unwrap_or_else(|| DEFAULT_URL.to_owned()), configuration)

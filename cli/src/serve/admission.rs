@@ -44,7 +44,7 @@ pub(super) struct Tokens {
     of_users: HashMap<String, Vec<Token>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Token {
     secret: String,
     is_relay: bool,
@@ -71,14 +71,18 @@ impl Admission {
         Ok(Self::Tokens { list: Arc::new(RwLock::new(list)), file: None })
     }
 
-    /// Reads the file of tokens again, and answers which users are not in it any more. A file that is wrong changes
-    /// nothing.
+    /// Reads the file of tokens again, and answers of which users a token is not valid any more, or not for the same.
+    /// A file that is wrong changes nothing.
     pub(super) fn reload(&self) -> Result<Vec<String>, Failure> {
         let Self::Tokens { list, file: Some(path) } = self else { return Ok(Vec::new()) };
         let tokens = Tokens::of_file(path)?;
         let mut list = list.write().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *list, tokens).of_users.into_keys();
-        Ok(before.filter(|user| !list.of_users.contains_key(user)).collect())
+        let before = std::mem::replace(&mut *list, tokens).of_users.into_iter();
+        let has_lost = |(user, tokens): &(String, Vec<Token>)| {
+            let now = list.of_users.get(user).map_or(&[][..], Vec::as_slice);
+            tokens.iter().any(|token| !now.contains(token))
+        };
+        Ok(before.filter(has_lost).map(|(user, _)| user).collect())
     }
 
     /// Who a client is, and whose log it is led to.
@@ -285,7 +289,8 @@ async fn ask_program(
     let access = match access {
         Kind::Client => Access::client(),
         Kind::Relay => Access::relay(),
-        Kind::Nobody => Access::nobody(),
+        // Whatever else it says: for a stranger no log is made.
+        Kind::Nobody => return Ok(Granted { access: Access::nobody(), tenant: None }),
     };
     let access = match expires_in {
         Some(seconds) => access.expires_in(Duration::from_secs(seconds)),

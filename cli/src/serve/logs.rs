@@ -15,6 +15,9 @@ use crate::store::{self, Place};
 /// How often old events are looked for.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
 
+/// So many logs of tenants are open at once: each has a thread and some files.
+const MAX_TENANTS: usize = 1_000;
+
 /// The longest name of a tenant's log.
 const MAX_NAME: usize = 64;
 
@@ -72,6 +75,9 @@ impl Logs {
         if let Some(log) = of_tenants.read().await.get(name) {
             return Ok(log.clone());
         }
+        if of_tenants.read().await.len() >= MAX_TENANTS {
+            return Err(Failure::failed(format!("{MAX_TENANTS} logs of tenants are open already")));
+        }
         let node = || store::node_id(&format!("server:{name}-{}", store::random_name()?));
         let options = LogOptions::new().event_limits(*limits);
         let log = store::open(&beside(place, name), node, options).await?;
@@ -105,12 +111,12 @@ pub(super) fn is_valid(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(is_plain)
 }
 
-/// `log.db` and `oak` are `log.oak.db`.
+/// `log.db` and `oak` are `log.oak.db`. It never has the name of a file that a log has beside it.
 fn beside(place: &Place, name: &str) -> Place {
     let Some(path) = place.file() else { return Place::Memory };
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let extension = path.extension().map(|it| format!(".{}", it.to_string_lossy()));
-    let file = format!("{stem}.{name}{}", extension.unwrap_or_default());
+    let extension = path.extension().map_or_else(|| "db".into(), |it| it.to_string_lossy());
+    let file = format!("{stem}.{name}.{extension}");
     Place::Sqlite(path.with_file_name(file))
 }
 
@@ -120,9 +126,11 @@ mod tests {
 
     #[test]
     fn a_tenants_log_is_beside_the_usual_one() {
-        for (path, expected) in
-            [("log.db", "log.oak.db"), ("/var/lib/log", "/var/lib/log.oak"), ("a.b.c", "a.b.oak.c")]
-        {
+        for (path, expected) in [
+            ("log.db", "log.oak.db"),
+            ("/var/lib/log", "/var/lib/log.oak.db"),
+            ("a.b.c", "a.b.oak.c"),
+        ] {
             let place = beside(&Place::Sqlite(path.into()), "oak");
             assert_eq!(place, Place::Sqlite(expected.into()));
         }

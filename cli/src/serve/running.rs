@@ -89,9 +89,9 @@ async fn serve(
         tokio::select! {
             () = &mut interrupted => break,
             Some(()) = reloads.next() => {
-                match reload(&admission, certificate.as_ref(), &server) {
-                    Ok(()) => tracing::info!("tokens and certificate were read again"),
-                    Err(error) => tracing::error!(%error, "what was there before stays"),
+                reload_tokens(&admission, &server);
+                if let Some(certificate) = &certificate {
+                    reload_certificate(certificate);
                 }
             }
             error = server.ended() => {
@@ -108,18 +108,25 @@ async fn serve(
     Ok(())
 }
 
-/// Reads tokens and certificate again. Users who are not listed any more are shown out.
-fn reload(
-    admission: &Admission,
-    certificate: Option<&Certificate>,
-    server: &ServerHandle,
-) -> Result<(), Failure> {
-    certificate.map_or(Ok(()), Certificate::reload)?;
-    for user in admission.reload()? {
-        let count = server.close_user(&user, "the token was taken back");
-        tracing::info!(user, count, "connections of a user without a token are closed");
+/// Reads the tokens again. Users of whom one is not valid any more are shown out; with another they come back.
+fn reload_tokens(admission: &Admission, server: &ServerHandle) {
+    match admission.reload() {
+        Ok(users) => {
+            tracing::info!("the tokens were read again");
+            for user in users {
+                let count = server.close_user(&user, "a token was taken back");
+                tracing::info!(user, count, "connections of a user are closed");
+            }
+        }
+        Err(error) => tracing::error!(%error, "the tokens stay what they were"),
     }
-    Ok(())
+}
+
+fn reload_certificate(certificate: &Certificate) {
+    match certificate.reload() {
+        Ok(()) => tracing::info!("the certificate was read again"),
+        Err(error) => tracing::error!(%error, "the certificate stays what it was"),
+    }
 }
 
 /// What happens goes to standard error, and warnings to the status page, too.

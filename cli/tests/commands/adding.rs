@@ -93,13 +93,22 @@ fn what_is_not_confirmed_is_kept_and_goes_with_the_next() {
     let done = add(r#"{"type":"first"}"#);
     let failure = done.failure(3);
     assert!(failure.contains("did not confirm within 1 s"), "{failure}");
-    assert!(failure.contains("the next `add` to this server sends them"), "{failure}");
+    assert!(failure.contains("the next `add` to this server sends it"), "{failure}");
+    // Also while something is kept already; and of lines it says how many were read.
+    add(r#"{"type":"first too"}"#).failure(3);
+    let events = lines((0..2_500).map(|n| json!({ "type": "line", "n": n }).to_string()));
+    let done = folder.run_with(&["add", "--server", &url, "--timeout", "1s"], &events);
+    assert!(done.failure(3).contains("1000 events were read, and no lines after them"), "{done:?}");
     let server = folder.serve(&["--address", &address]);
     let done = folder.run(&["add", r#"{"type":"second"}"#, "--server", &server.url]);
-    let lines = done.lines();
-    assert!(lines[0].ends_with("  sent now") && lines[1].ends_with("  confirmed"), "{lines:?}");
+    let told = done.lines();
+    assert_eq!(told.len(), 1_003);
+    assert!(told[0].ends_with("  sent now") && told[1_002].ends_with("  confirmed"), "{told:?}");
     let shown = folder.run(&["log", "show", &url, "--json"]);
-    assert_eq!(shown.events(), [json!({ "type": "first" }), json!({ "type": "second" })]);
+    let events = shown.events();
+    assert_eq!(events.len(), 1_003);
+    assert_eq!(events[..2], [json!({ "type": "first" }), json!({ "type": "first too" })]);
+    assert_eq!(events[1_002], json!({ "type": "second" }));
 }
 
 #[test]

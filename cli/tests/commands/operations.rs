@@ -139,7 +139,9 @@ fn metrics_count_and_name_no_node() {
     assert_eq!(metrics.status, 200);
     assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
     let value = |name: &str| {
-        let line = metrics.body.lines().find(|line| line.starts_with(&format!("{name} ")));
+        let (alone, labelled) = (format!("{name} "), format!("{name}{{tenant=\"\"}} "));
+        let is_meant = |line: &&str| line.starts_with(&alone) || line.starts_with(&labelled);
+        let line = metrics.body.lines().find(is_meant);
         line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
     };
     assert_eq!(value("logux_sync_events_added_total"), Some(2.0), "{}", metrics.body);

@@ -100,7 +100,7 @@ fn tokens_are_read_again_and_wrong_ones_change_nothing() {
     server.says("read again");
     folder.write("tokens", "anna");
     server.signal("HUP");
-    let said = server.says("what was there before stays");
+    let said = server.says("the tokens stay what they were");
     assert!(said.contains("line 1") && said.contains("no token"), "{said}");
     assert!(is_in("new"));
 }
@@ -166,6 +166,16 @@ fn tenants_have_logs_of_their_own() {
         let shown = run(user, token, &["log", "show", &server.url, "--json"]);
         assert_eq!(shown.events(), [own(user)]);
     }
+    // Who is led to another log is shown out of the one before.
+    let follow = ["follow", "--since", "start", "--user", "anna", "--server", &server.url];
+    let mut follow = folder.command(&follow);
+    let following = crate::program::Running::start(follow.env("LOGUX_SYNC_TOKEN", "secret"));
+    following.line();
+    folder.write("tokens", "anna secret log=elm\nbert other log=elm\ncarl third\n");
+    server.signal("HUP");
+    server.says("connections of a user are closed");
+    assert!(following.line().contains("\"user\":\"bert\""));
+    drop(following);
     // A new tenant needs no restart; each has a file.
     folder.write("tokens", "anna secret log=oak\ndora new log=ash\n");
     server.signal("HUP");
@@ -249,7 +259,7 @@ fn a_disk_that_is_full_stops_writing_and_loses_nothing() {
     let add = ["add", "--timeout", "3s", "--server", &server.url];
     let done = folder.run_with(&add, &events);
     assert_eq!(done.code, Some(3), "{}", done.errors);
-    assert!(done.errors.contains("are kept here"), "{}", done.errors);
+    assert!(done.errors.contains("is kept here"), "{}", done.errors);
     let (url, address) = (server.url.clone(), server.address().to_owned());
     server.kill();
     assert_eq!(folder.run(&["log", "verify"]).code, Some(0));

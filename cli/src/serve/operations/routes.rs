@@ -107,23 +107,24 @@ async fn ready(State(operations): State<Operations>) -> Response {
 
 async fn metrics(State(operations): State<Operations>) -> Response {
     let Described { server, logs, .. } = &operations.described;
-    let (mut events, mut size, mut added) = (0, 0, 0);
-    for (_, log, file) in logs.all().await {
-        events += match log.count().await {
+    #[expect(clippy::cast_precision_loss, reason = "numbers of this size are exact, or nearly")]
+    let float = |value: u64| value as f64;
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    metrics::gauge!("logux_sync_tasks").set(float(tasks as u64));
+    metrics::gauge!("logux_sync_connections").set(float(server.connections() as u64));
+    for (tenant, log, file) in logs.all().await {
+        let events = match log.count().await {
             Ok(events) => events,
             Err(error) => return failed(&error),
         };
-        size += file.as_deref().map_or(0, bytes);
-        added += log.last_added().value();
+        let size = file.as_deref().map_or(0, bytes);
+        // To Prometheus a label without a value is none.
+        let tenant = tenant.unwrap_or_default();
+        metrics::gauge!("logux_sync_log_events", "tenant" => tenant.clone()).set(float(events));
+        metrics::gauge!("logux_sync_log_bytes", "tenant" => tenant.clone()).set(float(size));
+        let added = metrics::counter!("logux_sync_events_added_total", "tenant" => tenant);
+        added.absolute(log.last_added().value());
     }
-    #[expect(clippy::cast_precision_loss, reason = "numbers of this size are exact, or nearly")]
-    let gauge = |name: &'static str, value: u64| metrics::gauge!(name).set(value as f64);
-    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    gauge("logux_sync_tasks", tasks as u64);
-    gauge("logux_sync_connections", server.connections() as u64);
-    gauge("logux_sync_log_events", events);
-    gauge("logux_sync_log_bytes", size);
-    metrics::counter!("logux_sync_events_added_total").absolute(added);
     let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (headers, operations.metrics.render()).into_response()
 }

@@ -78,8 +78,11 @@ struct Connection {
     protocol: Option<u32>,
     state: String,
     tenant: Option<String>,
-    /// How many positions of its log it has not got yet.
+    /// It has its log up to here, and how many positions it has not got yet.
+    synced: u64,
     behind: u64,
+    /// This server has the peer's log up to here.
+    other_synced: u64,
     events_sent: u64,
     events_received: u64,
     round_trip: Option<u128>,
@@ -190,7 +193,9 @@ fn connection(session: &SessionHandle, logs: &[Opened]) -> Connection {
         protocol: peer.map(|peer| peer.protocol.number()),
         state: seen.state.to_string(),
         tenant: log.and_then(|(tenant, ..)| tenant.clone()),
+        synced: seen.synced.value(),
         behind: end.saturating_sub(seen.synced.value()),
+        other_synced: seen.other_synced.value(),
         events_sent: seen.events_sent,
         events_received: seen.events_received,
         round_trip: seen.round_trip.map(|time| time.as_millis()),
