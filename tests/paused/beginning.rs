@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use logux_sync::{Json, Log, Memory, MemoryStore, ServerSync, Value};
+use logux_sync::{Json, Log, Memory, MemoryStore, Retention, ServerSync, Value};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -65,7 +65,10 @@ async fn it_is_told_where_the_log_begins_for_it_and_sent_what_comes_after() {
                 }
                 let case = format!("protocol {protocol}, epoch {epoch:?}, {begin}");
                 let seen = sent_to(&log, &headers, protocol, 0).await;
+                let confirmed = sent.end - 1;
                 assert_eq!(seen, (told, sent.collect::<Vec<_>>()), "{case}");
+                let cursors = log.cursors(&"10:peer".parse().unwrap()).await.unwrap();
+                assert_eq!(cursors.sent.value(), confirmed, "{case}");
             }
         }
     }
@@ -96,5 +99,24 @@ async fn whatever_is_known_of_the_peer_it_is_sent_what_comes_after() {
         add(&log, 12..13).await;
         let (_, sent) = sent_to(&log, &json!({ "log-epoch": epoch }), 7, 11).await;
         assert_eq!(sent, [12], "epoch {epoch}, claims {claimed}");
+    }
+}
+
+/// A client that only sends does not have a server keep its log for ever.
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_leaves_out_is_not_kept_for_it() {
+    for (begin, left) in [(json!(10), 0), (json!(7), 3), (Value::Null, 10)] {
+        let log = log_of_ten().await;
+        let (near, far) = Memory::pair();
+        let server = ServerSync::new(&log, Json, near).start();
+        let mut peer = Peer::new(far);
+        peer.send(&json!(["headers", { "log-begin-after": begin }]).to_string()).await;
+        peer.send(r#"["connect",7,"10:peer",0]"#).await;
+        // It confirms nothing.
+        while timeout(Duration::from_secs(1), peer.next()).await.is_ok() {}
+        peer.hang_up().await;
+        let _ = server.ended().await;
+        log.prune(&Retention::new().max_events(0)).await.unwrap();
+        assert_eq!(log.count().await.unwrap(), left, "{begin}");
     }
 }

@@ -163,7 +163,8 @@ impl<E> Rules<E> {
         let start_over = lost || sent > self.log_end || is_unfounded;
         let sent = if start_over { Added::ZERO } else { sent };
         // Whatever it has: of what comes before, it has said that it wants nothing.
-        let sent = self.begin_for_peer().map_or(sent, |begin| sent.max(begin));
+        let begin = self.begin_for_peer();
+        let sent = begin.map_or(sent, |begin| sent.max(begin));
         let cursors = if lost { self.reset_cursors(&cursors) } else { cursors };
         if replaced && self.config.claim.synced > Added::ZERO {
             // What it was told in `connect` was about the other log.
@@ -185,6 +186,10 @@ impl<E> Rules<E> {
         let let_in =
             LetIn { relative: relative.clone(), authors, start: sent, unfounded, held_back };
         self.outputs.push_back(Output::LetIn(Box::new(let_in)));
+        if begin.is_some() {
+            // As good as confirmed: old events are not kept for it.
+            self.outputs.push_back(Output::Advance(sent));
+        }
         self.phase = Phase::Live(Live {
             relative,
             position: sent,
