@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use logux_codecs::{
-    Added, Connect, Connected, Headers, Message, NodeId, Protocol, ProtocolError, Value,
+    Added, Connect, Connected, Headers, Message, NodeId, Protocol, ProtocolError, Timestamp, Value,
 };
 
 use super::clocks::TimeFix;
@@ -222,19 +222,23 @@ impl<E> Rules<E> {
             self.tell(Notice::StartedOver);
         }
         if self.config.role == Role::Acceptor {
-            self.send_headers();
-            let Config { local, credentials, subprotocol, .. } = &self.config;
-            let connected = Connected {
-                protocol: protocol.number(),
-                node_id: local.clone(),
-                // A clock that stepped back meanwhile must not make an answer before its question.
-                start: candidate.start.min(base_time),
-                end: base_time,
-                credentials: credentials.clone(),
-                subprotocol: *subprotocol,
-            };
-            self.send(Message::Connected(connected));
+            // A clock that stepped back meanwhile must not make an answer before its question.
+            self.answer_connect(protocol, candidate.start.min(base_time), base_time);
         }
+    }
+
+    fn answer_connect(&mut self, protocol: Protocol, start: Timestamp, end: Timestamp) {
+        self.send_headers();
+        let Config { local, credentials, subprotocol, .. } = &self.config;
+        let connected = Connected {
+            protocol: protocol.number(),
+            node_id: local.clone(),
+            start,
+            end,
+            credentials: credentials.clone(),
+            subprotocol: *subprotocol,
+        };
+        self.send(Message::Connected(connected));
     }
 
     /// Whether the peer says that it has another log than before.
