@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What the copy needs to be built: all that is neither built nor history.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "Cargo.toml",
     "Cargo.lock",
     "README.md",
@@ -13,6 +13,7 @@ const PARTS: [&str; 9] = [
     "transports",
     "tests",
     "benches",
+    "cli",
     "examples",
 ];
 
