@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::arguments::AddOptions;
 use crate::client::{self, ClientConfiguration, LastError, Outbox, Target};
 use crate::events::{Events, Rule};
-use crate::failure::{Failure, Kind, with_causes};
+use crate::failure::{Failure, Kind};
 use crate::selection::printable;
 use crate::{output, store};
 
@@ -129,7 +129,7 @@ impl<'a> Delivery<'a> {
             }
             let ids = batch.iter().map(|entry| entry.meta.id.clone());
             let cleaned = self.log.clean(Criteria::all().ids(ids)).await;
-            cleaned.map_err(|error| Failure::failed(with_causes(&error)))?;
+            cleaned.map_err(Failure::because)?;
         }
         Ok(())
     }
@@ -149,10 +149,8 @@ impl<'a> Delivery<'a> {
                 tell(entry, "refused", Some(&event.reason), self.json)
             }
             Ok(_) => tell(entry, done, None, self.json),
-            Err(NoReceipt::Ended(ended)) => {
-                Err(client::ended(self.target, ended.reason().map(|error| &**error)))
-            }
-            Err(error) => Err(Failure::failed(with_causes(&error))),
+            Err(NoReceipt::Ended(ended)) => Err(client::ended_early(self.target, &ended)),
+            Err(error) => Err(Failure::because(error)),
         }
     }
 
@@ -169,7 +167,7 @@ async fn add_all(log: &Log<Value>, batch: Vec<Value>) -> Result<Vec<Arc<Entry<Va
         return Ok(Vec::new());
     }
     let added = log.add_batch(batch).await;
-    added.map_err(|error| Failure::failed(with_causes(&error)))
+    added.map_err(Failure::because)
 }
 
 /// Tells what became of an event. What is to be done is done also where nobody reads it any more.

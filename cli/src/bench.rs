@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use logux_benches::Matrix;
-use logux_sync::{Criteria, Log, MemoryStore, SessionHandle, State, Value};
+use logux_sync::{Criteria, Log, LogOptions, SessionHandle, State, Value};
 use serde_json::json;
 use tokio::time::timeout;
 
 use crate::arguments::BenchOptions;
 use crate::client::{self, ClientConfiguration, LastError, Target};
-use crate::failure::{Failure, with_causes};
-use crate::{output, store};
+use crate::failure::Failure;
+use crate::output;
+use crate::store::{self, Place};
 
 /// How many events are added one after the other, each when the one before is confirmed.
 const ALONE: usize = 1_000;
@@ -55,9 +56,8 @@ pub(crate) fn run(
 /// Measures a server: how many events a second it takes, and how long one takes until it is confirmed.
 async fn server_alone(target: &Target, events: u64, json: bool) -> Result<(), Failure> {
     // A name of its own each time: a log in memory does not know which ids it gave out the last time.
-    let node = store::node_id(&format!("{}:{}:bench", target.user, store::random_name()?))?;
-    let log = Log::open(node, MemoryStore::new()).await;
-    let log: Log<Value> = log.map_err(|error| Failure::failed(with_causes(&error)))?;
+    let node = || store::node_id(&format!("{}:{}:bench", target.user, store::random_name()?));
+    let log = store::open(&Place::Memory, node, LogOptions::new()).await?;
     let session = client::start(&log, target, client::sending_only())?;
     let last_error = LastError::of(&session);
     in_step(&session, target, &last_error).await?;
@@ -71,7 +71,7 @@ async fn server_alone(target: &Target, events: u64, json: bool) -> Result<(), Fa
     }
     in_step(&session, target, &last_error).await?;
     let per_second = whole(events) / start.elapsed().as_secs_f64();
-    log.clean(Criteria::all()).await.map_err(|error| Failure::failed(with_causes(&error)))?;
+    log.clean(Criteria::all()).await.map_err(Failure::because)?;
     let mut times = Vec::with_capacity(ALONE);
     for number in 0..ALONE as u64 {
         let start = Instant::now();
@@ -99,7 +99,7 @@ async fn server_alone(target: &Target, events: u64, json: bool) -> Result<(), Fa
 
 async fn add(log: &Log<Value>, events: impl IntoIterator<Item = Value>) -> Result<(), Failure> {
     let added = log.add_batch(events).await;
-    added.map(drop).map_err(|error| Failure::failed(with_causes(&error)))
+    added.map(drop).map_err(Failure::because)
 }
 
 /// Waits until the server has all.
@@ -113,7 +113,7 @@ async fn in_step(
         match timeout(SILENCE, session.wait_for(State::Synchronized)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(ended)) => {
-                return Err(client::ended(target, ended.reason().map(|error| &**error)));
+                return Err(client::ended_early(target, &ended));
             }
             Err(_) if session.diagnostics().synced > before => {}
             Err(_) => return Err(last_error.not_in_time(target, SILENCE, "confirmed nothing")),

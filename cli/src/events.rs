@@ -87,7 +87,8 @@ impl Events {
         Self { ready: VecDeque::new(), lines: Some(lines), failure: None, taken: 0 }
     }
 
-    /// The next events, as many as there are, up to a number; none at the end, or before a wrong line. Cancel-safe.
+    /// The next events: all of the arguments at once, or as many lines as there are, up to a number; none at the end,
+    /// or before a wrong line. Cancel-safe.
     pub(crate) async fn next(&mut self, at_most: usize) -> Vec<Value> {
         while self.ready.len() < at_most
             && let Some(lines) = &mut self.lines

@@ -34,6 +34,11 @@ impl Failure {
         Self::new(Kind::Failed, text)
     }
 
+    /// An error of this machine, with its causes.
+    pub(crate) fn because(error: impl Error + 'static) -> Self {
+        Self::failed(with_causes(&error))
+    }
+
     pub(crate) fn usage(text: impl Into<String>) -> Self {
         Self::new(Kind::Usage, text)
     }

@@ -1,16 +1,16 @@
 //! `follow`: events as they come to a server's log.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use logux_sync::{Added, Criteria, Log, LogOptions, MemoryStore, State, SyncOptions, Value};
+use logux_sync::{Added, Criteria, LogOptions, State, SyncOptions};
 use tokio::time::{Instant, sleep_until};
 
 use crate::arguments::FollowOptions;
 use crate::client::{self, ClientConfiguration, LastError};
-use crate::failure::{Failure, with_causes};
+use crate::failure::Failure;
 use crate::selection::{self, Selection, Since};
+use crate::store::{self, Place};
 
 /// So many ids of events that were shown are remembered, so that none is shown twice.
 const REMEMBERED: usize = 100_000;
@@ -38,9 +38,7 @@ pub(crate) fn run(
         let seat = client::seat(&target, "follow")?;
         let remembered = Duration::from_secs(24 * 60 * 60);
         let options = LogOptions::new().remember(remembered, REMEMBERED);
-        let log =
-            Log::<Value>::open_with(seat.node.clone(), Arc::new(MemoryStore::new()), options).await;
-        let log = log.map_err(|error| Failure::failed(with_causes(&error)))?;
+        let log = store::open(&Place::Memory, || Ok(seat.node.clone()), options).await?;
         let options = SyncOptions::new().begin_after(begin_after);
         let session = client::start(&log, &target, options)?;
         let last_error = LastError::of(&session);
@@ -55,7 +53,7 @@ pub(crate) fn run(
                 entry = entries.next() => {
                     let entry = match entry {
                         Some(Ok(entry)) => entry,
-                        Some(Err(error)) => return Err(Failure::failed(with_causes(&error))),
+                        Some(Err(error)) => return Err(Failure::because(error)),
                         None => return Ok(()),
                     };
                     if selection.takes(&entry) {
@@ -65,7 +63,7 @@ pub(crate) fn run(
                     }
                     let shown = Criteria::all().added(..=entry.meta.added);
                     let cleaned = log.clean(shown).await;
-                    cleaned.map_err(|error| Failure::failed(with_causes(&error)))?;
+                    cleaned.map_err(Failure::because)?;
                 }
                 state = states.next() => match state {
                     Some(State::Synchronized) => {

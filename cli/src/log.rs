@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
-use logux_sync::{
-    Added, Entry, Log, LogOptions, MemoryStore, Retention, State, SyncOptions, Value,
-};
+use logux_sync::{Added, Entry, Log, LogOptions, Retention, State, SyncOptions, Value};
 use tokio::fs::File;
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufReader, BufWriter, stdin, stdout};
 use tokio::time::timeout;
@@ -20,7 +18,7 @@ use crate::client::{self, ClientConfiguration, Credentials, LastError, Target};
 use crate::failure::{Failure, Kind, with_causes};
 use crate::output;
 use crate::selection::{self, Selection, Since, Source};
-use crate::store::{self, cannot};
+use crate::store::{self, Place, cannot};
 
 /// How long a server may be silent while its log is fetched.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -71,9 +69,7 @@ async fn opened(
 /// The events of a server's log after a position, in memory.
 async fn fetch(target: &Target, after: Added) -> Result<Log<Value>, Failure> {
     let seat = client::seat(target, "log")?;
-    let log =
-        Log::open_with(seat.node.clone(), Arc::new(MemoryStore::new()), LogOptions::new()).await;
-    let log = log.map_err(|error| Failure::failed(with_causes(&error)))?;
+    let log = store::open(&Place::Memory, || Ok(seat.node.clone()), LogOptions::new()).await?;
     let session = client::start(&log, target, SyncOptions::new().begin_after(after))?;
     let last_error = LastError::of(&session);
     let progress = bar(None, "events");
@@ -84,7 +80,7 @@ async fn fetch(target: &Target, after: Added) -> Result<Log<Value>, Failure> {
         if let Ok(reached) = timeout(SILENCE, in_step.as_mut()).await {
             progress.finish_and_clear();
             if let Err(ended) = reached {
-                return Err(client::ended(target, ended.reason().map(|error| &**error)));
+                return Err(client::ended_early(target, &ended));
             }
             let _ = session.close().await;
             return Ok(log);
@@ -120,7 +116,7 @@ async fn show(
     let Some(last) = last else {
         let mut entries = pin!(log.entries().after_added(after).stream());
         while let Some(entry) = entries.next().await {
-            let entry = entry.map_err(|error| Failure::failed(with_causes(&error)))?;
+            let entry = entry.map_err(Failure::because)?;
             if selection.takes(&entry) {
                 print(&entry)?;
             }
@@ -132,7 +128,7 @@ async fn show(
     while newest.len() < last
         && let Some(entry) = entries.next().await
     {
-        let entry = entry.map_err(|error| Failure::failed(with_causes(&error)))?;
+        let entry = entry.map_err(Failure::because)?;
         if entry.meta.added <= after {
             break;
         }
@@ -177,7 +173,7 @@ async fn copy_to(
 ) -> Result<u64, Failure> {
     let mut to = BufWriter::new(to);
     let exported = log.export(&mut to, told).await;
-    let events = exported.map_err(|error| Failure::failed(with_causes(&error)))?;
+    let events = exported.map_err(Failure::because)?;
     let flushed = to.flush().await;
     flushed.map_err(|error| Failure::failed(format!("the copy cannot be written: {error}")))?;
     Ok(events)
@@ -198,7 +194,7 @@ async fn import(path: &Path, input: Option<&Path>) -> Result<(), Failure> {
         None => log.import(&mut BufReader::new(stdin()), told).await,
     };
     progress.finish_and_clear();
-    let imported = imported.map_err(|error| Failure::failed(with_causes(&error)))?;
+    let imported = imported.map_err(Failure::because)?;
     anstream::eprintln!(
         "{} events added to {}; {} were there already, {} are gone there, {} are set aside, {} refused",
         imported.added,
@@ -258,8 +254,8 @@ async fn verify(path: &Path) -> Result<(), Failure> {
 async fn prune(path: &Path, retention: &Retention) -> Result<(), Failure> {
     let log = store::open_present(path).await?;
     let pruned = log.prune(retention).await;
-    let effects = pruned.map_err(|error| Failure::failed(with_causes(&error)))?;
-    let left = log.count().await.map_err(|error| Failure::failed(with_causes(&error)))?;
+    let effects = pruned.map_err(Failure::because)?;
+    let left = log.count().await.map_err(Failure::because)?;
     anstream::eprintln!("{} events removed, {left} are left", effects.cleaned);
     Ok(())
 }

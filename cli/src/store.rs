@@ -58,7 +58,7 @@ impl TryFrom<String> for Place {
     }
 }
 
-/// A log, and where it is for a person.
+/// A log at a place; it is made if it is not there.
 pub(crate) async fn open(
     place: &Place,
     node: impl FnOnce() -> Result<NodeId, Failure>,
@@ -67,7 +67,7 @@ pub(crate) async fn open(
     match place {
         Place::Memory => {
             let opened = Log::open_with(node()?, Arc::new(MemoryStore::new()), options).await;
-            opened.map_err(|error| Failure::failed(with_causes(&error)))
+            opened.map_err(Failure::because)
         }
         Place::Sqlite(path) => open_file(path, node, options).await,
     }
@@ -82,8 +82,7 @@ pub(crate) async fn open_file(
     let store = store(path)?;
     // Only now: whoever has the file open elsewhere has its name, too.
     let node = name_beside(path, node)?;
-    let opened = Log::open_with(node, Arc::new(store), options).await;
-    opened.map_err(|error| Failure::failed(format!("{}: {}", path.display(), with_causes(&error))))
+    open_with(path, store, node, options).await
 }
 
 /// A log in a file that must be there, to be looked at. Its name is not made up where it is lost.
@@ -108,7 +107,16 @@ pub(crate) async fn with_store(path: &Path, store: SqliteStore) -> Result<Log<Va
         Some(node) => node,
         None => node_id(&format!("reader:{}", random_name()?))?,
     };
-    let opened = Log::open(node, store).await;
+    open_with(path, store, node, LogOptions::new()).await
+}
+
+async fn open_with(
+    path: &Path,
+    store: SqliteStore,
+    node: NodeId,
+    options: LogOptions<Value>,
+) -> Result<Log<Value>, Failure> {
+    let opened = Log::open_with(node, Arc::new(store), options).await;
     opened.map_err(|error| Failure::failed(format!("{}: {}", path.display(), with_causes(&error))))
 }
 

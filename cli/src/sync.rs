@@ -60,7 +60,7 @@ async fn end_once_equal(
             }
             Ok(())
         }
-        Ok(Err(ended)) => Err(client::ended(target, ended.reason().map(|error| &**error))),
+        Ok(Err(ended)) => Err(client::ended_early(target, &ended)),
         Err(_) => {
             let failure = last_error.not_in_time(target, limit, "was not in step");
             Err(failure.and("; nothing is lost, try again later"))
@@ -110,7 +110,7 @@ async fn refused(
 ) -> Result<usize, Failure> {
     let Some(peer) = peer else { return Ok(0) };
     let held_back = log.held_back(&peer.node_id).await;
-    let held_back = held_back.map_err(|error| Failure::failed(with_causes(&error)))?;
+    let held_back = held_back.map_err(Failure::because)?;
     for event in held_back.into_iter().filter(|event| !event.is_doubtful) {
         if !told.contains(&event.id) {
             tell(log, "refused", &format!("{}: {}", event.id, printable(&event.reason)), json)
@@ -122,7 +122,7 @@ async fn refused(
 }
 
 async fn tell(log: &Log<Value>, state: &str, more: &str, json: bool) -> Result<(), Failure> {
-    let events = log.count().await.map_err(|error| Failure::failed(with_causes(&error)))?;
+    let events = log.count().await.map_err(Failure::because)?;
     let line = if json {
         json!({ "state": state, "events": events, "text": more }).to_string()
     } else if more.is_empty() {

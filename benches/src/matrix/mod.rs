@@ -146,10 +146,9 @@ impl<'a> Matrix<'a> {
         match self.options.task {
             Task::Measure => {
                 let combinations = &mut self.combinations;
-                let report = {
-                    let command = self.call.command.clone();
-                    rounds::measure(combinations, &self.runtime, self.options.quick, command)
-                };
+                let command = self.call.command.clone();
+                let report =
+                    rounds::measure(combinations, &self.runtime, self.options.quick, command);
                 let written = self.write(&report).unwrap_or_else(|error| fail(&error));
                 println!("\n{}\n{written}", report.markdown());
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use logux_sync::{
     Added, ClientSync, Codec, Error, Json, Log, LoguxBinary, MessagePack, ProtocolError, Reconnect,
-    Session, SessionHandle, SyncOptions, Value, Xml,
+    Session, SessionEnded, SessionHandle, SyncOptions, Value, Xml,
 };
 
 pub(crate) use options::{
@@ -61,6 +61,11 @@ impl Start<'_> {
     fn with(self, codec: impl Codec) -> Session {
         ClientSync::new(self.log, codec, self.transport).options(self.options).start()
     }
+}
+
+/// Why a session ended before it got where it was waited for.
+pub(crate) fn ended_early(target: &Target, early: &SessionEnded) -> Failure {
+    ended(target, early.reason().map(|error| &**error))
 }
 
 /// Why a session ended by itself.

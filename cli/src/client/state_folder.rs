@@ -12,7 +12,7 @@ use std::sync::Arc;
 use logux_sync::{Added, Entry, Log, LogOptions, NodeId, Value};
 
 use super::Target;
-use crate::failure::{Failure, with_causes};
+use crate::failure::Failure;
 use crate::store::{self, cannot};
 
 /// So many commands of a kind run at once, at most.
@@ -76,7 +76,7 @@ impl Outbox {
     /// What an earlier command could not send.
     pub(crate) async fn kept(&self) -> Result<Vec<Arc<Entry<Value>>>, Failure> {
         let kept = self.log.entries_after(Added::ZERO, usize::MAX).await;
-        kept.map_err(|error| Failure::failed(with_causes(&error)))
+        kept.map_err(Failure::because)
     }
 }
 

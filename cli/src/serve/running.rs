@@ -23,7 +23,7 @@ use super::logs::Logs;
 use super::operations::{self, Described, Operations, Warnings};
 use super::options::{Forwarded, LogFormat, ServeOptions, Settings};
 use crate::client;
-use crate::failure::{Failure, with_causes};
+use crate::failure::Failure;
 use crate::signals;
 use crate::store::Place;
 
@@ -103,7 +103,7 @@ async fn serve(
     tracing::info!(connections = server.connections(), "ending");
     let shutdown = server.shutdown(settings.drain).await;
     let (closed, cut) = (shutdown.closed, shutdown.cut);
-    let events = logs.usual.count().await.map_err(|error| Failure::failed(with_causes(&error)))?;
+    let events = logs.usual.count().await.map_err(Failure::because)?;
     tracing::info!(closed, cut, events, "ended: all that was confirmed is kept");
     Ok(())
 }
@@ -254,7 +254,7 @@ async fn greet(
     operations: Option<SocketAddr>,
     log: &Log<Value>,
 ) -> Result<(), Failure> {
-    let events = log.count().await.map_err(|error| Failure::failed(with_causes(&error)))?;
+    let events = log.count().await.map_err(Failure::because)?;
     let (node, scheme) = (log.node_id(), if settings.certificate.is_some() { "wss" } else { "ws" });
     let store = match &settings.store {
         Place::Memory => "in memory".to_owned(),

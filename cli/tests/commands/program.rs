@@ -91,6 +91,15 @@ impl Done {
         self.lines().into_iter().map(event).collect()
     }
 
+    /// How many lines of its input an `add` has read that was not confirmed.
+    #[track_caller]
+    pub(crate) fn events_read(&self) -> usize {
+        let failure = self.failure(3);
+        let read = failure.strip_suffix(" events were read, and no lines after them");
+        let count = read.and_then(|failure| failure.rsplit(' ').next());
+        count.and_then(|count| count.parse().ok()).expect(failure)
+    }
+
     /// The one line of its error, where it failed so.
     #[track_caller]
     pub(crate) fn failure(&self, code: i32) -> &str {

@@ -167,8 +167,13 @@ impl Described {
 
 /// As much of a text as is shown.
 fn start(text: &str) -> String {
-    let end = (0..=SHOWN.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
-    text[..end.unwrap_or(0)].to_owned()
+    first_bytes(text, SHOWN).to_owned()
+}
+
+/// At most so many bytes of a text, in whole characters.
+pub(super) fn first_bytes(text: &str, at_most: usize) -> &str {
+    let end = (0..=at_most.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
 }
 
 /// Bytes of a log's file, and of what is not moved into it yet.

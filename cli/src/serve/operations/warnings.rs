@@ -11,6 +11,8 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use super::status::first_bytes;
+
 /// So many are kept, of so many bytes each.
 const KEPT: usize = 50;
 const LENGTH: usize = 500;
@@ -42,11 +44,7 @@ impl<S: Subscriber> Layer<S> for Warnings {
         }
         let mut text = Text::default();
         event.record(&mut text);
-        let mut text = text.message + &text.fields;
-        if text.len() > LENGTH {
-            let end = (0..=LENGTH).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-            text.truncate(end);
-        }
+        let text = first_bytes(&(text.message + &text.fields), LENGTH).to_owned();
         let time = Timestamp::now().as_millisecond();
         let warning = Warning { time, is_error: level == Level::ERROR, text };
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
