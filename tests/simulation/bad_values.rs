@@ -518,6 +518,14 @@ impl Case {
         self.kind() == "sync" && self.protocol == 5 && self.phase == Live && is_below
     }
 
+    /// Where this node's log begins for the peer, which asked for that before it was let in.
+    fn begin(&self) -> Option<Added> {
+        let asks = self.role == Acceptor && self.phase == Opening && self.hole == Hole::Any;
+        let message: Value = serde_json::from_str(&self.frame).ok().filter(|_| asks)?;
+        let begin = &message[1]["log-begin-after"];
+        begin.as_u64().and_then(Added::new).filter(|_| matches!(self.effect(), Goes(_)))
+    }
+
     /// What the store holds afterwards.
     fn standing(&self) -> Standing {
         let number = Added::new(self.number()).unwrap();
@@ -546,6 +554,9 @@ impl Case {
         let lost = (self.kind() == "connect" && self.number() < SENT && goes)
             || (ready && self.number() < RECEIVED)
             || replaced;
+        if let Some(begin) = self.begin() {
+            after.peer.sent = begin.min(after.end).max(after.peer.sent);
+        }
         // It said before it was let in which log it has, and that from which something came did not.
         let tells =
             self.frame.contains(r#""log-epoch":"0123456789abcdef""#) && self.phase == Opening;
