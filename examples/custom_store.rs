@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 
 use async_trait::async_trait;
 use logux_sync::{
-    Added, Answer, Append, Change, End, Entry, Event, EventId, Forget, IfKnown, Key, Log,
+    Added, Answer, Append, Change, End, Entry, Event, EventId, Forget, IdState, IfKnown, Key, Log,
     MemoryStore, Meta, NodeId, Page, Prefix, Query, RecordChange, Store, StoreError, Stored,
     Timestamp,
 };
@@ -130,6 +130,10 @@ impl<E: Event> Store<E> for FileStore<E> {
 
     async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError> {
         self.memory.by_ids(ids).await
+    }
+
+    async fn id_states(&self, ids: &[EventId]) -> Result<Vec<IdState>, StoreError> {
+        self.memory.id_states(ids).await
     }
 
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {

@@ -20,8 +20,8 @@ pub use log::{
 };
 pub use open::Open;
 pub use store::{
-    Answer, Append, Change, Edit, Effect, End, Forget, IfKnown, Key, Label, MemoryStore, Order,
-    Page, PeerRecord, Prefix, Query, Record, RecordChange, Store, StoreError, Stored, Which,
+    Answer, Append, Change, Edit, Effect, End, Forget, IdState, IfKnown, Key, Label, MemoryStore,
+    Order, Page, PeerRecord, Prefix, Query, Record, RecordChange, Store, StoreError, Stored, Which,
 };
 #[cfg(feature = "sqlite")]
 pub use store::{OpenError, SqliteStore};

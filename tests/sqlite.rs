@@ -10,10 +10,10 @@ use futures_util::StreamExt;
 use logux_sync::codecs::Counter;
 use logux_sync::{
     Access, AddError, Added, Answer, Append, Change, ClientSync, Created, Criteria, Draft, Edit,
-    Effect, End, Entry, EventId, Forget, IfKnown, Json, Key, Label, Log, LogOptions, Memory,
-    MemoryStore, Meta, NodeId, OpenError, Order, Page, Prefix, Query, Reconnect, RecordChange,
-    Server, SqliteStore, State, Store, StoreError, Stored, SyncOptions, Timestamp, Value, Which,
-    conformance,
+    Effect, End, Entry, EventId, Forget, IdState, IfKnown, Json, Key, Label, Log, LogOptions,
+    Memory, MemoryStore, Meta, NodeId, OpenError, Order, Page, Prefix, Query, Reconnect,
+    RecordChange, Server, SqliteStore, State, Store, StoreError, Stored, SyncOptions, Timestamp,
+    Value, Which, conformance,
 };
 use serde_json::json;
 
@@ -785,6 +785,10 @@ impl Store<Value> for Counting {
 
     async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<Value>>>>, StoreError> {
         self.store.by_ids(ids).await
+    }
+
+    async fn id_states(&self, ids: &[EventId]) -> Result<Vec<IdState>, StoreError> {
+        Store::<Value>::id_states(&self.store, ids).await
     }
 
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use logux_sync::{
-    Added, Answer, Append, Change, Created, Edit, Effect, End, Entry, EventId, Forget, IfKnown,
-    Key, Label, MemoryStore, Meta, NodeId, Order, Page, Prefix, Query, RecordChange, Store,
-    StoreError, Stored, Timestamp, Value, Which, conformance,
+    Added, Answer, Append, Change, Created, Edit, Effect, End, Entry, EventId, Forget, IdState,
+    IfKnown, Key, Label, MemoryStore, Meta, NodeId, Order, Page, Prefix, Query, RecordChange,
+    Store, StoreError, Stored, Timestamp, Value, Which, conformance,
 };
 
 #[tokio::test]
@@ -100,6 +100,11 @@ faults! {
     CountsTheRefused => "an event that is not added moves the end or the count",
     IgnoresTheKeyBefore => "gives some of them twice",
     IgnoresTheNumberOfRecords => "a page has more records than were asked for",
+    ChangesNoneById => "of several ids, others are changed",
+    CallsTheGoneNew => "it is not told which ids are there, gone and new",
+    CallsTheTooOldNew => "it is not told which ids are too old",
+    CallsTheThereGone => "it is not told which ids are there, gone and new",
+    CallsTheNewThere => "an id of an empty store is not new",
     TheKeyBeforeMustBeThere => "wrong records after the key",
 }
 
@@ -230,6 +235,7 @@ impl Faulty {
             (Fault::SetsReasonsBesideOthers, Edit::SetReasons(reasons)) if !reasons.is_empty() => {
                 vec![Edit::AddReasons(reasons)]
             }
+            (Fault::ChangesNoneById, _) if matches!(events, Which::Ids(_)) => vec![],
             (Fault::NeverKeepsTheLast, _) if matches!(events, Which::Before { .. }) => vec![],
             (_, edit) => vec![edit],
         };
@@ -586,6 +592,30 @@ impl Store<Value> for Faulty {
             _ => {}
         }
         Ok(found)
+    }
+
+    async fn id_states(&self, ids: &[EventId]) -> Result<Vec<IdState>, StoreError> {
+        let mut states = Store::<Value>::id_states(&*self.memory, ids).await?;
+        match self.fault {
+            Fault::CallsTheGoneNew => {
+                for state in states.iter_mut().filter(|state| **state == IdState::Gone) {
+                    *state = IdState::New;
+                }
+            }
+            Fault::CallsTheTooOldNew => {
+                for state in states.iter_mut().filter(|state| **state == IdState::TooOld) {
+                    *state = IdState::New;
+                }
+            }
+            Fault::CallsTheThereGone => {
+                for state in states.iter_mut().filter(|state| **state == IdState::There) {
+                    *state = IdState::Gone;
+                }
+            }
+            Fault::CallsTheNewThere => states.fill(IdState::There),
+            _ => {}
+        }
+        Ok(states)
     }
 
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {

@@ -18,6 +18,8 @@ pub struct Change {
 pub enum Which {
     /// Those at these positions, as far as they are there.
     At(Vec<Added>),
+    /// Those with these ids, as far as they are there: also events of the append that changes them.
+    Ids(Vec<EventId>),
     /// The events that have this reason and were created before the event `newest`; none if the log does not have
     /// `newest`.
     Before {

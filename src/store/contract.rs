@@ -7,7 +7,7 @@ use logux_codecs::{EventId, NodeId, Timestamp, shown};
 
 use super::append::{Answer, Append};
 use super::end::End;
-use super::query::{Page, Query};
+use super::query::{IdState, Page, Query};
 use super::record::{Key, Prefix};
 use crate::entry::Entry;
 
@@ -56,6 +56,7 @@ use crate::entry::Entry;
 /// 19. `forgets_old_ids`: as [`Forget`](crate::Forget) says; an id that may be a forgotten one is not added.
 /// 20. `counts_its_events`: those that are there.
 /// 21. `reads_records_in_pages`: after a key, and so many at most.
+/// 22. `tells_what_is_known_of_ids`: what an append would do with events of these ids.
 #[async_trait]
 pub trait Store<E>: Send + Sync + 'static {
     /// Takes an append. Its place among all appends is fixed when this returns; what becomes of it, the answer
@@ -72,6 +73,9 @@ pub trait Store<E>: Send + Sync + 'static {
 
     /// The events of these ids: for each id its event, or `None`.
     async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError>;
+
+    /// What is known of these ids, in their order.
+    async fn id_states(&self, ids: &[EventId]) -> Result<Vec<IdState>, StoreError>;
 
     /// Whether reading takes no longer than memory does. Of other stores a log keeps the last events itself, up to
     /// 8 MiB of those that somebody has read; tell it their [sizes](crate::Entry::sized), or it keeps few.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use logux_codecs::{Counter, EventId, NodeId, Timestamp};
 
 use super::change::Forget;
+use super::query::IdState;
 use crate::entry::Entry;
 
 /// By node and then by time: the name of a node is kept once, and found without a search while its events come in
@@ -46,6 +47,17 @@ pub(super) enum Standing {
     Gone,
     /// It may be one of those that are forgotten.
     TooOld,
+}
+
+impl From<Standing> for IdState {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::New => Self::New,
+            Standing::Known(_) => Self::There,
+            Standing::Gone => Self::Gone,
+            Standing::TooOld => Self::TooOld,
+        }
+    }
 }
 
 impl Ids {

@@ -12,7 +12,7 @@ use super::change::{Change, Effect, Which};
 use super::contract::{Store, StoreError};
 use super::end::End;
 use super::ids::{Ids, Standing};
-use super::query::{Label, Order, Page, Query};
+use super::query::{IdState, Label, Order, Page, Query};
 use super::record::{Key, Prefix, RecordChange};
 use crate::cursors::Epoch;
 use crate::entry::{Created, Entry};
@@ -145,15 +145,14 @@ impl<E: Event> State<E> {
         entries: &[Entry<E>],
     ) -> Result<BTreeMap<u64, Entry<E>>, StoreError> {
         // Events that are added with the changes are copied then, which must not fail.
-        let mut edited = BTreeMap::new();
-        for Change { events, edit } in changes {
-            if let Which::Before { reason, .. } = events {
-                edited.insert(reason, edit);
-            }
-        }
-        for entry in entries.iter().filter(|_| !edited.is_empty()) {
-            let edits = entry.meta.reasons.iter().filter_map(|reason| edited.get(reason));
-            if edits.into_iter().any(|edit| edit.apply(&mut entry.meta.clone()) == Effect::Edited) {
+        for entry in entries.iter().filter(|_| !changes.is_empty()) {
+            let of_it = changes.iter().filter(|change| match &change.events {
+                Which::At(_) => false,
+                Which::Ids(ids) => ids.contains(&entry.meta.id),
+                Which::Before { reason, .. } => entry.meta.reasons.contains(reason),
+            });
+            let edits = |change: &Change| change.edit.apply(&mut entry.meta.clone());
+            if of_it.map(edits).any(|effect| effect == Effect::Edited) {
                 entry.with_meta(entry.meta.clone()).map_err(StoreError::new)?;
             }
         }
@@ -161,7 +160,7 @@ impl<E: Event> State<E> {
         for Change { events, edit } in changes {
             // The event before which they were created may be added with them.
             let positions = match events {
-                Which::At(positions) => positions.iter().map(|position| position.value()).collect(),
+                Which::At(_) | Which::Ids(_) => self.positions(events),
                 Which::Before { reason, .. } => self.all_with(reason),
             };
             for position in positions {
@@ -223,7 +222,15 @@ impl<E: Event> State<E> {
     fn positions(&self, events: &Which) -> Vec<u64> {
         match events {
             Which::At(positions) => positions.iter().map(|position| position.value()).collect(),
+            Which::Ids(ids) => ids.iter().filter_map(|id| self.position_of(id)).collect(),
             Which::Before { reason, newest } => self.before(reason.clone(), newest),
+        }
+    }
+
+    fn position_of(&self, id: &EventId) -> Option<u64> {
+        match self.ids.standing(id) {
+            Standing::Known(position) => Some(position),
+            Standing::New | Standing::Gone | Standing::TooOld => None,
         }
     }
 
@@ -234,10 +241,8 @@ impl<E: Event> State<E> {
 
     /// The positions of the events with this reason that were created before one which is there.
     fn before(&self, reason: String, newest: &EventId) -> Vec<u64> {
-        let Standing::Known(newest) = self.ids.standing(newest) else { return Vec::new() };
-        let Some(newest) = self.entry(newest).map(|entry| entry.meta.created()) else {
-            return Vec::new();
-        };
+        let newest = self.position_of(newest).and_then(|position| self.entry(position));
+        let Some(newest) = newest.map(|entry| entry.meta.created()) else { return Vec::new() };
         let labelled = self.labels.get(&Label::Reason(reason));
         let before = labelled.map(|labelled| labelled.created.range::<Created, _>(..newest));
         before.into_iter().flatten().map(|(_, position)| *position).collect()
@@ -503,11 +508,13 @@ impl<E: Event> Store<E> for MemoryStore<E> {
 
     async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError> {
         let state = self.state();
-        let by_id = |id| match state.ids.standing(id) {
-            Standing::Known(position) => state.entry(position).cloned(),
-            Standing::New | Standing::Gone | Standing::TooOld => None,
-        };
+        let by_id = |id| state.entry(state.position_of(id)?).cloned();
         Ok(ids.iter().map(by_id).collect())
+    }
+
+    async fn id_states(&self, ids: &[EventId]) -> Result<Vec<IdState>, StoreError> {
+        let state = self.state();
+        Ok(ids.iter().map(|id| state.ids.standing(id).into()).collect())
     }
 
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {

@@ -24,7 +24,7 @@ pub use change::{Change, Edit, Effect, Forget, Which};
 pub use contract::{Store, StoreError};
 pub use end::End;
 pub use memory::MemoryStore;
-pub use query::{Label, Order, Page, Query};
+pub use query::{IdState, Label, Order, Page, Query};
 pub use record::{Key, PeerRecord, Prefix, Record, RecordChange};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{OpenError, SqliteStore};

@@ -34,6 +34,20 @@ pub enum Label {
     Index(String),
 }
 
+/// What a store knows of an event's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IdState {
+    /// It has never had an event of this id.
+    New,
+    /// The event is there.
+    There,
+    /// The event was there and was cleaned.
+    Gone,
+    /// It may be one of those that are [forgotten](crate::Forget).
+    TooOld,
+}
+
 impl Query {
     /// Events above a position, in the order of their positions.
     pub const fn added(after: Added) -> Self {

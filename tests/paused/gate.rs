@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use logux_sync::{
-    Answer, Append, End, Entry, EventId, Key, MemoryStore, NodeId, Page, Prefix, Query, Record,
-    RecordChange, Store, StoreError, Timestamp, Value,
+    Answer, Append, End, Entry, EventId, IdState, Key, MemoryStore, NodeId, Page, Prefix, Query,
+    Record, RecordChange, Store, StoreError, Timestamp, Value,
 };
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -113,6 +113,10 @@ impl Store<Value> for Gated {
 
     async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<Value>>>>, StoreError> {
         gated!(self, self.memory.by_ids(ids))
+    }
+
+    async fn id_states(&self, ids: &[EventId]) -> Result<Vec<IdState>, StoreError> {
+        gated!(self, Store::<Value>::id_states(&*self.memory, ids))
     }
 
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use logux_sync::{
-    Added, Answer, Append, BaseSync, ClientSync, Clock, End, Entry, Error, EventId, Key, Log,
-    MemoryStore, NodeId, Page, Prefix, Query, Role, Server, State, Store, StoreError, SyncOptions,
-    Timestamp,
+    Added, Answer, Append, BaseSync, ClientSync, Clock, End, Entry, Error, EventId, IdState, Key,
+    Log, MemoryStore, NodeId, Page, Prefix, Query, Role, Server, State, Store, StoreError,
+    SyncOptions, Timestamp,
 };
 
 use crate::cells::Cell;
@@ -67,6 +67,10 @@ impl Store<u64> for FailingStore {
 
     async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<u64>>>>, StoreError> {
         self.memory.by_ids(ids).await
+    }
+
+    async fn id_states(&self, ids: &[EventId]) -> Result<Vec<IdState>, StoreError> {
+        Store::<u64>::id_states(&self.memory, ids).await
     }
 
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {

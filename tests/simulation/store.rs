@@ -9,9 +9,9 @@ use fastrand::Rng;
 use futures_util::FutureExt;
 use logux_sync::codecs::Counter;
 use logux_sync::{
-    Added, Answer, Append, Cursors, End, Entry, Epoch, EventId, IfKnown, Key, MemoryStore, NodeId,
-    Page, PeerRecord, Prefix, Query, Record, RecordChange, SetAside, Store, StoreError, Stored,
-    Timestamp,
+    Added, Answer, Append, Cursors, End, Entry, Epoch, EventId, IdState, IfKnown, Key, MemoryStore,
+    NodeId, Page, PeerRecord, Prefix, Query, Record, RecordChange, SetAside, Store, StoreError,
+    Stored, Timestamp,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -389,6 +389,10 @@ impl Store<Number> for SlowStore {
 
     async fn by_ids(&self, ids: &[EventId]) -> Result<Vec<Option<Arc<Entry<Number>>>>, StoreError> {
         self.process.disk.memory.by_ids(ids).await
+    }
+
+    async fn id_states(&self, ids: &[EventId]) -> Result<Vec<IdState>, StoreError> {
+        Store::<Number>::id_states(&self.process.disk.memory, ids).await
     }
 
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {

@@ -114,6 +114,7 @@ async fn several_events(store: &impl Store<Value>) {
     clean(store, places[2]).await;
     let nowhere = [Added::ZERO, position(MAX_SAFE_INTEGER), places[3].plus(1)];
     let add_z = || Edit::AddReasons(texts(&["z"]));
+    let add_u = || Edit::AddReasons(texts(&["u"]));
     let stored = change(store, Which::At(nowhere.to_vec()), add_z()).await;
     assert_eq!(stored.changed, [], "an event is changed at a position of no event");
     let stored = change(store, Which::At(Vec::new()), add_z()).await;
@@ -126,6 +127,12 @@ async fn several_events(store: &impl Store<Value>) {
     let changed = effects(&stored.changed);
     assert_eq!(changed, BTreeMap::from(expected), "of several positions, others are changed");
     assert_found(store, Some(reason("z")), &["b1", "b4"], &["b1", "b4"]).await;
+    // By their ids.
+    let id = |n| entry("b", n, n).meta.id;
+    let stored = change(store, Which::Ids(vec![id(4), id(3), id(9)]), add_u()).await;
+    let expected = BTreeMap::from([(places[3].value(), Edited)]);
+    assert_eq!(effects(&stored.changed), expected, "of several ids, others are changed");
+    assert_found(store, Some(reason("u")), &["b4"], &["b4"]).await;
     let remove = Edit::RemoveReasons(texts(&["x", "y"]));
     let stored = change(store, Which::At(places.clone()), remove).await;
     let expected = [(places[0], Edited), (places[1], Cleaned), (places[3], Edited)];

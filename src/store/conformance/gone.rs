@@ -10,6 +10,7 @@ use crate::entry::Entry;
 use crate::store::append::{Append, IfKnown};
 use crate::store::change::{Change, Edit, Forget, Which};
 use crate::store::contract::Store;
+use crate::store::query::IdState;
 
 /// What is known of an event's id.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -320,4 +321,42 @@ async fn by_number(store: &impl Store<Value>) {
     }
     add_new(store, vec![of("x", 2_001), of("y", 2_001), of("z", 1)]).await;
     assert_eq!(last_time(store, "x").await, Some(2_001), "a last time is wrong");
+}
+
+/// Contract 22: of ids that are new, there, gone and forgotten, of several nodes at once.
+pub async fn tells_what_is_known_of_ids(store: &impl Store<Value>) {
+    let states = async |ids: &[(&str, u64)]| {
+        let ids: Vec<EventId> = ids.iter().map(|(name, n)| entry(name, *n, *n).meta.id).collect();
+        store.id_states(&ids).await.expect("reading works")
+    };
+    let asked = [("a", 1), ("a", 2), ("a", 3), ("b", 2), ("a", 4), ("a:a", 2)];
+    assert_eq!(states(&[]).await, [], "not one answer for each id");
+    assert_eq!(states(&asked).await, [IdState::New; 6], "an id of an empty store is not new");
+    let places = add_new(
+        store,
+        [("a", 1), ("a", 2), ("a", 3), ("b", 2)].map(|(name, n)| entry(name, n, n)).to_vec(),
+    )
+    .await;
+    clean(store, places[1]).await;
+    let (new, there, gone, too_old) =
+        (IdState::New, IdState::There, IdState::Gone, IdState::TooOld);
+    let expected = [there, gone, there, there, new, new];
+    assert_eq!(states(&asked).await, expected, "it is not told which ids are there, gone and new");
+    // One that the same append adds.
+    let event = entry("a", 4, 4);
+    let clean = Change { events: Which::Ids(vec![event.meta.id.clone()]), edit: Edit::Clean };
+    submit_changes(store, Append::events(vec![event]).and_changes([clean])).await;
+    let expected = [there, gone, there, there, gone, new];
+    assert_eq!(
+        states(&asked).await,
+        expected,
+        "an id that came and went in one append is not gone"
+    );
+    submit(
+        store,
+        Append::events(Vec::new()).and_forget(Some(Forget { before: time(3), at_most: 9 })),
+    )
+    .await;
+    let expected = [there, too_old, there, there, gone, new];
+    assert_eq!(states(&asked).await, expected, "it is not told which ids are too old");
 }

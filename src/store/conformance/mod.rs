@@ -48,7 +48,9 @@ pub use adding::{
 pub use changing::{
     changes_events_as_edits_say, cleaned_events_are_gone, keeps_the_last_with_a_reason,
 };
-pub use gone::{an_id_that_is_gone_is_not_added_again, forgets_old_ids};
+pub use gone::{
+    an_id_that_is_gone_is_not_added_again, forgets_old_ids, tells_what_is_known_of_ids,
+};
 pub use reading::{
     counts_its_events, finds_events_by_their_labels, knows_the_last_id_of_a_node,
     reads_in_the_order_of_adding, reads_in_the_order_of_creation, reads_no_more_than_a_page,
@@ -85,4 +87,5 @@ pub async fn store<S: Store<Value>>(make: impl AsyncFn() -> S) {
     Box::pin(forgets_old_ids(&make().await)).await;
     counts_its_events(&make().await).await;
     reads_records_in_pages(&make().await).await;
+    Box::pin(tells_what_is_known_of_ids(&make().await)).await;
 }

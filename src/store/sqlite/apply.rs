@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use logux_codecs::{Added, EventId, NodeId, Timestamp};
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::engine::{Engine, Node};
 use super::row::{
@@ -118,21 +118,7 @@ impl Engine {
             // Nearly always: no forgotten time is later than the last one.
             _ => return Ok(Standing::New),
         };
-        let sql = "SELECT (SELECT added FROM event WHERE node = ?1 AND id_time = ?2 AND id_counter = ?3), \
-             coalesce((SELECT forgotten FROM node WHERE number = ?1) >= ?2, false), \
-             EXISTS (SELECT 1 FROM gone WHERE node = ?1 AND id_time = ?2 AND id_counter = ?3)";
-        let standing = |row: &Row<'_>| {
-            if let Some(added) = row.get(0)? {
-                return Ok(Standing::Known(position(added).value()));
-            }
-            Ok(match (row.get(1)?, row.get(2)?) {
-                (true, _) => Standing::TooOld,
-                (false, true) => Standing::Gone,
-                (false, false) => Standing::New,
-            })
-        };
-        let id = params![node, time, number(id.counter().value())];
-        self.connection.prepare_cached(sql)?.query_row(id, standing)
+        standing(&self.connection, node, id)
     }
 
     /// Adds an event, unless its id is known. Notes which nodes have later last times now, and which.
@@ -213,6 +199,15 @@ impl Engine {
         let Change { events, edit } = change;
         let positions = match events {
             Which::At(positions) => positions.iter().map(|added| number(added.value())).collect(),
+            Which::Ids(ids) => {
+                let mut positions = Vec::with_capacity(ids.len());
+                for id in ids {
+                    if let Standing::Known(added) = self.standing(id)? {
+                        positions.push(number(added));
+                    }
+                }
+                positions
+            }
             Which::Before { reason, newest } => self.before(reason, newest)?,
         };
         for added in positions {
@@ -422,3 +417,26 @@ ORDER BY id_time, node, id_counter LIMIT ?
 pub(super) const FORGET: &str = "
 DELETE FROM gone INDEXED BY gone_time WHERE (id_time, node, id_counter) <= (?, ?, ?)
 ";
+
+/// What is known of an id of the node with this number.
+pub(super) fn standing(
+    connection: &Connection,
+    node: i64,
+    id: &EventId,
+) -> rusqlite::Result<Standing> {
+    let sql = "SELECT (SELECT added FROM event WHERE node = ?1 AND id_time = ?2 AND id_counter = ?3), \
+         coalesce((SELECT forgotten FROM node WHERE number = ?1) >= ?2, false), \
+         EXISTS (SELECT 1 FROM gone WHERE node = ?1 AND id_time = ?2 AND id_counter = ?3)";
+    let standing = |row: &Row<'_>| {
+        if let Some(added) = row.get(0)? {
+            return Ok(Standing::Known(position(added).value()));
+        }
+        Ok(match (row.get(1)?, row.get(2)?) {
+            (true, _) => Standing::TooOld,
+            (false, true) => Standing::Gone,
+            (false, false) => Standing::New,
+        })
+    };
+    let id = params![node, number(id.time().value()), number(id.counter().value())];
+    connection.prepare_cached(sql)?.query_row(id, standing)
+}

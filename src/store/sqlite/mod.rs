@@ -35,7 +35,7 @@ use super::append::{Answer, Append, Stored};
 use super::change::{Change, Edit, Which};
 use super::contract::{Store, StoreError};
 use super::end::End;
-use super::query::{Page, Query};
+use super::query::{IdState, Page, Query};
 use super::record::{Key, Prefix, RecordChange};
 use crate::entry::Entry;
 
@@ -148,6 +148,12 @@ impl<E: Event> Store<E> for SqliteStore {
         found.into_iter().map(|written| written.map(to_entry).transpose()).collect()
     }
 
+    async fn id_states(&self, ids: &[EventId]) -> Result<Vec<IdState>, StoreError> {
+        let ids = ids.to_vec();
+        let read = move |reader: &Reader| ids.iter().map(|id| reader.id_state(id)).collect();
+        self.database.read(read).await
+    }
+
     async fn last_time(&self, node: &NodeId) -> Result<Option<Timestamp>, StoreError> {
         let node = node.clone();
         self.database.read(move |reader| reader.last_time(&node)).await
@@ -176,6 +182,9 @@ fn rises(change: &RecordChange) -> bool {
 fn size(Change { events, edit }: &Change) -> usize {
     let which = match events {
         Which::At(positions) => size_of_val(&**positions),
+        Which::Ids(ids) => {
+            ids.iter().map(|id| id.node().as_str().len() + size_of::<EventId>()).sum()
+        }
         Which::Before { reason, .. } => reason.len(),
     };
     let edit = match edit {

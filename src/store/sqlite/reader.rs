@@ -5,9 +5,10 @@ use std::path::Path;
 use logux_codecs::{EventId, NodeId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::apply::standing;
 use super::engine::{READ, settings};
 use super::row::{COLUMNS, NODES, Written, number, timestamp, word, written};
-use crate::store::query::{Order, Page, Query};
+use crate::store::query::{IdState, Order, Page, Query};
 use crate::store::record::{Key, Prefix};
 
 /// A connection that only reads.
@@ -66,6 +67,13 @@ impl Reader {
         let values =
             params![id.node().as_str(), number(id.time().value()), number(id.counter().value())];
         self.0.prepare_cached(&sql)?.query_row(values, written).optional()
+    }
+
+    pub(super) fn id_state(&self, id: &EventId) -> rusqlite::Result<IdState> {
+        let sql = "SELECT number FROM node WHERE name = ?";
+        let node = self.0.prepare_cached(sql)?.query_row([id.node().as_str()], |row| row.get(0));
+        let Some(node) = node.optional()? else { return Ok(IdState::New) };
+        Ok(standing(&self.0, node, id)?.into())
     }
 
     pub(super) fn last_time(&self, node: &NodeId) -> rusqlite::Result<Option<Timestamp>> {
