@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use logux_codecs::{Added, Event, EventId, Extra, NodeId, Rare, Subprotocol, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::apart::SetAside;
+use crate::apart::{Refused, SetAside};
 
 /// An event and its meta, as a log holds them. Immutable, and shared as `Arc<Entry<E>>`.
 #[derive(Clone, Debug)]
@@ -295,13 +295,15 @@ pub(crate) struct Incoming<E> {
     pub(crate) entries: Vec<Entry<E>>,
     /// Those that cannot be read.
     pub(crate) set_aside: Vec<SetAside>,
+    /// Those that are refused, as the peer was told.
+    pub(crate) refused: Vec<Refused>,
     /// How far the peer's log is received once the entries are stored.
     pub(crate) up_to: Added,
 }
 
 impl<E> Incoming<E> {
     pub(crate) fn nothing(peer: NodeId) -> Self {
-        let (entries, set_aside, up_to) = (Vec::new(), Vec::new(), Added::ZERO);
-        Self { peer, entries, set_aside, up_to }
+        let (entries, set_aside, refused) = (Vec::new(), Vec::new(), Vec::new());
+        Self { peer, entries, set_aside, refused, up_to: Added::ZERO }
     }
 }

@@ -12,7 +12,7 @@ use super::earlier::Earlier;
 use super::inbox::Named;
 use super::log::Log;
 use crate::entry::{Draft, Entry};
-use crate::store::{Append, IfKnown, RecordChange, StoreError};
+use crate::store::{Append, Change, Edit, IfKnown, RecordChange, StoreError, Which};
 
 /// So often a batch is given to the store, which refuses it while an id of it is taken. As each time twice
 /// as many ids are passed over, that is enough for all that there can be.
@@ -41,10 +41,12 @@ pub(super) struct Also {
     pub(super) records: Vec<RecordChange>,
     /// An event with this id is left out if it is gone. Else that is an error.
     pub(super) may_be_gone: Option<EventId>,
+    /// That event is cleaned again in the same transaction, and may also be too old.
+    pub(super) cleans_it: bool,
 }
 
 /// An event to add, and its size.
-type Measured<E> = (Draft<E>, usize);
+pub(super) type Measured<E> = (Draft<E>, usize);
 
 /// Events that are added in one transaction of the store.
 #[derive(Debug)]
@@ -161,7 +163,7 @@ impl<E: Event> Log<E> {
             let gone: HashSet<&EventId> = gone.iter().chain(too_old).collect();
             batch.entries = stored.known;
             // One that is too old may never have been here.
-            let is_less = batch.leave_out_what_may_be_gone(&stored.gone);
+            let is_less = batch.leave_out_what_may_be_gone(&stored.gone, &stored.too_old);
             if let Some((place, id)) = batch.brought_one_of(&gone) {
                 return Err(AddError::Gone { place: place + 1, id });
             }
@@ -202,7 +204,7 @@ impl<E: Event> Log<E> {
     }
 
     /// The same of many. Answers the sum of their sizes, too.
-    fn check_all<D: Into<Draft<E>>>(
+    pub(super) fn check_all<D: Into<Draft<E>>>(
         &self,
         events: impl IntoIterator<Item = D>,
         shows: bool,
@@ -335,7 +337,7 @@ impl<E: Event> Log<E> {
     }
 
     /// The next id: later than the last one, whatever the clock does.
-    fn next_id(&self, last: &mut Last, now: Timestamp) -> Result<EventId, StoreError> {
+    pub(super) fn next_id(&self, last: &mut Last, now: Timestamp) -> Result<EventId, StoreError> {
         last.id = match last.id.shifted(1) {
             Some(next) => next.max(now),
             // After the last id that there can be, those that are free.
@@ -383,8 +385,10 @@ impl<E> Batch<E> {
     }
 
     /// Leaves out the event that may be gone, if it is. Answers whether it did.
-    fn leave_out_what_may_be_gone(&mut self, gone: &[EventId]) -> bool {
-        let Some(id) = self.also.may_be_gone.take_if(|id| gone.contains(id)) else { return false };
+    fn leave_out_what_may_be_gone(&mut self, gone: &[EventId], too_old: &[EventId]) -> bool {
+        let may_be_old = self.also.cleans_it;
+        let is_it = |id: &mut EventId| gone.contains(id) || may_be_old && too_old.contains(id);
+        let Some(id) = self.also.may_be_gone.take_if(is_it) else { return false };
         let Some(index) = self.entries.iter().position(|entry| entry.meta.id == id) else {
             return false;
         };
@@ -416,6 +420,10 @@ impl<E> Batch<E> {
                 let reasons = self.keep_last.get(&self.place(index).0).into_iter().flatten();
                 changes.extend(reasons.map(|reason| without_older(reason.clone(), entry)));
             }
+        }
+        if self.also.cleans_it {
+            let it = self.also.may_be_gone.iter().cloned().collect();
+            changes.push(Change { events: Which::Ids(it), edit: Edit::Clean });
         }
         let entries = std::mem::take(&mut self.entries);
         let append = Append::events(entries).if_known(IfKnown::AddNone).and_changes(changes);
@@ -460,7 +468,7 @@ impl Last {
     /// The time of an event that is made now. It follows the clock, so that a clock that was wrong once
     /// does not make all later times wrong; but where the clock only steps back a little, events stay in
     /// their order.
-    fn next_time(&mut self, now: Timestamp) -> Timestamp {
+    pub(super) fn next_time(&mut self, now: Timestamp) -> Timestamp {
         let stepped_back = self.time.since(now);
         if !(0..=SMALL_STEP_MS).contains(&stepped_back) {
             self.time = now;

@@ -14,10 +14,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::HoldBackError;
 use super::inbox::Filling;
 use super::log::{Log, tomorrow};
+use super::options::Choice;
 use super::present::Fence;
 use crate::apart::{Refused, SetAside};
 use crate::cursors::{Cursors, Epoch};
-use crate::entry::{Entry, Incoming};
+use crate::entry::{Draft, Entry, Incoming};
 use crate::store::{
     Answer, Append, Change, Key, PeerRecord, Prefix, Record, RecordChange, StoreError, Stored,
 };
@@ -26,7 +27,7 @@ use crate::store::{
 pub(super) const MAX_HELD_BACK: usize = 10_000;
 
 /// What a peer is told of an event that may have been here once.
-const TOO_OLD: &str = "it is older than what is remembered here of its node's events that are gone, so it may be one \
+pub(super) const TOO_OLD: &str = "it is older than what is remembered here of its node's events that are gone, so it may be one \
                        of those; if it never was here, add it again with a new id";
 
 /// More than this are not looked for one by one.
@@ -57,7 +58,6 @@ pub(crate) struct Received {
 }
 
 /// All that a session has to keep at once.
-#[derive(Debug)]
 pub(crate) struct News<E> {
     /// Nothing is kept once it is superseded.
     pub(crate) fence: Fence,
@@ -73,7 +73,14 @@ pub(crate) struct News<E> {
     /// How many messages of the peer that is, and what of them is refused already.
     pub(crate) messages: usize,
     pub(crate) refused: Vec<Refused>,
+    /// Which queues of the inbox its events wait in, instead of what the log's options say.
+    pub(crate) inbox: Option<Arc<Choice<E>>>,
+    /// What is added for an event that is refused.
+    pub(crate) answer: Option<Arc<AnswerRefused<E>>>,
 }
+
+/// What is added for an event that is refused, in the transaction that lets its message be confirmed.
+pub(crate) type AnswerRefused<E> = dyn Fn(&Refused) -> Option<Draft<E>> + Send + Sync;
 
 impl<E> Default for News<E> {
     fn default() -> Self {
@@ -86,6 +93,8 @@ impl<E> Default for News<E> {
             received: None,
             messages: 0,
             refused: Vec::new(),
+            inbox: None,
+            answer: None,
         }
     }
 }
@@ -221,10 +230,10 @@ impl<E: Event> Log<E> {
         let bytes = news.incoming.iter().flat_map(|incoming| &incoming.entries).map(Entry::size);
         let room = self.reserve(bytes.sum()).await;
         let mut fillings = Vec::new();
-        if self.behaviour().inbox.is_some()
-            && let Some(incoming) = &mut news.incoming
-        {
-            fillings = self.divert(&mut incoming.entries, &mut news.refused).boxed().await?;
+        let choose = news.inbox.take().or_else(|| self.behaviour().inbox.clone());
+        if let (Some(choose), Some(incoming)) = (choose, &mut news.incoming) {
+            let diverted = self.divert(&*choose, &mut incoming.entries, &mut news.refused);
+            fillings = diverted.boxed().await?;
         }
         let (answer, expected) = self.submit_news(news, room, fillings)?;
         self.outcome(expected, answer.await)
@@ -237,9 +246,10 @@ impl<E: Event> Log<E> {
         room: Option<OwnedSemaphorePermit>,
         fillings: Vec<Filling>,
     ) -> Result<(Answer<E>, Expected<E>), StoreError> {
-        let News { fence, incoming, mut changes, received, messages, mut refused, .. } = news;
+        let News { fence, incoming, mut changes, received, messages, mut refused, answer, .. } =
+            news;
         let incoming = incoming.unwrap_or_else(|| Incoming::nothing(self.node_id().clone()));
-        let Incoming { peer, mut entries, set_aside, up_to } = incoming;
+        let Incoming { peer, mut entries, set_aside, refused: refused_before, up_to } = incoming;
         if up_to > Added::ZERO {
             // Before what puts something else in its place, because the peer's log is another one.
             let received = received.unwrap_or_else(|| Key::peer(&peer, PeerRecord::Received));
@@ -247,6 +257,12 @@ impl<E: Event> Log<E> {
         }
         changes.extend(fillings.iter().flat_map(|filling| filling.changes.iter().cloned()));
         let (older, passed_by) = self.look_at(&mut entries, &mut refused);
+        let answers = answer.map(|answer| {
+            let answers =
+                refused_before.iter().chain(&refused).filter_map(|refused| answer(refused));
+            self.check_all(answers, false)
+        });
+        let (answers, _) = answers.transpose().map_err(StoreError::new)?.unwrap_or_default();
         let (set_aside, taken, mut outcome) = self.make_room(set_aside);
         outcome.messages = messages;
         outcome.refused.extend(refused);
@@ -273,6 +289,10 @@ impl<E: Event> Log<E> {
                 }
                 own.push((index, is_earlier || time > tomorrow));
             }
+        }
+        for (draft, size) in answers {
+            let id = self.next_id(&mut last, now)?;
+            entries.push(draft.into_entry(id, last.next_time(now)).sized(size));
         }
         let append = Append::events(entries).and_changes(older).and_records(changes);
         let answer = self.submit_with(append.with_room(room), fillings);

@@ -282,8 +282,7 @@ impl<E: Event> Import<'_, E> {
 
     async fn set_aside(&mut self, event: SetAside) -> Result<(), StoreError> {
         let peer = event.meta.source.clone().unwrap_or_else(|| self.log.node_id().clone());
-        let (entries, up_to) = (Vec::new(), Added::ZERO);
-        let incoming = Incoming { peer: peer.clone(), entries, set_aside: vec![event], up_to };
+        let incoming = Incoming { set_aside: vec![event], ..Incoming::nothing(peer.clone()) };
         let news = News { incoming: Some(incoming), ..News::default() };
         let received = self.log.keep(&peer, news).await?;
         self.imported.set_aside += received.set_aside.len() as u64;

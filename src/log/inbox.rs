@@ -1,6 +1,6 @@
 //! The inbox: events that wait for a handler, durably and without positions, in queues.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,10 +10,12 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::Log;
 use super::adding::Also;
+use super::beside::TOO_OLD;
 use super::error::AddError;
+use super::options::Choice;
 use crate::apart::Refused;
 use crate::entry::{Draft, Entry, Meta};
-use crate::store::{Append, Key, Prefix, Record, RecordChange, StoreError};
+use crate::store::{Append, IdState, Key, Prefix, Record, RecordChange, StoreError};
 
 /// One queue of events that wait for a handler: [`Log::inbox`].
 ///
@@ -43,6 +45,8 @@ pub struct Inbox<E> {
     queue: Arc<Queue>,
     /// What was read and is not settled; what there is besides is read once this is empty.
     read: VecDeque<Kept<E>>,
+    /// The last event that was handed out is not settled.
+    is_handed_out: bool,
 }
 
 /// An event as it waits.
@@ -107,7 +111,21 @@ const PAGE: usize = 256;
 
 /// The queues of this process that are open, or to which something was given.
 #[derive(Default)]
-pub(super) struct Queues(Mutex<HashMap<String, Arc<Queue>>>);
+pub(super) struct Queues {
+    by_name: Mutex<HashMap<String, Arc<Queue>>>,
+    unclaimed: Mutex<Unclaimed>,
+    /// Rings when there is another one that is unclaimed.
+    more: Notify,
+}
+
+/// Queues in which something may wait, and of which there is no handle: the one that has waited longest comes first.
+#[derive(Default)]
+struct Unclaimed {
+    in_order: VecDeque<String>,
+    names: HashSet<String>,
+    /// Those that an earlier process has left are among them.
+    has_all: bool,
+}
 
 struct Queue {
     name: String,
@@ -128,27 +146,76 @@ pub(super) struct Filling {
 
 impl Filling {
     /// They are there.
-    pub(super) fn done(self) {
-        self.queue.state().amount = Some(self.amount);
+    pub(super) fn done(self, queues: &Queues) {
+        let is_open = {
+            let mut state = self.queue.state();
+            (state.amount, state.has_grown) = (Some(self.amount), true);
+            state.is_open
+        };
         self.queue.grown.notify_waiters();
+        if !is_open {
+            queues.offer(self.queue.name.clone());
+        }
     }
 }
 
-#[derive(Default)]
 struct State {
     is_open: bool,
+    /// Something may be in the store that its handle has not read.
+    has_grown: bool,
     /// How much waits; `None` before that was counted.
     amount: Option<(usize, usize)>,
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self { is_open: false, has_grown: true, amount: None }
+    }
+}
+
 impl Queues {
+    /// Something may wait in a queue that nobody has to do with.
+    fn offer(&self, name: String) {
+        // Nothing panics while the lock is held.
+        let mut unclaimed = self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if unclaimed.names.insert(name.clone()) {
+            unclaimed.in_order.push_back(name);
+            self.more.notify_waiters();
+        }
+    }
+
+    /// The first queue in which something may wait and whose name begins so.
+    fn claim(&self, prefix: &str) -> Claimed {
+        let mut unclaimed = self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !unclaimed.has_all {
+            return Claimed::NotListed;
+        }
+        let place = unclaimed.in_order.iter().position(|name| name.starts_with(prefix));
+        let name = place.and_then(|place| unclaimed.in_order.remove(place));
+        let Some(name) = name else { return Claimed::None };
+        unclaimed.names.remove(&name);
+        Claimed::Queue(name)
+    }
+
+    fn withdraw(&self, name: &str) {
+        let mut unclaimed = self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if unclaimed.names.remove(name) {
+            unclaimed.in_order.retain(|other| other != name);
+        }
+    }
+
+    fn has_all(&self) {
+        let mut unclaimed = self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner);
+        unclaimed.has_all = true;
+    }
+
     fn get(&self, name: &str) -> Result<Arc<Queue>, InboxError> {
         let is_refused = |character: char| character.is_control() || character.is_whitespace();
         if name.is_empty() || name.len() > 300 || name.contains(is_refused) {
             return Err(InboxError::Name(name.escape_default().take(300).collect()));
         }
         // Nothing panics while the lock is held.
-        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = queues.get(name) {
             return Ok(Arc::clone(queue));
         }
@@ -163,6 +230,14 @@ impl Queues {
         queues.insert(name.to_owned(), Arc::clone(&queue));
         Ok(queue)
     }
+}
+
+/// What there is to claim.
+enum Claimed {
+    Queue(String),
+    None,
+    /// That is not known: what an earlier process has left was not looked for.
+    NotListed,
 }
 
 impl Queue {
@@ -190,7 +265,13 @@ impl<E: Event> Log<E> {
         let ids: Vec<EventId> = entries.iter().map(|(entry, _)| entry.meta.id.clone()).collect();
         // Before the queue is held, as what peers send does.
         let room = self.reserve(entries.iter().map(|(entry, _)| entry.size()).sum()).await;
-        let Some(filling) = self.fill(&queue, entries).await? else { return Ok(ids) };
+        let mut too_old = Vec::new();
+        let filling = self.fill(&queue, entries, &mut too_old).await?;
+        if let Some(Refused { id, .. }) = too_old.pop() {
+            let place = ids.iter().position(|other| *other == id).unwrap_or_default() + 1;
+            return Err(AddError::Gone { place, id }.into());
+        }
+        let Some(filling) = filling else { return Ok(ids) };
         let own = ids.iter().filter(|id| id.node() == self.node_id()).map(EventId::time);
         // No later process gives these ids again.
         let own = own.max().map(|last| RecordChange::Raise(Key::handed_in(), last.value()));
@@ -204,14 +285,14 @@ impl<E: Event> Log<E> {
     /// Those for which there cannot be such a queue are refused.
     pub(super) async fn divert(
         &self,
+        choose: &Choice<E>,
         entries: &mut Vec<Entry<E>>,
         refused: &mut Vec<Refused>,
     ) -> Result<Vec<Filling>, StoreError> {
-        let Some(choose) = &self.behaviour().inbox else { return Ok(Vec::new()) };
         // In the order of their names, so that no two wait for each other.
         let mut diverted: BTreeMap<String, Vec<Named<E>>> = BTreeMap::new();
-        for entry in std::mem::take(entries) {
-            let Some(queue) = choose(&entry) else {
+        for mut entry in std::mem::take(entries) {
+            let Some(queue) = choose(&mut entry) else {
                 entries.push(entry);
                 continue;
             };
@@ -229,7 +310,7 @@ impl<E: Event> Log<E> {
                     continue;
                 }
             };
-            let filling = self.fill(&queue, entries).await.map_err(|error| match error {
+            let filling = self.fill(&queue, entries, refused).await.map_err(|error| match error {
                 InboxError::Store(error) => error,
                 // The handler gets on, and then the peer can come again.
                 full => StoreError::busy(full),
@@ -247,15 +328,21 @@ impl<E: Event> Log<E> {
         &self,
         queue: &Arc<Queue>,
         entries: Vec<Named<E>>,
+        refused: &mut Vec<Refused>,
     ) -> Result<Option<Filling>, InboxError> {
         let ids: Vec<EventId> = entries.iter().map(|(entry, _)| entry.meta.id.clone()).collect();
-        let known = self.by_ids(&ids).await?;
+        let states = self.id_states(&ids).await?;
         let (mut changes, mut bytes) = (Vec::with_capacity(entries.len()), 0);
-        let new = entries.iter().zip(known).filter(|(_, known)| known.is_none());
-        for ((Entry { event, meta, .. }, keep_last), _) in new {
-            let text = self.listed(&(event, meta, keep_last))?;
-            bytes += text.len();
-            changes.push(RecordChange::PutNew(Key::inbox(&queue.name, &meta.id), text));
+        for ((Entry { event, meta, .. }, keep_last), state) in entries.iter().zip(states) {
+            match state {
+                IdState::New => {
+                    let text = self.listed(&(event, meta, keep_last))?;
+                    bytes += text.len();
+                    changes.push(RecordChange::PutNew(Key::inbox(&queue.name, &meta.id), text));
+                }
+                IdState::TooOld => refused.push(Refused::new(meta.id.clone(), TOO_OLD)),
+                IdState::There | IdState::Gone => {}
+            }
         }
         if changes.is_empty() {
             return Ok(None);
@@ -281,10 +368,61 @@ impl<E: Event> Log<E> {
     /// later events may come first.) Only one handle for each queue exists at a time.
     pub fn inbox(&self, queue: &str) -> Result<Inbox<E>, InboxError> {
         let queue = self.queues().get(queue)?;
-        if std::mem::replace(&mut queue.state().is_open, true) {
-            return Err(InboxError::InUse(queue.name.clone()));
+        {
+            let mut state = queue.state();
+            if std::mem::replace(&mut state.is_open, true) {
+                return Err(InboxError::InUse(queue.name.clone()));
+            }
+            // What an earlier handle has read and not settled is there, too.
+            state.has_grown = true;
         }
-        Ok(Inbox { log: self.clone(), queue, read: VecDeque::new() })
+        self.queues().withdraw(&queue.name);
+        Ok(Inbox { log: self.clone(), queue, read: VecDeque::new(), is_handed_out: false })
+    }
+
+    /// A queue in which something may wait, and of which there is no handle: of those whose names begin with
+    /// `prefix`, the one that has waited longest. Waits for one. So a program with a queue for each of many users
+    /// needs a handle only for those that have something to do: it takes a queue, handles what is in it, and drops
+    /// it once [`try_next`](Inbox::try_next) finds nothing.
+    ///
+    /// Queues that an earlier process has left are among them. Several may wait at once. Cancel-safe.
+    ///
+    /// ```
+    /// # use logux_sync::{Log, MemoryStore};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let log = Log::<String>::open("node".parse()?, MemoryStore::new()).await?;
+    /// log.hand_in("orders/7", ["two apples".to_owned()]).await?;
+    /// let mut orders = log.next_inbox("orders/").await?;
+    /// assert_eq!(orders.name(), "orders/7");
+    /// while let Some(order) = orders.try_next().await? {
+    ///     order.settle(|order| vec![order]).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn next_inbox(&self, prefix: &str) -> Result<Inbox<E>, StoreError> {
+        let queues = self.queues();
+        loop {
+            let mut more = std::pin::pin!(queues.more.notified());
+            // From here on nothing is missed.
+            more.as_mut().enable();
+            match queues.claim(prefix) {
+                // One that is in use is offered again when it is dropped.
+                Claimed::Queue(name) => {
+                    if let Ok(inbox) = self.inbox(&name) {
+                        return Ok(inbox);
+                    }
+                }
+                Claimed::None => more.await,
+                Claimed::NotListed => {
+                    for name in self.inboxes().await? {
+                        queues.offer(name);
+                    }
+                    queues.has_all();
+                }
+            }
+        }
     }
 
     /// The names of the queues in which something waits, in their order.
@@ -317,6 +455,11 @@ impl<E: Event> Log<E> {
 }
 
 impl<E: Event> Inbox<E> {
+    /// The name of the queue.
+    pub fn name(&self) -> &str {
+        &self.queue.name
+    }
+
     /// The event that was handed in first. Waits for one. Cancel-safe.
     pub async fn next(&mut self) -> Result<Waiting<'_, E>, StoreError> {
         let queue = Arc::clone(&self.queue);
@@ -324,18 +467,40 @@ impl<E: Event> Inbox<E> {
             let mut grown = std::pin::pin!(queue.grown.notified());
             // From here on nothing is missed.
             grown.as_mut().enable();
-            if self.read.is_empty() {
-                self.read = self.read_all().await?;
-            }
-            if let Some(kept) = self.read.pop_front() {
-                let rest = std::mem::take(&mut self.read);
-                return Ok(Waiting { inbox: self, kept, rest });
+            if let Some(kept) = self.first().await? {
+                return Ok(self.hand_out(kept));
             }
             grown.await;
         }
     }
 
+    /// The event that was handed in first, if one waits. Cancel-safe.
+    pub async fn try_next(&mut self) -> Result<Option<Waiting<'_, E>>, StoreError> {
+        let first = self.first().await?;
+        Ok(first.map(|kept| self.hand_out(kept)))
+    }
+
+    async fn first(&mut self) -> Result<Option<Kept<E>>, StoreError> {
+        if std::mem::take(&mut self.is_handed_out) {
+            self.queue.state().has_grown = true;
+        }
+        if self.read.is_empty() && std::mem::take(&mut self.queue.state().has_grown) {
+            let unread = Unread(&self.queue);
+            self.read = self.read_all().await?;
+            std::mem::forget(unread);
+        }
+        Ok(self.read.pop_front())
+    }
+
+    fn hand_out(&mut self, kept: Kept<E>) -> Waiting<'_, E> {
+        self.is_handed_out = true;
+        let rest = std::mem::take(&mut self.read);
+        Waiting { inbox: self, kept, rest }
+    }
+
     /// All that waits.
+    ///
+    /// An event that came again while it was settled was put there once more, and is taken out.
     async fn read_all(&self) -> Result<VecDeque<Kept<E>>, StoreError> {
         let records = self.log.records(&Prefix::inbox(&self.queue.name)).await?;
         let mut read = Vec::with_capacity(records.len());
@@ -351,7 +516,19 @@ impl<E: Event> Inbox<E> {
             read.push((number, Kept { key, entry, keep_last, bytes }));
         }
         read.sort_unstable_by_key(|(number, _)| *number);
-        Ok(read.into_iter().map(|(_, kept)| kept).collect())
+        let ids: Vec<EventId> = read.iter().map(|(_, kept)| kept.entry.meta.id.clone()).collect();
+        let states = self.log.id_states(&ids).await?;
+        let (mut waiting, mut settled) = (VecDeque::with_capacity(read.len()), Vec::new());
+        for ((_, kept), state) in read.into_iter().zip(states) {
+            match state {
+                IdState::There | IdState::Gone => settled.push(RecordChange::Remove(kept.key)),
+                IdState::New | IdState::TooOld => waiting.push_back(kept),
+            }
+        }
+        if !settled.is_empty() {
+            self.log.submit(Append::records(settled)).await?;
+        }
+        Ok(waiting)
     }
 }
 
@@ -359,6 +536,15 @@ impl<E> Waiting<'_, E> {
     /// The event, with its meta; it has no position.
     pub const fn entry(&self) -> &Entry<E> {
         &self.kept.entry
+    }
+}
+
+/// Notes, when it is dropped, that a queue was not read to its end.
+struct Unread<'a>(&'a Queue);
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        self.0.state().has_grown = true;
     }
 }
 
@@ -374,12 +560,40 @@ impl<E: Event> Waiting<'_, E> {
         self,
         events: impl FnOnce(Draft<E>) -> Vec<Draft<E>>,
     ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
+        self.finish(false, events).await
+    }
+
+    /// Takes the event out of its queue for good, without adding it, and adds other events in the same transaction. Its
+    /// id is remembered like that of an event that was added and [cleaned](Log::clean), so that it does not come again
+    /// if the peer sends it again. Answers the entries of the other events.
+    ///
+    /// After an error, or if the call is dropped before it is ready, the event may come again.
+    pub async fn consume(
+        self,
+        events: impl IntoIterator<Item = Draft<E>>,
+    ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
+        let id = self.entry().meta.id.clone();
+        // It has a reason, so that it is kept until it is cleaned.
+        let all =
+            |event: Draft<E>| std::iter::once(event.reason("consumed")).chain(events).collect();
+        let mut added = self.finish(true, all).await?;
+        added.retain(|entry| entry.meta.id != id);
+        Ok(added)
+    }
+
+    async fn finish(
+        self,
+        is_consumed: bool,
+        events: impl FnOnce(Draft<E>) -> Vec<Draft<E>>,
+    ) -> Result<Vec<Arc<Entry<E>>>, AddError> {
         let Self { inbox, kept: Kept { key, entry, keep_last, bytes }, rest } = self;
         let id = entry.meta.id.clone();
         let drafts = events(Draft { keep_last: keep_last.into(), ..Draft::from_entry(entry) });
-        let also = Also { records: vec![RecordChange::Remove(key)], may_be_gone: Some(id) };
+        let records = vec![RecordChange::Remove(key)];
+        let also = Also { records, may_be_gone: Some(id), cleans_it: is_consumed };
         let added = inbox.log.add_with(drafts, also).await?;
         inbox.read = rest;
+        inbox.is_handed_out = false;
         let mut state = inbox.queue.state();
         state.amount = state
             .amount
@@ -391,7 +605,14 @@ impl<E: Event> Waiting<'_, E> {
 
 impl<E> Drop for Inbox<E> {
     fn drop(&mut self) {
-        self.queue.state().is_open = false;
+        let may_wait = {
+            let mut state = self.queue.state();
+            state.is_open = false;
+            state.has_grown || self.is_handed_out || !self.read.is_empty()
+        };
+        if may_wait {
+            self.log.queues().offer(self.queue.name.clone());
+        }
     }
 }
 

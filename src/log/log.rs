@@ -25,7 +25,7 @@ use super::{Clock, Follow, LogOptions};
 use crate::cursors::Epoch;
 use crate::entry::{Created, Entry};
 use crate::store::{
-    Answer, Append, End, Forget, Key, Page, Prefix, Query, RecordChange, Store, StoreError,
+    Answer, Append, End, Forget, IdState, Key, Page, Prefix, Query, RecordChange, Store, StoreError,
 };
 
 /// A node's events: what the program adds, and what its peers send.
@@ -83,6 +83,13 @@ struct Shared<E> {
     /// The names of the consumers that there are now.
     consumers: consumer::Names,
     queues: Queues,
+}
+
+impl<E> Log<E> {
+    /// The queues of the inbox.
+    pub(super) fn queues(&self) -> &Queues {
+        &self.shared.queues
+    }
 }
 
 impl<E: Event> Log<E> {
@@ -234,6 +241,11 @@ impl<E: Event> Log<E> {
         Ok(self.by_ids(std::slice::from_ref(id)).await?.pop().flatten())
     }
 
+    /// What is known of these ids, in their order.
+    pub(super) async fn id_states(&self, ids: &[EventId]) -> Result<Vec<IdState>, StoreError> {
+        self.shared.store.id_states(ids).await
+    }
+
     pub(super) async fn by_ids(
         &self,
         ids: &[EventId],
@@ -355,11 +367,6 @@ impl<E: Event> Log<E> {
         self.shared.known.lock().unwrap_or_else(PoisonError::into_inner).is_here(peer)
     }
 
-    /// The queues of the inbox.
-    pub(super) fn queues(&self) -> &Queues {
-        &self.shared.queues
-    }
-
     /// Where the log ends, now and later.
     pub(crate) fn end(&self) -> &Arc<End> {
         &self.shared.end
@@ -440,7 +447,7 @@ impl<E: Event> Log<E> {
             for entry in &stored.cleaned {
                 log.tell_cleaned(entry);
             }
-            fillings.into_iter().for_each(Filling::done);
+            fillings.into_iter().for_each(|filling| filling.done(log.queues()));
             Ok(stored)
         };
         if !rt::can_spawn() {

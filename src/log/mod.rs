@@ -29,7 +29,7 @@ mod typed;
 mod withheld;
 
 pub use arriving::{Arriving, NotAdded};
-pub(crate) use beside::{CursorKeys, News, Received, reset};
+pub(crate) use beside::{AnswerRefused, CursorKeys, News, Received, reset};
 pub use cleaned::{Cleaned, Missed};
 pub use clock::Clock;
 pub use consumer::{Consumer, ConsumerError, Delivery};
@@ -45,6 +45,7 @@ pub use inbox::{Inbox, InboxError, Waiting};
 pub(crate) use interest::Interest;
 pub(crate) use known::{Known, Presence, Trust, Verdict};
 pub use log::Log;
+pub(crate) use options::Choice;
 pub use options::{LogOptions, Unreasoned};
 pub(crate) use present::{Alarm, Alert, Fence, Newcomer};
 pub(crate) use receipt::SessionLog;

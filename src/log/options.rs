@@ -34,7 +34,8 @@ pub(super) struct Behaviour<E> {
 }
 
 /// In which queue an event waits.
-type Choice<E> = dyn Fn(&Entry<E>) -> Option<String> + Send + Sync;
+/// Which queue of the inbox an event of a peer waits in, if it does. It may change what is local of the event.
+pub(crate) type Choice<E> = dyn Fn(&mut Entry<E>) -> Option<String> + Send + Sync;
 
 /// What happens to an event that has no reason to be kept as it is added: [`LogOptions::unreasoned`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,7 +133,7 @@ impl<E> LogOptions<E> {
         mut self,
         queue: impl Fn(&Entry<E>) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        self.behaviour.inbox = Some(Arc::new(queue));
+        self.behaviour.inbox = Some(Arc::new(move |entry: &mut Entry<E>| queue(entry)));
         self
     }
 

@@ -264,10 +264,9 @@ mod tests {
         let key = || Key::peer(&node, PeerRecord::Received);
         let meta = Meta::new(EventId::new(Timestamp::new(1).unwrap(), node.clone()));
         let incoming = || Incoming {
-            peer: node.clone(),
             entries: vec![Entry::new(Value::Null, meta.clone())],
-            set_aside: Vec::new(),
             up_to: Added::ZERO.plus(1),
+            ..Incoming::nothing(node.clone())
         };
         let refused = || Refused::new(meta.id.clone(), "no".to_owned());
         let all = |fence: &Fence| {

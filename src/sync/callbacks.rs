@@ -17,7 +17,8 @@ use logux_transports::rt::timeout;
 
 use super::error::{CallbackTimeout, Error, IN_FILTER, IN_MAP, OUT_FILTER, OUT_INDEXES, OUT_MAP};
 use super::peer::Peer;
-use crate::entry::{Entry, Incoming};
+use crate::apart::Refused;
+use crate::entry::{Draft, Entry, Incoming};
 
 /// Why a callback of the user's could not answer. `?` makes it of any error.
 pub type CallbackError = Box<dyn std::error::Error + Send + Sync>;
@@ -34,10 +35,17 @@ type Filter<E> = Arc<dyn Fn(Arc<Entry<E>>, Arc<Peer>) -> Answer<bool> + Send + S
 type InMap<E> = Arc<dyn Fn(Entry<E>, Arc<Peer>) -> Answer<Entry<E>> + Send + Sync>;
 type OutMap<E> = Arc<dyn Fn(Arc<Entry<E>>, Arc<Peer>) -> Answer<Arc<Entry<E>>> + Send + Sync>;
 
+/// Which queue of the inbox an event waits in, if it does. May change what is local of the event.
+type Inboxes<E> = Arc<dyn Fn(&mut Entry<E>, &Peer) -> Option<String> + Send + Sync>;
+/// What is added for an event that is refused.
+type RefusedAnswer<E> = Arc<dyn Fn(&Refused, &Peer) -> Option<Draft<E>> + Send + Sync>;
+
 /// What is asked about events that come in: first whether to take them, then what to make of them.
 pub(crate) struct Inward<E> {
     pub(crate) filter: Option<Filter<E>>,
     pub(crate) map: Option<InMap<E>>,
+    pub(crate) inbox: Option<Inboxes<E>>,
+    pub(crate) answer: Option<RefusedAnswer<E>>,
     /// Each event is stored before the next one is asked about.
     pub(crate) in_order: bool,
     /// How long each answer may take.
@@ -198,8 +206,16 @@ where
 
 impl<E> Clone for Inward<E> {
     fn clone(&self) -> Self {
-        let (filter, map) = (self.filter.clone(), self.map.clone());
-        Self { filter, map, in_order: self.in_order, limit: self.limit }
+        let Self { filter, map, inbox, answer, in_order, limit } = self;
+        let (inbox, answer) = (inbox.clone(), answer.clone());
+        Self {
+            filter: filter.clone(),
+            map: map.clone(),
+            inbox,
+            answer,
+            in_order: *in_order,
+            limit: *limit,
+        }
     }
 }
 
@@ -212,7 +228,8 @@ impl<E> Clone for Outward<E> {
 
 impl<E> Default for Inward<E> {
     fn default() -> Self {
-        Self { filter: None, map: None, in_order: false, limit: Some(CALLBACK_LIMIT) }
+        let limit = Some(CALLBACK_LIMIT);
+        Self { filter: None, map: None, inbox: None, answer: None, in_order: false, limit }
     }
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use logux_sync::{
-    Added, Arriving, Criteria, Draft, InboxError, Log, LogOptions, MemoryStore, Store, Value,
+    Added, Arriving, Criteria, Draft, EventId, InboxError, Log, LogOptions, MemoryStore, Store,
+    Value,
 };
 
 use crate::stores::{Stores, all, clock, each, each_with, synchronize};
@@ -49,9 +50,9 @@ async fn what_is_known_is_left_out_and_what_waits_is_woken() {
         let ids = log.hand_in("a", [2]).await.unwrap();
         log.hand_in("a", [Draft::new(3).id(ids[0].clone())]).await.unwrap();
         let mut inbox = log.inbox("a").unwrap();
+        let waiting = inbox.next().await.unwrap();
         // Meanwhile the event comes another way.
         log.add(Draft::new(2).id(ids[0].clone())).await.unwrap();
-        let waiting = inbox.next().await.unwrap();
         waiting.settle(|draft| vec![draft, Draft::new(4)]).await.unwrap();
         assert_eq!(all(&log).await, [1, 2, 4]);
         let (next, handed_in) = tokio::join!(inbox.next(), async {
@@ -127,11 +128,12 @@ async fn what_a_peer_sends_waits_durably_and_is_confirmed() {
 #[tokio::test]
 async fn an_event_that_was_here_does_not_block_its_queue() {
     each(async |log: Log<u64>| {
-        let entry = log.add(1).await.unwrap();
-        log.clean(Criteria::all()).await.unwrap();
-        log.hand_in("a", [Draft::new(1).id(entry.meta.id.clone()), Draft::new(2)]).await.unwrap();
+        let ids = log.hand_in("a", [1, 2]).await.unwrap();
         let mut inbox = log.inbox("a").unwrap();
         let waiting = inbox.next().await.unwrap();
+        // Meanwhile it comes another way, and is cleaned.
+        log.add(Draft::new(1).id(ids[0].clone())).await.unwrap();
+        log.clean(Criteria::all()).await.unwrap();
         let added = waiting.settle(|draft| vec![Draft::new(10), draft, Draft::new(11)]).await;
         assert_eq!(crate::stores::events(&added.unwrap()), [10, 11]);
         inbox.next().await.unwrap().settle(|draft| vec![draft]).await.unwrap();
@@ -220,4 +222,112 @@ async fn a_peer_cannot_name_a_queue_that_cannot_be() {
         assert!(refused[0].reason.contains("a b"), "{refused:?}");
     })
     .await;
+}
+
+/// Also where it came again while it was settled, or was settled without being added.
+#[tokio::test]
+async fn an_event_that_was_settled_or_consumed_does_not_come_again() {
+    each(async |log: Log<u64>| {
+        let draft = |n: u64, id: &EventId| Draft::new(n).id(id.clone());
+        let ids = log.hand_in("a", [1, 2, 3]).await.unwrap();
+        let mut inbox = log.inbox("a").unwrap();
+        let one = inbox.next().await.unwrap();
+        one.settle(|draft| vec![draft, Draft::new(10)]).await.unwrap();
+        let two = inbox.next().await.unwrap();
+        let added = two.consume([Draft::new(20), Draft::new(21)]).await.unwrap();
+        assert_eq!(added.iter().map(|entry| entry.event).collect::<Vec<_>>(), [20, 21]);
+        assert_eq!(all(&log).await, [1, 10, 20, 21]);
+        log.clean(Criteria::all().ids([ids[0].clone()])).await.unwrap();
+        for (n, id) in (1..).zip(&ids) {
+            log.hand_in("a", [draft(n, id)]).await.unwrap();
+        }
+        assert_eq!(inbox.next().await.unwrap().entry().event, 3);
+        // It comes by another way before it is read again: then there is nothing to handle.
+        log.add(draft(3, &ids[2])).await.unwrap();
+        assert!(inbox.try_next().await.unwrap().is_none());
+        assert_eq!(log.inboxes().await.unwrap(), [""; 0]);
+        // One that comes while it is consumed.
+        log.hand_in("a", [4]).await.unwrap();
+        let four = inbox.next().await.unwrap();
+        let id = four.entry().meta.id.clone();
+        log.hand_in("a", [draft(4, &id)]).await.unwrap();
+        assert_eq!(four.consume([]).await.unwrap(), []);
+        log.hand_in("b", [draft(4, &id)]).await.unwrap();
+        assert!(inbox.try_next().await.unwrap().is_none());
+        assert!(log.inbox("b").unwrap().try_next().await.unwrap().is_none());
+        assert_eq!(all(&log).await, [10, 20, 21, 3]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn queues_with_something_to_do_are_claimed_one_by_one() {
+    each(async |log: Log<u64>| {
+        assert!(log.next_inbox("").now_or_never().is_none());
+        log.hand_in("x/2", [2]).await.unwrap();
+        log.hand_in("x/1", [1, 10]).await.unwrap();
+        log.hand_in("y", [3]).await.unwrap();
+        let mut two = log.next_inbox("x/").await.unwrap();
+        let mut one = log.next_inbox("x/").await.unwrap();
+        assert_eq!((two.name(), one.name()), ("x/2", "x/1"));
+        assert!(log.next_inbox("x/").now_or_never().is_none());
+        // It has its handle, which is told.
+        log.hand_in("x/2", [20]).await.unwrap();
+        assert!(log.next_inbox("x/").now_or_never().is_none());
+        for n in [2, 20] {
+            let waiting = two.try_next().await.unwrap().unwrap();
+            assert_eq!(waiting.entry().event, n);
+            waiting.settle(|draft| vec![draft]).await.unwrap();
+        }
+        assert!(two.try_next().await.unwrap().is_none());
+        drop(two);
+        assert!(log.next_inbox("x/").now_or_never().is_none());
+        // What a handle leaves behind, another one claims, from what was not settled on.
+        drop(one.next().await.unwrap());
+        drop(one);
+        let mut one = log.next_inbox("x/").await.unwrap();
+        for n in [1, 10] {
+            let waiting = one.try_next().await.unwrap().unwrap();
+            assert_eq!(waiting.entry().event, n);
+            waiting.consume([]).await.unwrap();
+        }
+        drop(one);
+        let (claimed, handed_in) = tokio::join!(log.next_inbox("x/"), async {
+            tokio::task::yield_now().await;
+            log.hand_in("x/2", [200]).await
+        });
+        handed_in.unwrap();
+        assert_eq!(claimed.unwrap().name(), "x/2");
+        // Opened by its name, it is not there to be claimed.
+        let _open = log.inbox("y").unwrap();
+        assert_eq!(log.next_inbox("").await.unwrap().name(), "x/2");
+        assert!(log.next_inbox("y").now_or_never().is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_later_process_claims_what_an_earlier_one_has_left() {
+    let stores = Stores::new();
+    for (name, store) in &stores.all {
+        let open = async || {
+            let store: Arc<dyn Store<u64>> = Arc::clone(store);
+            Log::open_with("server".parse().unwrap(), store, LogOptions::new()).await.unwrap()
+        };
+        let log = open().await;
+        log.hand_in("x/1", [1]).await.unwrap();
+        log.hand_in("x/2", [2]).await.unwrap();
+        let _one = log.next_inbox("x/").await.unwrap();
+        let log = open().await;
+        log.hand_in("x/3", [3]).await.unwrap();
+        let mut claimed = Vec::new();
+        for _ in 0..3 {
+            let inbox = log.next_inbox("x/").await.unwrap();
+            claimed.push(inbox.name().to_owned());
+            std::mem::forget(inbox);
+        }
+        claimed.sort_unstable();
+        assert_eq!(claimed, ["x/1", "x/2", "x/3"], "{name}");
+        assert!(log.next_inbox("x/").now_or_never().is_none(), "{name}");
+    }
 }

@@ -11,7 +11,7 @@ use logux_transports::rt;
 use crate::apart::Refused;
 use crate::cursors::Cursors;
 use crate::entry::{Entry, Incoming};
-use crate::log::{CursorKeys, Fence, Log, News, Received, reset};
+use crate::log::{AnswerRefused, Choice, CursorKeys, Fence, Log, News, Received, reset};
 use crate::store::{RecordChange, StoreError};
 use crate::sync::callbacks::Inward;
 use crate::sync::error::{Error, with_causes};
@@ -33,6 +33,10 @@ pub(crate) struct Intake<'a, E> {
     inward: &'a Inward<E>,
     /// Once it is let in.
     peer: Option<Arc<Peer>>,
+    /// Which of its events wait for a handler, and where.
+    inbox: Option<Arc<Choice<E>>>,
+    /// What is added for those that are refused.
+    answer: Option<Arc<AnswerRefused<E>>>,
     /// Nothing is stored once this is superseded.
     fence: Fence,
     /// Waits for the user's answer.
@@ -93,6 +97,8 @@ impl<'a, E: Event> Intake<'a, E> {
             log,
             inward,
             peer: None,
+            inbox: None,
+            answer: None,
             fence,
             unjudged: Vec::new(),
             judging: Lane::default(),
@@ -124,6 +130,15 @@ impl<'a, E: Event> Intake<'a, E> {
 
     /// From now on events arrive, and the user can be asked about them.
     pub(crate) fn let_in(&mut self, peer: Arc<Peer>) {
+        let Inward { inbox, answer, .. } = self.inward;
+        self.inbox = inbox.clone().map(|choose| -> Arc<Choice<E>> {
+            let peer = Arc::clone(&peer);
+            Arc::new(move |entry: &mut Entry<E>| choose(entry, &peer))
+        });
+        self.answer = answer.clone().map(|answer| -> Arc<AnswerRefused<E>> {
+            let peer = Arc::clone(&peer);
+            Arc::new(move |refused: &Refused| answer(refused, &peer))
+        });
         self.peer = Some(peer);
     }
 
@@ -309,6 +324,8 @@ impl<'a, E: Event> Intake<'a, E> {
             received: Some(keys.received),
             messages: 0,
             refused: std::mem::take(&mut self.refused),
+            inbox: self.inbox.clone(),
+            answer: self.answer.clone(),
             held_back,
             released,
             changes: match self.cursor.take() {
@@ -326,6 +343,7 @@ impl<'a, E: Event> Intake<'a, E> {
         news.incoming = waiting.into_iter().reduce(|mut all, next| {
             all.entries.extend(next.entries);
             all.set_aside.extend(next.set_aside);
+            all.refused.extend(next.refused);
             all.up_to = next.up_to;
             all
         });
@@ -335,8 +353,7 @@ impl<'a, E: Event> Intake<'a, E> {
 
 /// An event apart from its message, which moves no cursor.
 fn alone<E>(peer: &Peer, entry: Entry<E>) -> Incoming<E> {
-    let (entries, set_aside, up_to) = (vec![entry], Vec::new(), Added::ZERO);
-    Incoming { peer: peer.node_id.clone(), entries, set_aside, up_to }
+    Incoming { entries: vec![entry], ..Incoming::nothing(peer.node_id.clone()) }
 }
 
 /// Stores what is left of an event, also if the connection ends meanwhile. Answers what became of it.

@@ -96,7 +96,7 @@ impl Node {
     }
 
     fn store(&mut self, received: Incoming<Value>) {
-        let Incoming { peer, entries, set_aside, up_to } = received;
+        let Incoming { peer, entries, set_aside, up_to, .. } = received;
         self.set_aside.extend(set_aside);
         for entry in entries {
             self.push(entry);

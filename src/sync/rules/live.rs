@@ -59,7 +59,6 @@ pub(super) struct Confirmed {
 #[derive(Debug)]
 pub(super) struct SyncReceived<E> {
     pub(super) incoming: Incoming<E>,
-    pub(super) refused: Vec<Refused>,
     /// Those that cannot be read, and are dropped.
     pub(super) skipped: Vec<Refused>,
 }
@@ -125,8 +124,8 @@ impl Live {
             && (Added::ZERO.plus(1)..self.received_before).contains(&added);
         self.storing.push_back(Arrived::Sync { added, is_of_another_log });
         self.received = if is_of_another_log { Added::ZERO } else { self.received.max(added) };
-        let incoming = Incoming { set_aside, ..self.received(entries) };
-        Ok(SyncReceived { incoming, refused, skipped })
+        let incoming = Incoming { set_aside, refused, ..self.received(entries) };
+        Ok(SyncReceived { incoming, skipped })
     }
 
     pub(super) fn ready<E>(&mut self, added: Added) -> Incoming<E> {
@@ -143,7 +142,7 @@ impl Live {
     fn received<E>(&self, entries: Vec<Entry<E>>) -> Incoming<E> {
         // How far a log is received is kept under the name of the node whose log it is.
         let (peer, up_to) = (self.relative.peer_name.clone(), self.received);
-        Incoming { peer, entries, set_aside: Vec::new(), up_to }
+        Incoming { entries, up_to, ..Incoming::nothing(peer) }
     }
 
     /// Only what waits for it can be confirmed; `@logux/core` believes any number, and never again

@@ -303,8 +303,8 @@ impl<E> Rules<E> {
 
             (Phase::Live(live), _, Message::Sync(sync)) => {
                 let received = live.sync(sync, now.clock)?;
+                self.refuse_events(&received.incoming.refused);
                 self.outputs.push_back(Output::Store(received.incoming));
-                self.refuse_events(&received.refused);
                 self.tell_all(&received.skipped, Notice::SetAside);
             }
             (Phase::Live(live), role, Message::Synced(added)) => {
