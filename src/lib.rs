@@ -29,7 +29,7 @@ pub use store::{OpenError, SqliteStore};
 pub use sync::format;
 pub use sync::{
     Access, BaseSync, CallbackError, CallbackTimeout, ClientSync, Diagnostics, Error, FarFuture,
-    Login, Misbehaviour, NoReceipt, Notice, Notices, Peer, Quota, RefusalLimit, Role,
+    Login, Misbehaviour, NoReceipt, Notice, Notices, Peer, Quota, RefusalLimit, Replay, Role,
     RunningServer, Server, ServerHandle, ServerSync, Session, SessionEnded, SessionHandle,
     Shutdown, State, States, SyncOptions, Unreadable, filters,
 };

@@ -246,7 +246,7 @@ impl<E: Event> Log<E> {
         self.shared.store.id_states(ids).await
     }
 
-    pub(super) async fn by_ids(
+    pub(crate) async fn by_ids(
         &self,
         ids: &[EventId],
     ) -> Result<Vec<Option<Arc<Entry<E>>>>, StoreError> {
@@ -318,7 +318,7 @@ impl<E: Event> Log<E> {
     }
 
     /// A page of events.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &self,
         query: Query,
         page: Page,

@@ -51,4 +51,4 @@ pub(crate) use present::{Alarm, Alert, Fence, Newcomer};
 pub(crate) use receipt::SessionLog;
 pub use receipt::{Receipt, ReceiptError};
 pub use retention::{Pruning, Retention};
-pub(crate) use withheld::Withheld;
+pub(crate) use withheld::{Fate, Withheld};

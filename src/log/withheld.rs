@@ -35,12 +35,21 @@ struct Positions {
     known_up_to: u64,
     /// What is withheld is to be looked at again.
     reevaluating: bool,
-    /// What the peer did not take and is offered again, by its position.
-    offered: BTreeMap<u64, EventId>,
+    /// What is to be sent although its place was passed, by its position.
+    offered: BTreeMap<u64, Offer>,
     /// Whether there is a filter, or was one.
     is_filtered: bool,
     /// What the store has of it, once that was read.
     noted: Option<Noted>,
+}
+
+/// Why an event is to be sent although its place was passed.
+#[derive(Clone, Debug)]
+enum Offer {
+    /// The peer did not take it.
+    Again(EventId),
+    /// The peer subscribed to it later.
+    Replay(EventId),
 }
 
 /// What is kept in the store.
@@ -69,6 +78,14 @@ pub(crate) enum Fate {
     Withheld,
     /// This process has not looked at it.
     Unknown,
+}
+
+impl Offer {
+    const fn id(&self) -> &EventId {
+        match self {
+            Self::Again(id) | Self::Replay(id) => id,
+        }
+    }
 }
 
 impl Withheld {
@@ -169,12 +186,41 @@ impl Withheld {
 
     /// This one, which the peer did not take, is to be sent again.
     pub(crate) fn offer(&self, added: Added, id: EventId) {
-        self.positions().offered.insert(added.value(), id);
+        self.positions().offered.insert(added.value(), Offer::Again(id));
+    }
+
+    /// These, to which the peer subscribed later, are to be sent.
+    pub(crate) fn replay(&self, events: Vec<(Added, EventId)>) {
+        let mut positions = self.positions();
+        for (added, id) in events {
+            positions.offered.entry(added.value()).or_insert(Offer::Replay(id));
+        }
     }
 
     /// Whether the event at this position, which the peer did not take, is offered again.
-    pub(crate) fn is_offered(&self, added: Added) -> bool {
-        self.positions().offered.contains_key(&added.value())
+    pub(crate) fn is_offered_again(&self, added: Added) -> bool {
+        matches!(self.positions().offered.get(&added.value()), Some(Offer::Again(_)))
+    }
+
+    /// Whether the peer subscribed to the event at this position later.
+    pub(crate) fn is_replayed(&self, added: Added) -> bool {
+        matches!(self.positions().offered.get(&added.value()), Some(Offer::Replay(_)))
+    }
+
+    /// The first events that are offered above a position and up to another, so many at most.
+    pub(crate) fn offers_between(
+        &self,
+        after: Added,
+        up_to: Added,
+        at_most: usize,
+    ) -> Vec<EventId> {
+        let (after, up_to) = (after.value(), up_to.value());
+        if after >= up_to {
+            return Vec::new();
+        }
+        let positions = self.positions();
+        let offered = positions.offered.range(after + 1..=up_to).take(at_most);
+        offered.map(|(_, offer)| offer.id().clone()).collect()
     }
 
     /// Whether something is offered.
@@ -182,19 +228,19 @@ impl Withheld {
         !self.positions().offered.is_empty()
     }
 
-    /// The peer took what is at this position. Answers whether it was offered.
+    /// The peer took what is at this position, or it is not for the peer. Answers whether it was offered again.
     pub(crate) fn take_offer(&self, added: Added) -> bool {
-        self.positions().offered.remove(&added.value()).is_some()
+        matches!(self.positions().offered.remove(&added.value()), Some(Offer::Again(_)))
     }
 
-    /// The offer of this one is over: the peer did not take it, or it is not for the peer.
+    /// The offer of this one is over: the peer did not take it.
     pub(crate) fn withdraw(&self, id: &EventId) {
         self.withdraw_if(|offered| offered == id);
     }
 
     /// The same of all these.
     pub(crate) fn withdraw_if(&self, is_over: impl Fn(&EventId) -> bool) {
-        self.positions().offered.retain(|_, offered| !is_over(offered));
+        self.positions().offered.retain(|_, offer| !is_over(offer.id()));
     }
 
     /// Wants all looked at again.

@@ -37,5 +37,7 @@ pub use peer::Peer;
 pub use rules::fuzzing;
 pub use rules::{FarFuture, Role, Unreadable};
 pub use server::{RunningServer, Server, ServerHandle, Shutdown};
-pub use session::{Diagnostics, NoReceipt, Notices, Session, SessionEnded, SessionHandle, States};
+pub use session::{
+    Diagnostics, NoReceipt, Notices, Replay, Session, SessionEnded, SessionHandle, States,
+};
 pub use state::State;

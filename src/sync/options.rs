@@ -297,7 +297,8 @@ impl<E> SyncOptions<E> {
         self
     }
 
-    /// Sends only events that have one of these indexes in this log. Asked when the peer is let in, and by
+    /// Sends only events that have one of these indexes in this log. Asked when the peer is let in, when it is
+    /// [subscribed](crate::SessionHandle::subscribe) to another index, and by
     /// [`reevaluate`](crate::SessionHandle::reevaluate): whoever may have more or fewer events from now on needs
     /// that, also to get older ones.
     ///

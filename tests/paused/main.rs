@@ -21,6 +21,7 @@ mod race;
 mod receipts;
 mod several_logs;
 mod shared;
+mod subscribing;
 mod superseded;
 mod tail;
 mod turns;

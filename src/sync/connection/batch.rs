@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use logux_codecs::{Added, Codec, Event, EventId, EventLimits, Message, Sync, Unfit};
 
+use super::replay::Replaying;
 use crate::apart::Refused;
 use crate::entry::{Entry, Meta};
-use crate::log::{Encoded, Interest, Log, Parts, Withheld};
-use crate::store::Page;
+use crate::log::{Encoded, Fate, Interest, Log, Parts, Withheld};
+use crate::store::{Label, Page, Query};
 use crate::sync::callbacks::Outward;
 use crate::sync::error::Error;
 use crate::sync::peer::Peer;
@@ -53,6 +54,9 @@ impl BatchLimits {
         }
     }
 }
+
+/// How much of a replay is prepared at once.
+const REPLAYED: usize = 500;
 
 /// What was read for the peer.
 pub(crate) struct Batch {
@@ -109,9 +113,15 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         // An event's size has more for its meta than that mostly takes.
         let bytes = GOOD_FRAME.saturating_add(limit.saturating_mul(EventLimits::META));
         let page = Page::new(limit).bytes(bytes);
-        let mut entries = self.log.next_after(after, page).await?;
-        // Where there is nothing more, the position need not be that of an event.
-        let end = entries.last().map_or(wanted.up_to, |last| last.meta.added);
+        let looks_back = after < wanted.reevaluate_up_to && !looked_at_all;
+        let (mut entries, end) = if looks_back {
+            self.offered(after, wanted.reevaluate_up_to, limit).await?
+        } else {
+            let entries = self.log.next_after(after, page).await?;
+            // Where there is nothing more, the position need not be that of an event.
+            let end = entries.last().map_or(wanted.up_to, |last| last.meta.added);
+            (entries, end)
+        };
         // Another connection may have begun or ended that meanwhile; then nothing is clear.
         let looks_at_all = self.withheld.is_reevaluating();
         let is_offer = wanted.after < wanted.reevaluate_up_to && !(looked_at_all && looks_at_all);
@@ -126,7 +136,7 @@ impl<E: Event, C: Codec> Batcher<E, C> {
             let answers = self.outward.apply(entries, &self.peer).await?;
             for ((added, id), answer) in places.into_iter().zip(answers) {
                 let Some(entry) = answer else {
-                    self.keep(added, &id);
+                    self.keep(added);
                     withheld.push(added);
                     continue;
                 };
@@ -192,11 +202,28 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         Ok(Batch { next, frame: None, fits })
     }
 
+    /// The next events that are offered, and up to where these are all. What lies between them is not read.
+    async fn offered(
+        &self,
+        after: Added,
+        up_to: Added,
+        at_most: usize,
+    ) -> Result<(Vec<Arc<Entry<E>>>, Added), Error> {
+        let ids = self.withheld.offers_between(after, up_to, at_most);
+        let is_all = ids.len() < at_most;
+        let found = self.log.by_ids(&ids).await?;
+        // Those that are not in the log any more are offered no longer.
+        let gone = ids.iter().zip(&found).filter(|(_, found)| found.is_none());
+        gone.for_each(|(id, _)| self.withheld.withdraw(id));
+        let entries: Vec<_> = found.into_iter().flatten().collect();
+        let last = entries.last().map(|last| last.meta.added);
+        let end = if is_all { up_to } else { last.unwrap_or(after) };
+        Ok((entries, end))
+    }
+
     /// The peer may not have an event: an offer of it is over.
-    fn keep(&self, added: Added, id: &EventId) {
-        if self.withheld.is_offered(added) {
-            self.withheld.withdraw(id);
-        }
+    fn keep(&self, added: Added) {
+        self.withheld.take_offer(added);
     }
 
     /// Leaves out what the peer may not have by its indexes. That needs no answer of the user's.
@@ -207,10 +234,10 @@ impl<E: Event, C: Codec> Batcher<E, C> {
     ) {
         let Some(interest) = &self.interest else { return };
         entries.retain(|entry| {
-            let Meta { added, id, indexes, .. } = &entry.meta;
-            let stays = !interest.is_in(indexes);
+            let Meta { added, indexes, .. } = &entry.meta;
+            let stays = !interest.is_in(indexes) && !self.withheld.is_replayed(*added);
             if stays {
-                self.keep(*added, id);
+                self.keep(*added);
                 withheld.push(*added);
             }
             !stays
@@ -223,7 +250,11 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         if !held_back.is_empty() {
             entries.retain(|entry| {
                 let added = entry.meta.added;
-                let stays = held_back.contains(&entry.meta.id) && !self.withheld.is_offered(added);
+                let is_held_back = held_back.contains(&entry.meta.id);
+                let stays = is_held_back && !self.withheld.is_offered_again(added);
+                if stays {
+                    self.keep(added);
+                }
                 withheld.extend(stays.then_some(added));
                 !stays
             });
@@ -243,6 +274,26 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         for refused in self.log.held_back(&self.peer.node_id).await? {
             self.offer(refused.id).await?;
         }
+        Ok(())
+    }
+
+    /// Prepares to send the next page of a replay.
+    pub(crate) async fn replay(&self, replaying: &Replaying) -> Result<(), Error> {
+        let end = self.log.last_added();
+        let query = Query::added(replaying.reached()).with(Label::Index(replaying.index.clone()));
+        let page = self.log.read(query, Page::from(REPLAYED)).await?;
+        let is_full = page.len() == REPLAYED;
+        let within = page.iter().filter(|entry| entry.meta.added <= end);
+        let last = page.last().map(|last| last.meta.added).filter(|_| is_full);
+        let is_new = |entry: &&Arc<Entry<E>>| {
+            let is_own = entry.meta.source.as_ref() == Some(&self.relative.peer);
+            !is_own && self.withheld.fate(entry.meta.added) != Fate::Sent
+        };
+        let all_up_to = replaying.all_up_to;
+        let replayed = within.filter(|entry| entry.meta.added <= all_up_to || is_new(entry));
+        let replayed = replayed.map(|entry| (entry.meta.added, entry.meta.id.clone()));
+        self.withheld.replay(replayed.collect());
+        replaying.reach(last.unwrap_or(end).min(end), last.is_none_or(|last| last >= end));
         Ok(())
     }
 
@@ -308,7 +359,7 @@ impl<E: Event, C: Codec> Batcher<E, C> {
             entry.meta.source.as_ref() == Some(&self.relative.peer) && added > wanted.return_up_to;
         let delivered = added <= wanted.reevaluate_up_to
             && !self.withheld.is_looked_at_again(added, looks_at_all);
-        !returned && !delivered
+        (!returned || self.withheld.is_replayed(added)) && !delivered
     }
 
     /// The events as the codec writes them, apart from their message. `None` if that cannot be.

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::future::{poll_fn, ready};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use super::clocks::Clocks;
 use super::intake::{Intake, take_up};
 use super::outgoing::Outgoing;
 use super::reader::Reader;
+use super::replay::Replays;
 use super::throttle::{Throttle, Waited};
 use super::timer::Timer;
 use crate::apart::Refused;
@@ -124,6 +126,9 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     number: u64,
     /// The peer may have only some events.
     interest: Option<Arc<Interest>>,
+    /// What the peer subscribed to, besides what it may have by the options.
+    subscribed: HashSet<String>,
+    replays: Replays,
     /// What is known of the peer, once it is let in.
     known: Option<Known>,
     /// How far the peer is done with the log, and what of that was shown.
@@ -163,6 +168,8 @@ where
         Self {
             limits,
             interest: None,
+            subscribed: HashSet::new(),
+            replays: Replays::default(),
             admission: Admission::new(log, &options.admission, config.role, info),
             reader: Reader::new(receiver, codec.clone(), event_limits, reporter),
             throttle: Throttle::default(),
@@ -459,7 +466,7 @@ where
 
     /// Tells the rules what happened, and does what they say. Answers whether they have hung up.
     fn tell_rules(&mut self, now: Now, input: Input<E>) -> Result<bool, Error> {
-        self.rules.handle(now, input);
+        self.let_rules_know(now, input)?;
         while let Some(output) = self.rules.poll() {
             match output {
                 Output::Send(message) => self.outgoing.send(&message)?,
@@ -496,12 +503,13 @@ where
                     self.intake.hold_back(events);
                 }
                 Output::Confirmed(covered) => self.confirmed(covered),
-                Output::FindWithheld => self.find_withheld(),
+                Output::FindWithheld => self.find_withheld()?,
                 Output::Reevaluated => {
                     // Another connection of the peer's may look at all while this one offers.
                     let withheld = self.outgoing.withheld().filter(|_| self.looks_at_all);
                     withheld.inspect(|withheld| withheld.finish_reevaluation());
                     self.note_withheld();
+                    self.replay_on();
                 }
                 Output::Tell(notice) => self.reporter.tell(notice),
                 Output::HangUp(None) => return Ok(true),
@@ -533,14 +541,65 @@ where
         self.rules.handle(self.now(), Input::LedTo(log));
     }
 
-    /// Tells the rules where the second look at what is withheld begins.
-    fn find_withheld(&mut self) {
+    /// Finds out where the second look at what is withheld begins. A page of what the peer subscribed to is part of it.
+    fn find_withheld(&mut self) -> Result<(), Error> {
+        let Some(batcher) = self.outgoing.batcher() else { return Ok(()) };
+        let (known, withheld) = (self.known.clone(), batcher.withheld.clone());
+        // What comes after it is not passed yet.
+        let passed = self.rules.position();
+        let first = move || {
+            let after = withheld.first().filter(|after| *after < passed);
+            let suspected_up_to = known.as_ref().map(Known::suspected_up_to).unwrap_or_default();
+            Input::FirstWithheld { after, suspected_up_to }
+        };
+        let Some(replaying) = self.replays.first().cloned() else {
+            return self.let_rules_know(self.now(), first());
+        };
+        let prepared = async move {
+            batcher.replay(&replaying).await?;
+            Ok(Some(first()))
+        };
+        self.errands.ask(prepared.boxed());
+        Ok(())
+    }
+
+    /// Tells the rules what happened.
+    fn let_rules_know(&mut self, now: Now, input: Input<E>) -> Result<(), Error> {
+        let Input::FirstWithheld { after, .. } = input else {
+            self.rules.handle(now, input);
+            return Ok(());
+        };
         let withheld = self.outgoing.withheld();
-        let after = withheld.and_then(Withheld::first);
         self.looks_at_all = withheld.is_some_and(Withheld::is_reevaluating);
-        let suspected_up_to = self.known.as_ref().map(Known::suspected_up_to);
-        let suspected_up_to = suspected_up_to.unwrap_or_default();
-        self.rules.handle(self.now(), Input::FirstWithheld { after, suspected_up_to });
+        let replaying = self.replays.first().filter(|replaying| replaying.is_at_the_end());
+        if let Some(replaying) = replaying
+            && self.subscribed.insert(replaying.index.clone())
+            && let Some(peer) = self.reporter.peer()
+        {
+            self.ask_for_interest(&peer)?;
+        }
+        self.rules.handle(now, input);
+        if after.is_none() {
+            self.replay_on();
+        }
+        Ok(())
+    }
+
+    /// What was prepared of what the peer subscribed to was sent.
+    fn replay_on(&mut self) {
+        if self.replays.page_is_done() {
+            self.rules.handle(self.now(), Input::Reevaluate);
+        }
+    }
+
+    fn unsubscribe(&mut self, index: &str) -> Result<(), Error> {
+        self.replays.end(index);
+        if self.subscribed.remove(index)
+            && let Some(peer) = self.reporter.peer()
+        {
+            self.ask_for_interest(&peer)?;
+        }
+        Ok(())
     }
 
     /// The peer is done with a part of the log.
@@ -720,6 +779,14 @@ where
                 self.offer_again();
                 None
             }
+            Command::Subscribe(subscription) => {
+                self.replays.push(subscription, self.log.last_added());
+                Some(Input::Reevaluate)
+            }
+            Command::Unsubscribe(index) => {
+                self.unsubscribe(&index)?;
+                None
+            }
             Command::Twin => Some(Input::Twin),
             Command::Superseded => Some(Input::Superseded),
             Command::GiveUpPlace => Some(Input::Displaced),
@@ -733,7 +800,10 @@ where
 
     /// Asks the user by which indexes the peer may have events, from now on.
     fn ask_for_interest(&mut self, peer: &Peer) -> Result<(), Error> {
-        let indexes = self.options.outward.indexes_for(peer)?;
+        let mut indexes = self.options.outward.indexes_for(peer)?;
+        if let Some(indexes) = &mut indexes {
+            indexes.extend(self.subscribed.iter().cloned());
+        }
         self.interest = indexes.map(|indexes| Arc::new(self.log.interest_in(indexes)));
         self.outgoing.interest(self.interest.as_ref());
         Ok(())

@@ -5,6 +5,7 @@
 //! - `admission`, in a room of its own: is the peer let in, and from which cursors;
 //! - `reader`: frames to messages; `throttle`: those of a peer that has used up its quota wait;
 //! - `intake`: what arrived, past the user's filter into the store;
+//! - `replay`: what of the past a peer is sent because it subscribed to it;
 //! - `outgoing`: messages and events to frames, and frames to the link; `batch`: the next events as
 //!   one frame.
 //!
@@ -17,6 +18,7 @@ mod connection;
 mod intake;
 mod outgoing;
 mod reader;
+mod replay;
 mod throttle;
 mod timer;
 

@@ -189,7 +189,7 @@ impl<E> Rules<E> {
         }
         if live.reevaluation != Reevaluation::Idle {
             if live.reevaluation == Reevaluation::Wanted && live.unconfirmed.is_empty() {
-                live.reevaluation = Reevaluation::Finding;
+                live.reevaluation = Reevaluation::Finding { again: false };
                 self.outputs.push_back(Output::FindWithheld);
             }
             return;

@@ -69,8 +69,10 @@ pub(super) struct SyncReceived<E> {
 pub(super) enum Reevaluation {
     Idle,
     Wanted,
-    /// It is being found out where to begin.
-    Finding,
+    /// It is being found out where to begin, and whether to do so `again` is wanted since.
+    Finding {
+        again: bool,
+    },
 }
 
 /// What a message from the peer asks for once everything before it is stored.

@@ -134,6 +134,14 @@ impl<E> Rules<E> {
         self.log_end
     }
 
+    /// Up to here the log was sent, or is not for the peer.
+    pub(crate) fn position(&self) -> Added {
+        match &self.phase {
+            Phase::Live(live) => live.position,
+            _ => Added::ZERO,
+        }
+    }
+
     /// Whether the peer is let in, and the connection has not ended.
     pub(crate) fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Live(_))
@@ -214,13 +222,19 @@ impl<E> Rules<E> {
             Input::Twin => self.twin(),
             Input::Reevaluate => {
                 if let Phase::Live(live) = &mut self.phase {
-                    live.reevaluation = Reevaluation::Wanted;
+                    live.reevaluation = match live.reevaluation {
+                        Reevaluation::Finding { .. } => Reevaluation::Finding { again: true },
+                        Reevaluation::Idle | Reevaluation::Wanted => Reevaluation::Wanted,
+                    };
                 }
             }
             Input::StillSetAside(events) => self.tell_all(&events, Notice::SetAside),
             Input::FirstWithheld { after, suspected_up_to } => {
                 if let Phase::Live(live) = &mut self.phase {
-                    live.reevaluation = Reevaluation::Idle;
+                    live.reevaluation = match live.reevaluation {
+                        Reevaluation::Finding { again: false } => Reevaluation::Idle,
+                        _ => Reevaluation::Wanted,
+                    };
                     live.suspected_up_to = suspected_up_to;
                     if let Some(after) = after {
                         live.go_back(after);

@@ -3,9 +3,9 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use logux_codecs::Headers;
+use logux_codecs::{Added, Headers};
 use logux_transports::rt::sleep;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::log::{Alarm, Alert};
 use crate::sync::admission::Displaced;
@@ -20,6 +20,9 @@ pub(crate) enum Command {
     Debug(String),
     Reevaluate,
     OfferAgain,
+    Subscribe(Subscription),
+    /// From the index of this name.
+    Unsubscribe(String),
     /// Another node has the name of the peer. Not the user, but another session says so.
     Twin,
     /// A newer connection of the peer's speaks for it.
@@ -29,6 +32,28 @@ pub(crate) enum Command {
     Reconnect,
     /// With a reason for the peer, if there is one.
     Close(Option<String>),
+}
+
+/// A peer that subscribes to an index.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) index: String,
+    pub(crate) replay: Replay,
+    /// Told once the peer has what is replayed.
+    pub(crate) done: oneshot::Sender<()>,
+}
+
+/// What a peer that subscribes to an index is sent of the events that the log has already:
+/// [`SessionHandle::subscribe`](crate::SessionHandle::subscribe).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// None of them.
+    Nothing,
+    /// Those above this position that the peer does not have: for a peer that comes back.
+    After(Added),
+    /// All, also those that the peer was sent before and those that came from it: for a peer that keeps nothing of
+    /// them.
+    All,
 }
 
 /// What can be done at any time, with and without a connection.
@@ -45,6 +70,7 @@ pub(crate) enum Wish {
 struct Told {
     headers: Option<Headers>,
     texts: VecDeque<String>,
+    subscriptions: VecDeque<Command>,
     /// There is a connection, over which texts can go.
     is_connected: bool,
     reevaluate: bool,
@@ -121,6 +147,7 @@ impl Commands {
         self.0.tell(|told| {
             told.is_connected = is_connected;
             told.texts.clear();
+            told.subscriptions.clear();
             told.has_twin = false;
             told.is_superseded = false;
         });
@@ -202,6 +229,15 @@ impl Commander {
 
     pub(super) fn reevaluate(&self) {
         self.0.tell(|told| told.reevaluate = true);
+    }
+
+    /// Changes what the peer is subscribed to, in the order of the calls. Dropped where there is no connection.
+    pub(super) fn subscription(&self, command: Command) {
+        self.0.tell(|told| {
+            if told.is_connected {
+                told.subscriptions.push_back(command);
+            }
+        });
     }
 
     pub(super) fn offer_again(&self) {
@@ -311,6 +347,9 @@ impl Told {
         }
         if is_live && std::mem::take(&mut self.reevaluate) {
             return Some(Command::Reevaluate);
+        }
+        if is_live && let Some(subscription) = self.subscriptions.pop_front() {
+            return Some(subscription);
         }
         (is_live && std::mem::take(&mut self.offer_again)).then_some(Command::OfferAgain)
     }

@@ -3,8 +3,9 @@ use std::future::pending;
 use std::sync::Arc;
 
 use logux_codecs::{Added, EventId, Headers, NodeId};
+use tokio::sync::oneshot;
 
-use super::commands::{Commander, Commands, Owner};
+use super::commands::{Command, Commander, Commands, Owner, Replay, Subscription};
 use super::diagnostics::{Diagnostics, Seen};
 use super::reporter::{Reporter, View};
 use super::streams::{Notices, States};
@@ -203,6 +204,34 @@ impl SessionHandle {
     /// known, and what the filter lets through of it travels again, to be ignored there.
     pub async fn reevaluate(&self) {
         self.commander.reevaluate();
+    }
+
+    /// Sends the peer events with this index, too, for as long as the present connection lasts: besides those of
+    /// [`out_indexes`](crate::SyncOptions::out_indexes), where that is set. [`out_filter`](crate::SyncOptions::out_filter)
+    /// is asked about them as about all others.
+    ///
+    /// Ready once the peer has confirmed what `replay` says it is to get of the past, in the order of the log and page
+    /// by page, so that nothing piles up for a slow peer. What is added meanwhile follows. The cost is that of the
+    /// events that are sent, however long the log is.
+    ///
+    /// Replays of a peer come one after the other. Events of the past come late: after events of their nodes that were
+    /// made after them. Subscribing to an index twice sends what is live once.
+    ///
+    /// Fails where there is no connection, or it ends before. If the call is dropped, the peer stays subscribed.
+    pub async fn subscribe(
+        &self,
+        index: impl Into<String>,
+        replay: Replay,
+    ) -> Result<(), SessionEnded> {
+        let (done, is_done) = oneshot::channel();
+        let subscription = Subscription { index: index.into(), replay, done };
+        self.commander.subscription(Command::Subscribe(subscription));
+        is_done.await.map_err(|_| self.session_ended())
+    }
+
+    /// Ends what [`subscribe`](Self::subscribe) began for this index, also a replay that is under way. Ready at once.
+    pub fn unsubscribe(&self, index: impl Into<String>) {
+        self.commander.subscription(Command::Unsubscribe(index.into()));
     }
 
     /// Sends the events again that the peer did not take: see [`Log::held_back`](crate::Log::held_back).

@@ -11,7 +11,8 @@ mod reporter;
 mod session;
 mod streams;
 
-pub(crate) use commands::{Command, Commands, Owner, Wish};
+pub use commands::Replay;
+pub(crate) use commands::{Command, Commands, Owner, Subscription, Wish};
 pub use diagnostics::Diagnostics;
 pub use handle::{NoReceipt, SessionEnded, SessionHandle};
 pub(crate) use reporter::Reporter;
