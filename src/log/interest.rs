@@ -205,6 +205,11 @@ impl Interest {
         })
     }
 
+    /// What the session is interested in.
+    pub(crate) const fn indexes(&self) -> &HashSet<String> {
+        &self.indexes
+    }
+
     /// Whether the session may be sent an event with these indexes.
     pub(crate) fn is_in(&self, indexes: &[String]) -> bool {
         indexes.iter().any(|index| self.indexes.contains(index))

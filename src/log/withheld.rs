@@ -164,6 +164,15 @@ impl Withheld {
         positions.known_up_to = positions.known_up_to.max(up_to.value());
     }
 
+    /// Nothing from `after` to `up_to` is for the peer, but what is sent now.
+    pub(crate) fn withhold_all(&self, after: Added, up_to: Added) {
+        let mut positions = self.positions();
+        if after < up_to {
+            positions.withheld.insert(after.value() + 1..=up_to.value());
+        }
+        positions.known_up_to = positions.known_up_to.max(up_to.value());
+    }
+
     /// The peer has all from `after` to `up_to` but for these.
     pub(crate) fn delivered(&self, after: Added, up_to: Added, withheld: &[Added]) {
         let mut positions = self.positions();

@@ -227,3 +227,22 @@ async fn nothing_is_lost_or_sent_twice_whatever_is_subscribed_to() {
         assert_eq!(got, expected, "seed {seed}");
     }
 }
+
+/// However long the log is: it is read by the indexes.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_far_behind_costs_what_it_is_sent() {
+    let (log, store) = crate::world::log("server").await;
+    for n in 0..20 {
+        add_many(&log, n * 1_000..(n + 1) * 1_000).await;
+        add(&log, 100_000 + n, &["direct", "a"]).await;
+    }
+    let before = store.reads();
+    let one = Subscriber::new(&log, 0).await;
+    assert_eq!(one.got().await, (100_000..100_020).collect::<Vec<_>>());
+    assert!(store.reads() < before + 10, "{} reads", store.reads() - before);
+    // What it was not sent is known all the same.
+    one.session.subscribe("a", Replay::After(Added::new(19_019).unwrap())).await.unwrap();
+    assert_eq!(one.got().await, of_a(19_000..20_000));
+    add(&log, 5, &["direct"]).await;
+    assert_eq!(one.got().await, [5]);
+}

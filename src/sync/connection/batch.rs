@@ -1,6 +1,6 @@
 //! From the log to a frame: the next events for a peer, as many as fit.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -55,6 +55,13 @@ impl BatchLimits {
     }
 }
 
+/// A peer that may have only some events, and lacks more than this many, is sent them by their indexes: to look at all
+/// would take as long as the log is. The newest events are at hand for all sessions.
+const FAR_BEHIND: u64 = 512;
+
+/// Above so many indexes, it takes less to look at all.
+const MAX_INDEXES: usize = 64;
+
 /// How much of a replay is prepared at once.
 const REPLAYED: usize = 500;
 
@@ -65,6 +72,8 @@ pub(crate) struct Batch {
     pub(crate) frame: Option<Bytes>,
     /// The next [`BatchLimits::fits`].
     pub(crate) fits: usize,
+    /// Nothing after this position is for the peer, but what is sent.
+    pub(crate) all_withheld_after: Option<Added>,
 }
 
 /// Makes batches for one peer, on the terms of one connection.
@@ -114,8 +123,12 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         let bytes = GOOD_FRAME.saturating_add(limit.saturating_mul(EventLimits::META));
         let page = Page::new(limit).bytes(bytes);
         let looks_back = after < wanted.reevaluate_up_to && !looked_at_all;
+        let mut is_all_else_withheld = false;
         let (mut entries, end) = if looks_back {
             self.offered(after, wanted.reevaluate_up_to, limit).await?
+        } else if let Some(indexes) = self.indexes_to_read_by(wanted) {
+            is_all_else_withheld = true;
+            self.of_interest(indexes, after, wanted.up_to, limit).await?
         } else {
             let entries = self.log.next_after(after, page).await?;
             // Where there is nothing more, the position need not be that of an event.
@@ -124,7 +137,8 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         };
         // Another connection may have begun or ended that meanwhile; then nothing is clear.
         let looks_at_all = self.withheld.is_reevaluating();
-        let is_offer = wanted.after < wanted.reevaluate_up_to && !(looked_at_all && looks_at_all);
+        let is_offer = wanted.after < wanted.reevaluate_up_to && !(looked_at_all && looks_at_all)
+            || is_all_else_withheld;
         let (mut visible, mut withheld) = (Vec::new(), Vec::new());
         let mut unsendable = Vec::new();
         entries.retain(|entry| self.is_for_peer(entry, wanted, looks_at_all));
@@ -173,7 +187,8 @@ impl<E: Event, C: Codec> Batcher<E, C> {
                     let sent = visible.into_iter().map(|one| (one.added, one.id)).collect();
                     let next =
                         SentNext { is_offer, ..SentNext::new(up_to, sent, withheld, unsendable) };
-                    return Ok(Batch { next, frame: Some(frame), fits });
+                    let all_withheld_after = is_all_else_withheld.then_some(after);
+                    return Ok(Batch { next, frame: Some(frame), fits, all_withheld_after });
                 }
                 Ok(frame) => {
                     let (bytes, max) = (frame.len(), limits.max_frame);
@@ -199,7 +214,8 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         // Nothing of so many: the next look may be at more.
         let fits = if wanted.one_only { limits.fits } else { limit.saturating_mul(2) };
         let next = SentNext { is_offer, ..SentNext::new(end, Vec::new(), withheld, unsendable) };
-        Ok(Batch { next, frame: None, fits })
+        let all_withheld_after = is_all_else_withheld.then_some(after);
+        Ok(Batch { next, frame: None, fits, all_withheld_after })
     }
 
     /// The next events that are offered, and up to where these are all. What lies between them is not read.
@@ -218,6 +234,42 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         let entries: Vec<_> = found.into_iter().flatten().collect();
         let last = entries.last().map(|last| last.meta.added);
         let end = if is_all { up_to } else { last.unwrap_or(after) };
+        Ok((entries, end))
+    }
+
+    /// By which indexes the next events are read, where that costs less than to look at all that there are.
+    fn indexes_to_read_by(&self, wanted: Wanted) -> Option<&HashSet<String>> {
+        let indexes = self.interest.as_ref()?.indexes();
+        let behind = wanted.up_to.value().saturating_sub(wanted.after.value());
+        let is_new = wanted.after >= wanted.reevaluate_up_to;
+        (is_new && behind > FAR_BEHIND && indexes.len() <= MAX_INDEXES).then_some(indexes)
+    }
+
+    /// The next events that have one of these indexes, and up to where these are all.
+    async fn of_interest(
+        &self,
+        indexes: &HashSet<String>,
+        after: Added,
+        up_to: Added,
+        at_most: usize,
+    ) -> Result<(Vec<Arc<Entry<E>>>, Added), Error> {
+        let (mut found, mut end) = (BTreeMap::new(), up_to);
+        for index in indexes {
+            let query = Query::added(after).with(Label::Index(index.clone()));
+            let page = self.log.read(query, Page::from(at_most)).await?;
+            if page.len() == at_most
+                && let Some(last) = page.last()
+            {
+                end = end.min(last.meta.added);
+            }
+            found.extend(page.into_iter().map(|entry| (entry.meta.added, entry)));
+        }
+        let mut entries: Vec<_> = found.into_values().collect();
+        entries.retain(|entry| entry.meta.added <= end);
+        if entries.len() > at_most {
+            entries.truncate(at_most);
+            end = entries[at_most - 1].meta.added;
+        }
         Ok((entries, end))
     }
 

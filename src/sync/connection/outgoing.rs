@@ -182,14 +182,17 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
     }
 
     fn take(&mut self, batch: Batch) -> Input<E> {
-        let Batch { next, frame, fits } = batch;
+        let Batch { next, frame, fits, all_withheld_after } = batch;
         self.limits.fits = fits;
         self.waiting.extend(frame);
         let events = next.sent.len() as u64;
         self.reporter.sent_events(events);
         if let Some(known) = self.withheld() {
             // Before the peer can have what comes with it: it may come back and claim to.
-            known.withhold(next.up_to, &next.withheld);
+            match all_withheld_after {
+                Some(after) => known.withhold_all(after, next.up_to),
+                None => known.withhold(next.up_to, &next.withheld),
+            }
         }
         Input::SentNext(next)
     }
