@@ -2,6 +2,8 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 mod apart;
+#[cfg(feature = "app")]
+pub mod app;
 mod cursors;
 mod entry;
 mod log;

@@ -241,6 +241,13 @@ impl<E: Event> Log<E> {
         Ok(named)
     }
 
+    /// An id that no other event gets.
+    #[cfg(feature = "app")]
+    pub(crate) fn new_id(&self) -> Result<EventId, StoreError> {
+        let now = self.now();
+        self.next_id(&mut self.last(), now)
+    }
+
     /// Gives each draft an id, unless it brought one, and a time.
     fn name(
         &self,

@@ -206,7 +206,7 @@ impl<E: Event> Log<E> {
         }
     }
 
-    pub(super) async fn change_at(
+    pub(crate) async fn change_at(
         &self,
         positions: Vec<Added>,
         edit: &Edit,

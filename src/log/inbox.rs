@@ -480,6 +480,19 @@ impl<E: Event> Inbox<E> {
         Ok(first.map(|kept| self.hand_out(kept)))
     }
 
+    /// How many events wait now. Reads them all.
+    pub(crate) async fn waiting(&mut self) -> Result<usize, StoreError> {
+        self.read.clear();
+        self.queue.state().has_grown = true;
+        match self.first().await? {
+            None => Ok(0),
+            Some(first) => {
+                self.read.push_front(first);
+                Ok(self.read.len())
+            }
+        }
+    }
+
     async fn first(&mut self) -> Result<Option<Kept<E>>, StoreError> {
         if std::mem::take(&mut self.is_handed_out) {
             self.queue.state().has_grown = true;

@@ -27,6 +27,8 @@ pub use admission::{Access, Login, Quota, RefusalLimit};
 pub use base_sync::{BaseSync, ServerSync};
 pub use callbacks::CallbackError;
 pub use client_sync::ClientSync;
+#[cfg(feature = "app")]
+pub(crate) use error::with_causes;
 pub use error::{CallbackTimeout, Error, Misbehaviour};
 #[doc(hidden)]
 pub use format::format;

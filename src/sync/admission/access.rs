@@ -116,6 +116,22 @@ impl<E> Access<E> {
         Self { log: Some(log), ..self }
     }
 
+    /// The same for a client of the usual log, whatever else it says.
+    #[cfg(feature = "app")]
+    pub(crate) fn only_client(self) -> Self {
+        let kind = match self.kind {
+            Kind::Usual | Kind::Client | Kind::Relay => Kind::Client,
+            kind @ (Kind::Nobody | Kind::Undecided(_)) => kind,
+        };
+        Self { kind, lasts: self.lasts, log: None }
+    }
+
+    /// Whether the peer is let in.
+    #[cfg(feature = "app")]
+    pub(crate) const fn lets_in(&self) -> bool {
+        !matches!(self.kind, Kind::Nobody | Kind::Undecided(_))
+    }
+
     const fn of(kind: Kind) -> Self {
         Self { kind, lasts: None, log: None }
     }

@@ -21,6 +21,7 @@ use crate::sync::callbacks::{CALLBACK_LIMIT, answer};
 use crate::sync::error::Error;
 use crate::sync::peer::Peer;
 use crate::sync::rules::{Admitted, Authors, Claim, Input, Introduction, Role};
+use crate::sync::session::SessionHandle;
 
 /// The user's answer to who may connect.
 type Auth<E> = Arc<dyn Fn(Login) -> BoxFuture<'static, Access<E>> + Send + Sync>;
@@ -166,11 +167,13 @@ impl<E: Event> Policy<E> {
         role: Role,
         introduction: Introduction,
         link: LinkInfo,
+        session: SessionHandle,
         chosen: &OnceLock<Log<E>>,
     ) -> Result<Result<Admitted, ProtocolError>, Error> {
         let Introduction { epoch, begin, synced, claim_of, .. } = introduction;
         let Introduction { node_id, name, credentials, subprotocol, headers, .. } = introduction;
-        let login = Login { node_id: name.clone(), credentials, subprotocol, headers, link };
+        let login =
+            Login { node_id: name.clone(), credentials, subprotocol, headers, link, session };
         // As of the introduction: while the user is asked, another connection of the peer may move on.
         let sent = usual.cursors(&node_id).await?.sent;
         let Pass { authors, expires, log } = match self.admit(login, role).await? {
@@ -361,7 +364,11 @@ impl<'a, E: Event> Admission<'a, E> {
     }
 
     /// Checks the peer, which introduces itself once.
-    pub(crate) fn check(&mut self, introduction: Introduction) -> BoxFuture<'static, Answer<E>> {
+    pub(crate) fn check(
+        &mut self,
+        introduction: Introduction,
+        session: SessionHandle,
+    ) -> BoxFuture<'static, Answer<E>> {
         self.name = Some(introduction.name.clone());
         // The headers are the user's from now on.
         let mut rest = LinkInfo::default();
@@ -370,7 +377,7 @@ impl<'a, E: Event> Admission<'a, E> {
         let (log, policy, role) = (self.log.clone(), self.policy.clone(), self.role);
         let chosen = Arc::clone(&self.chosen);
         async move {
-            let checked = policy.check(log, role, introduction, link, &chosen).await?;
+            let checked = policy.check(log, role, introduction, link, session, &chosen).await?;
             Ok(Some(Input::Checked(checked.map(Box::new))))
         }
         .boxed()

@@ -4,6 +4,8 @@ use logux_codecs::{Headers, NodeId, Subprotocol, Value};
 use logux_transports::LinkInfo;
 use subtle::{Choice, ConstantTimeEq};
 
+use crate::sync::session::SessionHandle;
+
 /// Who wants to connect, as `auth` is told. Nothing of it is proven but by the credentials.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -18,6 +20,8 @@ pub struct Login {
     pub headers: Arc<Headers>,
     /// What the transport knows: the address, and the HTTP headers and cookies of the upgrade.
     pub link: LinkInfo,
+    /// The session that it wants to have with this node.
+    pub session: SessionHandle,
 }
 
 impl Login {

@@ -34,7 +34,7 @@ use crate::sync::rules::{
     Authors, Config, Covered, Input, LetIn, LogIdentity, Now, Output, Relative, Role, Rules,
     Suspects,
 };
-use crate::sync::session::{Command, Commands, Reporter};
+use crate::sync::session::{Command, Commands, Reporter, SessionHandle};
 
 /// How many bytes of a reason the peer is told.
 const MAX_REASON: usize = 512;
@@ -478,7 +478,8 @@ where
                     if let Some(place) = &self.place {
                         place.set_asked_about(true);
                     }
-                    self.errands.ask(self.admission.check(introduction));
+                    let session = SessionHandle::of(self.commands, self.reporter);
+                    self.errands.ask(self.admission.check(introduction, session));
                 }
                 Output::LetIn(let_in) => self.let_in(*let_in)?,
                 Output::Store(received) => self.intake.store(received),

@@ -116,6 +116,10 @@ impl Commands {
         (Owner(Commander(Arc::clone(&shared))), Self(shared))
     }
 
+    pub(super) fn commander(&self) -> Commander {
+        Commander(Arc::clone(&self.0))
+    }
+
     /// What tells of a newer connection with the peer.
     pub(crate) fn alarm(&self) -> Alarm {
         let session = Arc::downgrade(&self.0);

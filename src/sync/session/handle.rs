@@ -63,6 +63,11 @@ impl SessionHandle {
         (handle, owner, commands, reporter)
     }
 
+    /// A handle of the session that is run by these.
+    pub(crate) fn of(commands: &Commands, reporter: &Reporter) -> Self {
+        Self { commander: commands.commander(), view: reporter.view() }
+    }
+
     /// Where it stands now.
     pub fn state(&self) -> State {
         self.view.diagnostics.borrow().diagnostics.state
@@ -280,7 +285,7 @@ impl SessionHandle {
     }
 
     /// Waits until the session is over, and answers the error that it ended with. Cancel-safe.
-    async fn over(&self) -> Result<(), Arc<Error>> {
+    pub(crate) async fn over(&self) -> Result<(), Arc<Error>> {
         let mut seen = self.view.diagnostics.clone();
         // The session drops its end when it is over.
         let _ = seen.wait_for(|_| false).await;

@@ -1,0 +1,123 @@
+//! What a client is told of its events.
+
+use logux_codecs::Protocol;
+use serde_json::json;
+
+use super::route::Route;
+use super::undo::Undo;
+use super::work::Outcome;
+use crate::{Draft, Entry, EventId, EventLimits, Extra, Meta, NodeId, Value};
+
+/// Why an answer is kept: until its client has it.
+pub(super) const ANSWER: &str = "logux/answer";
+
+/// Marks an event that waits and whose client speaks protocol 7: such a client knows it by another text.
+const PROTOCOL_7: &str = "logux/protocol-7";
+
+/// Makes answers.
+#[derive(Clone, Debug)]
+pub(super) struct Answers {
+    pub(super) own: NodeId,
+    pub(super) limits: EventLimits,
+}
+
+impl Answers {
+    /// Notes which protocol the client of an event speaks, while the event waits.
+    pub(super) fn mark(meta: &mut Meta, protocol: Protocol) {
+        if protocol == Protocol::V7 {
+            meta.indexes.push(PROTOCOL_7.to_owned());
+        }
+    }
+
+    pub(super) fn without_marks(mut draft: Draft<Value>) -> Draft<Value> {
+        draft.indexes.retain(|index| index != PROTOCOL_7);
+        draft
+    }
+
+    /// The event is done. Its client is told, if it has one.
+    pub(super) fn done(
+        &self,
+        entry: &Entry<Value>,
+        route: Route,
+        added: Vec<Draft<Value>>,
+    ) -> Outcome {
+        let answers =
+            if self.is_own(&entry.meta.id) { Vec::new() } else { vec![processed(&entry.meta)] };
+        Outcome::Done { route, added, answers }
+    }
+
+    /// The event is over and is not for the log: its client gets these, and is told that it is done, by an event with
+    /// this id if there is one.
+    pub(super) fn over(
+        &self,
+        entry: &Entry<Value>,
+        mut answers: Vec<Draft<Value>>,
+        id: Option<EventId>,
+    ) -> Outcome {
+        let processed = processed(&entry.meta);
+        answers.push(match id {
+            Some(id) => processed.id(id),
+            None => processed,
+        });
+        Outcome::Over { answers, undo: None }
+    }
+
+    /// Nobody is told of the event.
+    pub(super) const fn dropped() -> Outcome {
+        Outcome::Over { answers: Vec::new(), undo: None }
+    }
+
+    /// The event is undone. Its client is told, if it has one.
+    pub(super) fn undone(&self, entry: &Entry<Value>, undo: Undo) -> Outcome {
+        let Entry { event, meta, .. } = entry;
+        tracing::info!(id = %meta.id, reason = undo.reason(), cause = undo.cause(), "an event is undone");
+        let id = text_of(&meta.id, speaks_7(meta));
+        let mut answer = undo.to_event(&id, Some(event));
+        if self.limits.check(&answer, &Extra::new()).is_err() {
+            // What is nearly too large for an event does not fit into another one.
+            answer = undo.to_event(&id, None);
+        }
+        let answers = if self.is_own(&meta.id) { Vec::new() } else { vec![to(&meta.id, answer)] };
+        Outcome::Over { answers, undo: Some(undo) }
+    }
+
+    /// The same, where the event is not at hand.
+    pub(super) fn undone_by_id(&self, id: &EventId, undo: Undo) -> Outcome {
+        let answer = self.of_id(id, Protocol::V5, &undo);
+        let answers = if self.is_own(id) { Vec::new() } else { vec![answer] };
+        Outcome::Over { answers, undo: Some(undo) }
+    }
+
+    /// What tells a client of this id, which speaks this protocol, that the event is undone.
+    pub(super) fn of_id(&self, id: &EventId, protocol: Protocol, undo: &Undo) -> Draft<Value> {
+        to(id, undo.to_event(&text_of(id, protocol == Protocol::V7), None))
+    }
+
+    fn is_own(&self, id: &EventId) -> bool {
+        *id.node() == self.own
+    }
+}
+
+/// An answer to the client of an event.
+pub(super) fn to(id: &EventId, event: Value) -> Draft<Value> {
+    answer(Draft::new(event), id.node().client_id())
+}
+
+/// An event that goes to a client and is kept until it has it.
+pub(super) fn answer(draft: Draft<Value>, client: &str) -> Draft<Value> {
+    Route::nobody().client(client).of(draft.reason(ANSWER))
+}
+
+fn processed(meta: &Meta) -> Draft<Value> {
+    let id = text_of(&meta.id, speaks_7(meta));
+    to(&meta.id, json!({ "type": "logux/processed", "id": id }))
+}
+
+fn speaks_7(meta: &Meta) -> bool {
+    meta.indexes.iter().any(|index| index == PROTOCOL_7)
+}
+
+/// An id as its client knows it.
+fn text_of(id: &EventId, speaks_7: bool) -> String {
+    if speaks_7 { id.to_string() } else { id.to_protocol_5() }
+}

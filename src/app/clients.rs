@@ -1,0 +1,210 @@
+//! Who is connected, and what each of them is subscribed to.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use logux_codecs::Added;
+use logux_transports::rt::timeout;
+use tokio::sync::Notify;
+
+use super::handler::Filter;
+use super::route;
+use crate::{Entry, Headers, NodeId, Peer, SessionHandle, Value};
+
+/// Answers of so many events are looked after for a client that does not confirm them, at most; the others go by their
+/// age.
+const MAX_ANSWERS: usize = 10_000;
+
+/// The clients that are connected: each has one connection.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    connected: Mutex<HashMap<String, Connected>>,
+    /// Rings when another one is there.
+    more: Notify,
+}
+
+#[derive(Debug)]
+struct Connected {
+    node: NodeId,
+    /// Tells its connections apart.
+    number: u64,
+    session: SessionHandle,
+    headers: Arc<Headers>,
+    /// By the name of the channel and then by what the client said that it wants of it.
+    subscriptions: HashMap<String, HashMap<String, Option<Filter>>>,
+    /// Where answers are that it has not confirmed yet.
+    answers: VecDeque<Added>,
+}
+
+/// A client as it is connected now.
+#[derive(Clone, Debug)]
+pub(super) struct Seat {
+    pub(super) client: String,
+    pub(super) node: NodeId,
+    pub(super) number: u64,
+    pub(super) session: SessionHandle,
+    pub(super) headers: Arc<Headers>,
+}
+
+/// What a client was subscribed to when its connection ended: the names of the channels.
+pub(super) type Left = Vec<String>;
+
+/// There is no such connection any more.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+impl Clients {
+    /// A client is let in. Answers its seat, and its older connection if it has one.
+    pub(super) fn enter(
+        &self,
+        node: &NodeId,
+        session: SessionHandle,
+        headers: Arc<Headers>,
+        number: u64,
+    ) -> (Seat, Option<(Seat, Left)>) {
+        let client = node.client_id().to_owned();
+        let connected = Connected {
+            node: node.clone(),
+            number,
+            session: session.clone(),
+            headers: Arc::clone(&headers),
+            subscriptions: HashMap::new(),
+            answers: VecDeque::new(),
+        };
+        let before = self.connected().insert(client.clone(), connected);
+        self.more.notify_waiters();
+        let before = before.map(|before| {
+            let Connected { node, number, session, headers, subscriptions, .. } = before;
+            let seat = Seat { client: client.clone(), node, number, session, headers };
+            (seat, subscriptions.into_keys().collect())
+        });
+        (Seat { client, node: node.clone(), number, session, headers }, before)
+    }
+
+    /// A connection has ended. Answers what it was subscribed to, unless a later one took its place.
+    pub(super) fn leave(&self, seat: &Seat) -> Left {
+        let mut connected = self.connected();
+        match connected.get(&seat.client) {
+            Some(now) if now.number == seat.number => {
+                let left = connected.remove(&seat.client);
+                left.map(|left| left.subscriptions.into_keys().collect()).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn get(&self, client: &str) -> Option<Seat> {
+        let connected = self.connected();
+        let Connected { node, number, session, headers, .. } = connected.get(client)?;
+        Some(Seat {
+            client: client.to_owned(),
+            node: node.clone(),
+            number: *number,
+            session: session.clone(),
+            headers: Arc::clone(headers),
+        })
+    }
+
+    /// Waits until a client is connected, so long at most.
+    pub(super) async fn wait_for(&self, client: &str, at_most: Duration) -> Option<Seat> {
+        let waiting = async {
+            loop {
+                let mut more = std::pin::pin!(self.more.notified());
+                // From here on nothing is missed.
+                more.as_mut().enable();
+                if let Some(seat) = self.get(client) {
+                    return seat;
+                }
+                more.await;
+            }
+        };
+        timeout(at_most, waiting).await.ok()
+    }
+
+    /// Subscribes a client to a channel. `false` if it has too many subscriptions already.
+    pub(super) fn subscribe(
+        &self,
+        seat: &Seat,
+        channel: &str,
+        wanted: String,
+        filter: Option<Filter>,
+        at_most: usize,
+    ) -> Result<bool, Gone> {
+        let mut connected = self.connected();
+        let now = connected.get_mut(&seat.client).filter(|now| now.number == seat.number);
+        let now = now.ok_or(Gone)?;
+        let count: usize = now.subscriptions.values().map(HashMap::len).sum();
+        let is_known =
+            now.subscriptions.get(channel).is_some_and(|filters| filters.contains_key(&wanted));
+        if count >= at_most && !is_known {
+            return Ok(false);
+        }
+        now.subscriptions.entry(channel.to_owned()).or_default().insert(wanted, filter);
+        Ok(true)
+    }
+
+    /// Ends one of the ways in which a client is subscribed to a channel. Answers its session if that was the last
+    /// one.
+    pub(super) fn unsubscribe(
+        &self,
+        client: &str,
+        channel: &str,
+        wanted: &str,
+    ) -> Option<SessionHandle> {
+        let mut connected = self.connected();
+        let now = connected.get_mut(client)?;
+        let filters = now.subscriptions.get_mut(channel)?;
+        filters.remove(wanted)?;
+        if !filters.is_empty() {
+            return None;
+        }
+        now.subscriptions.remove(channel);
+        Some(now.session.clone())
+    }
+
+    /// Whether an event is for a peer, which may have it by one of its indexes.
+    pub(super) fn is_for(&self, entry: &Entry<Value>, peer: &Peer) -> bool {
+        let (node, meta) = (&peer.node_id, &entry.meta);
+        if route::leaves_out(meta, node.client_id()) {
+            return false;
+        }
+        let direct = route::direct(node);
+        if meta.indexes.iter().any(|index| direct.contains(index)) {
+            return true;
+        }
+        let channels = meta.indexes.iter().filter_map(|index| route::channel_of(index));
+        let filters: Vec<Option<Filter>> = {
+            let connected = self.connected();
+            let now = connected.get(node.client_id()).filter(|now| now.node == *node);
+            let of = |channel| now.and_then(|now| now.subscriptions.get(channel));
+            channels.filter_map(of).flat_map(HashMap::values).cloned().collect()
+        };
+        filters.iter().any(|filter| filter.as_ref().is_none_or(|filter| filter.lets_through(entry)))
+    }
+
+    /// An answer for a client is in the log.
+    pub(super) fn answered(&self, client: &str, added: Added) {
+        if let Some(now) = self.connected().get_mut(client)
+            && now.answers.len() < MAX_ANSWERS
+        {
+            now.answers.push_back(added);
+        }
+    }
+
+    /// The answers that their clients have confirmed since this was asked last.
+    pub(super) fn take_confirmed(&self) -> Vec<Added> {
+        let mut confirmed = Vec::new();
+        for now in self.connected().values_mut().filter(|now| !now.answers.is_empty()) {
+            let synced = now.session.diagnostics().synced;
+            let count = now.answers.partition_point(|added| *added <= synced);
+            confirmed.extend(now.answers.drain(..count));
+        }
+        confirmed
+    }
+
+    /// Nothing panics while the lock is held.
+    fn connected(&self) -> MutexGuard<'_, HashMap<String, Connected>> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

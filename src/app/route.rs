@@ -1,0 +1,141 @@
+//! To whom an event goes.
+
+use crate::{Draft, Meta, NodeId, Value};
+
+/// To whom an event goes, besides the log: whoever is subscribed to one of the channels, and directly named users,
+/// clients and nodes. The connection that an event came from does not get it back.
+///
+/// A text is a channel, and so is each of several.
+///
+/// Routes are [indexes](Draft::index) of the event in the log, so that what they lead to is found without a look at
+/// all events: `channel:`, `user:`, `client:`, `node:` and `not-client:`, each followed by a name.
+///
+/// ```
+/// use logux_sync::app::Route;
+///
+/// let route = Route::from("users/10").user("10").except_client("10:laptop");
+/// # let _ = (route, Route::from(["a", "b"]));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route(Vec<String>);
+
+impl Route {
+    /// To nobody: the event is only in the log.
+    pub fn nobody() -> Self {
+        Self::default()
+    }
+
+    /// To those that are subscribed to this channel.
+    #[must_use]
+    pub fn channel(self, name: impl AsRef<str>) -> Self {
+        self.and(channel(name.as_ref()))
+    }
+
+    /// To all clients of a user.
+    #[must_use]
+    pub fn user(self, id: impl AsRef<str>) -> Self {
+        self.and(format!("user:{}", id.as_ref()))
+    }
+
+    /// To a client, whichever its tab is: `user:client`.
+    #[must_use]
+    pub fn client(self, id: impl AsRef<str>) -> Self {
+        self.and(client(id.as_ref()))
+    }
+
+    /// To one node.
+    #[must_use]
+    pub fn node(self, id: &NodeId) -> Self {
+        self.and(format!("node:{id}"))
+    }
+
+    /// Not to this client, `user:client`, whatever else the route says.
+    #[must_use]
+    pub fn except_client(self, id: impl AsRef<str>) -> Self {
+        self.and(format!("{EXCEPT}{}", id.as_ref()))
+    }
+
+    fn and(mut self, index: String) -> Self {
+        if !self.0.contains(&index) {
+            self.0.push(index);
+        }
+        self
+    }
+
+    /// The draft of an event that goes there.
+    pub(super) fn of(self, draft: Draft<Value>) -> Draft<Value> {
+        self.0.into_iter().fold(draft, Draft::index)
+    }
+
+    /// Where an event of the log went.
+    pub(super) fn of_meta(meta: &Meta) -> Self {
+        Self(meta.indexes.iter().filter(|index| is_route(index)).cloned().collect())
+    }
+}
+
+const EXCEPT: &str = "not-client:";
+
+fn is_route(index: &str) -> bool {
+    ["channel:", "user:", "client:", "node:", EXCEPT].iter().any(|kind| index.starts_with(kind))
+}
+
+/// The index of the events of a channel.
+pub(super) fn channel(name: &str) -> String {
+    format!("channel:{name}")
+}
+
+/// The channel of an index.
+pub(super) fn channel_of(index: &str) -> Option<&str> {
+    index.strip_prefix("channel:")
+}
+
+/// The index of the events for a client.
+pub(super) fn client(id: &str) -> String {
+    format!("client:{id}")
+}
+
+/// The first client that an event goes to directly.
+pub(super) fn client_of(meta: &Meta) -> Option<&str> {
+    meta.indexes.iter().find_map(|index| index.strip_prefix("client:"))
+}
+
+/// Whether an event does not go to a client, whatever else is said.
+pub(super) fn leaves_out(meta: &Meta, client: &str) -> bool {
+    meta.indexes.iter().filter_map(|index| index.strip_prefix(EXCEPT)).any(|other| other == client)
+}
+
+/// The indexes of the events that go to a node directly.
+pub(super) fn direct(node: &NodeId) -> Vec<String> {
+    let user = node.user_id().map(|user| format!("user:{user}"));
+    [format!("node:{node}"), client(node.client_id())].into_iter().chain(user).collect()
+}
+
+impl From<&str> for Route {
+    fn from(name: &str) -> Self {
+        Self::nobody().channel(name)
+    }
+}
+
+impl From<String> for Route {
+    fn from(name: String) -> Self {
+        Self::nobody().channel(name)
+    }
+}
+
+impl From<Vec<String>> for Route {
+    fn from(names: Vec<String>) -> Self {
+        names.into_iter().fold(Self::nobody(), Self::channel)
+    }
+}
+
+impl<const N: usize> From<[&str; N]> for Route {
+    fn from(names: [&str; N]) -> Self {
+        names.into_iter().fold(Self::nobody(), Self::channel)
+    }
+}
+
+impl<const N: usize> From<[String; N]> for Route {
+    fn from(names: [String; N]) -> Self {
+        names.into_iter().fold(Self::nobody(), Self::channel)
+    }
+}

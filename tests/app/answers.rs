@@ -1,0 +1,193 @@
+//! Answers reach clients that were away, and clients of both protocols.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use logux_sync::app::{App, Channel, Client, Handler, TestApp, Undo};
+use logux_sync::transports::{FrameReceiver, FrameSender, Link};
+use logux_sync::{Added, Draft, Json, Log, Memory, MemoryStore, Transport, Value, format};
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+
+use crate::handlers::everybody;
+
+/// A client that a test plays frame by frame.
+struct Raw(Link<<Memory as Transport>::Sender, <Memory as Transport>::Receiver>, Vec<Value>);
+
+impl Raw {
+    async fn connect(memory: &Memory, protocol: u64, node: &str, synced: u64) -> Self {
+        let link = memory.clone().open(format::<Json>(), 1 << 20).await.unwrap();
+        let mut raw = Self(link, Vec::new());
+        raw.send(json!(["connect", protocol, node, synced, { "subprotocol": 1 }])).await;
+        raw.read().await;
+        raw
+    }
+
+    async fn send(&mut self, message: Value) {
+        self.0.sender.send(message.to_string().into()).await.unwrap();
+    }
+
+    /// Reads and confirms all that comes in a second, and answers the events.
+    async fn read(&mut self) -> Vec<Value> {
+        let mut events = Vec::new();
+        while let Ok(frame) =
+            timeout(Duration::from_secs(1), self.0.receiver.receive(1 << 20)).await
+        {
+            let Some(frame) = frame.unwrap() else { break };
+            let message: Value = serde_json::from_slice(&frame).unwrap();
+            if message[0] == "sync" {
+                self.send(json!(["synced", message[1]])).await;
+                events.extend(message.as_array().unwrap()[2..].iter().step_by(2).cloned());
+            }
+            self.1.push(message);
+        }
+        events
+    }
+}
+
+fn app() -> App {
+    everybody(())
+        .on(
+            "add",
+            Handler::access(async |client: Client| !client.is_of("denied")).route(async || "all"),
+        )
+        .channel("all", Channel::access(async || true).from_log())
+}
+
+async fn serve() -> (Memory, logux_sync::app::RunningApp, Log<Value>) {
+    let log = Log::open_with(
+        "server:x".parse().unwrap(),
+        Arc::new(MemoryStore::new()),
+        App::<()>::log_options(),
+    );
+    let log = log.await.unwrap();
+    let (memory, listener) = Memory::listen();
+    let running = app().serve(&log, Json, listener).unwrap();
+    (memory, running, log)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_knows_its_events_by_the_ids_of_its_protocol() {
+    let (memory, _running, _log) = serve().await;
+    for (protocol, id, text) in [(5, json!([3, 1]), " ann:1:x 1"), (7, json!("-"), " ann:1:x")] {
+        let mut ann = Raw::connect(&memory, protocol, "ann:1:x", 0).await;
+        let meta = json!({ "id": id, "time": 3 });
+        ann.send(json!(["sync", 1, { "type": "add" }, meta, { "type": "unknown" }, { "id": [4, 1], "time": 4 }])).await;
+        let _ = text;
+        let answers = ann.read().await;
+        assert!(!answers.is_empty() || protocol == 7, "protocol {protocol}: {:?}", ann.1);
+    }
+}
+
+/// Events of others, and meta that is not a client's to set, are denied.
+#[tokio::test(start_paused = true)]
+async fn forged_ids_and_meta_are_denied_and_nobody_sees_them() {
+    let (memory, _running, log) = serve().await;
+    let mut ben = Raw::connect(&memory, 5, "ben:1:x", 0).await;
+    ben.send(
+        json!(["sync", 1, { "type": "logux/subscribe", "channel": "all" }, { "id": 1, "time": 1 }]),
+    )
+    .await;
+    ben.read().await;
+    let mut ann = Raw::connect(&memory, 5, "ann:1:x", 0).await;
+    let mut number = 0;
+    for meta in [
+        json!({ "id": [1, "ben:1:x", 0], "time": 1 }),
+        json!({ "id": [1, "server:x", 0], "time": 1 }),
+        json!({ "id": [1, "ann:2:x", 0], "time": 1 }),
+        json!({ "id": 2, "time": 1, "channels": ["all"] }),
+        json!({ "id": 3, "time": 1, "status": "processed" }),
+        json!({ "id": 4, "time": 1, "clients": ["ben:1"] }),
+    ] {
+        number += 1;
+        ann.send(json!(["sync", number, { "type": "add", "forged": true }, meta])).await;
+        let answers = ann.read().await;
+        assert_eq!(answers.len(), 1, "{meta}: {:?}", ann.1);
+        assert_eq!(
+            (&answers[0]["type"], &answers[0]["reason"]),
+            (&json!("logux/undo"), &json!("denied")),
+            "{meta}"
+        );
+    }
+    assert_eq!(ben.read().await, [] as [Value; 0]);
+    // What is local of a meta is not believed, and no reason to deny.
+    ann.send(json!(["sync", 9, { "type": "add" }, { "id": 9, "time": 1, "added": 1, "reasons": ["x"], "indexes": ["client:ben:1"] }])).await;
+    assert_eq!(ann.read().await[0]["type"], "logux/processed");
+    let kept = log.entries_after(Added::ZERO, 100).await.unwrap();
+    let kept: Vec<_> = kept.iter().filter(|entry| entry.event["type"] == "add").collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].meta.indexes, ["channel:all"]);
+}
+
+/// What was confirmed is handled by the next process, and its answer reaches the client when it is back.
+#[tokio::test(start_paused = true)]
+async fn what_waited_is_handled_by_the_next_process_and_answered() {
+    let client = Log::<Value>::open("ann:1:x".parse().unwrap(), MemoryStore::new()).await.unwrap();
+    let _ = client;
+    let slow = |is_slow: bool| {
+        App::new(async |_| true).on(
+            "add",
+            Handler::access(move || async move {
+                if is_slow {
+                    std::future::pending::<()>().await;
+                }
+                true
+            }),
+        )
+    };
+    let store = Arc::new(MemoryStore::new());
+    let open = async || {
+        let node = "server:x".parse().unwrap();
+        Log::open_with(node, Arc::clone(&store) as Arc<_>, App::<()>::log_options()).await.unwrap()
+    };
+    let log = open().await;
+    let (memory, listener) = Memory::listen();
+    let running = slow(true).serve(&log, Json, listener).unwrap();
+    let mut ann = Raw::connect(&memory, 5, "ann:1:x", 0).await;
+    ann.send(json!(["sync", 1, { "type": "add" }, { "id": 1, "time": 1 }, { "type": "logux/subscribe", "channel": "none" }, { "id": 2, "time": 1 }])).await;
+    assert_eq!(ann.read().await, [] as [Value; 0]);
+    assert_eq!(ann.1.last().unwrap(), &json!(["synced", 1]), "it is confirmed once it waits");
+    running.shutdown(Duration::from_secs(2)).await;
+    drop((ann, log));
+    let log = open().await;
+    let (memory, listener) = Memory::listen();
+    let _running = slow(false).serve(&log, Json, listener).unwrap();
+    sleep(Duration::from_secs(5)).await;
+    let mut ann = Raw::connect(&memory, 5, "ann:1:x", 0).await;
+    sleep(Duration::from_secs(1)).await;
+    ann.read().await;
+    let events: Vec<&Value> = ann
+        .1
+        .iter()
+        .filter(|message| message[0] == "sync")
+        .flat_map(|message| message.as_array().unwrap()[2..].iter().step_by(2))
+        .collect();
+    let kinds: Vec<_> =
+        events.iter().map(|event| (event["type"].as_str().unwrap(), &event["reason"])).collect();
+    assert_eq!(kinds, [("logux/processed", &Value::Null), ("logux/undo", &json!("wrongChannel"))]);
+    // Sent again, because its confirmation was lost: it is neither handled nor answered again.
+    ann.send(json!(["sync", 1, { "type": "add" }, { "id": 1, "time": 1 }])).await;
+    let _ = ann.read().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_of_what_was_done_reaches_all_that_have_it() {
+    let test = TestApp::start(app()).await.unwrap();
+    let (ann, ben) = (test.client("ann:1").await.unwrap(), test.client("ben:1").await.unwrap());
+    ben.subscribe("all").await.unwrap();
+    ann.process(json!({ "type": "add" })).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let entries = test.log().entries_after(Added::ZERO, 10).await.unwrap();
+    let id = entries.iter().find(|entry| entry.event["type"] == "add").unwrap().meta.id.clone();
+    assert!(test.undo(&id, Undo::new("changedMyMind")).await.unwrap());
+    sleep(Duration::from_secs(1)).await;
+    for client in [&ann, &ben] {
+        let entries = client.log().entries_after(Added::ZERO, 10).await.unwrap();
+        let undo = &entries.last().unwrap().event;
+        assert_eq!(undo["reason"], "changedMyMind");
+        assert_eq!(undo["action"], json!({ "type": "add" }));
+    }
+    let unknown = Draft::new(Value::Null);
+    drop(unknown);
+    assert!(!test.undo(&"1 nobody".parse().unwrap(), Undo::denied()).await.unwrap());
+}

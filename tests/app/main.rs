@@ -1,0 +1,5 @@
+//! Apps from their public API: handlers, channels and answers, over the transport in memory.
+
+mod answers;
+mod channels;
+mod handlers;
