@@ -16,7 +16,7 @@ use super::route;
 use super::shared::{Shared, UNSUBSCRIBE};
 use super::undo::Undo;
 use super::work::{Outcome, ask, facts};
-use crate::{Draft, Entry, EventId, Log, Meta, Replay, StoreError, Timestamp, Value};
+use crate::{Draft, Entry, EventId, IdState, Log, Meta, Replay, StoreError, Timestamp, Value};
 
 /// A client that subscribed and went is waited for so long: it comes back after a moment of bad network, or once this
 /// server is there again. Its other events of the queue wait with it.
@@ -178,15 +178,23 @@ fn wanted_of_it(event: &Value) -> String {
     }
 }
 
-/// Up to which position a client has a channel that has this event. The id of an answer to a subscription says it: by
-/// its counter.
+/// Up to which position a client has a channel of which it has this event: nothing is known of an event that this log
+/// never had, as one of an earlier log of this name.
 async fn before(log: &Log<Value>, id: &EventId) -> Result<Added, StoreError> {
-    if id.node() == log.node_id() && id.counter().value() > 0 {
-        return Ok(Added::new(id.counter().value()).unwrap_or(Added::ZERO));
-    }
-    let entry = log.by_id(id).await?;
-    let before = entry.and_then(|entry| Added::new(entry.meta.added.value().saturating_sub(1)));
-    Ok(before.unwrap_or(Added::ZERO))
+    let states = log.id_states(std::slice::from_ref(id)).await?;
+    let position = match states.first() {
+        // An answer says it by its counter.
+        Some(IdState::There | IdState::Gone)
+            if id.node() == log.node_id() && id.counter().value() > 0 =>
+        {
+            Some(id.counter().value())
+        }
+        Some(IdState::There) => {
+            log.by_id(id).await?.map(|entry| entry.meta.added.value().saturating_sub(1))
+        }
+        _ => None,
+    };
+    Ok(position.and_then(Added::new).unwrap_or(Added::ZERO))
 }
 
 /// An id for the answer to a subscription: it tells up to which position the client has the channel, so that a client

@@ -242,7 +242,7 @@ impl<E: Event> Log<E> {
     }
 
     /// What is known of these ids, in their order.
-    pub(super) async fn id_states(&self, ids: &[EventId]) -> Result<Vec<IdState>, StoreError> {
+    pub(crate) async fn id_states(&self, ids: &[EventId]) -> Result<Vec<IdState>, StoreError> {
         self.shared.store.id_states(ids).await
     }
 
