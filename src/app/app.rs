@@ -16,6 +16,7 @@ use super::pattern::{Pattern, PatternError};
 use super::route;
 use super::running::RunningApp;
 use super::shared::{Outcomes, Shared};
+use super::sync_map::SyncMap;
 use super::work;
 use crate::{Access, Headers, Log, LogOptions, Login, Server, SyncOptions, Value};
 
@@ -103,6 +104,14 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     /// The first that fits is taken. What fits none is undone with the reason `wrongChannel`.
     pub fn channel(mut self, pattern: impl Into<String>, channel: Channel<S>) -> Self {
         self.channels.push((pattern.into(), channel));
+        self
+    }
+
+    /// Lets clients create, change and delete objects: see [`SyncMap`].
+    pub fn sync_map(mut self, plural: &str, map: SyncMap<S>) -> Self {
+        let (handlers, channels) = map.parts(plural);
+        self.handlers.extend(handlers);
+        self.channels.extend(channels);
         self
     }
 

@@ -34,8 +34,15 @@ struct Inner {
     headers: Arc<Headers>,
     parameters: Parameters,
     subscription: Option<Subscription>,
-    /// What is added with the event.
+    also: Arc<Also>,
+}
+
+/// What is done with the event.
+#[derive(Debug, Default)]
+struct Also {
     added: Mutex<Vec<Draft<Value>>>,
+    /// Channels to which the client is subscribed, too.
+    channels: Mutex<Vec<String>>,
 }
 
 /// What a call is made of.
@@ -101,7 +108,7 @@ impl Context {
     pub(super) fn new(facts: Facts) -> Self {
         let Facts { event, id, time, subprotocol, headers, parameters, subscription } = facts;
         let client = Client(id.node().clone());
-        let added = Mutex::default();
+        let also = Arc::default();
         Self(Arc::new(Inner {
             event,
             id,
@@ -111,7 +118,7 @@ impl Context {
             headers,
             parameters,
             subscription,
-            added,
+            also,
         }))
     }
 
@@ -150,7 +157,7 @@ impl Context {
     /// The same, with more to say about the event.
     pub fn add_draft(&self, draft: Draft<Value>, route: impl Into<Route>) {
         // Nothing panics while the lock is held.
-        let mut added = self.0.added.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut added = self.0.also.added.lock().unwrap_or_else(PoisonError::into_inner);
         added.push(route.into().of(draft));
     }
 
@@ -160,7 +167,46 @@ impl Context {
     }
 
     pub(super) fn take_added(&self) -> Vec<Draft<Value>> {
-        std::mem::take(&mut *self.0.added.lock().unwrap_or_else(PoisonError::into_inner))
+        let added = &self.0.also.added;
+        std::mem::take(&mut *added.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Subscribes the client to another channel, too, whatever that channel's `access` says: for callbacks of a
+    /// [`Channel`](super::Channel). The client is told so by `logux/subscribed`, and gets what goes there from now on.
+    pub fn subscribe(&self, channel: impl Into<String>) {
+        let channels = &self.0.also.channels;
+        channels.lock().unwrap_or_else(PoisonError::into_inner).push(channel.into());
+    }
+
+    pub(super) fn take_channels(&self) -> Vec<String> {
+        let channels = &self.0.also.channels;
+        std::mem::take(&mut *channels.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn subscription(&self) -> Option<&Subscription> {
+        self.0.subscription.as_ref()
+    }
+
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        let found = self.0.parameters.iter().find(|(other, _)| other == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The same event with other parameters.
+    pub(super) fn with_parameters(&self, parameters: Parameters) -> Self {
+        let Inner { event, id, time, subprotocol, client, headers, subscription, also, .. } =
+            &*self.0;
+        Self(Arc::new(Inner {
+            event: Arc::clone(event),
+            id: id.clone(),
+            time: *time,
+            subprotocol: *subprotocol,
+            client: client.clone(),
+            headers: Arc::clone(headers),
+            parameters,
+            subscription: subscription.clone(),
+            also: Arc::clone(also),
+        }))
     }
 }
 

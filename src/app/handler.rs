@@ -163,7 +163,11 @@ impl<S: Send + Sync + 'static> Channel<S> {
     }
 }
 
-fn erase<S, Arguments, F, T>(callback: F, into: fn(F::Output) -> Result<T, Undo>) -> Erased<S, T>
+/// A callback whose arguments are not known any more, and whose answer is what it stands for.
+pub(super) fn erase<S, Arguments, F, T>(
+    callback: F,
+    into: fn(F::Output) -> Result<T, Undo>,
+) -> Erased<S, T>
 where
     S: Send + Sync + 'static,
     F: Callback<S, Arguments>,

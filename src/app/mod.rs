@@ -67,6 +67,7 @@ mod route;
 mod running;
 mod shared;
 mod subscriptions;
+mod sync_map;
 #[cfg(feature = "json")]
 mod testing;
 mod undo;
@@ -83,6 +84,7 @@ pub use handler::{
 pub use pattern::PatternError;
 pub use route::Route;
 pub use running::{ProcessError, RunningApp};
+pub use sync_map::{Fields, IntoMapState, IntoMapStates, MapState, SyncMap};
 #[cfg(feature = "json")]
 pub use testing::{TestApp, TestClient, TestError};
 pub use undo::Undo;

@@ -92,6 +92,23 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
                 Some(load) if !creating => ask(load, call(), self.limit).await?,
                 _ => Vec::new(),
             };
+            for channel in context.take_channels() {
+                let is_new = self.clients.subscribe(
+                    seat,
+                    &channel,
+                    ALL.to_owned(),
+                    None,
+                    self.max_subscriptions,
+                );
+                if !matches!(is_new, Ok(true)) {
+                    continue;
+                }
+                if seat.session.subscribe(route::channel(&channel), Replay::Nothing).await.is_err()
+                {
+                    return Ok(None);
+                }
+                context.send_back(&json!({ "type": "logux/subscribed", "channel": channel }))?;
+            }
             Ok(Some((events, id_with_position(&self.log, end)?)))
         };
         match loaded.await {
@@ -170,11 +187,14 @@ fn wanted(name: &str, event: &Value) -> Subscription {
     }
 }
 
+/// Of a channel, all.
+const ALL: &str = "{}";
+
 /// Tells the ways apart in which a client is subscribed to one channel.
 fn wanted_of_it(event: &Value) -> String {
     match event.get("filter") {
         Some(filter) if !filter.is_null() => filter.to_string(),
-        _ => "{}".to_owned(),
+        _ => ALL.to_owned(),
     }
 }
 

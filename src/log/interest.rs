@@ -51,6 +51,8 @@ pub(crate) struct Interest {
     interests: Interests,
     number: u64,
     indexes: HashSet<String>,
+    /// Those of them that count only for events above a position.
+    late: HashMap<String, Added>,
     /// Moved by the task that looks at what is added.
     end: Arc<End>,
     log_end: Arc<End>,
@@ -61,6 +63,7 @@ impl Interests {
     pub(super) fn register<E: Event>(
         &self,
         indexes: HashSet<String>,
+        late: HashMap<String, Added>,
         store: &Arc<dyn Store<E>>,
         tail: &Tail<E>,
     ) -> Interest {
@@ -83,7 +86,7 @@ impl Interests {
             drop(sessions);
             rt::spawn(look(looking, Arc::clone(store), tail.clone(), end, seen));
         }
-        Interest { interests: self.clone(), number, indexes, end, log_end }
+        Interest { interests: self.clone(), number, indexes, late, end, log_end }
     }
 
     /// Nothing panics while the lock is held.
@@ -210,9 +213,10 @@ impl Interest {
         &self.indexes
     }
 
-    /// Whether the session may be sent an event with these indexes.
-    pub(crate) fn is_in(&self, indexes: &[String]) -> bool {
-        indexes.iter().any(|index| self.indexes.contains(index))
+    /// Whether the session may be sent an event with these indexes at this position.
+    pub(crate) fn is_in(&self, indexes: &[String], added: Added) -> bool {
+        let is_late = |index| self.late.get(index).is_some_and(|after| added <= *after);
+        indexes.iter().any(|index| self.indexes.contains(index) && !is_late(index))
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -221,9 +221,13 @@ impl<E: Event> Log<E> {
     }
 
     /// A session is only sent events with one of these indexes, and woken by no others.
-    pub(crate) fn interest_in(&self, indexes: HashSet<String>) -> Interest {
+    pub(crate) fn interest_in(
+        &self,
+        indexes: HashSet<String>,
+        late: HashMap<String, Added>,
+    ) -> Interest {
         let Shared { interests, store, tail, .. } = &*self.shared;
-        interests.register(indexes, store, tail)
+        interests.register(indexes, late, store, tail)
     }
 
     /// The events that were created after `position` (all, for `None`), oldest first: a [`Page`] of them, or

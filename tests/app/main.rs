@@ -3,3 +3,4 @@
 mod answers;
 mod channels;
 mod handlers;
+mod sync_map;

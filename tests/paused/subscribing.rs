@@ -246,3 +246,22 @@ async fn a_peer_that_is_far_behind_costs_what_it_is_sent() {
     add(&log, 5, &["direct"]).await;
     assert_eq!(one.got().await, [5]);
 }
+
+/// Also where the session has not passed it yet: a session learns late of what is of no interest to it.
+#[tokio::test(start_paused = true)]
+async fn nothing_of_the_past_is_sent_to_who_wants_none() {
+    let log = log().await;
+    let one = Subscriber::new(&log, 0).await;
+    sleep(seconds(2)).await;
+    add_many(&log, 0..10).await;
+    let last = add(&log, 10, &["a", "direct"]).await;
+    add(&log, 11, &["a"]).await;
+    one.session.subscribe("a", Replay::Nothing).await.unwrap();
+    assert_eq!(one.got().await, [10]);
+    add(&log, 12, &["a"]).await;
+    assert_eq!(one.got().await, [12]);
+    one.session.unsubscribe("a");
+    add_many(&log, 20..30).await;
+    one.session.subscribe("a", Replay::After(last)).await.unwrap();
+    assert_eq!(one.got().await, [11, 20, 24, 28]);
+}

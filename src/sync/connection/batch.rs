@@ -287,7 +287,7 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         let Some(interest) = &self.interest else { return };
         entries.retain(|entry| {
             let Meta { added, indexes, .. } = &entry.meta;
-            let stays = !interest.is_in(indexes) && !self.withheld.is_replayed(*added);
+            let stays = !interest.is_in(indexes, *added) && !self.withheld.is_replayed(*added);
             if stays {
                 self.keep(*added);
                 withheld.push(*added);

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::future::{poll_fn, ready};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -127,7 +127,8 @@ pub(crate) struct Connection<'a, E, C, S, R> {
     /// The peer may have only some events.
     interest: Option<Arc<Interest>>,
     /// What the peer subscribed to, besides what it may have by the options.
-    subscribed: HashSet<String>,
+    /// And after which position.
+    subscribed: HashMap<String, Added>,
     replays: Replays,
     /// What is known of the peer, once it is let in.
     known: Option<Known>,
@@ -168,7 +169,7 @@ where
         Self {
             limits,
             interest: None,
-            subscribed: HashSet::new(),
+            subscribed: HashMap::new(),
             replays: Replays::default(),
             admission: Admission::new(log, &options.admission, config.role, info),
             reader: Reader::new(receiver, codec.clone(), event_limits, reporter),
@@ -572,11 +573,13 @@ where
         };
         let withheld = self.outgoing.withheld();
         self.looks_at_all = withheld.is_some_and(Withheld::is_reevaluating);
-        let replaying = self.replays.first().filter(|replaying| replaying.is_at_the_end());
+        let replaying = self.replays.first().filter(|replaying| replaying.is_at_the_end()).cloned();
         if let Some(replaying) = replaying
-            && self.subscribed.insert(replaying.index.clone())
             && let Some(peer) = self.reporter.peer()
+            && !self.subscribed.contains_key(&replaying.index)
         {
+            // What comes before it, and was not passed yet, is not for the peer by this.
+            self.subscribed.insert(replaying.index.clone(), replaying.after);
             self.ask_for_interest(&peer)?;
         }
         self.rules.handle(now, input);
@@ -595,7 +598,7 @@ where
 
     fn unsubscribe(&mut self, index: &str) -> Result<(), Error> {
         self.replays.end(index);
-        if self.subscribed.remove(index)
+        if self.subscribed.remove(index).is_some()
             && let Some(peer) = self.reporter.peer()
         {
             self.ask_for_interest(&peer)?;
@@ -802,10 +805,15 @@ where
     /// Asks the user by which indexes the peer may have events, from now on.
     fn ask_for_interest(&mut self, peer: &Peer) -> Result<(), Error> {
         let mut indexes = self.options.outward.indexes_for(peer)?;
+        let mut late = HashMap::new();
         if let Some(indexes) = &mut indexes {
-            indexes.extend(self.subscribed.iter().cloned());
+            for (index, after) in &self.subscribed {
+                if indexes.insert(index.clone()) {
+                    late.insert(index.clone(), *after);
+                }
+            }
         }
-        self.interest = indexes.map(|indexes| Arc::new(self.log.interest_in(indexes)));
+        self.interest = indexes.map(|indexes| Arc::new(self.log.interest_in(indexes, late)));
         self.outgoing.interest(self.interest.as_ref());
         Ok(())
     }

@@ -20,6 +20,8 @@ pub(crate) struct Replays(VecDeque<(Arc<Replaying>, oneshot::Sender<()>)>);
 #[derive(Debug)]
 pub(crate) struct Replaying {
     pub(crate) index: String,
+    /// Where it begins.
+    pub(crate) after: Added,
     /// Up to here also what the peer was sent before, and its own events.
     pub(crate) all_up_to: Added,
     reached: AtomicU64,
@@ -40,6 +42,7 @@ impl Replays {
         };
         let replaying = Replaying {
             index,
+            after,
             all_up_to,
             reached: AtomicU64::new(after.value()),
             is_prepared: AtomicBool::new(false),
