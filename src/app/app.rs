@@ -18,7 +18,7 @@ use super::running::RunningApp;
 use super::shared::{Outcomes, Shared};
 use super::sync_map::SyncMap;
 use super::work;
-use crate::{Access, Headers, Log, LogOptions, Login, Server, SyncOptions, Value};
+use crate::{Access, CallbackError, Headers, Log, LogOptions, Login, Server, SyncOptions, Value};
 
 /// What a server does with the events of its clients: handlers by the types of events, channels, and who may connect.
 ///
@@ -208,10 +208,16 @@ fn session_options<S: Clone + Send + Sync + 'static>(
             let (node, session) = (login.node_id.clone(), login.session.clone());
             let headers = Arc::clone(&login.headers);
             let access = auth(login, shared.state.clone()).await.only_client();
-            if access.lets_in() {
-                shared.enter(&node, session, headers);
+            if !access.lets_in() {
+                return access;
             }
-            access
+            match shared.starts_after(&node).await {
+                Ok(position) => {
+                    shared.enter(&node, session, headers);
+                    access.starting_after(position)
+                }
+                Err(error) => Access::from(Err::<bool, CallbackError>(error.into())),
+            }
         }
     });
     options = options.out_indexes(|peer| route::direct(&peer.node_id));

@@ -35,6 +35,8 @@ struct Connected {
     subscriptions: HashMap<String, HashMap<String, Option<Filter>>>,
     /// Where answers are that it has not confirmed yet.
     answers: VecDeque<Added>,
+    /// Up to here it is noted that it has what went to it directly.
+    noted: Added,
 }
 
 /// A client as it is connected now.
@@ -71,6 +73,7 @@ impl Clients {
             headers: Arc::clone(&headers),
             subscriptions: HashMap::new(),
             answers: VecDeque::new(),
+            noted: Added::ZERO,
         };
         let before = self.connected().insert(client.clone(), connected);
         self.more.notify_waiters();
@@ -201,6 +204,21 @@ impl Clients {
             confirmed.extend(now.answers.drain(..count));
         }
         confirmed
+    }
+
+    /// The clients that have more of what went to them directly than is noted, and up to where they have it.
+    pub(super) fn take_progress(&self) -> Vec<(NodeId, Added)> {
+        let mut progress = Vec::new();
+        for (client, now) in &mut *self.connected() {
+            let synced = now.session.diagnostics().synced;
+            if synced > now.noted
+                && let Ok(client) = client.parse()
+            {
+                now.noted = synced;
+                progress.push((client, synced));
+            }
+        }
+        progress
     }
 
     /// Nothing panics while the lock is held.

@@ -17,7 +17,7 @@ use super::pattern::{Parameters, Pattern};
 use super::route;
 use super::undo::Undo;
 use super::work::Outcome;
-use crate::store::{Edit, Label, Order, Page, Query};
+use crate::store::{Edit, Key, Label, Order, Page, PeerRecord, Query, RecordChange};
 use crate::{
     Draft, Entry, EventId, Headers, Log, NodeId, Peer, Refused, SessionHandle, StoreError, Value,
 };
@@ -125,6 +125,36 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         Some(super::answers::answer(Draft::new(event), peer.node_id.client_id()))
     }
 
+    /// After which position a client gets what goes to it directly: where one of its connections came to last, or where
+    /// the log ends now for a client that was never here.
+    pub(super) async fn starts_after(&self, node: &NodeId) -> Result<Added, StoreError> {
+        let Ok(client) = node.client_id().parse::<NodeId>() else { return Ok(Added::ZERO) };
+        let key = Key::peer(&client, PeerRecord::Direct);
+        let noted =
+            self.log.record(&key).await?.and_then(|text| text.parse().ok()).and_then(Added::new);
+        let noted = match noted {
+            Some(noted) => noted,
+            None => {
+                let end = self.log.last_added();
+                self.log.note(vec![RecordChange::raise(key, end)]).await?;
+                end
+            }
+        };
+        let here = self.clients.get(node.client_id()).map(|seat| seat.session.diagnostics().synced);
+        Ok(here.unwrap_or_default().max(noted))
+    }
+
+    /// Notes up to where clients have what went to them directly. What is not noted, as the process ends, is sent again.
+    fn note_progress(&self, progress: impl IntoIterator<Item = (NodeId, Added)>) {
+        let note = |(client, added): (NodeId, Added)| {
+            RecordChange::raise(Key::peer(&client, PeerRecord::Direct), added)
+        };
+        let changes: Vec<_> = progress.into_iter().map(note).collect();
+        if !changes.is_empty() {
+            self.log.note_soon(changes);
+        }
+    }
+
     /// A client is let in: an older connection of it ends.
     pub(super) fn enter(
         self: &Arc<Self>,
@@ -142,6 +172,8 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         let shared = Arc::clone(self);
         rt::spawn(async move {
             seat.session.over().await.ok();
+            let client = seat.client.parse().ok();
+            shared.note_progress(client.map(|client| (client, seat.session.diagnostics().synced)));
             let left = shared.clients.leave(&seat);
             shared.tell_left(&seat, left);
         });
@@ -189,6 +221,9 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
                 tracing::warn!(%error, "old answers were not cleaned; that is tried again in an hour");
             }
             rounds = rounds.wrapping_add(1);
+            if rounds.is_multiple_of(5) {
+                self.note_progress(self.clients.take_progress());
+            }
             rt::sleep(Duration::from_secs(1)).await;
             for positions in self.clients.take_confirmed().chunks(256) {
                 // Those that stay go by their age.

@@ -81,7 +81,7 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         let loaded = async {
             let replay = match &since {
                 _ if creating || !channel.is_from_log => Replay::Nothing,
-                Since(Some((id, _))) => Replay::After(before(&self.log, id).await?),
+                Since(Some((id, _))) => replay_since(&self.log, id).await?,
                 Since(None) => Replay::All,
             };
             let end = self.log.last_added();
@@ -198,11 +198,12 @@ fn wanted_of_it(event: &Value) -> String {
     }
 }
 
-/// Up to which position a client has a channel of which it has this event: nothing is known of an event that this log
-/// never had, as one of an earlier log of this name.
-async fn before(log: &Log<Value>, id: &EventId) -> Result<Added, StoreError> {
+/// What a client lacks of a channel of which it has this event. Nothing is known by an event that this log never had, as
+/// one of an earlier log of this name.
+async fn replay_since(log: &Log<Value>, id: &EventId) -> Result<Replay, StoreError> {
     let states = log.id_states(std::slice::from_ref(id)).await?;
     let position = match states.first() {
+        None | Some(IdState::New) => return Ok(Replay::All),
         // An answer says it by its counter.
         Some(IdState::There | IdState::Gone)
             if id.node() == log.node_id() && id.counter().value() > 0 =>
@@ -212,9 +213,9 @@ async fn before(log: &Log<Value>, id: &EventId) -> Result<Added, StoreError> {
         Some(IdState::There) => {
             log.by_id(id).await?.map(|entry| entry.meta.added.value().saturating_sub(1))
         }
-        _ => None,
+        Some(IdState::Gone | IdState::TooOld) => None,
     };
-    Ok(position.and_then(Added::new).unwrap_or(Added::ZERO))
+    Ok(Replay::After(position.and_then(Added::new).unwrap_or(Added::ZERO)))
 }
 
 /// An id for the answer to a subscription: it tells up to which position the client has the channel, so that a client

@@ -114,7 +114,10 @@ impl<E: Event> Log<E> {
                     PeerRecord::Epoch => {
                         cursors.epoch = Some(Epoch::parse(&text).ok_or_else(damaged)?);
                     }
-                    PeerRecord::Seen | PeerRecord::SeenByName | PeerRecord::Withheld => {}
+                    PeerRecord::Seen
+                    | PeerRecord::SeenByName
+                    | PeerRecord::Direct
+                    | PeerRecord::Withheld => {}
                 },
                 _ => {}
             }
@@ -149,6 +152,18 @@ impl<E: Event> Log<E> {
     pub(crate) async fn set_epoch(&self, peer: &NodeId, epoch: Epoch) -> Result<(), StoreError> {
         let key = Key::peer(peer, PeerRecord::Epoch);
         self.change(vec![RecordChange::Put(key, epoch.to_string())]).await
+    }
+
+    /// Keeps records.
+    #[cfg(feature = "app")]
+    pub(crate) async fn note(&self, records: Vec<RecordChange>) -> Result<(), StoreError> {
+        self.change(records).await
+    }
+
+    /// Keeps numbers that rise at some time.
+    #[cfg(feature = "app")]
+    pub(crate) fn note_soon(&self, records: Vec<RecordChange>) {
+        drop(self.submit(Append::records(records).may_wait()));
     }
 
     async fn change(&self, records: Vec<RecordChange>) -> Result<(), StoreError> {

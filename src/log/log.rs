@@ -465,7 +465,7 @@ impl<E: Event> Log<E> {
         Answer::later(async { answer.await.map_err(StoreError::new)? })
     }
 
-    pub(super) async fn record(&self, key: &Key) -> Result<Option<String>, StoreError> {
+    pub(crate) async fn record(&self, key: &Key) -> Result<Option<String>, StoreError> {
         record(&*self.shared.store, key).await
     }
 

@@ -257,6 +257,7 @@ impl<E: Event> Log<E> {
                     PeerRecord::Received
                     | PeerRecord::ReturnUpTo
                     | PeerRecord::Epoch
+                    | PeerRecord::Direct
                     | PeerRecord::Withheld => {}
                 }
                 peer.keys.push(key);

@@ -54,6 +54,9 @@ pub enum PeerRecord {
     Seen,
     /// When a node that is known to this one by another name was here last: milliseconds, as [`Seen`](Self::Seen).
     SeenByName,
+    /// Up to which position a client of an [app](crate::app) has what went to it directly, whichever of its nodes got
+    /// it. The name is the client's.
+    Direct,
     /// Which events it was not sent, and whether they are to be looked at again, as JSON.
     Withheld,
 }
@@ -192,13 +195,14 @@ impl Prefix {
 }
 
 impl PeerRecord {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Sent,
         Self::Received,
         Self::ReturnUpTo,
         Self::Epoch,
         Self::Seen,
         Self::SeenByName,
+        Self::Direct,
         Self::Withheld,
     ];
 
@@ -210,6 +214,7 @@ impl PeerRecord {
             Self::Epoch => "epoch",
             Self::Seen => "seen",
             Self::SeenByName => "seen-by-name",
+            Self::Direct => "direct",
             Self::Withheld => "withheld",
         }
     }

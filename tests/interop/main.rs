@@ -3,6 +3,7 @@
 mod against_client;
 mod against_core;
 mod against_server;
+mod apps;
 mod logux_binary;
 mod long_poll;
 mod message_pack;

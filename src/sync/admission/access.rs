@@ -3,6 +3,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use logux_codecs::Added;
+
 use crate::log::Log;
 use crate::sync::callbacks::CallbackError;
 use crate::sync::rules::{Authors, Role};
@@ -21,6 +23,8 @@ pub struct Access<E> {
     kind: Kind,
     lasts: Option<Duration>,
     log: Option<Log<E>>,
+    /// Nothing up to here is for the peer.
+    starts_after: Added,
 }
 
 #[derive(Clone, Debug)]
@@ -123,7 +127,13 @@ impl<E> Access<E> {
             Kind::Usual | Kind::Client | Kind::Relay => Kind::Client,
             kind @ (Kind::Nobody | Kind::Undecided(_)) => kind,
         };
-        Self { kind, lasts: self.lasts, log: None }
+        Self { kind, lasts: self.lasts, log: None, starts_after: Added::ZERO }
+    }
+
+    /// The same, where nothing up to a position is for the peer, whatever it says that it has.
+    #[cfg(feature = "app")]
+    pub(crate) fn starting_after(self, position: Added) -> Self {
+        Self { starts_after: position, ..self }
     }
 
     /// Whether the peer is let in.
@@ -133,7 +143,7 @@ impl<E> Access<E> {
     }
 
     const fn of(kind: Kind) -> Self {
-        Self { kind, lasts: None, log: None }
+        Self { kind, lasts: None, log: None, starts_after: Added::ZERO }
     }
 
     /// The answer, where there is one.
@@ -147,6 +157,10 @@ impl<E> Access<E> {
     /// How long it holds; `None` without limit.
     pub(crate) const fn lasts(&self) -> Option<Duration> {
         self.lasts
+    }
+
+    pub(crate) const fn starts_after(&self) -> Added {
+        self.starts_after
     }
 
     /// The log that was chosen, if one was.
@@ -171,12 +185,12 @@ impl<E> Access<E> {
 
 impl<E> fmt::Debug for Access<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, lasts, log } = self;
+        let Self { kind, lasts, log, .. } = self;
         f.debug_struct("Access")
             .field("kind", kind)
             .field("lasts", lasts)
             .field("log", log)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -57,6 +57,7 @@ struct Pass<E> {
     authors: Authors,
     expires: Option<(Instant, Duration)>,
     log: Option<Log<E>>,
+    starts_after: Added,
 }
 
 impl<E> Default for Policy<E> {
@@ -176,7 +177,7 @@ impl<E: Event> Policy<E> {
             Login { node_id: name.clone(), credentials, subprotocol, headers, link, session };
         // As of the introduction: while the user is asked, another connection of the peer may move on.
         let sent = usual.cursors(&node_id).await?.sent;
-        let Pass { authors, expires, log } = match self.admit(login, role).await? {
+        let Pass { authors, expires, log, starts_after } = match self.admit(login, role).await? {
             Ok(pass) => pass,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -245,7 +246,15 @@ impl<E: Event> Policy<E> {
         let held_back = held_back.into_iter().map(|refused| refused.id).collect();
         // The store may have taken its time.
         let lasts = expires.map(|(since, lasts)| lasts.saturating_sub(since.elapsed()));
-        Ok(Ok(Admitted { cursors, trust, authors, lasts, suspected_up_to, held_back }))
+        Ok(Ok(Admitted {
+            cursors,
+            trust,
+            authors,
+            lasts,
+            suspected_up_to,
+            held_back,
+            starts_after,
+        }))
     }
 }
 
@@ -253,7 +262,8 @@ impl<E> Pass<E> {
     /// `None` for nobody.
     fn of(access: Access<E>, role: Role) -> Option<Self> {
         let expires = access.lasts().map(|lasts| (Instant::now(), lasts));
-        Some(Self { authors: access.authors(role)?, expires, log: access.into_log() })
+        let (authors, starts_after) = (access.authors(role)?, access.starts_after());
+        Some(Self { authors, expires, log: access.into_log(), starts_after })
     }
 }
 

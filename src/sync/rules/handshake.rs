@@ -125,7 +125,8 @@ impl<E> Rules<E> {
 
     /// The peer is who it says: answer it, and find out where both logs stand.
     pub(super) fn let_in(&mut self, now: Now, admitted: Admitted) {
-        let Admitted { cursors, trust, authors, lasts, suspected_up_to, held_back } = admitted;
+        let Admitted { cursors, trust, authors, lasts, suspected_up_to, held_back, starts_after } =
+            admitted;
         let Phase::Checking(candidate) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
@@ -165,6 +166,7 @@ impl<E> Rules<E> {
         // Whatever it has: of what comes before, it has said that it wants nothing.
         let begin = self.begin_for_peer();
         let sent = begin.map_or(sent, |begin| sent.max(begin));
+        let sent = sent.max(starts_after.min(self.log_end));
         let cursors = if lost { self.reset_cursors(&cursors) } else { cursors };
         if replaced && self.config.claim.synced > Added::ZERO {
             // What it was told in `connect` was about the other log.

@@ -316,6 +316,7 @@ impl Side {
                         authors: node.authors,
                         suspected_up_to: node.suspected_up_to,
                         held_back: HashSet::new(),
+                        starts_after: Added::ZERO,
                     };
                     let checked = refusal.map_or(Ok(Box::new(admitted)), Err);
                     self.answers.push_back(Answer::Now(Input::Checked(checked)));

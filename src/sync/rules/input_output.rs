@@ -259,6 +259,8 @@ pub(crate) struct Admitted {
     pub(crate) suspected_up_to: Added,
     /// The events that it did not take.
     pub(crate) held_back: HashSet<EventId>,
+    /// Nothing up to here is for it. Unlike what it asks for itself, it is not told so.
+    pub(crate) starts_after: Added,
 }
 
 /// A peer that is let in.
