@@ -62,11 +62,6 @@ impl Answers {
         Outcome::Over { answers, undo: None }
     }
 
-    /// Nobody is told of the event.
-    pub(super) const fn dropped() -> Outcome {
-        Outcome::Over { answers: Vec::new(), undo: None }
-    }
-
     /// The event is undone. Its client is told, if it has one.
     pub(super) fn undone(&self, entry: &Entry<Value>, undo: Undo) -> Outcome {
         let Entry { event, meta, .. } = entry;

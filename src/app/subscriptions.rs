@@ -7,7 +7,7 @@ use logux_codecs::{Added, Counter};
 use logux_transports::rt;
 use serde_json::json;
 
-use super::answers::{Answers, answer};
+use super::answers::answer;
 use super::call::{Call, Context, Since, Subscription};
 use super::clients::{Gone, Left, Seat};
 use super::handler::Channel;
@@ -35,16 +35,18 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             return self.answers.undone(entry, Undo::new("wrongChannel").because(what));
         };
         let client = entry.meta.id.node().client_id();
-        let Some(seat) = self.clients.wait_for(client, COMES_BACK_WITHIN).await else {
-            let what = "the client did not come back";
-            return self.answers.undone(entry, Undo::error(what));
-        };
-        match self.admit(entry, name, channel, parameters, &seat).await {
-            Ok(Some((answers, id))) => self.answers.over(entry, answers, Some(id)),
-            // The next connection subscribes anew.
-            Ok(None) => Answers::dropped(),
-            Err(undo) => self.answers.undone(entry, undo),
+        while let Some(seat) = self.clients.wait_for(client, COMES_BACK_WITHIN).await {
+            match self.admit(entry, name, channel, parameters.clone(), &seat).await {
+                Ok(Some((answers, id))) => return self.answers.over(entry, answers, Some(id)),
+                Err(undo) => return self.answers.undone(entry, undo),
+                // Nobody told the client that it is subscribed, so it will not subscribe anew.
+                Ok(None) => {
+                    seat.session.over().await.ok();
+                    self.clients.leave(&seat);
+                }
+            }
         }
+        self.answers.undone(entry, Undo::error("the client did not come back"))
     }
 
     /// What a new subscriber is sent before it is told that it is one, and the id of the event that tells it; `None` if

@@ -481,6 +481,7 @@ impl<E: Event> Inbox<E> {
     }
 
     /// How many events wait now. Reads them all.
+    #[cfg(feature = "app")]
     pub(crate) async fn waiting(&mut self) -> Result<usize, StoreError> {
         self.read.clear();
         self.queue.state().has_grown = true;

@@ -3,6 +3,8 @@
 //! A process of its own keeps a log in a file, adds events to it and syncs it over WebSocket with a client here.
 //! It is killed again and again. Whatever it has confirmed, to its own caller or to the client, is in the file.
 
+mod apps;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -110,6 +112,8 @@ struct Said {
     port: Option<u16>,
     added: BTreeSet<u64>,
     failed: BTreeSet<u64>,
+    /// What handlers have done, in order.
+    done: Vec<u64>,
     /// The positions that the consumer was delivered last, and has acknowledged last.
     took: u64,
     acknowledged: u64,
@@ -124,8 +128,13 @@ struct Victim {
 
 impl Victim {
     fn start(path: &Path) -> Self {
+        Self::start_as("victim", path)
+    }
+
+    /// The test of this name.
+    fn start_as(victim: &str, path: &Path) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "victim", "--ignored", "--nocapture"]);
+        command.args(["--exact", victim, "--ignored", "--nocapture"]);
         Self::run(command, path)
     }
 
@@ -154,6 +163,9 @@ impl Victim {
                     Some(("port", port)) => heard.lock().unwrap().port = port.parse().ok(),
                     Some(("added", number)) => {
                         heard.lock().unwrap().added.extend(number.parse::<u64>().ok());
+                    }
+                    Some(("did", number)) => {
+                        heard.lock().unwrap().done.extend(number.parse::<u64>().ok());
                     }
                     Some(("failed", number)) => {
                         heard.lock().unwrap().failed.extend(number.parse::<u64>().ok());
