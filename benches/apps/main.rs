@@ -69,10 +69,10 @@ fn main() {
 /// How long it takes until each reader has all that is for it.
 async fn round(size: Size, is_app: bool) -> Duration {
     let (memory, listener) = Memory::listen();
-    let options = LogOptions::new().before_add(move |arriving| {
+    let options = LogOptions::<Value>::new().before_add(move |arriving| {
         if !is_app {
             let channel = arriving.event()["channel"].as_str().unwrap_or_default().to_owned();
-            arriving.index(channel);
+            arriving.add_index(channel);
         }
         Ok(())
     });
