@@ -49,7 +49,6 @@ impl Answers {
     /// The event is over and is not for the log: its client gets these, and is told that it is done, by an event with
     /// this id if there is one.
     pub(super) fn over(
-        &self,
         entry: &Entry<Value>,
         mut answers: Vec<Draft<Value>>,
         id: Option<EventId>,
@@ -78,13 +77,13 @@ impl Answers {
 
     /// The same, where the event is not at hand.
     pub(super) fn undone_by_id(&self, id: &EventId, undo: Undo) -> Outcome {
-        let answer = self.of_id(id, Protocol::V5, &undo);
+        let answer = Self::of_id(id, Protocol::V5, &undo);
         let answers = if self.is_own(id) { Vec::new() } else { vec![answer] };
         Outcome::Over { answers, undo: Some(undo) }
     }
 
     /// What tells a client of this id, which speaks this protocol, that the event is undone.
-    pub(super) fn of_id(&self, id: &EventId, protocol: Protocol, undo: &Undo) -> Draft<Value> {
+    pub(super) fn of_id(id: &EventId, protocol: Protocol, undo: &Undo) -> Draft<Value> {
         to(id, undo.to_event(&text_of(id, protocol == Protocol::V7), None))
     }
 

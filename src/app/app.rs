@@ -15,8 +15,8 @@ use super::handler::{Channel, Handler};
 use super::pattern::{Pattern, PatternError};
 use super::route;
 use super::running::RunningApp;
-use super::shared::{Outcomes, Shared};
-use super::sync_map::SyncMap;
+use super::shared::{Outcomes, Shared, answer_to_refused};
+use super::sync_map::{self, SyncMap};
 use super::work;
 use crate::{Access, CallbackError, Headers, Log, LogOptions, Login, Server, SyncOptions, Value};
 
@@ -109,7 +109,7 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
 
     /// Lets clients create, change and delete objects: see [`SyncMap`].
     pub fn sync_map(mut self, plural: &str, map: SyncMap<S>) -> Self {
-        let (handlers, channels) = map.parts(plural);
+        let sync_map::Parts { handlers, channels } = map.parts(plural);
         self.handlers.extend(handlers);
         self.channels.extend(channels);
         self
@@ -195,8 +195,8 @@ fn session_options<S: Clone + Send + Sync + 'static>(
 ) -> SyncOptions<Value> {
     if shared.is_development {
         let env = ("env".to_owned(), Value::from("development"));
-        let headers = options.headers.clone().into_iter().chain([env]);
-        options = options.headers(Headers::from_iter(headers));
+        let headers: Headers = options.headers.clone().into_iter().chain([env]).collect();
+        options = options.headers(headers);
     }
     let of_auth = Arc::clone(shared);
     options = options.auth(move |login| {
@@ -225,11 +225,11 @@ fn session_options<S: Clone + Send + Sync + 'static>(
     options = options.out_filter(move |entry, peer| {
         std::future::ready(Ok(of_filter.clients.is_for(&entry, &peer)))
     });
-    let (of_inbox, of_answers) = (Arc::clone(shared), Arc::clone(shared));
+    let of_inbox = Arc::clone(shared);
     options.inward.filter = None;
     options.inward.map = None;
-    options.inward.inbox = Some(Arc::new(move |entry, peer| of_inbox.divert(entry, peer)));
-    options.inward.answer = Some(Arc::new(move |refused, peer| of_answers.refused(refused, peer)));
+    options.inward.inbox = Some(Arc::new(move |entry, peer| Some(of_inbox.divert(entry, peer))));
+    options.inward.answer = Some(Arc::new(|refused, peer| Some(answer_to_refused(refused, peer))));
     options
 }
 

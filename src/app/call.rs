@@ -1,6 +1,7 @@
 //! One event on its way through the callbacks, and what these may ask for.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_core::future::BoxFuture;
@@ -300,7 +301,7 @@ pub trait FromParameters: Sized + Send {
     fn from_parameters(parameters: &[(String, String)]) -> Option<Self>;
 }
 
-impl FromParameters for HashMap<String, String> {
+impl<B: BuildHasher + Default + Send> FromParameters for HashMap<String, String, B> {
     fn from_parameters(parameters: &[(String, String)]) -> Option<Self> {
         Some(parameters.iter().cloned().collect())
     }
@@ -363,11 +364,8 @@ macro_rules! callbacks {
         {
             type Output = A::Output;
 
-            #[expect(clippy::allow_attributes, reason = "only the function without arguments does not look at it")]
-            fn call(&self, call: &Call<S>) -> Result<BoxFuture<'static, A::Output>, Undo> {
-                #[allow(unused_variables, reason = "it has no arguments")]
-                let call = call;
-                Ok(Box::pin(self($($argument::extract(call)?),*)))
+            fn call(&self, _call: &Call<S>) -> Result<BoxFuture<'static, A::Output>, Undo> {
+                Ok(Box::pin(self($($argument::extract(_call)?),*)))
             }
         }
     )* };

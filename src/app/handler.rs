@@ -67,7 +67,9 @@ pub struct Channel<S> {
 
 /// Which events of a channel a subscriber gets: what the [`filter`](Channel::filter) of a channel answers.
 #[derive(Clone)]
-pub struct Filter(Arc<dyn Fn(&Entry<Value>) -> bool + Send + Sync>);
+pub struct Filter(Arc<LetsThrough>);
+
+type LetsThrough = dyn Fn(&Entry<Value>) -> bool + Send + Sync;
 
 /// A callback whose arguments are not known any more.
 pub(super) type Erased<S, T> =

@@ -87,7 +87,7 @@ impl RunningApp {
     /// If the call is dropped, the event is handled all the same, also by a later process.
     pub async fn process(&self, event: impl Into<Draft<Value>>) -> Result<EventId, ProcessError> {
         let (draft, log) = (event.into(), self.core.log());
-        let id = log.new_id().map_err(|error| InboxError::Store(error))?;
+        let id = log.new_id().map_err(InboxError::Store)?;
         let done = self.core.outcomes().wait(id.clone());
         let queue = self.core.queue(draft.event(), log.node_id());
         log.hand_in(&queue, [draft.id(id.clone())]).await?;

@@ -10,7 +10,7 @@ use logux_codecs::Added;
 use logux_transports::rt;
 use tokio::sync::oneshot;
 
-use super::answers::{ANSWER, Answers};
+use super::answers::{ANSWER, Answers, answer};
 use super::clients::{Clients, Seat};
 use super::handler::{Channel, Handler, MAIN};
 use super::pattern::{Parameters, Pattern};
@@ -91,8 +91,8 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
 
     /// What a channel is.
     pub(super) fn channel(&self, name: &str) -> Option<(&Channel<S>, Parameters)> {
-        let channels = self.channels.iter();
-        channels.filter_map(|(pattern, channel)| Some((channel, pattern.find(name)?))).next()
+        let mut channels = self.channels.iter();
+        channels.find_map(|(pattern, channel)| Some((channel, pattern.find(name)?)))
     }
 
     /// The queue in which an event of this author waits.
@@ -108,21 +108,11 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
     }
 
     /// What a peer sent waits there.
-    pub(super) fn divert(&self, entry: &mut Entry<Value>, peer: &Peer) -> Option<String> {
+    pub(super) fn divert(&self, entry: &mut Entry<Value>, peer: &Peer) -> String {
         let meta = &mut entry.meta;
         meta.subprotocol = meta.subprotocol.or(peer.subprotocol);
         Answers::mark(meta, peer.protocol);
-        Some(self.queue(&entry.event, entry.meta.id.node()))
-    }
-
-    /// What the peer is told of an event that was refused before it could wait.
-    pub(super) fn refused(&self, refused: &Refused, peer: &Peer) -> Option<Draft<Value>> {
-        let undo = Undo::denied();
-        tracing::info!(id = %refused.id, reason = refused.reason, peer = %peer.node_id, "an event is refused");
-        let answer = self.answers.of_id(&refused.id, peer.protocol, &undo);
-        // To who sent it, whoever it says has made it.
-        let event = answer.event().clone();
-        Some(super::answers::answer(Draft::new(event), peer.node_id.client_id()))
+        self.queue(&entry.event, entry.meta.id.node())
     }
 
     /// After which position a client gets what goes to it directly: where one of its connections came to last, or where
@@ -132,13 +122,12 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         let key = Key::peer(&client, PeerRecord::Direct);
         let noted =
             self.log.record(&key).await?.and_then(|text| text.parse().ok()).and_then(Added::new);
-        let noted = match noted {
-            Some(noted) => noted,
-            None => {
-                let end = self.log.last_added();
-                self.log.note(vec![RecordChange::raise(key, end)]).await?;
-                end
-            }
+        let noted = if let Some(noted) = noted {
+            noted
+        } else {
+            let end = self.log.last_added();
+            self.log.note(vec![RecordChange::raise(key, end)]).await?;
+            end
         };
         let here = self.clients.get(node.client_id()).map(|seat| seat.session.diagnostics().synced);
         Ok(here.unwrap_or_default().max(noted))
@@ -258,4 +247,13 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             query.order = Order::Created(Some(last));
         }
     }
+}
+
+/// What a peer is told of an event that was refused before it could wait.
+pub(super) fn answer_to_refused(refused: &Refused, peer: &Peer) -> Draft<Value> {
+    let (id, reason) = (&refused.id, &refused.reason);
+    tracing::info!(%id, reason, peer = %peer.node_id, "an event is refused");
+    let denied = Answers::of_id(id, peer.protocol, &Undo::denied());
+    // To who sent it, whoever it says has made it.
+    answer(Draft::new(denied.event().clone()), peer.node_id.client_id())
 }

@@ -7,7 +7,7 @@ use logux_codecs::{Added, Counter};
 use logux_transports::rt;
 use serde_json::json;
 
-use super::answers::answer;
+use super::answers::{Answers, answer};
 use super::call::{Call, Context, Since, Subscription};
 use super::clients::{Gone, Left, Seat};
 use super::handler::Channel;
@@ -37,7 +37,7 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         let client = entry.meta.id.node().client_id();
         while let Some(seat) = self.clients.wait_for(client, COMES_BACK_WITHIN).await {
             match self.admit(entry, name, channel, parameters.clone(), &seat).await {
-                Ok(Some((answers, id))) => return self.answers.over(entry, answers, Some(id)),
+                Ok(Some((answers, id))) => return Answers::over(entry, answers, Some(id)),
                 Err(undo) => return self.answers.undone(entry, undo),
                 // Nobody told the client that it is subscribed, so it will not subscribe anew.
                 Ok(None) => {
@@ -134,13 +134,13 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             self.end(client, name, &wanted_of_it(&entry.event));
             self.call_unsubscribed(entry, name).await;
         }
-        self.answers.over(entry, Vec::new(), None)
+        Answers::over(entry, Vec::new(), None)
     }
 
     /// A connection has ended: its client is subscribed to nothing any more.
     pub(super) fn tell_left(self: &Arc<Self>, seat: &Seat, left: Left) {
         for name in left {
-            if !self.channel(&name).is_some_and(|(channel, _)| channel.unsubscribed.is_some()) {
+            if self.channel(&name).is_none_or(|(channel, _)| channel.unsubscribed.is_none()) {
                 continue;
             }
             let event = json!({ "type": UNSUBSCRIBE, "channel": name });

@@ -39,9 +39,21 @@ pub struct SyncMap<S> {
     change: Option<Erased<S, ()>>,
     delete: Option<Erased<S, ()>>,
     load: Option<Erased<S, Option<MapState>>>,
-    list: Option<(Erased<S, ()>, Erased<S, Vec<(String, MapState)>>)>,
+    list: Option<List<S>>,
     is_from_log: bool,
     queue: String,
+}
+
+/// Who may see all objects, and which these are.
+struct List<S> {
+    access: Erased<S, ()>,
+    objects: Erased<S, Vec<(String, MapState)>>,
+}
+
+/// What a [`SyncMap`] is made of, by what it is for.
+pub(super) struct Parts<S> {
+    pub(super) handlers: Vec<(String, Handler<S>)>,
+    pub(super) channels: Vec<(String, Channel<S>)>,
 }
 
 /// The fields of an event of a [`SyncMap`]: an argument of a callback. An event without fields has none.
@@ -169,7 +181,8 @@ impl<S: Clone + Send + Sync + 'static> SyncMap<S> {
         list: impl Callback<S, OfList, Output: IntoMapStates>,
     ) -> Self {
         let access = erase(access, IntoAccess::into_access);
-        self.list = Some((access, erase(list, IntoMapStates::into_map_states)));
+        let objects = erase(list, IntoMapStates::into_map_states);
+        self.list = Some(List { access, objects });
         self
     }
 
@@ -180,10 +193,7 @@ impl<S: Clone + Send + Sync + 'static> SyncMap<S> {
     }
 
     /// The handlers and channels that it is made of.
-    pub(super) fn parts(
-        self,
-        plural: &str,
-    ) -> (Vec<(String, Handler<S>)>, Vec<(String, Channel<S>)>) {
+    pub(super) fn parts(self, plural: &str) -> Parts<S> {
         let Self { access, create, change, delete, load, list, is_from_log, queue } = self;
         let mut handlers = Vec::new();
         for (kind, done, keeps, to_all) in [
@@ -203,7 +213,8 @@ impl<S: Clone + Send + Sync + 'static> SyncMap<S> {
                             keeps(call.clone()).await?;
                         }
                         // Who made it has it, and from the log it is sent it where it has not.
-                        finish(&call.context, &done, routes, !is_from_log)
+                        finish(&call.context, &done, &routes, !is_from_log);
+                        Ok(())
                     })
                 });
                 let handler = Handler {
@@ -235,18 +246,18 @@ impl<S: Clone + Send + Sync + 'static> SyncMap<S> {
             };
             channels.push((format!("{plural}/:id"), channel));
         }
-        if let Some((access, list)) = list {
+        if let Some(List { access, objects }) = list {
             let channel = Channel {
                 access,
                 filter: Some(by_fields()),
-                load: Some(loads_all(list, plural.to_owned())),
+                load: Some(loads_all(objects, plural.to_owned())),
                 unsubscribed: None,
                 is_from_log: false,
                 queue,
             };
             channels.push((plural.to_owned(), channel));
         }
-        (handlers, channels)
+        Parts { handlers, channels }
     }
 }
 
@@ -287,12 +298,7 @@ fn with_id<S: Clone + Send + Sync + 'static>(callback: Erased<S, ()>) -> Erased<
 }
 
 /// Adds the event that tells others what was done, with the time of the one that asked for it.
-fn finish(
-    context: &Context,
-    kind: &str,
-    routes: Routes,
-    leaves_out_its_client: bool,
-) -> Result<(), Undo> {
+fn finish(context: &Context, kind: &str, routes: &Routes, leaves_out_its_client: bool) {
     let mut event = context.event().clone();
     event["type"] = kind.into();
     let mut route = routes.of(&event);
@@ -300,7 +306,6 @@ fn finish(
         route = route.except_client(context.client().client_id());
     }
     context.add_draft(Draft::new(event).time(context.time()), route);
-    Ok(())
 }
 
 fn loads_one<S: Clone + Send + Sync + 'static>(

@@ -110,15 +110,12 @@ async fn work<S: Clone + Send + Sync + 'static>(
             Err(error) => {
                 let cause = crate::sync::with_causes(&error);
                 let undo = Undo::error(cause);
-                let again = match &outcome {
-                    Outcome::Over { undo: Some(_), .. } => {
-                        tracing::error!(%id, cause = undo.cause(), "an event cannot be answered");
-                        Outcome::Over { answers: Vec::new(), undo: Some(undo) }
-                    }
-                    _ => {
-                        tracing::error!(%id, cause = undo.cause(), "what a handler made cannot be added");
-                        shared.answers.undone_by_id(&id, undo)
-                    }
+                let again = if let Outcome::Over { undo: Some(_), .. } = outcome {
+                    tracing::error!(%id, cause = undo.cause(), "an event cannot be answered");
+                    Outcome::Over { answers: Vec::new(), undo: Some(undo) }
+                } else {
+                    tracing::error!(%id, cause = undo.cause(), "what a handler made cannot be added");
+                    shared.answers.undone_by_id(&id, undo)
                 };
                 unsettled = Some((id, again));
             }

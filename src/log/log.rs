@@ -451,7 +451,9 @@ impl<E: Event> Log<E> {
             for entry in &stored.cleaned {
                 log.tell_cleaned(entry);
             }
-            fillings.into_iter().for_each(|filling| filling.done(log.queues()));
+            for filling in fillings {
+                filling.done(log.queues());
+            }
             Ok(stored)
         };
         if !rt::can_spawn() {

@@ -54,7 +54,7 @@ pub enum PeerRecord {
     Seen,
     /// When a node that is known to this one by another name was here last: milliseconds, as [`Seen`](Self::Seen).
     SeenByName,
-    /// Up to which position a client of an [app](crate::app) has what went to it directly, whichever of its nodes got
+    /// Up to which position a client of an app has what went to it directly, whichever of its nodes got
     /// it. The name is the client's.
     Direct,
     /// Which events it was not sent, and whether they are to be looked at again, as JSON.

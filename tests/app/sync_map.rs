@@ -15,7 +15,9 @@ use crate::handlers::{everybody, undone};
 
 /// The fields of all tasks, and when each was changed.
 #[derive(Clone, Default)]
-struct Tasks(Arc<Mutex<BTreeMap<String, BTreeMap<String, (Value, Timestamp)>>>>);
+struct Tasks(Arc<Mutex<BTreeMap<String, Task>>>);
+
+type Task = BTreeMap<String, (Value, Timestamp)>;
 
 impl Tasks {
     fn put(&self, id: &str, fields: &Fields, time: Timestamp) {
@@ -72,11 +74,11 @@ fn kept_elsewhere(tasks: Tasks) -> App<Tasks> {
     everybody(tasks).sync_map("tasks", map)
 }
 
-fn create(id: &str, fields: Value) -> Value {
+fn create(id: &str, fields: &Value) -> Value {
     json!({ "type": "tasks/create", "id": id, "fields": fields })
 }
 
-fn change(id: &str, fields: Value) -> Value {
+fn change(id: &str, fields: &Value) -> Value {
     json!({ "type": "tasks/change", "id": id, "fields": fields })
 }
 
@@ -94,9 +96,9 @@ async fn objects_are_kept_by_callbacks_and_changes_reach_the_others() {
     assert_eq!(undone(ben.subscribe("tasks/1").await.map(drop))["reason"], "notFound");
     assert_eq!(undone(ben.subscribe("tasks/secret").await.map(drop))["reason"], "denied");
     ann.subscribe_to(json!({ "channel": "tasks/1", "creating": true })).await.unwrap();
-    ann.process(create("1", json!({ "text": "one" }))).await.unwrap();
+    ann.process(create("1", &json!({ "text": "one" }))).await.unwrap();
     sleep(Duration::from_secs(1)).await;
-    ann.process(change("1", json!({ "done": true }))).await.unwrap();
+    ann.process(change("1", &json!({ "done": true }))).await.unwrap();
     let loaded = ben.subscribe("tasks/1").await.unwrap();
     // One event for each time at which something changed, which may be the same millisecond.
     let fields = loaded.iter().flat_map(|event| event["fields"].as_object().unwrap().clone());
@@ -104,7 +106,7 @@ async fn objects_are_kept_by_callbacks_and_changes_reach_the_others() {
     assert_eq!(fields, json!({ "text": "one", "done": true }));
     assert!(loaded.iter().all(|event| event["type"] == "tasks/changed" && event["id"] == "1"));
     ben.received().await.unwrap();
-    ann.process(change("1", json!({ "text": "two" }))).await.unwrap();
+    ann.process(change("1", &json!({ "text": "two" }))).await.unwrap();
     assert_eq!(came(&ben).await, [changed(json!({ "text": "two" }))]);
     assert_eq!(came(&ann).await, [] as [Value; 0], "who made it has it");
     // The event that tells others has the time of the one that asked.
@@ -113,14 +115,14 @@ async fn objects_are_kept_by_callbacks_and_changes_reach_the_others() {
     let asked = ann.log().entries_after(logux_sync::Added::ZERO, 1_000).await.unwrap();
     let asked = asked.iter().rev().find(|entry| entry.event["type"] == "tasks/change").unwrap();
     assert_eq!(told.meta.time, asked.meta.time);
-    let undo = undone(ben.process(create("secret", json!({}))).await);
+    let undo = undone(ben.process(create("secret", &json!({}))).await);
     assert_eq!(undo["reason"], "denied");
     for id in [json!(1), json!(""), json!("a/b"), Value::Null] {
         let undo =
             undone(ann.process(json!({ "type": "tasks/change", "id": id, "fields": {} })).await);
         assert_eq!(undo["reason"], "wrongFormat", "{id}");
     }
-    assert_eq!(undone(ann.process(change("1", json!(7))).await)["reason"], "wrongFormat");
+    assert_eq!(undone(ann.process(change("1", &json!(7))).await)["reason"], "wrongFormat");
     for kind in ["created", "changed", "deleted"] {
         let event = json!({ "type": format!("tasks/{kind}"), "id": "1", "fields": {} });
         assert_eq!(undone(ann.process(event).await)["reason"], "denied", "{kind}");
@@ -134,7 +136,7 @@ async fn objects_are_kept_by_callbacks_and_changes_reach_the_others() {
 async fn who_lists_objects_sees_those_that_fit_its_filter() {
     let test = TestApp::start(kept_elsewhere(Tasks::default())).await.unwrap();
     let (ann, ben) = (test.client("ann:1").await.unwrap(), test.client("ben:1").await.unwrap());
-    ann.process(create("1", json!({ "list": "a" }))).await.unwrap();
+    ann.process(create("1", &json!({ "list": "a" }))).await.unwrap();
     let wanted = json!({ "channel": "tasks", "filter": { "list": "a" } });
     let loaded = ben.subscribe_to(wanted).await.unwrap();
     let told = [
@@ -143,11 +145,11 @@ async fn who_lists_objects_sees_those_that_fit_its_filter() {
     ];
     assert!(told.iter().all(|event| loaded.contains(event)) && loaded.len() == 2, "{loaded:?}");
     ben.received().await.unwrap();
-    ann.process(create("2", json!({ "list": "b" }))).await.unwrap();
-    ann.process(create("3", json!({ "list": "a" }))).await.unwrap();
-    ann.process(change("3", json!({ "text": "x" }))).await.unwrap();
-    ann.process(change("2", json!({ "list": "a" }))).await.unwrap();
-    ann.process(change("1", json!({ "list": "b" }))).await.unwrap();
+    ann.process(create("2", &json!({ "list": "b" }))).await.unwrap();
+    ann.process(create("3", &json!({ "list": "a" }))).await.unwrap();
+    ann.process(change("3", &json!({ "text": "x" }))).await.unwrap();
+    ann.process(change("2", &json!({ "list": "a" }))).await.unwrap();
+    ann.process(change("1", &json!({ "list": "b" }))).await.unwrap();
     ann.process(json!({ "type": "tasks/delete", "id": "1" })).await.unwrap();
     let came: Vec<_> =
         came(&ben).await.iter().map(|event| format!("{} {}", event["type"], event["id"])).collect();
@@ -167,9 +169,9 @@ async fn from_the_log_nothing_else_is_needed() {
     let map = SyncMap::access(async || true).from_log();
     let test = TestApp::start(everybody(()).sync_map("tasks", map)).await.unwrap();
     let ann = test.client("ann:1:a").await.unwrap();
-    ann.process(create("1", json!({ "text": "one" }))).await.unwrap();
-    ann.process(change("1", json!({ "done": true }))).await.unwrap();
-    ann.process(create("2", json!({ "text": "two" }))).await.unwrap();
+    ann.process(create("1", &json!({ "text": "one" }))).await.unwrap();
+    ann.process(change("1", &json!({ "done": true }))).await.unwrap();
+    ann.process(create("2", &json!({ "text": "two" }))).await.unwrap();
     for name in ["ben:1", "ann:1:reloaded"] {
         let client = test.client(name).await.unwrap();
         let expected = [

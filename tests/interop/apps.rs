@@ -299,11 +299,8 @@ async fn play(port: u16) -> Vec<(String, Vec<Value>, Vec<Value>)> {
         ),
     ];
     for (is_anns, event, meta) in script {
-        if is_anns {
-            ann.sync(&event, &meta).await
-        } else {
-            ben.sync(&event, &meta).await
-        };
+        let author = if is_anns { &mut ann } else { &mut ben };
+        author.sync(&event, &meta).await;
         heard.push((format!("{event} {meta}"), ann.heard().await, ben.heard().await));
     }
     // All that waits behind an event that is undone.
@@ -323,7 +320,7 @@ async fn play(port: u16) -> Vec<(String, Vec<Value>, Vec<Value>)> {
 #[tokio::test]
 #[ignore = "needs Node.js: tests/interop/run"]
 async fn the_same_script_gives_the_same_events_on_both_servers() {
-    in_time(async {
+    in_time(Box::pin(async {
         let mut theirs = Peer::start(["posts-server.mjs"]);
         let port = theirs.ask("port", json!({})).await.as_u64().unwrap();
         let theirs = play(u16::try_from(port).unwrap());
@@ -335,6 +332,6 @@ async fn the_same_script_gives_the_same_events_on_both_servers() {
         assert!(differing.is_empty(), "{}", differing.join("\n"));
         assert_eq!(theirs.len(), ours.len());
         drop(running);
-    })
+    }))
     .await;
 }
