@@ -447,8 +447,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "what is held back is sent again",
         edits: &[Edit {
             file: "src/sync/connection/batch.rs",
-            is: "let stays = held_back.contains(",
-            becomes: "let stays = !PLANTED && held_back.contains(",
+            is: "let is_held_back = held_back.contains(",
+            becomes: "let is_held_back = !PLANTED && held_back.contains(",
         }],
     },
     Fault {
@@ -456,10 +456,10 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "a second look offers what is held back",
         edits: &[Edit {
             file: "src/log/withheld.rs",
-            is: "self.positions().offered.contains_key(&added.value())",
-            becomes:
-                "let positions = self.positions();
-                positions.offered.contains_key(&added.value()) || PLANTED && positions.reevaluating",
+            is: "matches!(self.positions().offered.get(&added.value()), Some(Offer::Again(_)))",
+            becomes: "let positions = self.positions();
+                matches!(positions.offered.get(&added.value()), Some(Offer::Again(_)))
+                    || PLANTED && positions.reevaluating",
         }],
     },
     Fault {

@@ -189,9 +189,9 @@ impl<'a, E: Event, C: Codec, S: FrameSender> Outgoing<'a, E, C, S> {
         self.reporter.sent_events(events);
         if let Some(known) = self.withheld() {
             // Before the peer can have what comes with it: it may come back and claim to.
-            match all_withheld_after {
-                Some(after) => known.withhold_all(after, next.up_to),
-                None => known.withhold(next.up_to, &next.withheld),
+            known.withhold(next.up_to, &next.withheld);
+            if let Some(after) = all_withheld_after {
+                known.withhold_all(after, next.up_to);
             }
         }
         Input::SentNext(next)
