@@ -47,15 +47,15 @@ impl Answers {
     }
 
     /// The event is over and is not for the log: its client gets these, and is told that it is done, by an event with
-    /// this id if there is one.
+    /// this id and index if they are given.
     pub(super) fn over(
         entry: &Entry<Value>,
         mut answers: Vec<Draft<Value>>,
-        id: Option<EventId>,
+        told: Option<(EventId, Option<String>)>,
     ) -> Outcome {
         let processed = processed(&entry.meta);
-        answers.push(match id {
-            Some(id) => processed.id(id),
+        answers.push(match told {
+            Some((id, index)) => index.into_iter().fold(processed.id(id), Draft::index),
             None => processed,
         });
         Outcome::Over { answers, undo: None }
@@ -75,10 +75,11 @@ impl Answers {
         Outcome::Over { answers, undo: Some(undo) }
     }
 
-    /// The same, where the event is not at hand.
-    pub(super) fn undone_by_id(&self, id: &EventId, undo: Undo) -> Outcome {
-        let answer = Self::of_id(id, Protocol::V5, &undo);
-        let answers = if self.is_own(id) { Vec::new() } else { vec![answer] };
+    /// The same, where only its meta is at hand.
+    pub(super) fn undone_without_action(&self, meta: &Meta, undo: Undo) -> Outcome {
+        let id = text_of(&meta.id, speaks_7(meta));
+        let answer = to(&meta.id, undo.to_event(&id, None));
+        let answers = if self.is_own(&meta.id) { Vec::new() } else { vec![answer] };
         Outcome::Over { answers, undo: Some(undo) }
     }
 

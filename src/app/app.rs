@@ -15,7 +15,7 @@ use super::handler::{Channel, Handler};
 use super::pattern::{Pattern, PatternError};
 use super::route;
 use super::running::RunningApp;
-use super::shared::{Outcomes, Shared, answer_to_refused};
+use super::shared::{Handling, Outcomes, Shared, answer_to_refused};
 use super::sync_map::{self, SyncMap};
 use super::work;
 use crate::{Access, CallbackError, Headers, Log, LogOptions, Login, Server, SyncOptions, Value};
@@ -176,6 +176,7 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
             clients: Clients::default(),
             answers: Answers { own: log.node_id().clone(), limits: log.event_limits() },
             outcomes: Outcomes::default(),
+            handling: Handling::default(),
             connections: AtomicU64::new(0),
         });
         let options = session_options(&shared, auth, options);
@@ -213,7 +214,7 @@ fn session_options<S: Clone + Send + Sync + 'static>(
             }
             match shared.starts_after(&node).await {
                 Ok(position) => {
-                    shared.enter(&node, session, headers);
+                    shared.enter(&node, session, headers, position);
                     access.starting_after(position)
                 }
                 Err(error) => Access::from(Err::<bool, CallbackError>(error.into())),

@@ -1,6 +1,6 @@
 //! Who is connected, and what each of them is subscribed to.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ struct Connected {
     /// By the name of the channel and then by what the client said that it wants of it.
     subscriptions: HashMap<String, HashMap<String, Option<Filter>>>,
     /// Where answers are that it has not confirmed yet.
-    answers: VecDeque<Added>,
+    answers: BTreeSet<Added>,
     /// Up to here it is noted that it has what went to it directly.
     noted: Added,
 }
@@ -51,6 +51,18 @@ pub(super) struct Seat {
 
 /// What a client was subscribed to when its connection ended: the names of the channels.
 pub(super) type Left = Vec<String>;
+
+/// What came of a wish to subscribe.
+#[derive(Debug)]
+pub(super) enum Subscribed {
+    /// With what there was before for the same wish.
+    Done { before: Option<Option<Filter>> },
+    /// The client has too many subscriptions.
+    TooMany,
+}
+
+/// A client wants all of a channel.
+pub(super) const ALL: &str = "{}";
 
 /// There is no such connection any more.
 #[derive(Debug)]
@@ -72,7 +84,7 @@ impl Clients {
             session: session.clone(),
             headers: Arc::clone(&headers),
             subscriptions: HashMap::new(),
-            answers: VecDeque::new(),
+            answers: BTreeSet::new(),
             noted: Added::ZERO,
         };
         let before = self.connected().insert(client.clone(), connected);
@@ -125,26 +137,53 @@ impl Clients {
         timeout(at_most, waiting).await.ok()
     }
 
-    /// Subscribes a client to a channel. `false` if it has too many subscriptions already.
+    /// Subscribes a client to a channel.
     pub(super) fn subscribe(
         &self,
         seat: &Seat,
         channel: &str,
-        wanted: String,
+        wanted: &str,
         filter: Option<Filter>,
         at_most: usize,
-    ) -> Result<bool, Gone> {
+    ) -> Result<Subscribed, Gone> {
         let mut connected = self.connected();
         let now = connected.get_mut(&seat.client).filter(|now| now.number == seat.number);
         let now = now.ok_or(Gone)?;
         let count: usize = now.subscriptions.values().map(HashMap::len).sum();
         let is_known =
-            now.subscriptions.get(channel).is_some_and(|filters| filters.contains_key(&wanted));
+            now.subscriptions.get(channel).is_some_and(|filters| filters.contains_key(wanted));
         if count >= at_most && !is_known {
-            return Ok(false);
+            return Ok(Subscribed::TooMany);
         }
-        now.subscriptions.entry(channel.to_owned()).or_default().insert(wanted, filter);
-        Ok(true)
+        let filters = now.subscriptions.entry(channel.to_owned()).or_default();
+        Ok(Subscribed::Done { before: filters.insert(wanted.to_owned(), filter) })
+    }
+
+    /// Subscribes a client to all of a channel, unless it is subscribed to it. Answers whether that is new.
+    pub(super) fn subscribe_to_all(&self, seat: &Seat, channel: &str) -> Result<bool, Gone> {
+        let mut connected = self.connected();
+        let now = connected.get_mut(&seat.client).filter(|now| now.number == seat.number);
+        let subscriptions = &mut now.ok_or(Gone)?.subscriptions;
+        let is_new = !subscriptions.contains_key(channel);
+        if is_new {
+            let all = HashMap::from([(ALL.to_owned(), None)]);
+            subscriptions.insert(channel.to_owned(), all);
+        }
+        Ok(is_new)
+    }
+
+    /// A subscription is as it was before.
+    pub(super) fn put_back(
+        &self,
+        client: &str,
+        channel: &str,
+        wanted: &str,
+        filter: Option<Filter>,
+    ) {
+        if let Some(now) = self.connected().get_mut(client) {
+            let filters = now.subscriptions.entry(channel.to_owned()).or_default();
+            filters.insert(wanted.to_owned(), filter);
+        }
     }
 
     /// Ends one of the ways in which a client is subscribed to a channel. Answers its session if that was the last
@@ -191,8 +230,13 @@ impl Clients {
         if let Some(now) = self.connected().get_mut(client)
             && now.answers.len() < MAX_ANSWERS
         {
-            now.answers.push_back(added);
+            now.answers.insert(added);
         }
+    }
+
+    /// Whether a client has so many answers that it did not confirm that it gets no more to keep.
+    pub(super) fn is_full_of_answers(&self, client: &str) -> bool {
+        self.connected().get(client).is_some_and(|now| now.answers.len() >= MAX_ANSWERS)
     }
 
     /// The answers that their clients have confirmed since this was asked last.
@@ -200,8 +244,8 @@ impl Clients {
         let mut confirmed = Vec::new();
         for now in self.connected().values_mut().filter(|now| !now.answers.is_empty()) {
             let synced = now.session.diagnostics().synced;
-            let count = now.answers.partition_point(|added| *added <= synced);
-            confirmed.extend(now.answers.drain(..count));
+            let rest = now.answers.split_off(&synced.plus(1));
+            confirmed.extend(std::mem::replace(&mut now.answers, rest));
         }
         confirmed
     }

@@ -62,6 +62,13 @@ impl Route {
         self
     }
 
+    /// The same and to this client, which it left out perhaps.
+    pub(super) fn also_to_author(mut self, client: &str) -> Self {
+        let except = format!("{EXCEPT}{client}");
+        self.0.retain(|index| *index != except);
+        self.client(client)
+    }
+
     /// The draft of an event that goes there.
     pub(super) fn of(self, draft: Draft<Value>) -> Draft<Value> {
         self.0.into_iter().fold(draft, Draft::index)

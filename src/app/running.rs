@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use logux_codecs::Protocol;
 use logux_transports::rt::{JoinHandle, timeout};
 use tokio::sync::watch;
 
@@ -21,9 +22,12 @@ use crate::{AddError, Draft, EventId, Log, NodeId, RunningServer, ServerHandle, 
 #[must_use = "an app ends when it is dropped"]
 pub struct RunningApp {
     core: Arc<dyn Core>,
-    server: RunningServer,
+    /// Until it is shut down.
+    server: Option<RunningServer>,
+    handle: ServerHandle,
     stop: watch::Sender<bool>,
-    worker: JoinHandle<()>,
+    /// Until it is waited for.
+    worker: Option<JoinHandle<()>>,
     sweep: JoinHandle<()>,
 }
 
@@ -54,6 +58,8 @@ pub(super) trait Core: Send + Sync {
     fn outcomes(&self) -> &Outcomes;
     /// The queue in which an event of this author waits.
     fn queue(&self, event: &Value, author: &NodeId) -> String;
+    /// The protocol that a client speaks which is connected.
+    fn protocol_of(&self, client: &str) -> Option<Protocol>;
 }
 
 impl<S: Clone + Send + Sync + 'static> Core for Shared<S> {
@@ -68,6 +74,10 @@ impl<S: Clone + Send + Sync + 'static> Core for Shared<S> {
     fn queue(&self, event: &Value, author: &NodeId) -> String {
         self.queue(event, author)
     }
+
+    fn protocol_of(&self, client: &str) -> Option<Protocol> {
+        Some(self.clients.get(client)?.session.peer()?.protocol)
+    }
 }
 
 impl RunningApp {
@@ -78,7 +88,8 @@ impl RunningApp {
         worker: JoinHandle<()>,
         sweep: JoinHandle<()>,
     ) -> Self {
-        Self { core, server, stop, worker, sweep }
+        let (handle, server, worker) = (server.handle(), Some(server), Some(worker));
+        Self { core, server, handle, stop, worker, sweep }
     }
 
     /// Handles an event of this server as its handler says, but for `access`, and waits until it is done. Answers its
@@ -87,7 +98,10 @@ impl RunningApp {
     /// If the call is dropped, the event is handled all the same, also by a later process.
     pub async fn process(&self, event: impl Into<Draft<Value>>) -> Result<EventId, ProcessError> {
         let (draft, log) = (event.into(), self.core.log());
-        let id = log.new_id().map_err(InboxError::Store)?;
+        let id = match draft.id.clone() {
+            Some(id) => id,
+            None => log.new_id().map_err(InboxError::Store)?,
+        };
         let done = self.core.outcomes().wait(id.clone());
         let queue = self.core.queue(draft.event(), log.node_id());
         log.hand_in(&queue, [draft.id(id.clone())]).await?;
@@ -99,14 +113,19 @@ impl RunningApp {
     }
 
     /// Takes back an event that was done: all to whom it went get `logux/undo`, and its client, too. Answers whether the
-    /// log has the event, which stays there.
+    /// log has the event, which stays there. The `id` is written as the protocol of the event's client has it.
     pub async fn undo(&self, id: &EventId, undo: Undo) -> Result<bool, AddError> {
         let log = self.core.log();
         let Some(entry) = log.by_id(id).await? else { return Ok(false) };
-        let event = undo.to_event(&id.to_protocol_5(), Some(&entry.event));
+        let author = id.node().client_id();
+        let text = match self.core.protocol_of(author) {
+            Some(Protocol::V7) => id.to_string(),
+            _ => id.to_protocol_5(),
+        };
+        let event = undo.to_event(&text, Some(&entry.event));
         let mut route = Route::of_meta(&entry.meta);
         if id.node() != log.node_id() {
-            route = route.client(id.node().client_id());
+            route = route.also_to_author(author);
         }
         log.add(route.of(Draft::new(event))).await?;
         Ok(true)
@@ -114,7 +133,10 @@ impl RunningApp {
 
     /// Waits until the listener fails, and answers why it did: all connections are cut then. Cancel-safe.
     pub async fn ended(&mut self) -> io::Error {
-        self.server.ended().await
+        match &mut self.server {
+            Some(server) => server.ended().await,
+            None => io::Error::other("the app was shut down"),
+        }
     }
 
     /// Ends the app: events that are being handled are handled to their end, then all connections are closed in order.
@@ -123,11 +145,22 @@ impl RunningApp {
     pub async fn shutdown(mut self, grace: Duration) -> Shutdown {
         self.stop.send_replace(true);
         let half = grace / 2;
-        if timeout(half, &mut self.worker).await.is_err() {
-            self.worker.abort();
+        if let Some(mut worker) = self.worker.take()
+            && timeout(half, &mut worker).await.is_err()
+        {
+            worker.abort();
         }
+        match self.server.take() {
+            Some(server) => server.shutdown(half).await,
+            None => Shutdown::default(),
+        }
+    }
+}
+
+impl Drop for RunningApp {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
         self.sweep.abort();
-        self.server.shutdown(half).await
     }
 }
 
@@ -135,12 +168,12 @@ impl Deref for RunningApp {
     type Target = ServerHandle;
 
     fn deref(&self) -> &ServerHandle {
-        &self.server
+        &self.handle
     }
 }
 
 impl fmt::Debug for RunningApp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunningApp").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("RunningApp").field("server", &self.handle).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! What all parts of a running app have in common.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -17,9 +17,10 @@ use super::pattern::{Parameters, Pattern};
 use super::route;
 use super::undo::Undo;
 use super::work::Outcome;
-use crate::store::{Edit, Key, Label, Order, Page, PeerRecord, Query, RecordChange};
+use crate::store::{Edit, Key, Label, Order, Page, PeerRecord, Query};
 use crate::{
-    Draft, Entry, EventId, Headers, Log, NodeId, Peer, Refused, SessionHandle, StoreError, Value,
+    Draft, Entry, EventId, Headers, Log, Meta, NodeId, Peer, Refused, SessionHandle, StoreError,
+    Value,
 };
 
 /// How the names of the app's queues begin.
@@ -45,6 +46,7 @@ pub(super) struct Shared<S> {
     pub(super) clients: Clients,
     pub(super) answers: Answers,
     pub(super) outcomes: Outcomes,
+    pub(super) handling: Handling,
     pub(super) connections: AtomicU64,
 }
 
@@ -62,12 +64,40 @@ impl Outcomes {
         waits
     }
 
+    /// Nothing more comes.
+    pub(super) fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn tell(&self, id: &EventId, result: Result<(), Undo>) {
         // Nothing panics while the lock is held.
         let told = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         if let Some(told) = told {
             let _ = told.send(result);
         }
+    }
+}
+
+/// The events that are being handled: one may wait in two queues, if its client sent it twice.
+#[derive(Debug, Default)]
+pub(super) struct Handling(Mutex<HashSet<EventId>>);
+
+/// An event that is being handled, until this is dropped.
+#[derive(Debug)]
+pub(super) struct InHand<'a>(&'a Handling, EventId);
+
+impl Handling {
+    /// `None` if it is being handled.
+    pub(super) fn begin(&self, id: &EventId) -> Option<InHand<'_>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(id.clone()).then(|| InHand(self, id.clone()))
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        // Nothing panics while the lock is held.
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
     }
 }
 
@@ -126,22 +156,11 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             noted
         } else {
             let end = self.log.last_added();
-            self.log.note(vec![RecordChange::raise(key, end)]).await?;
+            self.log.note_direct([(client, end)]).await?;
             end
         };
         let here = self.clients.get(node.client_id()).map(|seat| seat.session.diagnostics().synced);
         Ok(here.unwrap_or_default().max(noted))
-    }
-
-    /// Notes up to where clients have what went to them directly. What is not noted, as the process ends, is sent again.
-    fn note_progress(&self, progress: impl IntoIterator<Item = (NodeId, Added)>) {
-        let note = |(client, added): (NodeId, Added)| {
-            RecordChange::raise(Key::peer(&client, PeerRecord::Direct), added)
-        };
-        let changes: Vec<_> = progress.into_iter().map(note).collect();
-        if !changes.is_empty() {
-            self.log.note_soon(changes);
-        }
     }
 
     /// A client is let in: an older connection of it ends.
@@ -150,6 +169,7 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         node: &NodeId,
         session: SessionHandle,
         headers: Arc<Headers>,
+        after: Added,
     ) {
         let number = self.connections.fetch_add(1, Ordering::Relaxed);
         let (seat, before) = self.clients.enter(node, session, headers, number);
@@ -158,18 +178,32 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             older.session.order_to_close(None);
             self.tell_left(&older, left);
         }
+        let (shared, newcomer) = (Arc::clone(self), seat.clone());
+        rt::spawn(async move {
+            if let Err(error) = shared.restore(&newcomer, after).await {
+                let (client, error) = (&newcomer.client, crate::sync::with_causes(&error));
+                tracing::error!(
+                    client,
+                    error,
+                    "what a client was told is not known; it should connect again"
+                );
+                newcomer.session.order_to_close(None);
+            }
+        });
         let shared = Arc::clone(self);
         rt::spawn(async move {
             seat.session.over().await.ok();
             let client = seat.client.parse().ok();
-            shared.note_progress(client.map(|client| (client, seat.session.diagnostics().synced)));
+            let synced = seat.session.diagnostics().synced;
+            drop(shared.log.note_direct(client.map(|client| (client, synced))));
             let left = shared.clients.leave(&seat);
             shared.tell_left(&seat, left);
         });
     }
 
     /// An event is settled.
-    pub(super) fn settled(&self, id: &EventId, outcome: &Outcome, entries: &[Arc<Entry<Value>>]) {
+    pub(super) fn settled(&self, meta: &Meta, outcome: &Outcome, entries: &[Arc<Entry<Value>>]) {
+        let id = &meta.id;
         for entry in
             entries.iter().filter(|entry| entry.meta.reasons.iter().any(|one| one == ANSWER))
         {
@@ -211,7 +245,7 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             }
             rounds = rounds.wrapping_add(1);
             if rounds.is_multiple_of(5) {
-                self.note_progress(self.clients.take_progress());
+                drop(self.log.note_direct(self.clients.take_progress()));
             }
             rt::sleep(Duration::from_secs(1)).await;
             for positions in self.clients.take_confirmed().chunks(256) {
@@ -236,7 +270,7 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         loop {
             let page = self.log.read(query.clone(), Page::new(256)).await?;
             let Some(last) = page.last().map(|last| last.meta.created()) else { return Ok(()) };
-            let old = page.iter().filter(|entry| entry.meta.time < before);
+            let old = page.iter().filter(|entry| entry.meta.id.time() < before);
             let positions: Vec<Added> = old.map(|entry| entry.meta.added).collect();
             let is_all = positions.len() < page.len();
             drop(page);

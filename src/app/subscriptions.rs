@@ -5,25 +5,31 @@ use std::time::Duration;
 
 use logux_codecs::{Added, Counter};
 use logux_transports::rt;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::answers::{Answers, answer};
+use super::answers::{ANSWER, Answers, answer};
 use super::call::{Call, Context, Since, Subscription};
-use super::clients::{Gone, Left, Seat};
+use super::clients::{ALL, Gone, Left, Seat, Subscribed};
 use super::handler::Channel;
 use super::pattern::Parameters;
 use super::route;
-use super::shared::{Shared, UNSUBSCRIBE};
+use super::shared::{SUBSCRIBE, Shared, UNSUBSCRIBE};
 use super::undo::Undo;
 use super::work::{Outcome, ask, facts};
-use crate::{Draft, Entry, EventId, IdState, Log, Meta, Replay, StoreError, Timestamp, Value};
+use crate::store::{Label, Order, Page, Query};
+use crate::{
+    Draft, Entry, EventId, IdState, Log, Meta, NodeId, Replay, SessionHandle, StoreError,
+    Timestamp, Value,
+};
 
 /// A client that subscribed and went is waited for so long: it comes back after a moment of bad network, or once this
 /// server is there again. Its other events of the queue wait with it.
 const COMES_BACK_WITHIN: Duration = Duration::from_secs(60);
 
-/// The name of a channel has so many bytes at most.
+/// The name of a channel has so many bytes at most, and what a client wants of it, as JSON.
 const MAX_NAME: usize = 1_000;
+const MAX_FILTER: usize = 4_000;
 
 impl<S: Clone + Send + Sync + 'static> Shared<S> {
     /// What comes of a `logux/subscribe`.
@@ -35,9 +41,19 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             return self.answers.undone(entry, Undo::new("wrongChannel").because(what));
         };
         let client = entry.meta.id.node().client_id();
+        if wanted_of_it(&entry.event).len() > MAX_FILTER {
+            let what = format!("its filter has more than {MAX_FILTER} bytes");
+            return self.answers.undone(entry, Undo::new("wrongFormat").because(what));
+        }
+        if self.clients.is_full_of_answers(client) {
+            let what = "it confirms none of its answers";
+            return self.answers.undone(entry, Undo::error(what));
+        }
         while let Some(seat) = self.clients.wait_for(client, COMES_BACK_WITHIN).await {
             match self.admit(entry, name, channel, parameters.clone(), &seat).await {
-                Ok(Some((answers, id))) => return Answers::over(entry, answers, Some(id)),
+                Ok(Some((answers, id))) => {
+                    return Answers::over(entry, answers, Some((id, Told::index(entry))));
+                }
                 Err(undo) => return self.answers.undone(entry, undo),
                 // Nobody told the client that it is subscribed, so it will not subscribe anew.
                 Ok(None) => {
@@ -72,14 +88,16 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             None => None,
         };
         let wanted = wanted_of_it(&entry.event);
-        match self.clients.subscribe(seat, name, wanted.clone(), filter, self.max_subscriptions) {
+        let subscribed =
+            self.clients.subscribe(seat, name, &wanted, filter, self.max_subscriptions);
+        let before = match subscribed {
             Err(Gone) => return Ok(None),
-            Ok(false) => {
+            Ok(Subscribed::TooMany) => {
                 let what = format!("a client has at most {} subscriptions", self.max_subscriptions);
                 return Err(Undo::new("tooManySubscriptions").because(what));
             }
-            Ok(true) => {}
-        }
+            Ok(Subscribed::Done { before }) => before,
+        };
         let loaded = async {
             let replay = match &since {
                 _ if creating || !channel.is_from_log => Replay::Nothing,
@@ -94,35 +112,112 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
                 Some(load) if !creating => ask(load, call(), self.limit).await?,
                 _ => Vec::new(),
             };
-            for channel in context.take_channels() {
-                let is_new = self.clients.subscribe(
-                    seat,
-                    &channel,
-                    ALL.to_owned(),
-                    None,
-                    self.max_subscriptions,
-                );
-                if !matches!(is_new, Ok(true)) {
-                    continue;
-                }
-                if seat.session.subscribe(route::channel(&channel), Replay::Nothing).await.is_err()
-                {
-                    return Ok(None);
-                }
-                context.send_back(&json!({ "type": "logux/subscribed", "channel": channel }))?;
+            if self.subscribe_also(seat, &context).await?.is_err() {
+                return Ok(None);
             }
             Ok(Some((events, id_with_position(&self.log, end)?)))
         };
         match loaded.await {
             Ok(None) => Ok(None),
             Ok(Some((events, id))) => {
-                let loaded = events.into_iter().map(Draft::new);
-                let all = loaded.chain(context.take_added());
-                Ok(Some((all.map(|draft| answer(draft, &seat.client)).collect(), id)))
+                let loaded =
+                    events.into_iter().map(|event| answer(Draft::new(event), &seat.client));
+                // What goes to others is no answer, and kept like all other events.
+                let own = route::client(&seat.client);
+                let added = context.take_added().into_iter().map(|draft| {
+                    let is_answer = draft.indexes.iter().all(|index| *index == own);
+                    if is_answer { answer(draft, &seat.client) } else { draft }
+                });
+                Ok(Some((loaded.chain(added).collect(), id)))
             }
             Err(undo) => {
-                self.end(&seat.client, name, &wanted);
+                match before {
+                    Some(filter) => self.clients.put_back(&seat.client, name, &wanted, filter),
+                    None => drop(self.end(&seat.client, name, &wanted)),
+                }
                 Err(undo)
+            }
+        }
+    }
+
+    /// Subscribes a client to the channels that a callback named.
+    async fn subscribe_also(
+        &self,
+        seat: &Seat,
+        context: &Context,
+    ) -> Result<Result<(), Gone>, Undo> {
+        let mut waits = Vec::new();
+        for channel in context.take_channels() {
+            match self.clients.subscribe_to_all(seat, &channel) {
+                Err(Gone) => return Ok(Err(Gone)),
+                Ok(false) => {}
+                Ok(true) => {
+                    waits.push(seat.session.subscribe(route::channel(&channel), Replay::Nothing));
+                }
+            }
+            context.send_back(&json!({ "type": "logux/subscribed", "channel": channel }))?;
+        }
+        let all = futures_util::future::try_join_all(waits).await;
+        Ok(all.map(drop).map_err(|_| Gone))
+    }
+
+    /// A client is here again: what it was told and had not read yet is sent to it once more, so it is also subscribed
+    /// again to what it was told so of. It does not subscribe anew by itself to what it did not know it was subscribed to.
+    pub(super) async fn restore(&self, seat: &Seat, after: Added) -> Result<(), StoreError> {
+        let mut query = Query::added(after).with(Label::Index(route::client(&seat.client)));
+        loop {
+            let page = self.log.read(query.clone(), Page::new(256)).await?;
+            let Some(last) = page.last().map(|last| last.meta.added) else { return Ok(()) };
+            for entry in &page {
+                let meta = &entry.meta;
+                if meta.reasons.iter().any(|reason| reason == ANSWER) {
+                    self.clients.answered(&seat.client, meta.added);
+                }
+                if let Some(told) = Told::of(meta).filter(|told| told.node == seat.node) {
+                    self.resume(seat, entry, &told).await;
+                }
+            }
+            query.order = Order::Added(Some(last));
+        }
+    }
+
+    /// Subscribes a client again.
+    async fn resume(&self, seat: &Seat, answer: &Entry<Value>, told: &Told) {
+        let Some((channel, parameters)) = self.channel(&told.channel) else { return };
+        let event = json!({ "type": SUBSCRIBE, "channel": told.channel, "filter": told.filter });
+        let meta = Meta::new(EventId::new(answer.meta.id.time(), seat.node.clone()));
+        let entry = Entry::new(event, meta);
+        let mut facts = facts(&entry, parameters);
+        facts.subscription = Some(wanted(&told.channel, &entry.event));
+        facts.headers = seat.headers.clone();
+        let context = Context::new(facts);
+        let call = || Call { state: self.state.clone(), context: context.clone() };
+        let admitted = async {
+            ask(&channel.access, call(), self.limit).await?;
+            match &channel.filter {
+                Some(filter) => ask(filter, call(), self.limit).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let wanted = wanted_of_it(&entry.event);
+        let subscribed = admitted.await.map(|filter| {
+            self.clients.subscribe(seat, &told.channel, &wanted, filter, self.max_subscriptions)
+        });
+        match subscribed {
+            Ok(Ok(Subscribed::Done { .. })) => {
+                let position = Added::new(answer.meta.id.counter().value()).unwrap_or(Added::ZERO);
+                let replay = Replay::After(position);
+                // An error says that the client has gone again, and comes here again.
+                let _ = seat.session.subscribe(route::channel(&told.channel), replay).await;
+            }
+            Ok(Ok(Subscribed::TooMany) | Err(Gone)) => {}
+            Err(undo) => {
+                let (channel, cause) = (&told.channel, undo.cause());
+                tracing::warn!(
+                    channel,
+                    cause,
+                    "a client that is here again may not have the channel any more"
+                );
             }
         }
     }
@@ -130,11 +225,13 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
     /// What comes of a `logux/unsubscribe`: it is always done.
     pub(super) async fn unsubscribe(&self, entry: &Entry<Value>) -> Outcome {
         let client = entry.meta.id.node().client_id();
-        if let Some(name) = entry.event["channel"].as_str() {
-            self.end(client, name, &wanted_of_it(&entry.event));
-            self.call_unsubscribed(entry, name).await;
+        let mut added = Vec::new();
+        if let Some(name) = entry.event["channel"].as_str()
+            && self.end(client, name, &wanted_of_it(&entry.event)).is_some()
+        {
+            added = self.call_unsubscribed(entry, name).await;
         }
-        Answers::over(entry, Vec::new(), None)
+        Answers::over(entry, added, None)
     }
 
     /// A connection has ended: its client is subscribed to nothing any more.
@@ -146,30 +243,71 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             let event = json!({ "type": UNSUBSCRIBE, "channel": name });
             let meta = Meta::new(EventId::new(self.log.now(), seat.node.clone()));
             let (shared, entry) = (Arc::clone(self), Entry::new(event, meta));
-            rt::spawn(async move { shared.call_unsubscribed(&entry, &name).await });
+            rt::spawn(async move {
+                let added = shared.call_unsubscribed(&entry, &name).await;
+                if let Err(error) = shared.log.add_batch(added).await {
+                    let error = crate::sync::with_causes(&error);
+                    tracing::error!(
+                        channel = name,
+                        error,
+                        "what an unsubscribed callback added was not kept"
+                    );
+                }
+            });
         }
     }
 
-    fn end(&self, client: &str, name: &str, wanted: &str) {
-        if let Some(session) = self.clients.unsubscribe(client, name, wanted) {
-            session.unsubscribe(route::channel(name));
-        }
+    /// Ends a subscription. Answers the session if the client is not subscribed to the channel any more.
+    fn end(&self, client: &str, name: &str, wanted: &str) -> Option<SessionHandle> {
+        let session = self.clients.unsubscribe(client, name, wanted)?;
+        session.unsubscribe(route::channel(name));
+        Some(session)
     }
 
-    async fn call_unsubscribed(&self, entry: &Entry<Value>, name: &str) {
-        let Some((channel, parameters)) = self.channel(name) else { return };
-        let Some(unsubscribed) = &channel.unsubscribed else { return };
+    /// Answers what the callback adds.
+    async fn call_unsubscribed(&self, entry: &Entry<Value>, name: &str) -> Vec<Draft<Value>> {
+        let Some((channel, parameters)) = self.channel(name) else { return Vec::new() };
+        let Some(unsubscribed) = &channel.unsubscribed else { return Vec::new() };
         let mut facts = facts(entry, parameters);
         facts.subscription = Some(wanted(name, &entry.event));
         let context = Context::new(facts);
-        let call = Call { state: self.state.clone(), context };
-        if let Err(undo) = ask(unsubscribed, call, self.limit).await {
-            tracing::error!(
-                channel = name,
-                cause = undo.cause(),
-                "the unsubscribed callback failed"
-            );
+        let call = Call { state: self.state.clone(), context: context.clone() };
+        match ask(unsubscribed, call, self.limit).await {
+            Ok(()) => context.take_added(),
+            Err(undo) => {
+                let cause = undo.cause();
+                tracing::error!(channel = name, cause, "the unsubscribed callback failed");
+                Vec::new()
+            }
         }
+    }
+}
+
+/// What the answer to a subscription says in the log alone: so that the client can be subscribed again if it has gone
+/// before it read the answer.
+#[derive(Debug, Serialize, Deserialize)]
+struct Told {
+    node: NodeId,
+    channel: String,
+    filter: Option<Value>,
+}
+
+/// How the index begins that says it.
+const TOLD: &str = "logux/subscription:";
+
+impl Told {
+    fn of(meta: &Meta) -> Option<Self> {
+        let text = meta.indexes.iter().find_map(|index| index.strip_prefix(TOLD))?;
+        serde_json::from_str(text).ok()
+    }
+
+    /// The index. `None` if there is no telling to whom it was told.
+    fn index(entry: &Entry<Value>) -> Option<String> {
+        let node = entry.meta.source.clone()?;
+        let channel = entry.event["channel"].as_str()?.to_owned();
+        let filter = entry.event.get("filter").cloned();
+        let told = serde_json::to_string(&Self { node, channel, filter }).ok()?;
+        Some(format!("{TOLD}{told}"))
     }
 }
 
@@ -188,9 +326,6 @@ fn wanted(name: &str, event: &Value) -> Subscription {
         creating: event["creating"] == true,
     }
 }
-
-/// Of a channel, all.
-const ALL: &str = "{}";
 
 /// Tells the ways apart in which a client is subscribed to one channel.
 fn wanted_of_it(event: &Value) -> String {

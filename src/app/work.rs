@@ -16,7 +16,7 @@ use super::route::Route;
 use super::shared::{PREFIX, SUBSCRIBE, Shared, UNSUBSCRIBE, kind_of};
 use super::undo::Undo;
 use crate::log::{AddError, Inbox, Waiting};
-use crate::{Draft, Entry, StoreError, Value};
+use crate::{Draft, Entry, EventId, IdState, StoreError, Value};
 
 /// After a failure of the store, so long.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -55,6 +55,7 @@ pub(super) async fn run<S: Clone + Send + Sync + 'static>(
         }
     }
     while workers.join_next().await.is_some() {}
+    shared.outcomes.end();
 }
 
 /// Handles what waits in one queue, and lets it go.
@@ -66,7 +67,7 @@ async fn work<S: Clone + Send + Sync + 'static>(
     // What came of the event that the store could not settle, and how many events wait that are undone because of one
     // before them.
     let (mut unsettled, mut undone) = (None, 0_usize);
-    while !*stops.borrow() {
+    while !is_over(&stops) {
         let waiting = match inbox.try_next().await {
             Ok(Some(waiting)) => waiting,
             Ok(None) => return,
@@ -77,11 +78,19 @@ async fn work<S: Clone + Send + Sync + 'static>(
             }
         };
         let entry = waiting.entry();
-        let id = entry.meta.id.clone();
+        let meta = entry.meta.clone();
+        let Some(_handling) = shared.handling.begin(&meta.id) else {
+            // It waits in another queue, too, and is handled there.
+            let dropped = waiting.settle(|_| Vec::new()).await;
+            log_dropped(&meta.id, dropped);
+            continue;
+        };
+        let is_of_cascade = undone > 0;
+        undone = undone.saturating_sub(1);
         let outcome = match unsettled.take() {
-            Some((of, outcome)) if of == id => outcome,
-            _ if undone > 0 => {
-                undone -= 1;
+            Some((of, outcome)) if of == meta.id => outcome,
+            // To leave is always done.
+            _ if is_of_cascade && kind_of(&entry.event) != UNSUBSCRIBE => {
                 let cause = "an event that came before it in its queue was undone";
                 shared.answers.undone(entry, Undo::error(cause))
             }
@@ -91,35 +100,54 @@ async fn work<S: Clone + Send + Sync + 'static>(
                 () = stopped(stops.clone()), if kind_of(&entry.event) == SUBSCRIBE => return,
             },
         };
-        let was_undone = undone;
         match settle(waiting, outcome.clone()).await {
             Ok(entries) => {
-                shared.settled(&id, &outcome, &entries);
+                shared.settled(&meta, &outcome, &entries);
                 if let Outcome::Over { undo: Some(_), .. } = outcome
-                    && was_undone == 0
+                    && !is_of_cascade
                 {
                     undone = inbox.waiting().await.unwrap_or_default();
                 }
             }
             Err(AddError::Store(error)) => {
                 report(&inbox, &error);
-                unsettled = Some((id, outcome));
                 sleep(PAUSE).await;
+                // It may have been kept all the same.
+                let states = shared.log.id_states(std::slice::from_ref(&meta.id)).await;
+                match states.ok().and_then(|states| states.first().copied()) {
+                    Some(IdState::There | IdState::Gone) => shared.settled(&meta, &outcome, &[]),
+                    _ => {
+                        undone += usize::from(is_of_cascade);
+                        unsettled = Some((meta.id, outcome));
+                    }
+                }
             }
             // What came of it cannot be added.
             Err(error) => {
-                let cause = crate::sync::with_causes(&error);
-                let undo = Undo::error(cause);
+                let (id, undo) = (meta.id.clone(), Undo::error(crate::sync::with_causes(&error)));
                 let again = if let Outcome::Over { undo: Some(_), .. } = outcome {
                     tracing::error!(%id, cause = undo.cause(), "an event cannot be answered");
                     Outcome::Over { answers: Vec::new(), undo: Some(undo) }
                 } else {
                     tracing::error!(%id, cause = undo.cause(), "what a handler made cannot be added");
-                    shared.answers.undone_by_id(&id, undo)
+                    shared.answers.undone_without_action(&meta, undo)
                 };
+                undone += usize::from(is_of_cascade);
                 unsettled = Some((id, again));
             }
         }
+    }
+}
+
+/// Whether it is to stop, or nobody is left to say so.
+fn is_over(stops: &watch::Receiver<bool>) -> bool {
+    *stops.borrow() || stops.has_changed().is_err()
+}
+
+fn log_dropped(id: &EventId, dropped: Result<Vec<Arc<Entry<Value>>>, AddError>) {
+    if let Err(error) = dropped {
+        let error = crate::sync::with_causes(&error);
+        tracing::warn!(%id, error, "an event that waits in two queues was not dropped");
     }
 }
 
@@ -182,6 +210,11 @@ pub(super) fn facts(entry: &Entry<Value>, parameters: Parameters) -> Facts {
 impl<S: Clone + Send + Sync + 'static> Shared<S> {
     /// What comes of an event.
     async fn handle(&self, entry: &Entry<Value>) -> Outcome {
+        // It may have waited in another queue, too, and be done.
+        let states = self.log.id_states(std::slice::from_ref(&entry.meta.id)).await;
+        if let Ok([IdState::There | IdState::Gone]) = states.as_deref() {
+            return Outcome::Over { answers: Vec::new(), undo: None };
+        }
         let is_own = entry.meta.id.node() == self.log.node_id();
         if !is_own && !entry.meta.extra.is_empty() {
             let what = "only id, time and subprotocol may be in the meta of a client's event";

@@ -321,6 +321,8 @@ impl<E: Event> Log<E> {
         let known = self.by_ids(&ids).await?;
         for ((entry, (place, is_brought)), there) in entries.into_iter().zip(places).zip(known) {
             if let Some(there) = there.filter(|_| is_brought) {
+                // It is there, and stays.
+                batch.also.may_be_gone.take_if(|id| *id == there.meta.id);
                 batch.there.push((place, there));
             } else {
                 batch.entries.push(entry);

@@ -154,18 +154,6 @@ impl<E: Event> Log<E> {
         self.change(vec![RecordChange::Put(key, epoch.to_string())]).await
     }
 
-    /// Keeps records.
-    #[cfg(feature = "app")]
-    pub(crate) async fn note(&self, records: Vec<RecordChange>) -> Result<(), StoreError> {
-        self.change(records).await
-    }
-
-    /// Keeps numbers that rise at some time.
-    #[cfg(feature = "app")]
-    pub(crate) fn note_soon(&self, records: Vec<RecordChange>) {
-        drop(self.submit(Append::records(records).may_wait()));
-    }
-
     async fn change(&self, records: Vec<RecordChange>) -> Result<(), StoreError> {
         self.submit(Append::records(records)).await.map(drop)
     }

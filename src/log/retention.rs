@@ -8,6 +8,8 @@ use logux_transports::rt;
 use super::Log;
 use super::editing::Effects;
 use crate::entry::Entry;
+#[cfg(feature = "app")]
+use crate::store::{Answer, Stored};
 use crate::store::{
     Append, Edit, Key, Order, Page, PeerRecord, Prefix, Query, Record, RecordChange, StoreError,
 };
@@ -249,7 +251,13 @@ impl<E: Event> Log<E> {
                 }
                 let (_, peer) = current.get_or_insert_with(|| (name, Peer::default()));
                 match field {
-                    PeerRecord::Sent => peer.sent = text.parse().ok().and_then(Added::new),
+                    PeerRecord::Sent => {
+                        peer.sent = peer.sent.max(text.parse().ok().and_then(Added::new));
+                    }
+                    // All up to there is confirmed, or was not for any of its nodes.
+                    PeerRecord::Direct => {
+                        peer.sent = peer.sent.max(text.parse().ok().and_then(Added::new));
+                    }
                     PeerRecord::Seen => peer.seen = text.parse().ok().and_then(Timestamp::new),
                     PeerRecord::SeenByName => {
                         peer.seen_by_name = text.parse().ok().and_then(Timestamp::new);
@@ -257,7 +265,6 @@ impl<E: Event> Log<E> {
                     PeerRecord::Received
                     | PeerRecord::ReturnUpTo
                     | PeerRecord::Epoch
-                    | PeerRecord::Direct
                     | PeerRecord::Withheld => {}
                 }
                 peer.keys.push(key);
@@ -312,6 +319,25 @@ impl<E: Event> Log<E> {
             let removed = records.into_iter().map(|(key, _)| RecordChange::Remove(key)).collect();
             self.submit(Append::records(removed)).await?;
         }
+    }
+
+    /// Notes up to where clients of an app have what went to them directly, and that they are here. Of what is not noted
+    /// as the process ends, some is sent again.
+    #[cfg(feature = "app")]
+    pub(crate) fn note_direct(
+        &self,
+        progress: impl IntoIterator<Item = (NodeId, Added)>,
+    ) -> Answer<E> {
+        let now = self.now();
+        let note = |(client, added): (NodeId, Added)| {
+            let direct = RecordChange::raise(Key::peer(&client, PeerRecord::Direct), added);
+            [direct, seen(&client, PeerRecord::Seen, now)]
+        };
+        let changes: Vec<_> = progress.into_iter().flat_map(note).collect();
+        if changes.is_empty() {
+            return Answer::ready(Ok(Stored::default()));
+        }
+        self.submit(Append::records(changes).may_wait())
     }
 
     /// Notes that a peer is here, and what it calls itself.

@@ -206,6 +206,11 @@ impl Withheld {
         }
     }
 
+    /// What a peer subscribed to is not sent any more.
+    pub(crate) fn end_replays(&self) {
+        self.positions().offered.retain(|_, offer| matches!(offer, Offer::Again(_)));
+    }
+
     /// Whether the event at this position, which the peer did not take, is offered again.
     pub(crate) fn is_offered_again(&self, added: Added) -> bool {
         matches!(self.positions().offered.get(&added.value()), Some(Offer::Again(_)))

@@ -203,3 +203,31 @@ async fn an_undo_of_what_was_done_reaches_all_that_have_it() {
     }
     assert!(!test.undo(&"1 nobody".parse().unwrap(), Undo::denied()).await.unwrap());
 }
+
+/// The client does not subscribe anew to what it does not know it is subscribed to.
+#[tokio::test(start_paused = true)]
+async fn who_did_not_read_that_it_is_subscribed_is_so_when_it_is_back() {
+    let (memory, running, _log) = serve().await;
+    let subscribe = json!({ "type": "logux/subscribe", "channel": "all" });
+    let mut ben = Raw::connect(&memory, 5, "ben:1:x", 0).await;
+    ben.send(json!(["sync", 1, subscribe, { "id": 1, "time": 1 }])).await;
+    // It is answered, and the answer is not read.
+    sleep(Duration::from_secs(1)).await;
+    drop(ben);
+    sleep(Duration::from_secs(10)).await;
+    running.process(json!({ "type": "add", "n": 1 })).await.unwrap();
+    let mut ben = Raw::connect(&memory, 5, "ben:1:x", 0).await;
+    running.process(json!({ "type": "add", "n": 2 })).await.unwrap();
+    ben.read().await;
+    let syncs = ben.1.iter().filter(|message| message[0] == "sync");
+    let events = syncs.flat_map(|sync| sync.as_array().unwrap()[2..].iter().step_by(2));
+    let mut kinds: Vec<_> =
+        events.map(|event| format!("{} {}", event["type"], event["n"])).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, [r#""add" 1"#, r#""add" 2"#, r#""logux/processed" null"#]);
+    // Another page of the client is not subscribed by that.
+    drop(ben);
+    let mut other = Raw::connect(&memory, 5, "ben:1:other", 0).await;
+    running.process(json!({ "type": "add", "n": 3 })).await.unwrap();
+    assert_eq!(other.read().await, [] as [Value; 0]);
+}

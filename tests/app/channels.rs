@@ -287,3 +287,56 @@ async fn what_goes_to_somebody_directly_waits_for_who_is_away() {
     let cat = test.client("cat:1").await.unwrap();
     assert_eq!(said(&cat).await, [3]);
 }
+
+/// What callbacks of a channel add for others is no answer to the subscriber, and stays.
+#[tokio::test(start_paused = true)]
+async fn a_channel_tells_others_who_comes_and_goes() {
+    use logux_sync::app::Route;
+    let tell = |what: &'static str| {
+        move |client: Client, context: Context| async move {
+            context
+                .add(&json!({ "type": what, "user": client.user_id() }), Route::from("presence"))?;
+            Ok::<_, Undo>(())
+        }
+    };
+    let app = rooms(())
+        .channel("presence", Channel::access(async || true).from_log())
+        .channel("lobby", Channel::access(tell("came")).unsubscribed(tell("left")));
+    let test = TestApp::start(app).await.unwrap();
+    let (ann, ben) = (test.client("ann:1").await.unwrap(), test.client("ben:1").await.unwrap());
+    ann.subscribe("presence").await.unwrap();
+    assert_eq!(ben.subscribe("lobby").await.unwrap(), NOTHING, "it is not for who subscribes");
+    // Nobody leaves what it was not in, nor one way of several.
+    ann.unsubscribe("lobby").await.unwrap();
+    ben.subscribe_to(json!({ "channel": "lobby", "filter": { "a": 1 } })).await.unwrap();
+    ben.unsubscribe("lobby").await.unwrap();
+    ben.leave().await;
+    sleep(Duration::from_secs(10)).await;
+    let event = |kind: &str| json!({ "type": kind, "user": "ben" });
+    let all = [event("came"), event("came"), event("left")];
+    assert_eq!(ann.received().await.unwrap(), all);
+    let later = test.client("cat:1").await.unwrap();
+    assert_eq!(later.subscribe("presence").await.unwrap(), all, "it stays in the log");
+}
+
+/// A subscription that fails leaves the one that there was as it was.
+#[tokio::test(start_paused = true)]
+async fn a_second_subscription_that_fails_does_not_end_the_first() {
+    let seen = Seen::default();
+    let channel = Channel::access(async || true).load(async |State(seen): State<Seen>| {
+        seen.note("load");
+        if seen.take().len() > 1 { Err(Undo::not_found()) } else { Ok(()) }
+    });
+    let app = everybody(seen.clone())
+        .on("say", Handler::access(async || true).route(async || "room"))
+        .channel("room", channel);
+    let test = TestApp::start(app).await.unwrap();
+    let (ann, ben) = (test.client("ann:1").await.unwrap(), test.client("ben:1").await.unwrap());
+    ben.subscribe("room").await.unwrap();
+    seen.note("once more");
+    assert_eq!(undone(ben.subscribe("room").await.map(drop))["reason"], "notFound");
+    ann.process(json!({ "type": "say", "n": 1 })).await.unwrap();
+    assert_eq!(said(&ben).await, [1]);
+    let wanted = json!({ "channel": "room", "filter": { "text": "x".repeat(5_000) } });
+    assert_eq!(undone(ben.subscribe_to(wanted).await.map(drop))["reason"], "wrongFormat");
+}

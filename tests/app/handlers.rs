@@ -334,3 +334,54 @@ async fn who_may_connect_auth_says_and_one_connection_of_a_client_stays() {
         assert_eq!(client.session().state(), logux_sync::State::Synchronized);
     }
 }
+
+/// What comes while others are undone is not of them.
+#[tokio::test(start_paused = true)]
+async fn an_undo_reaches_what_waited_and_nothing_later() {
+    let seen = Seen::default();
+    let test = TestApp::start(renames(seen.clone())).await.unwrap();
+    let ann = test.client("ann:1:tab").await.unwrap();
+    let (one, two) = (rename("ann", "slow"), rename("ann", ""));
+    ann.log().add_batch([one, two, rename("ann", "with it")]).await.unwrap();
+    ann.log().add(json!({ "type": "logux/unsubscribe", "channel": "users/ann" })).await.unwrap();
+    sleep(Duration::from_secs(49)).await;
+    // These come while the first is slow, and so wait, too.
+    ann.log().add(rename("ann", "waits, too")).await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    for n in 0..20 {
+        ann.process(rename("ann", &format!("later {n}"))).await.unwrap();
+    }
+    let entries = ann.log().entries_after(logux_sync::Added::ZERO, 1_000).await.unwrap();
+    let undone = entries.iter().filter(|entry| entry.event["type"] == "logux/undo").count();
+    assert_eq!(undone, 3, "the empty name and the two that waited; to leave is always done");
+    assert_eq!(seen.take().len(), 21);
+}
+
+/// A client may send an event twice, as two: it is handled once, and stays.
+#[tokio::test(start_paused = true)]
+async fn an_event_that_waits_in_two_queues_is_handled_once() {
+    let seen = Seen::default();
+    let app = everybody(seen.clone())
+        .on(
+            "work",
+            Handler::access(async || true).process(async |State(seen): State<Seen>| {
+                sleep(Duration::from_secs(1)).await;
+                seen.note("work");
+            }),
+        )
+        .on("refused", Handler::access(async || false).queue("aside"));
+    let test = TestApp::start(app).await.unwrap();
+    let id: logux_sync::EventId = "OzcVoWD ann:1".parse().unwrap();
+    let draft = |kind: &str| logux_sync::Draft::new(json!({ "type": kind })).id(id.clone());
+    for queues in [["app:main:ann:1", "app:aside:ann:1"], ["app:aside:ann:1", "app:main:ann:1"]] {
+        let kinds = queues.map(|queue| if queue.contains("main") { "work" } else { "refused" });
+        for (queue, kind) in queues.iter().zip(kinds) {
+            test.log().hand_in(queue, [draft(kind)]).await.unwrap();
+        }
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(test.log().inboxes().await.unwrap(), [""; 0]);
+        let kept = test.log().by_id(&id).await.unwrap();
+        assert_eq!(kept.map(|kept| kept.event.clone()), Some(json!({ "type": "work" })));
+        assert_eq!(seen.take().len(), usize::from(queues[0].contains("main")));
+    }
+}

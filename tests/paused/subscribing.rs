@@ -265,3 +265,29 @@ async fn nothing_of_the_past_is_sent_to_who_wants_none() {
     one.session.subscribe("a", Replay::After(last)).await.unwrap();
     assert_eq!(one.got().await, [11, 20, 24, 28]);
 }
+
+/// Nor by what was on its way to it.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_replay_is_not_sent_later() {
+    let log = log().await;
+    add_many(&log, 0..40_000).await;
+    let one = Subscriber::new(&log, 0).await;
+    sleep(seconds(2)).await;
+    one.peer.abort();
+    let _ = one.session.subscribe("a", Replay::All).await.unwrap_err();
+    drop(one);
+    sleep(seconds(10)).await;
+    let two = Subscriber::new(&log, 0).await;
+    assert_eq!(two.got().await, NONE);
+    let (session, one) = (two.session.handle(), two.session.handle());
+    let replayed = tokio::spawn(async move { session.subscribe("a", Replay::All).await });
+    while two.got.lock().unwrap().is_empty() {
+        yield_now().await;
+    }
+    one.unsubscribe("a");
+    replayed.await.unwrap().unwrap();
+    let some = two.got().await;
+    assert!((1..10_000).contains(&some.len()), "{} were sent", some.len());
+    add(&log, 5_000, &["direct"]).await;
+    assert_eq!(two.got().await, [5_000]);
+}

@@ -256,8 +256,8 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         let (mut found, mut end) = (BTreeMap::new(), up_to);
         for index in indexes {
             let query = Query::added(after).with(Label::Index(index.clone()));
-            let page = self.log.read(query, Page::from(at_most)).await?;
-            if page.len() == at_most
+            let page = self.log.read(query, Page::new(at_most)).await?;
+            if may_go_on(&page, at_most)
                 && let Some(last) = page.last()
             {
                 end = end.min(last.meta.added);
@@ -333,8 +333,8 @@ impl<E: Event, C: Codec> Batcher<E, C> {
     pub(crate) async fn replay(&self, replaying: &Replaying) -> Result<(), Error> {
         let end = self.log.last_added();
         let query = Query::added(replaying.reached()).with(Label::Index(replaying.index.clone()));
-        let page = self.log.read(query, Page::from(REPLAYED)).await?;
-        let is_full = page.len() == REPLAYED;
+        let page = self.log.read(query, Page::new(REPLAYED)).await?;
+        let is_full = may_go_on(&page, REPLAYED);
         let within = page.iter().filter(|entry| entry.meta.added <= end);
         let last = page.last().map(|last| last.meta.added).filter(|_| is_full);
         let is_new = |entry: &&Arc<Entry<E>>| {
@@ -463,6 +463,15 @@ impl SentNext {
         let unsendable = unsendable.map(|(_, refused)| refused).collect();
         Self { up_to, sent, withheld, unsendable, is_offer: false }
     }
+}
+
+/// Whether there may be more than a page of so many events has: it may also have ended by its bytes, and a store need not
+/// tell those.
+fn may_go_on<E>(page: &[Arc<Entry<E>>], events: usize) -> bool {
+    let sizes = || page.iter().map(|entry| entry.size());
+    page.len() == events
+        || sizes().sum::<usize>() >= Page::new(0).bytes
+        || sizes().any(|size| size == 0)
 }
 
 /// An error and what caused it, in one line.

@@ -597,7 +597,9 @@ where
     }
 
     fn unsubscribe(&mut self, index: &str) -> Result<(), Error> {
-        self.replays.end(index);
+        if self.replays.end(index) {
+            self.outgoing.withheld().inspect(|withheld| withheld.end_replays());
+        }
         if self.subscribed.remove(index).is_some()
             && let Some(peer) = self.reporter.peer()
         {
@@ -666,6 +668,8 @@ where
         }
         let withheld = known.withheld().clone();
         withheld.start(start, self.options.outward.withholds());
+        // Those of an earlier connection.
+        withheld.end_replays();
         if self.commands.take_reevaluate() {
             withheld.reevaluate();
             self.note_withheld();

@@ -51,8 +51,9 @@ impl Replays {
         self.0.push_back((Arc::new(replaying), done));
     }
 
-    /// Ends those of an index.
-    pub(crate) fn end(&mut self, index: &str) {
+    /// Ends those of an index. Answers whether one of them was under way.
+    pub(crate) fn end(&mut self, index: &str) -> bool {
+        let is_under_way = self.first().is_some_and(|first| first.index == index);
         for (replaying, done) in std::mem::take(&mut self.0) {
             if replaying.index == index {
                 // Fails only if nobody waits for it.
@@ -61,6 +62,7 @@ impl Replays {
                 self.0.push_back((replaying, done));
             }
         }
+        is_under_way
     }
 
     /// The one whose turn it is.
