@@ -55,10 +55,17 @@ pub(super) type Left = Vec<String>;
 /// What came of a wish to subscribe.
 #[derive(Debug)]
 pub(super) enum Subscribed {
-    /// With what there was before for the same wish.
-    Done { before: Option<Option<Filter>> },
+    /// It is subscribed.
+    Done(Before),
     /// The client has too many subscriptions.
     TooMany,
+}
+
+/// What there was before for the same wish.
+#[derive(Debug)]
+pub(super) enum Before {
+    Nothing,
+    Same(Option<Filter>),
 }
 
 /// A client wants all of a channel.
@@ -156,7 +163,8 @@ impl Clients {
             return Ok(Subscribed::TooMany);
         }
         let filters = now.subscriptions.entry(channel.to_owned()).or_default();
-        Ok(Subscribed::Done { before: filters.insert(wanted.to_owned(), filter) })
+        let before = filters.insert(wanted.to_owned(), filter);
+        Ok(Subscribed::Done(before.map_or(Before::Nothing, Before::Same)))
     }
 
     /// Subscribes a client to all of a channel, unless it is subscribed to it. Answers whether that is new.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::answers::{ANSWER, Answers, answer};
 use super::call::{Call, Context, Since, Subscription};
-use super::clients::{ALL, Gone, Left, Seat, Subscribed};
+use super::clients::{ALL, Before, Gone, Left, Seat, Subscribed};
 use super::handler::Channel;
 use super::pattern::Parameters;
 use super::route;
@@ -96,7 +96,7 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
                 let what = format!("a client has at most {} subscriptions", self.max_subscriptions);
                 return Err(Undo::new("tooManySubscriptions").because(what));
             }
-            Ok(Subscribed::Done { before }) => before,
+            Ok(Subscribed::Done(before)) => before,
         };
         let loaded = async {
             let replay = match &since {
@@ -132,8 +132,10 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             }
             Err(undo) => {
                 match before {
-                    Some(filter) => self.clients.put_back(&seat.client, name, &wanted, filter),
-                    None => drop(self.end(&seat.client, name, &wanted)),
+                    Before::Same(filter) => {
+                        self.clients.put_back(&seat.client, name, &wanted, filter);
+                    }
+                    Before::Nothing => drop(self.end(&seat.client, name, &wanted)),
                 }
                 Err(undo)
             }
@@ -204,7 +206,7 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             self.clients.subscribe(seat, &told.channel, &wanted, filter, self.max_subscriptions)
         });
         match subscribed {
-            Ok(Ok(Subscribed::Done { .. })) => {
+            Ok(Ok(Subscribed::Done(_))) => {
                 let position = Added::new(answer.meta.id.counter().value()).unwrap_or(Added::ZERO);
                 let replay = Replay::After(position);
                 // An error says that the client has gone again, and comes here again.

@@ -114,12 +114,11 @@ async fn work<S: Clone + Send + Sync + 'static>(
                 sleep(PAUSE).await;
                 // It may have been kept all the same.
                 let states = shared.log.id_states(std::slice::from_ref(&meta.id)).await;
-                match states.ok().and_then(|states| states.first().copied()) {
-                    Some(IdState::There | IdState::Gone) => shared.settled(&meta, &outcome, &[]),
-                    _ => {
-                        undone += usize::from(is_of_cascade);
-                        unsettled = Some((meta.id, outcome));
-                    }
+                if let Ok([IdState::There | IdState::Gone]) = states.as_deref() {
+                    shared.settled(&meta, &outcome, &[]);
+                } else {
+                    undone += usize::from(is_of_cascade);
+                    unsettled = Some((meta.id, outcome));
                 }
             }
             // What came of it cannot be added.

@@ -251,11 +251,8 @@ impl<E: Event> Log<E> {
                 }
                 let (_, peer) = current.get_or_insert_with(|| (name, Peer::default()));
                 match field {
-                    PeerRecord::Sent => {
-                        peer.sent = peer.sent.max(text.parse().ok().and_then(Added::new));
-                    }
-                    // All up to there is confirmed, or was not for any of its nodes.
-                    PeerRecord::Direct => {
+                    // All up to there is confirmed, or was not for the peer or any node of the client.
+                    PeerRecord::Sent | PeerRecord::Direct => {
                         peer.sent = peer.sent.max(text.parse().ok().and_then(Added::new));
                     }
                     PeerRecord::Seen => peer.seen = text.parse().ok().and_then(Timestamp::new),
