@@ -43,7 +43,7 @@ impl Route {
         self.and(client(id.as_ref()))
     }
 
-    /// To one node.
+    /// To one node, if it is connected.
     #[must_use]
     pub fn node(self, id: &NodeId) -> Self {
         self.and(format!("node:{id}"))
