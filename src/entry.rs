@@ -296,14 +296,14 @@ pub(crate) struct Incoming<E> {
     /// Those that cannot be read.
     pub(crate) set_aside: Vec<SetAside>,
     /// Those that are refused, as the peer was told.
-    pub(crate) refused: Vec<Refused>,
+    pub(crate) refused: Option<Box<[Refused]>>,
     /// How far the peer's log is received once the entries are stored.
     pub(crate) up_to: Added,
 }
 
 impl<E> Incoming<E> {
     pub(crate) fn nothing(peer: NodeId) -> Self {
-        let (entries, set_aside, refused) = (Vec::new(), Vec::new(), Vec::new());
-        Self { peer, entries, set_aside, refused, up_to: Added::ZERO }
+        let (entries, set_aside) = (Vec::new(), Vec::new());
+        Self { peer, entries, set_aside, refused: None, up_to: Added::ZERO }
     }
 }

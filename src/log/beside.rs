@@ -73,10 +73,16 @@ pub(crate) struct News<E> {
     /// How many messages of the peer that is, and what of them is refused already.
     pub(crate) messages: usize,
     pub(crate) refused: Vec<Refused>,
-    /// Which queues of the inbox its events wait in, instead of what the log's options say.
-    pub(crate) inbox: Option<Arc<Choice<E>>>,
-    /// What is added for an event that is refused.
-    pub(crate) answer: Option<Arc<AnswerRefused<E>>>,
+    /// What the session does with events of its own accord. Behind one pointer, as nearly none does.
+    pub(crate) handlers: Option<Arc<EventHandlers<E>>>,
+}
+
+/// What a session does with the events of its peer.
+pub(crate) struct EventHandlers<E> {
+    /// Which queues of the inbox they wait in, instead of what the log's options say.
+    pub(crate) inbox: Option<Box<Choice<E>>>,
+    /// What is added for one that is refused.
+    pub(crate) answer: Option<Box<AnswerRefused<E>>>,
 }
 
 /// What is added for an event that is refused, in the transaction that lets its message be confirmed.
@@ -93,8 +99,7 @@ impl<E> Default for News<E> {
             received: None,
             messages: 0,
             refused: Vec::new(),
-            inbox: None,
-            answer: None,
+            handlers: None,
         }
     }
 }
@@ -233,9 +238,11 @@ impl<E: Event> Log<E> {
         let bytes = news.incoming.iter().flat_map(|incoming| &incoming.entries).map(Entry::size);
         let room = self.reserve(bytes.sum()).await;
         let mut fillings = Vec::new();
-        let choose = news.inbox.take().or_else(|| self.behaviour().inbox.clone());
-        if let (Some(choose), Some(incoming)) = (choose, &mut news.incoming) {
-            let diverted = self.divert(&*choose, &mut incoming.entries, &mut news.refused);
+        let of_session = news.handlers.as_ref().and_then(|handlers| handlers.inbox.as_deref());
+        if let Some(choose) = of_session.or(self.behaviour().inbox.as_deref())
+            && let Some(incoming) = &mut news.incoming
+        {
+            let diverted = self.divert(choose, &mut incoming.entries, &mut news.refused);
             fillings = diverted.boxed().await?;
         }
         let (answer, expected) = self.submit_news(news, room, fillings)?;
@@ -249,8 +256,9 @@ impl<E: Event> Log<E> {
         room: Option<OwnedSemaphorePermit>,
         fillings: Vec<Filling>,
     ) -> Result<(Answer<E>, Expected<E>), StoreError> {
-        let News { fence, incoming, mut changes, received, messages, mut refused, answer, .. } =
-            news;
+        let News {
+            fence, incoming, mut changes, received, messages, mut refused, handlers, ..
+        } = news;
         let incoming = incoming.unwrap_or_else(|| Incoming::nothing(self.node_id().clone()));
         let Incoming { peer, mut entries, set_aside, refused: refused_before, up_to } = incoming;
         if up_to > Added::ZERO {
@@ -260,9 +268,9 @@ impl<E: Event> Log<E> {
         }
         changes.extend(fillings.iter().flat_map(|filling| filling.changes.iter().cloned()));
         let (older, passed_by) = self.look_at(&mut entries, &mut refused);
+        let answer = handlers.as_ref().and_then(|handlers| handlers.answer.as_deref());
         let answers = answer.map(|answer| {
-            let answers =
-                refused_before.iter().chain(&refused).filter_map(|refused| answer(refused));
+            let answers = refused_before.iter().flatten().chain(&refused).filter_map(answer);
             self.check_all(answers, false)
         });
         let (answers, _) = answers.transpose().map_err(StoreError::new)?.unwrap_or_default();

@@ -29,7 +29,7 @@ mod typed;
 mod withheld;
 
 pub use arriving::{Arriving, NotAdded};
-pub(crate) use beside::{AnswerRefused, CursorKeys, News, Received, reset};
+pub(crate) use beside::{AnswerRefused, CursorKeys, EventHandlers, News, Received, reset};
 pub use cleaned::{Cleaned, Missed};
 pub use clock::Clock;
 pub use consumer::{Consumer, ConsumerError, Delivery};

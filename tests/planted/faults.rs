@@ -31,11 +31,11 @@ pub(crate) const FAULTS: &[Fault] = &[
             Edit {
                 file: "src/sync/rules/rules.rs",
                 is: "let received = live.sync(sync, now.clock)?;
-                    self.refuse_events(&received.incoming.refused);
+                    self.refuse_events(received.incoming.refused.as_deref().unwrap_or_default());
                     self.outputs.push_back(Output::Store(received.incoming));",
                 becomes: "let added = sync.added;
                     let received = live.sync(sync, now.clock)?;
-                    self.refuse_events(&received.incoming.refused);
+                    self.refuse_events(received.incoming.refused.as_deref().unwrap_or_default());
                     self.outputs.push_back(Output::Store(received.incoming));
                     if PLANTED { self.send(Message::Synced(added)); }",
             },

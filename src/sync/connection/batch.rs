@@ -125,10 +125,11 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         let looks_back = after < wanted.reevaluate_up_to && !looked_at_all;
         let mut is_all_else_withheld = false;
         let (mut entries, end) = if looks_back {
-            self.offered(after, wanted.reevaluate_up_to, limit).await?
+            // Boxed, as the next: they are rare, and inline they would enlarge what is made for each batch.
+            Box::pin(self.offered(after, wanted.reevaluate_up_to, limit)).await?
         } else if let Some(indexes) = self.indexes_to_read_by(wanted) {
             is_all_else_withheld = true;
-            self.of_interest(indexes, after, wanted.up_to, limit).await?
+            Box::pin(self.of_interest(indexes, after, wanted.up_to, limit)).await?
         } else {
             let entries = self.log.next_after(after, page).await?;
             // Where there is nothing more, the position need not be that of an event.

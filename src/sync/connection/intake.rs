@@ -11,7 +11,9 @@ use logux_transports::rt;
 use crate::apart::Refused;
 use crate::cursors::Cursors;
 use crate::entry::{Entry, Incoming};
-use crate::log::{AnswerRefused, Choice, CursorKeys, Fence, Log, News, Received, reset};
+use crate::log::{
+    AnswerRefused, Choice, CursorKeys, EventHandlers, Fence, Log, News, Received, reset,
+};
 use crate::store::{RecordChange, StoreError};
 use crate::sync::callbacks::Inward;
 use crate::sync::error::{Error, with_causes};
@@ -33,10 +35,8 @@ pub(crate) struct Intake<'a, E> {
     inward: &'a Inward<E>,
     /// Once it is let in.
     peer: Option<Arc<Peer>>,
-    /// Which of its events wait for a handler, and where.
-    inbox: Option<Arc<Choice<E>>>,
-    /// What is added for those that are refused.
-    answer: Option<Arc<AnswerRefused<E>>>,
+    /// What is done with its events, if there are handlers.
+    handlers: Option<Arc<EventHandlers<E>>>,
     /// Nothing is stored once this is superseded.
     fence: Fence,
     /// Waits for the user's answer.
@@ -97,8 +97,7 @@ impl<'a, E: Event> Intake<'a, E> {
             log,
             inward,
             peer: None,
-            inbox: None,
-            answer: None,
+            handlers: None,
             fence,
             unjudged: Vec::new(),
             judging: Lane::default(),
@@ -131,14 +130,17 @@ impl<'a, E: Event> Intake<'a, E> {
     /// From now on events arrive, and the user can be asked about them.
     pub(crate) fn let_in(&mut self, peer: Arc<Peer>) {
         let Inward { inbox, answer, .. } = self.inward;
-        self.inbox = inbox.clone().map(|choose| -> Arc<Choice<E>> {
-            let peer = Arc::clone(&peer);
-            Arc::new(move |entry: &mut Entry<E>| choose(entry, &peer))
-        });
-        self.answer = answer.clone().map(|answer| -> Arc<AnswerRefused<E>> {
-            let peer = Arc::clone(&peer);
-            Arc::new(move |refused: &Refused| answer(refused, &peer))
-        });
+        if inbox.is_some() || answer.is_some() {
+            let inbox = inbox.clone().map(|choose| -> Box<Choice<E>> {
+                let peer = Arc::clone(&peer);
+                Box::new(move |entry: &mut Entry<E>| choose(entry, &peer))
+            });
+            let answer = answer.clone().map(|answer| -> Box<AnswerRefused<E>> {
+                let peer = Arc::clone(&peer);
+                Box::new(move |refused: &Refused| answer(refused, &peer))
+            });
+            self.handlers = Some(Arc::new(EventHandlers { inbox, answer }));
+        }
         self.peer = Some(peer);
     }
 
@@ -324,8 +326,7 @@ impl<'a, E: Event> Intake<'a, E> {
             received: Some(keys.received),
             messages: 0,
             refused: std::mem::take(&mut self.refused),
-            inbox: self.inbox.clone(),
-            answer: self.answer.clone(),
+            handlers: self.handlers.clone(),
             held_back,
             released,
             changes: match self.cursor.take() {
@@ -343,7 +344,10 @@ impl<'a, E: Event> Intake<'a, E> {
         news.incoming = waiting.into_iter().reduce(|mut all, next| {
             all.entries.extend(next.entries);
             all.set_aside.extend(next.set_aside);
-            all.refused.extend(next.refused);
+            all.refused = match (all.refused, next.refused) {
+                (Some(one), Some(other)) => Some(one.into_iter().chain(other).collect()),
+                (one, other) => one.or(other),
+            };
             all.up_to = next.up_to;
             all
         });

@@ -126,6 +126,7 @@ impl Live {
             && (Added::ZERO.plus(1)..self.received_before).contains(&added);
         self.storing.push_back(Arrived::Sync { added, is_of_another_log });
         self.received = if is_of_another_log { Added::ZERO } else { self.received.max(added) };
+        let refused = (!refused.is_empty()).then(|| refused.into_boxed_slice());
         let incoming = Incoming { set_aside, refused, ..self.received(entries) };
         Ok(SyncReceived { incoming, skipped })
     }

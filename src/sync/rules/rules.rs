@@ -317,7 +317,7 @@ impl<E> Rules<E> {
 
             (Phase::Live(live), _, Message::Sync(sync)) => {
                 let received = live.sync(sync, now.clock)?;
-                self.refuse_events(&received.incoming.refused);
+                self.refuse_events(received.incoming.refused.as_deref().unwrap_or_default());
                 self.outputs.push_back(Output::Store(received.incoming));
                 self.tell_all(&received.skipped, Notice::SetAside);
             }
