@@ -193,11 +193,14 @@ impl Raw {
         self.send(&json!(["sync", self.sent, event, whole])).await;
     }
 
-    /// All that comes until nothing more does, confirmed: the events, each with the keys of its meta, and other messages
-    /// without what is of one server.
-    async fn heard(&mut self) -> Vec<Value> {
-        let mut heard = Vec::new();
-        while let Ok(frame) = timeout(Duration::from_millis(250), self.socket.next()).await {
+    /// So much, whatever that takes, and then all that comes until nothing more does, confirmed: the events, each with the
+    /// keys of its meta, and other messages without what is of one server.
+    async fn heard(&mut self, at_least: usize) -> Vec<Value> {
+        let mut heard: Vec<Value> = Vec::new();
+        loop {
+            let patience = if heard.len() < at_least { 20_000 } else { 250 };
+            let next = timeout(Duration::from_millis(patience), self.socket.next());
+            let Ok(frame) = next.await else { break };
             let Some(Ok(Message::Text(text))) = frame else { break };
             let message: Value = serde_json::from_str(&text).unwrap();
             match message[0].as_str().unwrap() {
@@ -231,7 +234,7 @@ async fn play(port: u16) -> Vec<(String, Vec<Value>, Vec<Value>)> {
     let mut ann = Raw::connect(port, "10:ann:a").await;
     let mut ben = Raw::connect(port, "20:ben:b").await;
     let mut heard = Vec::new();
-    heard.push(("connect".to_owned(), ann.heard().await, ben.heard().await));
+    heard.push(("connect".to_owned(), ann.heard(1).await, ben.heard(1).await));
     let subscribe = |channel: &str| json!({ "type": "logux/subscribe", "channel": channel });
     let add = |text: &str| json!({ "type": "posts/add", "by": "10", "room": "a", "text": text });
     let none = json!({});
@@ -301,19 +304,21 @@ async fn play(port: u16) -> Vec<(String, Vec<Value>, Vec<Value>)> {
     for (is_anns, event, meta) in script {
         let author = if is_anns { &mut ann } else { &mut ben };
         author.sync(&event, &meta).await;
-        heard.push((format!("{event} {meta}"), ann.heard().await, ben.heard().await));
+        // Its author is told of each.
+        let (of_ann, of_ben) = (usize::from(is_anns), usize::from(!is_anns));
+        heard.push((format!("{event} {meta}"), ann.heard(of_ann).await, ben.heard(of_ben).await));
     }
     // All that waits behind an event that is undone.
     for event in [add("one"), json!({ "type": "posts/unknown" }), add("two")] {
         ann.sync(&event, &none).await;
     }
-    heard.push(("a row".to_owned(), ann.heard().await, ben.heard().await));
+    heard.push(("a row".to_owned(), ann.heard(3).await, ben.heard(0).await));
     // A second connection of the same client ends the first.
     let mut again = Raw::connect(port, "10:ann:c").await;
-    let let_in = again.heard().await;
+    let let_in = again.heard(1).await;
     let ended = timeout(Duration::from_secs(5), ann.socket.next()).await;
     let is_over = matches!(ended, Ok(None | Some(Err(_) | Ok(Message::Close(_)))));
-    heard.push((format!("again: {is_over}"), let_in, ben.heard().await));
+    heard.push((format!("again: {is_over}"), let_in, ben.heard(0).await));
     heard
 }
 
