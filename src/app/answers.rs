@@ -6,7 +6,7 @@ use serde_json::json;
 use super::route::Route;
 use super::undo::Undo;
 use super::work::Outcome;
-use crate::{Draft, Entry, EventId, EventLimits, Extra, Meta, NodeId, Value};
+use crate::{Draft, Entry, EventId, EventLimits, Extra, Meta, NodeId, Peer, Value};
 
 /// Why an answer is kept: until its client has it.
 pub(super) const ANSWER: &str = "logux/answer";
@@ -41,8 +41,7 @@ impl Answers {
         route: Route,
         added: Vec<Draft<Value>>,
     ) -> Outcome {
-        let answers =
-            if self.is_own(&entry.meta.id) { Vec::new() } else { vec![processed(&entry.meta)] };
+        let answers = self.to_client_of(&entry.meta.id, processed(&entry.meta));
         Outcome::Done { route, added, answers }
     }
 
@@ -53,7 +52,8 @@ impl Answers {
         mut answers: Vec<Draft<Value>>,
         told: Option<(EventId, Option<String>)>,
     ) -> Outcome {
-        let processed = processed(&entry.meta);
+        let client = entry.meta.id.node().client_id();
+        let processed = answer(Draft::new(processed(&entry.meta)), client);
         answers.push(match told {
             Some((id, index)) => index.into_iter().fold(processed.id(id), Draft::index),
             None => processed,
@@ -66,36 +66,35 @@ impl Answers {
         let Entry { event, meta, .. } = entry;
         tracing::info!(id = %meta.id, reason = undo.reason(), cause = undo.cause(), "an event is undone");
         let id = text_of(&meta.id, speaks_7(meta));
-        let mut answer = undo.to_event(&id, Some(event));
-        if self.limits.check(&answer, &Extra::new()).is_err() {
+        let whole = undo.to_event(&id, Some(event));
+        if self.limits.check(&whole, &Extra::new()).is_err() {
             // What is nearly too large for an event does not fit into another one.
-            answer = undo.to_event(&id, None);
+            return self.undone_without_action(meta, undo);
         }
-        let answers = if self.is_own(&meta.id) { Vec::new() } else { vec![to(&meta.id, answer)] };
+        let answers = self.to_client_of(&meta.id, whole);
         Outcome::Over { answers, undo: Some(undo) }
     }
 
     /// The same, where only its meta is at hand.
     pub(super) fn undone_without_action(&self, meta: &Meta, undo: Undo) -> Outcome {
-        let id = text_of(&meta.id, speaks_7(meta));
-        let answer = to(&meta.id, undo.to_event(&id, None));
-        let answers = if self.is_own(&meta.id) { Vec::new() } else { vec![answer] };
+        let event = undo.to_event(&text_of(&meta.id, speaks_7(meta)), None);
+        let answers = self.to_client_of(&meta.id, event);
         Outcome::Over { answers, undo: Some(undo) }
     }
 
-    /// What tells a client of this id, which speaks this protocol, that the event is undone.
-    pub(super) fn of_id(id: &EventId, protocol: Protocol, undo: &Undo) -> Draft<Value> {
-        to(id, undo.to_event(&text_of(id, protocol == Protocol::V7), None))
-    }
-
-    fn is_own(&self, id: &EventId) -> bool {
-        *id.node() == self.own
+    /// An answer to the client of an event; none where that is this server.
+    fn to_client_of(&self, id: &EventId, event: Value) -> Vec<Draft<Value>> {
+        let is_own = *id.node() == self.own;
+        let answer = (!is_own).then(|| answer(Draft::new(event), id.node().client_id()));
+        answer.into_iter().collect()
     }
 }
 
-/// An answer to the client of an event.
-pub(super) fn to(id: &EventId, event: Value) -> Draft<Value> {
-    answer(Draft::new(event), id.node().client_id())
+/// What a peer that speaks this protocol is told of an event that was refused before it could wait: the peer that sent
+/// it, whoever it says has made it.
+pub(super) fn of_refused(id: &EventId, peer: &Peer) -> Draft<Value> {
+    let id = text_of(id, peer.protocol == Protocol::V7);
+    answer(Draft::new(Undo::denied().to_event(&id, None)), peer.node_id.client_id())
 }
 
 /// An event that goes to a client and is kept until it has it.
@@ -103,9 +102,8 @@ pub(super) fn answer(draft: Draft<Value>, client: &str) -> Draft<Value> {
     Route::nobody().client(client).of(draft.reason(ANSWER))
 }
 
-fn processed(meta: &Meta) -> Draft<Value> {
-    let id = text_of(&meta.id, speaks_7(meta));
-    to(&meta.id, json!({ "type": "logux/processed", "id": id }))
+fn processed(meta: &Meta) -> Value {
+    json!({ "type": "logux/processed", "id": text_of(&meta.id, speaks_7(meta)) })
 }
 
 fn speaks_7(meta: &Meta) -> bool {

@@ -9,16 +9,18 @@ use logux_codecs::Codecs;
 use logux_transports::{Listener, rt};
 use tokio::sync::watch;
 
-use super::answers::Answers;
+use super::answers::{self, Answers};
 use super::clients::Clients;
 use super::handler::{Channel, Handler};
 use super::pattern::{Pattern, PatternError};
 use super::route;
 use super::running::RunningApp;
-use super::shared::{Handling, Outcomes, Shared, answer_to_refused};
+use super::shared::{Handling, Outcomes, Shared};
 use super::sync_map::{self, SyncMap};
 use super::work;
-use crate::{Access, CallbackError, Headers, Log, LogOptions, Login, Server, SyncOptions, Value};
+use crate::{
+    Access, CallbackError, Headers, Log, LogOptions, Login, Role, Server, SyncOptions, Value,
+};
 
 /// What a server does with the events of its clients: handlers by the types of events, channels, and who may connect.
 ///
@@ -209,7 +211,7 @@ fn session_options<S: Clone + Send + Sync + 'static>(
             let (node, session) = (login.node_id.clone(), login.session.clone());
             let headers = Arc::clone(&login.headers);
             let access = auth(login, shared.state.clone()).await.only_client();
-            if !access.lets_in() {
+            if access.authors(Role::Acceptor).is_none() {
                 return access;
             }
             match shared.starts_after(&node).await {
@@ -230,7 +232,11 @@ fn session_options<S: Clone + Send + Sync + 'static>(
     options.inward.filter = None;
     options.inward.map = None;
     options.inward.inbox = Some(Arc::new(move |entry, peer| Some(of_inbox.divert(entry, peer))));
-    options.inward.answer = Some(Arc::new(|refused, peer| Some(answer_to_refused(refused, peer))));
+    options.inward.answer = Some(Arc::new(|refused, peer| {
+        let (id, reason) = (&refused.id, &refused.reason);
+        tracing::info!(%id, reason, peer = %peer.node_id, "an event is refused");
+        Some(answers::of_refused(id, peer))
+    }));
     options
 }
 

@@ -25,7 +25,7 @@ pub struct Call<S> {
 #[derive(Clone, Debug)]
 pub struct Context(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     event: Arc<Value>,
     id: EventId,
@@ -195,19 +195,7 @@ impl Context {
 
     /// The same event with other parameters.
     pub(super) fn with_parameters(&self, parameters: Parameters) -> Self {
-        let Inner { event, id, time, subprotocol, client, headers, subscription, also, .. } =
-            &*self.0;
-        Self(Arc::new(Inner {
-            event: Arc::clone(event),
-            id: id.clone(),
-            time: *time,
-            subprotocol: *subprotocol,
-            client: client.clone(),
-            headers: Arc::clone(headers),
-            parameters,
-            subscription: subscription.clone(),
-            also: Arc::clone(also),
-        }))
+        Self(Arc::new(Inner { parameters, ..Inner::clone(&self.0) }))
     }
 }
 

@@ -26,11 +26,7 @@ pub(super) struct Clients {
 
 #[derive(Debug)]
 struct Connected {
-    node: NodeId,
-    /// Tells its connections apart.
-    number: u64,
-    session: SessionHandle,
-    headers: Arc<Headers>,
+    seat: Seat,
     /// By the name of the channel and then by what the client said that it wants of it.
     subscriptions: HashMap<String, HashMap<String, Option<Filter>>>,
     /// Where answers are that it has not confirmed yet.
@@ -44,6 +40,7 @@ struct Connected {
 pub(super) struct Seat {
     pub(super) client: String,
     pub(super) node: NodeId,
+    /// Tells the connections of the client apart.
     pub(super) number: u64,
     pub(super) session: SessionHandle,
     pub(super) headers: Arc<Headers>,
@@ -85,30 +82,23 @@ impl Clients {
         number: u64,
     ) -> (Seat, Option<(Seat, Left)>) {
         let client = node.client_id().to_owned();
+        let seat = Seat { client: client.clone(), node: node.clone(), number, session, headers };
         let connected = Connected {
-            node: node.clone(),
-            number,
-            session: session.clone(),
-            headers: Arc::clone(&headers),
+            seat: seat.clone(),
             subscriptions: HashMap::new(),
             answers: BTreeSet::new(),
             noted: Added::ZERO,
         };
-        let before = self.connected().insert(client.clone(), connected);
+        let before = self.connected().insert(client, connected);
         self.more.notify_waiters();
-        let before = before.map(|before| {
-            let Connected { node, number, session, headers, subscriptions, .. } = before;
-            let seat = Seat { client: client.clone(), node, number, session, headers };
-            (seat, subscriptions.into_keys().collect())
-        });
-        (Seat { client, node: node.clone(), number, session, headers }, before)
+        (seat, before.map(|before| (before.seat, before.subscriptions.into_keys().collect())))
     }
 
     /// A connection has ended. Answers what it was subscribed to, unless a later one took its place.
     pub(super) fn leave(&self, seat: &Seat) -> Left {
         let mut connected = self.connected();
         match connected.get(&seat.client) {
-            Some(now) if now.number == seat.number => {
+            Some(now) if now.seat.number == seat.number => {
                 let left = connected.remove(&seat.client);
                 left.map(|left| left.subscriptions.into_keys().collect()).unwrap_or_default()
             }
@@ -117,15 +107,7 @@ impl Clients {
     }
 
     pub(super) fn get(&self, client: &str) -> Option<Seat> {
-        let connected = self.connected();
-        let Connected { node, number, session, headers, .. } = connected.get(client)?;
-        Some(Seat {
-            client: client.to_owned(),
-            node: node.clone(),
-            number: *number,
-            session: session.clone(),
-            headers: Arc::clone(headers),
-        })
+        Some(self.connected().get(client)?.seat.clone())
     }
 
     /// Waits until a client is connected, so long at most.
@@ -154,7 +136,7 @@ impl Clients {
         at_most: usize,
     ) -> Result<Subscribed, Gone> {
         let mut connected = self.connected();
-        let now = connected.get_mut(&seat.client).filter(|now| now.number == seat.number);
+        let now = connected.get_mut(&seat.client).filter(|now| now.seat.number == seat.number);
         let now = now.ok_or(Gone)?;
         let count: usize = now.subscriptions.values().map(HashMap::len).sum();
         let is_known =
@@ -170,7 +152,7 @@ impl Clients {
     /// Subscribes a client to all of a channel, unless it is subscribed to it. Answers whether that is new.
     pub(super) fn subscribe_to_all(&self, seat: &Seat, channel: &str) -> Result<bool, Gone> {
         let mut connected = self.connected();
-        let now = connected.get_mut(&seat.client).filter(|now| now.number == seat.number);
+        let now = connected.get_mut(&seat.client).filter(|now| now.seat.number == seat.number);
         let subscriptions = &mut now.ok_or(Gone)?.subscriptions;
         let is_new = !subscriptions.contains_key(channel);
         if is_new {
@@ -210,7 +192,7 @@ impl Clients {
             return None;
         }
         now.subscriptions.remove(channel);
-        Some(now.session.clone())
+        Some(now.seat.session.clone())
     }
 
     /// Whether an event is for a peer, which may have it by one of its indexes.
@@ -226,7 +208,7 @@ impl Clients {
         let channels = meta.indexes.iter().filter_map(|index| route::channel_of(index));
         let filters: Vec<Option<Filter>> = {
             let connected = self.connected();
-            let now = connected.get(node.client_id()).filter(|now| now.node == *node);
+            let now = connected.get(node.client_id()).filter(|now| now.seat.node == *node);
             let of = |channel| now.and_then(|now| now.subscriptions.get(channel));
             channels.filter_map(of).flat_map(HashMap::values).cloned().collect()
         };
@@ -251,7 +233,7 @@ impl Clients {
     pub(super) fn take_confirmed(&self) -> Vec<Added> {
         let mut confirmed = Vec::new();
         for now in self.connected().values_mut().filter(|now| !now.answers.is_empty()) {
-            let synced = now.session.diagnostics().synced;
+            let synced = now.seat.session.diagnostics().synced;
             let rest = now.answers.split_off(&synced.plus(1));
             confirmed.extend(std::mem::replace(&mut now.answers, rest));
         }
@@ -262,7 +244,7 @@ impl Clients {
     pub(super) fn take_progress(&self) -> Vec<(NodeId, Added)> {
         let mut progress = Vec::new();
         for (client, now) in &mut *self.connected() {
-            let synced = now.session.diagnostics().synced;
+            let synced = now.seat.session.diagnostics().synced;
             if synced > now.noted
                 && let Ok(client) = client.parse()
             {

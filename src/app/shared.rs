@@ -10,7 +10,7 @@ use logux_codecs::Added;
 use logux_transports::rt;
 use tokio::sync::oneshot;
 
-use super::answers::{ANSWER, Answers, answer};
+use super::answers::{ANSWER, Answers};
 use super::clients::{Clients, Seat};
 use super::handler::{Channel, Handler, MAIN};
 use super::pattern::{Parameters, Pattern};
@@ -18,10 +18,7 @@ use super::route;
 use super::undo::Undo;
 use super::work::Outcome;
 use crate::store::{Edit, Key, Label, Order, Page, PeerRecord, Query};
-use crate::{
-    Draft, Entry, EventId, Headers, Log, Meta, NodeId, Peer, Refused, SessionHandle, StoreError,
-    Value,
-};
+use crate::{Entry, EventId, Headers, Log, Meta, NodeId, Peer, SessionHandle, StoreError, Value};
 
 /// How the names of the app's queues begin.
 pub(super) const PREFIX: &str = "app:";
@@ -281,13 +278,4 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             query.order = Order::Created(Some(last));
         }
     }
-}
-
-/// What a peer is told of an event that was refused before it could wait.
-pub(super) fn answer_to_refused(refused: &Refused, peer: &Peer) -> Draft<Value> {
-    let (id, reason) = (&refused.id, &refused.reason);
-    tracing::info!(%id, reason, peer = %peer.node_id, "an event is refused");
-    let denied = Answers::of_id(id, peer.protocol, &Undo::denied());
-    // To who sent it, whoever it says has made it.
-    answer(Draft::new(denied.event().clone()), peer.node_id.client_id())
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::answers::{ANSWER, Answers, answer};
 use super::call::{Call, Context, Since, Subscription};
 use super::clients::{ALL, Before, Gone, Left, Seat, Subscribed};
-use super::handler::Channel;
+use super::handler::{Channel, Filter};
 use super::pattern::Parameters;
 use super::route;
 use super::shared::{SUBSCRIBE, Shared, UNSUBSCRIBE};
@@ -19,7 +19,7 @@ use super::undo::Undo;
 use super::work::{Outcome, ask, facts};
 use crate::store::{Label, Order, Page, Query};
 use crate::{
-    Draft, Entry, EventId, IdState, Log, Meta, NodeId, Replay, SessionHandle, StoreError,
+    Draft, Entry, EventId, Headers, IdState, Log, Meta, NodeId, Replay, SessionHandle, StoreError,
     Timestamp, Value,
 };
 
@@ -75,18 +75,9 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         parameters: Parameters,
         seat: &Seat,
     ) -> Result<Option<(Vec<Draft<Value>>, EventId)>, Undo> {
-        let subscription = wanted(name, &entry.event);
-        let (since, creating) = (subscription.since.clone(), subscription.creating);
-        let mut facts = facts(entry, parameters);
-        facts.subscription = Some(subscription);
-        facts.headers = seat.headers.clone();
-        let context = Context::new(facts);
-        let call = || Call { state: self.state.clone(), context: context.clone() };
-        ask(&channel.access, call(), self.limit).await?;
-        let filter = match &channel.filter {
-            Some(filter) => Some(ask(filter, call(), self.limit).await?),
-            None => None,
-        };
+        let Subscription { since, creating, .. } = wanted(name, &entry.event);
+        let call = self.call_of(entry, name, parameters, &seat.headers);
+        let filter = self.ask_for_access(channel, &call).await?;
         let wanted = wanted_of_it(&entry.event);
         let subscribed =
             self.clients.subscribe(seat, name, &wanted, filter, self.max_subscriptions);
@@ -109,10 +100,10 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
                 return Ok(None);
             }
             let events = match &channel.load {
-                Some(load) if !creating => ask(load, call(), self.limit).await?,
+                Some(load) if !creating => ask(load, call.clone(), self.limit).await?,
                 _ => Vec::new(),
             };
-            if self.subscribe_also(seat, &context).await?.is_err() {
+            if self.subscribe_also(seat, &call.context).await?.is_err() {
                 return Ok(None);
             }
             Ok(Some((events, id_with_position(&self.log, end)?)))
@@ -124,7 +115,7 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
                     events.into_iter().map(|event| answer(Draft::new(event), &seat.client));
                 // What goes to others is no answer, and kept like all other events.
                 let own = route::client(&seat.client);
-                let added = context.take_added().into_iter().map(|draft| {
+                let added = call.context.take_added().into_iter().map(|draft| {
                     let is_answer = draft.indexes.iter().all(|index| *index == own);
                     if is_answer { answer(draft, &seat.client) } else { draft }
                 });
@@ -139,6 +130,33 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
                 }
                 Err(undo)
             }
+        }
+    }
+
+    /// What the callbacks of a channel are told.
+    fn call_of(
+        &self,
+        entry: &Entry<Value>,
+        name: &str,
+        parameters: Parameters,
+        headers: &Arc<Headers>,
+    ) -> Call<S> {
+        let mut facts = facts(entry, parameters);
+        facts.subscription = Some(wanted(name, &entry.event));
+        facts.headers = Arc::clone(headers);
+        Call { state: self.state.clone(), context: Context::new(facts) }
+    }
+
+    /// Whether a client may subscribe, and to which events.
+    async fn ask_for_access(
+        &self,
+        channel: &Channel<S>,
+        call: &Call<S>,
+    ) -> Result<Option<Filter>, Undo> {
+        ask(&channel.access, call.clone(), self.limit).await?;
+        match &channel.filter {
+            Some(filter) => ask(filter, call.clone(), self.limit).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -189,18 +207,8 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         let event = json!({ "type": SUBSCRIBE, "channel": told.channel, "filter": told.filter });
         let meta = Meta::new(EventId::new(answer.meta.id.time(), seat.node.clone()));
         let entry = Entry::new(event, meta);
-        let mut facts = facts(&entry, parameters);
-        facts.subscription = Some(wanted(&told.channel, &entry.event));
-        facts.headers = seat.headers.clone();
-        let context = Context::new(facts);
-        let call = || Call { state: self.state.clone(), context: context.clone() };
-        let admitted = async {
-            ask(&channel.access, call(), self.limit).await?;
-            match &channel.filter {
-                Some(filter) => ask(filter, call(), self.limit).await.map(Some),
-                None => Ok(None),
-            }
-        };
+        let call = self.call_of(&entry, &told.channel, parameters, &seat.headers);
+        let admitted = self.ask_for_access(channel, &call);
         let wanted = wanted_of_it(&entry.event);
         let subscribed = admitted.await.map(|filter| {
             self.clients.subscribe(seat, &told.channel, &wanted, filter, self.max_subscriptions)
@@ -270,10 +278,8 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
     async fn call_unsubscribed(&self, entry: &Entry<Value>, name: &str) -> Vec<Draft<Value>> {
         let Some((channel, parameters)) = self.channel(name) else { return Vec::new() };
         let Some(unsubscribed) = &channel.unsubscribed else { return Vec::new() };
-        let mut facts = facts(entry, parameters);
-        facts.subscription = Some(wanted(name, &entry.event));
-        let context = Context::new(facts);
-        let call = Call { state: self.state.clone(), context: context.clone() };
+        let call = self.call_of(entry, name, parameters, &Arc::default());
+        let context = call.context.clone();
         match ask(unsubscribed, call, self.limit).await {
             Ok(()) => context.take_added(),
             Err(undo) => {

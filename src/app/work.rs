@@ -79,14 +79,14 @@ async fn work<S: Clone + Send + Sync + 'static>(
         };
         let entry = waiting.entry();
         let meta = entry.meta.clone();
+        let is_of_cascade = undone > 0;
+        undone = undone.saturating_sub(1);
         let Some(_handling) = shared.handling.begin(&meta.id) else {
             // It waits in another queue, too, and is handled there.
             let dropped = waiting.settle(|_| Vec::new()).await;
             log_dropped(&meta.id, dropped);
             continue;
         };
-        let is_of_cascade = undone > 0;
-        undone = undone.saturating_sub(1);
         let outcome = match unsettled.take() {
             Some((of, outcome)) if of == meta.id => outcome,
             // To leave is always done.

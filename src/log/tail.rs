@@ -148,7 +148,7 @@ impl<E: Event> Tail<E> {
         }
         if after < kept.up_to {
             let entries = kept.between(after, end, page);
-            if is_full(&entries, page) {
+            if page.is_filled_by(&entries) {
                 return Source::Kept(entries);
             }
         }
@@ -179,11 +179,6 @@ async fn read<E: Event>(store: Arc<dyn Store<E>>, up_to: Added, end: Added, ends
         }
         Err(error) => tracing::debug!(%error, "the next events were not read"),
     }
-}
-
-fn is_full<E>(entries: &[Arc<Entry<E>>], page: Page) -> bool {
-    let bytes = entries.iter().map(|entry| entry.size()).fold(0, usize::saturating_add);
-    entries.len() >= page.events || bytes >= page.bytes
 }
 
 /// What an entry is taken for.
@@ -287,7 +282,7 @@ impl<E> Kept<E> {
         log_end: &End,
     ) -> Entries<E> {
         self.unread = 0;
-        let is_all = !is_full(&entries, PAGE);
+        let is_all = !PAGE.is_filled_by(&entries);
         if log_end.changes() != changes {
             let (Some(changed), _) = log_end.changes_since(changes) else { return entries };
             let up_to = entries.last().map_or(self.up_to, |last| last.meta.added);

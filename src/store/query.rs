@@ -1,7 +1,9 @@
+use std::sync::Arc;
+
 use logux_codecs::Added;
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{Created, Meta};
+use crate::entry::{Created, Entry, Meta};
 
 /// Which events to read from a store, and in which order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +118,12 @@ impl Page {
     pub const fn bytes(mut self, bytes: usize) -> Self {
         self.bytes = bytes;
         self
+    }
+
+    /// Whether reading stopped at one of its limits, as far as the events tell their sizes.
+    pub(crate) fn is_filled_by<E>(self, entries: &[Arc<Entry<E>>]) -> bool {
+        let bytes = entries.iter().map(|entry| entry.size()).fold(0, usize::saturating_add);
+        entries.len() >= self.events || bytes >= self.bytes
     }
 
     /// Takes the first events that this page has room for.

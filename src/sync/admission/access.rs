@@ -136,12 +136,6 @@ impl<E> Access<E> {
         Self { starts_after: position, ..self }
     }
 
-    /// Whether the peer is let in.
-    #[cfg(feature = "app")]
-    pub(crate) const fn lets_in(&self) -> bool {
-        !matches!(self.kind, Kind::Nobody | Kind::Undecided(_))
-    }
-
     const fn of(kind: Kind) -> Self {
         Self { kind, lasts: None, log: None, starts_after: Added::ZERO }
     }

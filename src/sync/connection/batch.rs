@@ -257,8 +257,9 @@ impl<E: Event, C: Codec> Batcher<E, C> {
         let (mut found, mut end) = (BTreeMap::new(), up_to);
         for index in indexes {
             let query = Query::added(after).with(Label::Index(index.clone()));
-            let page = self.log.read(query, Page::new(at_most)).await?;
-            if may_go_on(&page, at_most)
+            let limits = Page::new(at_most);
+            let page = self.log.read(query, limits).await?;
+            if may_go_on(limits, &page)
                 && let Some(last) = page.last()
             {
                 end = end.min(last.meta.added);
@@ -334,8 +335,9 @@ impl<E: Event, C: Codec> Batcher<E, C> {
     pub(crate) async fn replay(&self, replaying: &Replaying) -> Result<(), Error> {
         let end = self.log.last_added();
         let query = Query::added(replaying.reached()).with(Label::Index(replaying.index.clone()));
-        let page = self.log.read(query, Page::new(REPLAYED)).await?;
-        let is_full = may_go_on(&page, REPLAYED);
+        let limits = Page::new(REPLAYED);
+        let page = self.log.read(query, limits).await?;
+        let is_full = may_go_on(limits, &page);
         let within = page.iter().filter(|entry| entry.meta.added <= end);
         let last = page.last().map(|last| last.meta.added).filter(|_| is_full);
         let is_new = |entry: &&Arc<Entry<E>>| {
@@ -466,13 +468,9 @@ impl SentNext {
     }
 }
 
-/// Whether there may be more than a page of so many events has: it may also have ended by its bytes, and a store need not
-/// tell those.
-fn may_go_on<E>(page: &[Arc<Entry<E>>], events: usize) -> bool {
-    let sizes = || page.iter().map(|entry| entry.size());
-    page.len() == events
-        || sizes().sum::<usize>() >= Page::new(0).bytes
-        || sizes().any(|size| size == 0)
+/// Whether there may be more than was read: a store need not tell the sizes by which a page ends.
+fn may_go_on<E>(page: Page, read: &[Arc<Entry<E>>]) -> bool {
+    page.is_filled_by(read) || read.iter().any(|entry| entry.size() == 0)
 }
 
 /// An error and what caused it, in one line.
