@@ -33,6 +33,7 @@ pub struct App<S = ()> {
     otherwise: Option<Handler<S>>,
     channels: Vec<(String, Channel<S>)>,
     options: SyncOptions<Value>,
+    max_connections: Option<usize>,
     max_subscriptions: usize,
     is_development: bool,
 }
@@ -84,6 +85,7 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
             otherwise: None,
             channels: Vec::new(),
             options: SyncOptions::new(),
+            max_connections: None,
             max_subscriptions: 1_000,
             is_development: false,
         }
@@ -122,6 +124,12 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     /// `out_indexes`, `out_filter`) is not taken from there.
     pub fn options(mut self, options: SyncOptions<Value>) -> Self {
         self.options = options;
+        self
+    }
+
+    /// How many clients may be connected at once: as [`Server::max_connections`](crate::Server::max_connections) says.
+    pub const fn max_connections(mut self, count: usize) -> Self {
+        self.max_connections = Some(count);
         self
     }
 
@@ -182,7 +190,11 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
             connections: AtomicU64::new(0),
         });
         let options = session_options(&shared, auth, options);
-        let server = Server::new(log, codecs, listener).options(options).start();
+        let mut server = Server::new(log, codecs, listener).options(options);
+        if let Some(count) = self.max_connections {
+            server = server.max_connections(count);
+        }
+        let server = server.start();
         let (stop, stops) = watch::channel(false);
         let worker = rt::spawn(work::run(Arc::clone(&shared), stops));
         let sweep = rt::spawn(Arc::clone(&shared).sweep());

@@ -42,6 +42,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Also {
     added: Mutex<Vec<Draft<Value>>>,
+    /// Where it goes, beside what `route` says.
+    route: Mutex<Route>,
     /// Channels to which the client is subscribed, too.
     channels: Mutex<Vec<String>>,
 }
@@ -165,6 +167,18 @@ impl Context {
     /// Adds an event that goes to this client only.
     pub fn send_back(&self, event: &impl Serialize) -> Result<(), Undo> {
         self.add(event, Route::nobody().client(self.client().client_id()))
+    }
+
+    /// Sends the event there, too: for a callback that finds out only while it works to whom the event goes. In callbacks
+    /// of a [`Channel`](super::Channel) it says nothing.
+    pub fn route_to(&self, route: impl Into<Route>) {
+        let all = &self.0.also.route;
+        all.lock().unwrap_or_else(PoisonError::into_inner).extend(route.into());
+    }
+
+    pub(super) fn take_route(&self) -> Route {
+        let route = &self.0.also.route;
+        std::mem::take(&mut *route.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn take_added(&self) -> Vec<Draft<Value>> {

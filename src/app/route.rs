@@ -56,10 +56,17 @@ impl Route {
     }
 
     fn and(mut self, index: String) -> Self {
-        if !self.0.contains(&index) {
-            self.0.push(index);
-        }
+        self.extend(Self(vec![index]));
         self
+    }
+
+    /// There, too.
+    pub(super) fn extend(&mut self, other: Self) {
+        for index in other.0 {
+            if !self.0.contains(&index) {
+                self.0.push(index);
+            }
+        }
     }
 
     /// The same and to this client, which it left out perhaps.

@@ -77,6 +77,8 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
     ) -> Result<Option<(Vec<Draft<Value>>, EventId)>, Undo> {
         let Subscription { since, creating, .. } = wanted(name, &entry.event);
         let call = self.call_of(entry, name, parameters, &seat.headers);
+        // What the callbacks know, they know from now on.
+        let end = self.log.last_added();
         let filter = self.ask_for_access(channel, &call).await?;
         let wanted = wanted_of_it(&entry.event);
         let subscribed =
@@ -91,11 +93,10 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         };
         let loaded = async {
             let replay = match &since {
-                _ if creating || !channel.is_from_log => Replay::Nothing,
+                _ if creating || !channel.is_from_log => Replay::After(end),
                 Since(Some((id, _))) => replay_since(&self.log, id).await?,
                 Since(None) => Replay::All,
             };
-            let end = self.log.last_added();
             if seat.session.subscribe(route::channel(name), replay).await.is_err() {
                 return Ok(None);
             }

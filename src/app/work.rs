@@ -242,13 +242,14 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             if !is_own {
                 ask(&handler.access, call(), self.limit).await?;
             }
-            let route = match &handler.route {
+            let mut route = match &handler.route {
                 Some(route) => ask(route, call(), self.limit).await?,
                 None => Route::nobody(),
             };
             if let Some(process) = &handler.process {
                 ask(process, call(), self.limit).await?;
             }
+            route.extend(context.take_route());
             Ok(route)
         };
         match handled.await {

@@ -340,3 +340,26 @@ async fn a_second_subscription_that_fails_does_not_end_the_first() {
     let wanted = json!({ "channel": "room", "filter": { "text": "x".repeat(5_000) } });
     assert_eq!(undone(ben.subscribe_to(wanted).await.map(drop))["reason"], "wrongFormat");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_added_while_access_is_asked_is_not_missed() {
+    // What `access` answers may be of the time at which it began.
+    let app =
+        everybody(()).on("say", Handler::access(async || true).route(async || "hall")).channel(
+            "hall",
+            Channel::access(async || {
+                sleep(Duration::from_secs(4)).await;
+                true
+            }),
+        );
+    let test = TestApp::start(app).await.unwrap();
+    let (ann, ben) = (test.client("ann:1").await.unwrap(), test.client("ben:1").await.unwrap());
+    ann.process(say("hall", 0)).await.unwrap();
+    let subscribing = ben.subscribe("hall");
+    let saying = async {
+        sleep(Duration::from_secs(2)).await;
+        ann.process(say("hall", 1)).await.unwrap();
+    };
+    let (past, ()) = tokio::join!(subscribing, saying);
+    assert_eq!(numbers(&past.unwrap()), [1]);
+}

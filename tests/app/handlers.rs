@@ -385,3 +385,27 @@ async fn an_event_that_waits_in_two_queues_is_handled_once() {
         assert_eq!(seen.take().len(), usize::from(queues[0].contains("main")));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_callback_says_where_an_event_goes_beside_its_route() {
+    let app = everybody(())
+        .on(
+            "say",
+            Handler::access(async || true).route(async || "hall").process(
+                async |context: Context| -> Result<(), Undo> {
+                    context.route_to(["attic", "hall"]);
+                    Ok(())
+                },
+            ),
+        )
+        .channel("*", Channel::access(async || true));
+    let test = TestApp::start(app).await.unwrap();
+    let (ann, ben) = (test.client("ann:1").await.unwrap(), test.client("ben:1").await.unwrap());
+    ben.subscribe("attic").await.unwrap();
+    ann.process(json!({ "type": "say" })).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(ben.received().await.unwrap(), [json!({ "type": "say" })]);
+    let entries = test.log().entries_after(logux_sync::Added::ZERO, 10).await.unwrap();
+    let said = entries.iter().find(|entry| entry.event["type"] == "say").unwrap();
+    assert_eq!(said.meta.indexes, ["channel:hall", "channel:attic"]);
+}

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use logux_sync::{
-    BaseSync, CallbackError, ClientSync, Error, Headers, Log, Login, MemoryStore, ProtocolError,
-    Reconnect, RefusalLimit, Role, Server, ServerSync, Session, State, Subprotocol, SyncOptions,
-    Value,
+    Access, BaseSync, CallbackError, ClientSync, Error, Headers, Log, Login, MemoryStore,
+    ProtocolError, Reconnect, RefusalLimit, Role, Server, ServerSync, Session, State, Subprotocol,
+    SyncOptions, Value,
 };
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
@@ -30,6 +30,7 @@ on_every_cell! {
     tokens_are_compared_whole,
     old_applications_are_refused_before_they_are_asked,
     a_refused_version_is_final_for_the_client,
+    auth_refuses_a_version_and_counts_no_attempt,
     a_check_of_versions_that_panics_ends_its_own_session,
     a_refused_client_gives_up_but_a_blocked_one_dials_again,
     a_blocked_client_gets_in_once_the_block_is_over,
@@ -426,6 +427,21 @@ async fn a_refused_version_is_final_for_the_client<C: Cell>() {
         .options(ok().subprotocol(Subprotocol::new(2, 0)))
         .start();
     new.wait_for(State::Synchronized).await.unwrap();
+}
+
+async fn auth_refuses_a_version_and_counts_no_attempt<C: Cell>() {
+    let log = log("server").await;
+    let options = SyncOptions::new().auth(async |login| match login.subprotocol {
+        Some(Subprotocol { major: 2.., .. }) => Access::client(),
+        _ => Access::other_subprotocol(">= 2"),
+    });
+    let with = |used: u32| json!(["connect", 7, "10:uuid", 0, { "subprotocol": used }]).to_string();
+    for _ in 0..5 {
+        let refused = answer::<C>(&log, &options, &with(1)).await.unwrap();
+        let expected = r#"["error","wrong-subprotocol",{"supported":">= 2","used":1}]"#;
+        assert_eq!(refused, expected);
+    }
+    assert!(is_connected(answer::<C>(&log, &options, &with(2)).await.as_deref()));
 }
 
 async fn a_check_of_versions_that_panics_ends_its_own_session<C: Cell>() {

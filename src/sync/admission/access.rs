@@ -3,7 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use logux_codecs::Added;
+use logux_codecs::{Added, Value};
 
 use crate::log::Log;
 use crate::sync::callbacks::CallbackError;
@@ -30,6 +30,8 @@ pub struct Access<E> {
 #[derive(Clone, Debug)]
 enum Kind {
     Nobody,
+    /// What of the application's versions is supported.
+    OtherSubprotocol(Value),
     Usual,
     Client,
     Relay,
@@ -61,6 +63,13 @@ impl<E> Access<E> {
     /// Nobody: the peer is answered `wrong-credentials`. This is what `false` means.
     pub const fn nobody() -> Self {
         Self::of(Kind::Nobody)
+    }
+
+    /// Nobody: the version of the peer's application is not one that is supported. It is answered
+    /// `wrong-subprotocol` with what is, and that is no failed attempt. Where the version alone decides,
+    /// [`subprotocol_check`](crate::SyncOptions::subprotocol_check) does this before `auth` is asked.
+    pub fn other_subprotocol(supported: impl Into<Value>) -> Self {
+        Self::of(Kind::OtherSubprotocol(supported.into()))
     }
 
     /// The same for so long from now on, as a token holds for a while only; then the session ends.
@@ -125,7 +134,7 @@ impl<E> Access<E> {
     pub(crate) fn only_client(self) -> Self {
         let kind = match self.kind {
             Kind::Usual | Kind::Client | Kind::Relay => Kind::Client,
-            kind @ (Kind::Nobody | Kind::Undecided(_)) => kind,
+            kind @ (Kind::Nobody | Kind::OtherSubprotocol(_) | Kind::Undecided(_)) => kind,
         };
         Self { kind, lasts: self.lasts, log: None, starts_after: Added::ZERO }
     }
@@ -145,6 +154,14 @@ impl<E> Access<E> {
         match self.kind {
             Kind::Undecided(undecided) => Err(Box::new(undecided)),
             _ => Ok(self),
+        }
+    }
+
+    /// What is supported, where that is why nobody is let in.
+    pub(crate) const fn supported(&self) -> Option<&Value> {
+        match &self.kind {
+            Kind::OtherSubprotocol(supported) => Some(supported),
+            _ => None,
         }
     }
 
@@ -170,7 +187,7 @@ impl<E> Access<E> {
     /// Whose events are taken from the peer; `None` for nobody.
     pub(crate) const fn authors(&self, role: Role) -> Option<Authors> {
         match (&self.kind, role) {
-            (Kind::Nobody | Kind::Undecided(_), _) => None,
+            (Kind::Nobody | Kind::OtherSubprotocol(_) | Kind::Undecided(_), _) => None,
             (Kind::Client, _) | (Kind::Usual, Role::Acceptor) => Some(Authors::OwnClient),
             (Kind::Relay, _) | (Kind::Usual, Role::Opener) => Some(Authors::Any),
         }

@@ -125,15 +125,11 @@ impl<E: Event> Policy<E> {
         login: Login,
         role: Role,
     ) -> Result<Result<Pass<E>, ProtocolError>, Error> {
+        let used = login.subprotocol;
         if let Some(check) = &self.subprotocol_check {
-            let used = login.subprotocol;
             let asked = answer("subprotocol_check", None, || ready(Ok(check(used)))).await?;
             if let Err(supported) = asked {
-                let used = used.map_or(Value::Null, |used| match used.minor {
-                    0 => used.major.into(),
-                    _ => [used.major, used.minor].as_slice().into(),
-                });
-                return Ok(Err(ProtocolError::WrongSubprotocol { supported, used }));
+                return Ok(Err(wrong_subprotocol(supported, used)));
             }
         }
         let refusal = ProtocolError::WrongCredentials;
@@ -153,6 +149,9 @@ impl<E: Event> Policy<E> {
         };
         // A panic and a peer that leaves are no refusals.
         let access = answer("auth", self.limit, || async { auth(login).await.decided() }).await?;
+        if let Some(supported) = access.supported() {
+            return Ok(Err(wrong_subprotocol(supported.clone(), used)));
+        }
         let pass = Pass::of(access, role);
         if let (None, Some(attempt)) = (&pass, attempt) {
             attempt.refuse();
@@ -283,6 +282,14 @@ fn may_choose<E: Event>(log: &Log<E>, usual: &Log<E>, role: Role) -> Result<(), 
         return Err(Error::callback("auth", what));
     }
     Ok(())
+}
+
+fn wrong_subprotocol(supported: Value, used: Option<Subprotocol>) -> ProtocolError {
+    let used = used.map_or(Value::Null, |used| match used.minor {
+        0 => used.major.into(),
+        _ => [used.major, used.minor].as_slice().into(),
+    });
+    ProtocolError::WrongSubprotocol { supported, used }
 }
 
 /// Whoever can open a page in a browser on this network could otherwise reach a node that is for this
