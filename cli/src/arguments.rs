@@ -112,7 +112,8 @@ pub(crate) struct AddOptions {
 Examples:
   logux-sync follow
   logux-sync follow --since start --json | jq .event
-  logux-sync follow --since 10m --type todo/add --type todo/remove")]
+  logux-sync follow --since 10m --type todo/add --type todo/remove
+  logux-sync follow --channel notes/anna --since start")]
 pub(crate) struct FollowOptions {
     /// Where to begin: now, start, a position in the log such as 120, a span such as 10m, or a date
     #[arg(long, value_name = "WHEN", default_value = "now", value_parser = Since::parse)]
@@ -120,6 +121,9 @@ pub(crate) struct FollowOptions {
     /// Only events of this type; may be given several times
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) types: Vec<String>,
+    /// Subscribe to this channel of a server that is an app, and print its events; may be given several times
+    #[arg(long = "channel", value_name = "NAME")]
+    pub(crate) channels: Vec<String>,
     /// End after so many events
     #[arg(long, value_name = "NUMBER")]
     pub(crate) count: Option<u64>,

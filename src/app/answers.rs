@@ -99,7 +99,7 @@ pub(super) fn of_refused(id: &EventId, peer: &Peer) -> Draft<Value> {
 
 /// An event that goes to a client and is kept until it has it.
 pub(super) fn answer(draft: Draft<Value>, client: &str) -> Draft<Value> {
-    Route::nobody().client(client).of(draft.reason(ANSWER))
+    Route::nobody().client(client).draft(draft.reason(ANSWER))
 }
 
 fn processed(meta: &Meta) -> Value {

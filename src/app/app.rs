@@ -152,6 +152,30 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
         LogOptions::new().event_limits(crate::EventLimits::for_javascript())
     }
 
+    /// Tells what is wrong with the app as it was put together, as [`serve`](Self::serve) does: before a log is opened.
+    pub fn check(&self) -> Result<(), AppError> {
+        let Self { handlers, channels, otherwise, .. } = self;
+        let kinds: Vec<&str> = handlers.iter().map(|(kind, _)| kind.as_str()).collect();
+        let names: Vec<&str> = channels.iter().map(|(name, _)| name.as_str()).collect();
+        for all in [kinds, names] {
+            for (index, text) in all.iter().enumerate() {
+                Pattern::parse(text)?;
+                if all[..index].contains(text) {
+                    return Err(AppError::Twice((*text).to_owned()));
+                }
+            }
+        }
+        let queues = handlers.iter().map(|(_, handler)| handler).chain(otherwise);
+        let queues = queues.map(|handler| &handler.queue);
+        for queue in queues.chain(channels.iter().map(|(_, channel)| &channel.queue)) {
+            let fits = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+            if queue.is_empty() || queue.len() > 50 || !queue.chars().all(fits) {
+                return Err(AppError::Queue(queue.clone()));
+            }
+        }
+        Ok(())
+    }
+
     /// Serves the app on a log: each connection that the listener accepts, in one codec or the one of several that the
     /// client names. Must be called within a tokio runtime.
     ///
@@ -163,16 +187,9 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
         codecs: C,
         listener: L,
     ) -> Result<RunningApp, AppError> {
+        self.check()?;
         let Self { state, auth, handlers, otherwise, channels, options, .. } = self;
         let Parts { types, patterns, channels } = parts(handlers, channels)?;
-        let queues = types.values().chain(patterns.iter().map(|(_, handler)| handler));
-        let queues = queues.chain(&otherwise).map(|handler| &handler.queue);
-        for queue in queues.chain(channels.iter().map(|(_, channel)| &channel.queue)) {
-            let fits = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
-            if queue.is_empty() || queue.len() > 50 || !queue.chars().all(fits) {
-                return Err(AppError::Queue(queue.clone()));
-            }
-        }
         let shared = Arc::new(Shared {
             state,
             types,
@@ -261,28 +278,19 @@ struct Parts<S> {
 
 fn parts<S>(
     handlers: Vec<(String, Handler<S>)>,
-    all_channels: Vec<(String, Channel<S>)>,
-) -> Result<Parts<S>, AppError> {
-    let (mut types, mut patterns, mut channels) = (HashMap::new(), Vec::new(), Vec::new());
+    channels: Vec<(String, Channel<S>)>,
+) -> Result<Parts<S>, PatternError> {
+    let (mut types, mut patterns) = (HashMap::new(), Vec::new());
     for (kind, handler) in handlers {
         let pattern = Pattern::parse(&kind)?;
-        let is_twice = if pattern.is_exact() {
-            types.insert(kind.clone(), handler).is_some()
+        if pattern.is_exact() {
+            types.insert(kind, handler);
         } else {
-            let is_twice = patterns.iter().any(|(other, _): &(Pattern, _)| other.text() == kind);
             patterns.push((pattern, handler));
-            is_twice
-        };
-        if is_twice {
-            return Err(AppError::Twice(kind));
         }
     }
-    for (text, channel) in all_channels {
-        if channels.iter().any(|(other, _): &(Pattern, _)| other.text() == text) {
-            return Err(AppError::Twice(text));
-        }
-        channels.push((Pattern::parse(&text)?, channel));
-    }
+    let parsed = |(name, channel): (String, _)| Ok((Pattern::parse(&name)?, channel));
+    let channels = channels.into_iter().map(parsed).collect::<Result<_, _>>()?;
     Ok(Parts { types, patterns, channels })
 }
 

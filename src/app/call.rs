@@ -161,7 +161,7 @@ impl Context {
     pub fn add_draft(&self, draft: Draft<Value>, route: impl Into<Route>) {
         // Nothing panics while the lock is held.
         let mut added = self.0.also.added.lock().unwrap_or_else(PoisonError::into_inner);
-        added.push(route.into().of(draft));
+        added.push(route.into().draft(draft));
     }
 
     /// Adds an event that goes to this client only.

@@ -3,7 +3,6 @@
 /// A text with parameters: `users/:id` is for `users/10`, and not for `users/10/posts`.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
-    text: String,
     segments: Vec<Segment>,
     /// It goes on with anything.
     is_open: bool,
@@ -57,11 +56,7 @@ impl Pattern {
                 });
             }
         }
-        Ok(Self { text: text.to_owned(), segments, is_open })
-    }
-
-    pub(super) fn text(&self) -> &str {
-        &self.text
+        Ok(Self { segments, is_open })
     }
 
     /// Whether it is for one text only, which it is then.

@@ -76,9 +76,9 @@ impl Route {
         self.client(client)
     }
 
-    /// The draft of an event that goes there.
-    pub(super) fn of(self, draft: Draft<Value>) -> Draft<Value> {
-        self.0.into_iter().fold(draft, Draft::index)
+    /// The draft of an event that goes there: for [`Log::add`](crate::Log::add), where no handler is to be asked.
+    pub fn draft(self, event: impl Into<Draft<Value>>) -> Draft<Value> {
+        self.0.into_iter().fold(event.into(), Draft::index)
     }
 
     /// Where an event of the log went.

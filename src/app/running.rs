@@ -127,7 +127,7 @@ impl RunningApp {
         if id.node() != log.node_id() {
             route = route.also_to_author(author);
         }
-        log.add(route.of(Draft::new(event))).await?;
+        log.add(route.draft(event)).await?;
         Ok(true)
     }
 

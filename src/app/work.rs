@@ -167,7 +167,7 @@ async fn settle(
     match outcome {
         Outcome::Done { route, added, answers } => {
             let all = |draft: Draft<Value>| {
-                let event = route.of(Answers::without_marks(draft));
+                let event = route.draft(Answers::without_marks(draft));
                 std::iter::once(event).chain(added).chain(answers).collect()
             };
             waiting.settle(all).await

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
+use super::backend::Backend;
 use super::logs::{Logs, is_valid};
 use crate::failure::Failure;
 use crate::store::cannot;
@@ -34,6 +35,8 @@ pub(super) enum Admission {
     Tokens { list: Arc<RwLock<Tokens>>, file: Option<PathBuf> },
     /// A program that answers for each client.
     Command { program: PathBuf, places: Arc<Semaphore> },
+    /// The back end of an app.
+    Backend(Backend),
     /// Everyone who reaches the port, but of pages only those of these origins and of this machine.
     Everyone { origins: Arc<[String]>, from_anywhere: bool },
 }
@@ -91,7 +94,35 @@ impl Admission {
         login: Login,
         logs: Logs,
     ) -> Result<Access<Value>, CallbackError> {
-        let Granted { access, tenant } = match &self {
+        let Granted { access, tenant } = self.decide(login).await?;
+        let Some(tenant) = tenant else { return Ok(access) };
+        let log = logs.of_tenant(&tenant).await.inspect_err(|error| {
+            tracing::error!(tenant, %error, "the log of a tenant cannot be opened; clients try again");
+        });
+        Ok(access.log(log.map_err(|error| error.to_string())?))
+    }
+
+    /// Who a client of an app is.
+    pub(super) async fn ask_for_app(self, login: Login) -> Result<Access<Value>, CallbackError> {
+        let Granted { access, tenant } = self.decide(login).await?;
+        if let Some(tenant) = tenant {
+            let what =
+                "an app has one log: a client that has a token for another one is not let in";
+            tracing::error!(tenant, what);
+            return Err(what.into());
+        }
+        Ok(access)
+    }
+
+    /// Whether some clients are led to logs of their own.
+    pub(super) fn has_tenants(&self) -> bool {
+        let Self::Tokens { list, .. } = self else { return false };
+        let list = list.read().unwrap_or_else(PoisonError::into_inner);
+        list.of_users.values().flatten().any(|token| token.tenant.is_some())
+    }
+
+    async fn decide(&self, login: Login) -> Result<Granted, CallbackError> {
+        Ok(match self {
             Self::Everyone { origins, from_anywhere } => {
                 if !from_anywhere && is_from_elsewhere(&login) {
                     let address = login.link.address.map(|address| address.ip());
@@ -99,7 +130,7 @@ impl Admission {
                         address = address.map(tracing::field::display),
                         "a client of another machine is refused: give users tokens by --tokens, or say --allow-everyone"
                     );
-                    return Ok(Access::nobody());
+                    return Ok(Granted::nobody());
                 }
                 let origin = login.link.headers.get("origin");
                 if let Some(origin) = origin.filter(|origin| !may_ask(origin.as_bytes(), origins)) {
@@ -107,7 +138,7 @@ impl Admission {
                         ?origin,
                         "a page of another site is refused: list it by --origin, or give users tokens by --tokens"
                     );
-                    return Ok(Access::nobody());
+                    return Ok(Granted::nobody());
                 }
                 Granted { access: Access::client(), tenant: None }
             }
@@ -121,12 +152,10 @@ impl Admission {
                     tracing::error!(%program, %error, "the token command failed; clients try again");
                 })?
             }
-        };
-        let Some(tenant) = tenant else { return Ok(access) };
-        let log = logs.of_tenant(&tenant).await.inspect_err(|error| {
-            tracing::error!(tenant, %error, "the log of a tenant cannot be opened; clients try again");
-        });
-        Ok(access.log(log.map_err(|error| error.to_string())?))
+            Self::Backend(backend) => {
+                Granted { access: backend.admit(&login).await?, tenant: None }
+            }
+        })
     }
 }
 
@@ -135,6 +164,12 @@ struct Granted {
     access: Access<Value>,
     /// Whose log, if not the usual one.
     tenant: Option<String>,
+}
+
+impl Granted {
+    const fn nobody() -> Self {
+        Self { access: Access::nobody(), tenant: None }
+    }
 }
 
 /// Whether a client is of another machine, also behind a proxy that tells.
@@ -290,7 +325,7 @@ async fn ask_program(
         Kind::Client => Access::client(),
         Kind::Relay => Access::relay(),
         // Whatever else it says: for a stranger no log is made.
-        Kind::Nobody => return Ok(Granted { access: Access::nobody(), tenant: None }),
+        Kind::Nobody => return Ok(Granted::nobody()),
     };
     let access = match expires_in {
         Some(seconds) => access.expires_in(Duration::from_secs(seconds)),

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use logux_sync::NodeId;
 use serde::{Deserialize, Deserializer};
 
+use super::app::{ChannelRule, EventRule};
 use crate::failure::Failure;
 use crate::store::{DEFAULT_LOG, Place, node_id};
 use crate::times;
@@ -30,6 +31,15 @@ An argument counts before the environment, and that before the file.
 
 A file of tokens has a line for each: the user, the token, `relay` for another server, which may bring the events
 of all, and `log=NAME` for a client of a log of its own. SIGHUP reads it and the certificate again; SIGTERM ends in order.
+Channels and back ends make an app of the server (docs/apps.md, docs/backend.md); channels stand in the file:
+  [[serve.events]]
+  type = \"notes/*\"
+  allow = [\":user\"]                # of the user whom the event has under \"user\"
+  channels = [\"notes/:user\"]
+  [[serve.channels]]
+  name = \"notes/:user\"
+  allow = [\":user\", \"anna\"]
+
 A token command is run for each client that connects. It reads a line of JSON with nodeId, userId, token, headers and
 address, and writes one: {\"access\":\"client\"}, \"relay\" or \"nobody\", with \"expiresIn\" in seconds if it ends.";
 
@@ -104,6 +114,35 @@ pub(crate) struct ServeOptions {
         help_heading = "Who may connect"
     )]
     forwarding: Option<Forwarded>,
+
+    /// A program that is asked by HTTP who may connect, and what becomes of events for which the file has no rule
+    #[arg(long, value_name = "URL", env = "LOGUX_SYNC_BACKEND", help_heading = "Apps")]
+    backend: Option<String>,
+    /// A file with the secret that this server and the back end tell each other; LOGUX_SYNC_BACKEND_SECRET has the secret itself
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LOGUX_SYNC_BACKEND_SECRET_FILE",
+        help_heading = "Apps"
+    )]
+    backend_secret_file: Option<PathBuf>,
+    /// How long one request to the back end may take [default: 20s]
+    #[arg(long, value_name = "TIME", value_parser = times::span, env = "LOGUX_SYNC_BACKEND_TIMEOUT", help_heading = "Apps")]
+    #[serde(deserialize_with = "span")]
+    backend_timeout: Option<Duration>,
+    /// For how long an event is sent again to a back end that is not reached or fails in the middle, before it is undone [default: 1m]
+    #[arg(long, value_name = "TIME", value_parser = times::span, env = "LOGUX_SYNC_BACKEND_PATIENCE", help_heading = "Apps")]
+    #[serde(deserialize_with = "span")]
+    backend_patience: Option<Duration>,
+    /// Tell pages why their events are undone, and let @logux/client connect without TLS: not for what strangers use
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", env = "LOGUX_SYNC_DEVELOPMENT", help_heading = "Apps")]
+    development: Option<bool>,
+    /// The channels that clients may subscribe to.
+    #[arg(skip)]
+    channels: Vec<ChannelRule>,
+    /// The events that clients may add.
+    #[arg(skip)]
+    events: Vec<EventRule>,
 
     /// The server's certificate and those that lead to its root, in PEM
     #[arg(long, value_name = "FILE", env = "LOGUX_SYNC_CERTIFICATE", help_heading = "TLS")]
@@ -203,6 +242,14 @@ impl ServeOptions {
             origins: list(self.origins, file.origins),
             trusted_proxies: list(self.trusted_proxies, file.trusted_proxies),
             forwarding: self.forwarding.or(file.forwarding),
+            backend: self.backend.or(file.backend),
+            backend_secret_file: self.backend_secret_file.or(file.backend_secret_file),
+            backend_timeout: self.backend_timeout.or(file.backend_timeout),
+            backend_patience: self.backend_patience.or(file.backend_patience),
+            development: self.development.or(file.development),
+            // These are in no argument.
+            channels: file.channels,
+            events: file.events,
             certificate: self.certificate.or(file.certificate),
             key: self.key.or(file.key),
             binary_clients: self.binary_clients.or(file.binary_clients),
@@ -243,8 +290,27 @@ impl ServeOptions {
                 "there are --tokens and a --token-command; give one of them",
             ));
         }
+        let has_backend = self.backend.is_some();
+        let channels = self.channels.iter().map(|rule| rule.check(has_backend));
+        let events = self.events.iter().map(|rule| rule.check(has_backend));
+        channels.chain(events).collect::<Result<(), _>>().map_err(Failure::usage)?;
+        let app = match self.backend {
+            None if self.channels.is_empty() && self.events.is_empty() => None,
+            url => Some(AppSettings {
+                channels: self.channels,
+                events: self.events,
+                backend: url.map(|url| BackendSettings {
+                    url,
+                    secret_file: self.backend_secret_file,
+                    timeout: self.backend_timeout.unwrap_or(Duration::from_secs(20)),
+                    patience: self.backend_patience.unwrap_or(Duration::from_secs(60)),
+                }),
+                is_development: self.development.unwrap_or(false),
+            }),
+        };
         Ok(Settings {
             address,
+            app,
             store: self.store.unwrap_or_else(|| Place::Sqlite(DEFAULT_LOG.into())),
             node: self.node.as_deref().map(node_id).transpose()?,
             operations,
@@ -285,6 +351,8 @@ pub(super) struct Settings {
     pub(super) origins: Vec<String>,
     pub(super) trusted_proxies: Vec<String>,
     pub(super) forwarding: Forwarded,
+    /// What makes an app of the server.
+    pub(super) app: Option<AppSettings>,
     /// The chain, and its key.
     pub(super) certificate: Option<(PathBuf, PathBuf)>,
     pub(super) binary_clients: bool,
@@ -297,6 +365,24 @@ pub(super) struct Settings {
     pub(super) drain: Duration,
     pub(super) log_format: LogFormat,
     pub(super) log_level: String,
+}
+
+/// Channels, and who else is asked.
+#[derive(Debug)]
+pub(super) struct AppSettings {
+    pub(super) channels: Vec<ChannelRule>,
+    pub(super) events: Vec<EventRule>,
+    pub(super) backend: Option<BackendSettings>,
+    pub(super) is_development: bool,
+}
+
+/// The back end, and how long it is waited for.
+#[derive(Debug)]
+pub(super) struct BackendSettings {
+    pub(super) url: String,
+    pub(super) secret_file: Option<PathBuf>,
+    pub(super) timeout: Duration,
+    pub(super) patience: Duration,
 }
 
 fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {

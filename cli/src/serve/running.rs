@@ -3,13 +3,15 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
+use std::time::Duration;
 
 use anstream::eprintln;
 use futures_util::StreamExt;
+use logux_sync::app::{App, AppError, RunningApp};
 use logux_sync::codecs::Codecs;
 use logux_sync::{
     Forwarding, HttpListener, Json, Listener, ListenerOptions, Log, LoguxBinary, MessagePack,
-    Quota, RunningServer, Server, ServerHandle, SyncOptions, Value, Xml,
+    Quota, RunningServer, Server, ServerHandle, Shutdown, SyncOptions, Value, Xml,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
@@ -18,14 +20,16 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use super::admission::Admission;
+use super::app::app;
+use super::backend::{Adding, Backend};
 use super::certificates::Certificate;
 use super::logs::Logs;
 use super::operations::{self, Described, Operations, Warnings};
-use super::options::{Forwarded, LogFormat, ServeOptions, Settings};
+use super::options::{BackendSettings, Forwarded, LogFormat, ServeOptions, Settings};
 use crate::client;
 use crate::failure::Failure;
 use crate::signals;
-use crate::store::Place;
+use crate::store::{Place, cannot};
 
 /// Up to which lengths of time commits are counted together.
 const SECONDS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
@@ -34,22 +38,28 @@ pub(crate) fn run(options: ServeOptions) -> Result<(), Failure> {
     let settings = options.settle()?;
     let warnings = Warnings::default();
     trace(&settings, warnings.clone())?;
-    let admission = admission(&settings)?;
+    let backend = backend(&settings)?;
+    let admission = admission(&settings, backend.as_ref().map(|(backend, _)| backend))?;
     let certificate = settings.certificate.clone();
     let certificate = certificate.map(|(chain, key)| Certificate::read(chain, key)).transpose()?;
-    crate::block_on(serve(settings, admission, certificate, warnings))
+    crate::block_on(serve(settings, admission, backend, certificate, warnings))
 }
 
 async fn serve(
     settings: Settings,
     admission: Admission,
+    backend: Option<(Backend, String)>,
     certificate: Option<Certificate>,
     warnings: Warnings,
 ) -> Result<(), Failure> {
+    let (backend, secret) = backend.unzip();
     // Before the log is touched, all that can be wrong with what was said.
     let mut interrupted = pin!(signals::interrupted()?);
     let mut reloads = signals::reloads()?;
     let listener_options = listener_options(&settings, certificate.as_ref())?;
+    let app = settings.app.as_ref().map(|it| app(it, backend.as_ref(), admission.clone()));
+    let app =
+        app.map(|app| app.check().map(|()| app)).transpose().map_err(|error| wrong_app(&error))?;
     let (tcp, address) = bind(&settings.address, "--address").await?;
     let is_reached = !address.ip().is_loopback() || !settings.trusted_proxies.is_empty();
     if matches!(admission, Admission::Everyone { from_anywhere: false, .. }) && is_reached {
@@ -77,9 +87,13 @@ async fn serve(
     let listener =
         listener.map_err(|error| cannot_listen("--address", &settings.address, &error))?;
     let listener = listener.options(listener_options);
-    let mut server = server(&logs, listener, &settings, admission.clone());
+    let mut server = server(&logs, listener, &settings, admission.clone(), app)?;
     let described = Described::new(server.handle(), logs.clone(), warnings, settings.show_events);
-    let port = Operations::new(described, metrics);
+    let port = Operations::new(
+        described,
+        metrics,
+        secret.map(|secret| Adding::new(logs.usual.clone(), secret)),
+    );
     let operations = operations.map(|(tcp, address)| {
         operations::serve(tcp, address, port.clone());
         address
@@ -89,7 +103,7 @@ async fn serve(
         tokio::select! {
             () = &mut interrupted => break,
             Some(()) = reloads.next() => {
-                reload_tokens(&admission, &server);
+                reload_tokens(&admission, &server.handle());
                 if let Some(certificate) = &certificate {
                     reload_certificate(certificate);
                 }
@@ -100,7 +114,7 @@ async fn serve(
         }
     }
     port.end();
-    tracing::info!(connections = server.connections(), "ending");
+    tracing::info!(connections = server.handle().connections(), "ending");
     let shutdown = server.shutdown(settings.drain).await;
     let (closed, cut) = (shutdown.closed, shutdown.cut);
     let events = logs.usual.count().await.map_err(Failure::because)?;
@@ -149,7 +163,43 @@ fn trace(settings: &Settings, warnings: Warnings) -> Result<(), Failure> {
     Ok(())
 }
 
-fn admission(settings: &Settings) -> Result<Admission, Failure> {
+/// The back end, and the secret that both tell each other.
+fn backend(settings: &Settings) -> Result<Option<(Backend, String)>, Failure> {
+    let app = settings.app.as_ref();
+    let Some(backend) = app.and_then(|app| app.backend.as_ref()) else { return Ok(None) };
+    let BackendSettings { url, secret_file, timeout, patience } = backend;
+    let secret = match (secret_file, client::variable("LOGUX_SYNC_BACKEND_SECRET")?) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage(
+                "LOGUX_SYNC_BACKEND_SECRET is set beside --backend-secret-file; use one of them",
+            ));
+        }
+        (Some(file), None) => {
+            let text =
+                std::fs::read_to_string(file).map_err(|error| cannot("read", file, &error))?;
+            text.trim().to_owned()
+        }
+        (None, Some(text)) => text,
+        (None, None) => {
+            return Err(Failure::usage(
+                "there is a --backend and no secret: give --backend-secret-file, or set LOGUX_SYNC_BACKEND_SECRET",
+            ));
+        }
+    };
+    Ok(Some((Backend::new(url, secret.clone(), *timeout, *patience)?, secret)))
+}
+
+fn admission(settings: &Settings, backend: Option<&Backend>) -> Result<Admission, Failure> {
+    let admission = usual_admission(settings, backend)?;
+    if settings.app.is_some() && admission.has_tenants() {
+        return Err(Failure::usage(
+            "tokens are for logs of their own (log=NAME), and there are channels or a --backend: an app has one log",
+        ));
+    }
+    Ok(admission)
+}
+
+fn usual_admission(settings: &Settings, backend: Option<&Backend>) -> Result<Admission, Failure> {
     let text = client::variable("LOGUX_SYNC_TOKENS")?;
     match (&settings.tokens, &settings.token_command, text) {
         (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => Err(Failure::usage(
@@ -158,9 +208,12 @@ fn admission(settings: &Settings) -> Result<Admission, Failure> {
         (Some(file), _, None) => Admission::of_file(file),
         (None, Some(program), None) => Ok(Admission::of_program(program.clone())),
         (None, None, Some(text)) => Admission::of_text(&text),
-        (None, None, None) => Ok(Admission::Everyone {
-            origins: settings.origins.clone().into(),
-            from_anywhere: settings.allow_everyone,
+        (None, None, None) => Ok(match backend {
+            Some(backend) if !settings.allow_everyone => Admission::Backend(backend.clone()),
+            _ => Admission::Everyone {
+                origins: settings.origins.clone().into(),
+                from_anywhere: settings.allow_everyone,
+            },
         }),
     }
 }
@@ -215,36 +268,82 @@ fn cannot_listen(option: &str, address: &str, error: &io::Error) -> Failure {
     }
 }
 
+/// A server that keeps logs in step, or one that is an app.
+enum Running {
+    Server(RunningServer),
+    App(RunningApp),
+}
+
+impl Running {
+    fn handle(&self) -> ServerHandle {
+        match self {
+            Self::Server(server) => server.handle(),
+            Self::App(app) => ServerHandle::clone(app),
+        }
+    }
+
+    /// Why the listener fails, once it does.
+    async fn ended(&mut self) -> io::Error {
+        match self {
+            Self::Server(server) => server.ended().await,
+            Self::App(app) => app.ended().await,
+        }
+    }
+
+    async fn shutdown(self, grace: Duration) -> Shutdown {
+        match self {
+            Self::Server(server) => server.shutdown(grace).await,
+            Self::App(app) => app.shutdown(grace).await,
+        }
+    }
+}
+
+fn wrong_app(error: &AppError) -> Failure {
+    Failure::usage(format!("the channels or events of the configuration: {error}"))
+}
+
 fn server(
     logs: &Logs,
     listener: HttpListener,
     settings: &Settings,
     admission: Admission,
-) -> RunningServer {
-    let at_door = logs.clone();
-    let mut options =
-        SyncOptions::new().auth(move |login| admission.clone().ask(login, at_door.clone()));
-    if let Some(events) = settings.events_per_second {
-        options = options.quota(Quota::default().events(events.into()));
-    }
+    app: Option<App>,
+) -> Result<Running, Failure> {
     if settings.binary_clients {
         let codecs = (LoguxBinary::default(), Json, MessagePack, Xml);
-        return start(Server::new(&logs.usual, codecs, listener), options, settings);
+        return start(logs, codecs, listener, settings, admission, app);
     }
-    start(Server::new(&logs.usual, (Json, MessagePack, Xml), listener), options, settings)
+    start(logs, (Json, MessagePack, Xml), listener, settings, admission, app)
 }
 
 fn start<C: Codecs, L: Listener>(
-    server: Server<Value, C, L>,
-    options: SyncOptions<Value>,
+    logs: &Logs,
+    codecs: C,
+    listener: L,
     settings: &Settings,
-) -> RunningServer {
-    let server = server.options(options);
-    let server = match settings.max_connections {
-        Some(count) => server.max_connections(count),
-        None => server,
-    };
-    server.start()
+    admission: Admission,
+    app: Option<App>,
+) -> Result<Running, Failure> {
+    let mut options = SyncOptions::new();
+    if let Some(events) = settings.events_per_second {
+        options = options.quota(Quota::default().events(events.into()));
+    }
+    if let Some(app) = app {
+        // The back end has limits of its own.
+        let mut app = app.options(options.callback_timeout(None));
+        if let Some(count) = settings.max_connections {
+            app = app.max_connections(count);
+        }
+        let running = app.serve(&logs.usual, codecs, listener);
+        return running.map(Running::App).map_err(|error| wrong_app(&error));
+    }
+    let at_door = logs.clone();
+    options = options.auth(move |login| admission.clone().ask(login, at_door.clone()));
+    let mut server = Server::new(&logs.usual, codecs, listener).options(options);
+    if let Some(count) = settings.max_connections {
+        server = server.max_connections(count);
+    }
+    Ok(Running::Server(server.start()))
 }
 
 /// Tells a person that it runs, and how to go on.

@@ -33,6 +33,8 @@ fn what_is_wrong_is_named_and_nothing_is_made() {
     let empty = folder.write("empty", "# nobody\n");
     let odd = folder.write("odd", "anna secret\nbert\n");
     let relay = folder.write("relay", "berlin relay\n");
+    let secret = folder.write("secret", "0123456789abcdef\n");
+    let tenant = folder.write("tenant", "anna secret log=oak");
     let key = folder.write("key.pem", "this is not a key");
     let cases: &[(&[&str], i32, &[&str])] = &[
         (&["--address", "nonsense"], 2, &["--address", "nonsense"]),
@@ -52,6 +54,25 @@ fn what_is_wrong_is_named_and_nothing_is_made() {
         (&["--store", "missing/log.db"], 1, &["missing/log.db"]),
         (&["--node", "two words"], 2, &["two words"]),
         (&["--log-level", "a=b=c"], 2, &["--log-level"]),
+        (&["--backend", "http://127.0.0.1:1"], 2, &["--backend-secret-file"]),
+        (&["--backend", "nowhere", "--backend-secret-file", &secret], 2, &["--backend", "nowhere"]),
+        (
+            &["--backend", "ftp://a", "--backend-secret-file", &secret],
+            2,
+            &["--backend", "https://"],
+        ),
+        (
+            &["--backend", "http://a:b@c", "--backend-secret-file", &secret],
+            2,
+            &["--backend", "user"],
+        ),
+        (&["--backend", "http://a", "--backend-secret-file", &tokens], 2, &["16 bytes", "openssl"]),
+        (&["--backend", "http://a", "--backend-secret-file", "missing"], 1, &["missing"]),
+        (
+            &["--backend", "http://a", "--backend-secret-file", &secret, "--tokens", &tenant],
+            2,
+            &["log=NAME"],
+        ),
     ];
     for (arguments, code, expected) in cases {
         let mut all = vec!["serve", "--operations", "none"];
@@ -67,6 +88,8 @@ fn what_is_wrong_is_named_and_nothing_is_made() {
     }
 }
 
+const TWICE: &str = "[[serve.events]]\ntype = \"a\"\nallow = [\"*\"]\n";
+
 #[test]
 fn a_wrong_configuration_file_is_named_with_its_line() {
     let folder = Folder::new();
@@ -78,11 +101,25 @@ fn a_wrong_configuration_file_is_named_with_its_line() {
         ("[serve]\nstore = \"postgres://x\"\n", "postgres://"),
         ("[client]\nservers = \"x\"\n", "servers"),
         ("[other]\n", "other"),
+        ("[[serve.channels]]\nname = \"a\"\n", "allow = [\"*\"]"),
+        ("[[serve.channels]]\nname = \"a:b:c\"\nallow = [\"*\"]\n", "a:b:c"),
+        ("[[serve.channels]]\nname = \"a/:b\"\nallow = [\":c\"]\n", ":c"),
+        ("[[serve.channels]]\nname = \"a\"\nallow = \"*\"\n", "line 3"),
+        ("[[serve.channels]]\nallow = [\"*\"]\n", "name"),
+        ("[[serve.channels]]\nname = \"a\"\nallow = [\"*\"]\nload = 1\n", "load"),
+        ("[[serve.events]]\ntype = \"a\"\n", "allow = [\"*\"]"),
+        ("[[serve.events]]\ntype = \"a*\"\nallow = [\"*\"]\n", "a*"),
+        ("[[serve.events]]\ntype = \"a\"\nallow = [\"*\"]\nchannels = [\"a/:\"]\n", "a/:"),
+        (&format!("{TWICE}{TWICE}"), "two handlers"),
+        ("[serve]\nbackend = \"x\"\n", "secret"),
     ] {
         folder.write("logux-sync.toml", text);
         let done = folder.run(&["serve"]);
         let failure = done.failure(2);
-        assert!(failure.contains("logux-sync.toml") && failure.contains(expected), "{failure}");
+        assert!(failure.contains(expected), "{text}: {failure}");
+        let is_read_by_parts = text.contains("[[") || text.contains("backend");
+        assert!(failure.contains("logux-sync.toml") || is_read_by_parts, "{failure}");
+        assert!(!folder.path("logux-sync.db").exists(), "{text}");
     }
     let done = folder.run(&["--config", "missing.toml", "follow"]);
     assert!(done.failure(2).contains("missing.toml"), "{done:?}");

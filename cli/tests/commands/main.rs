@@ -3,7 +3,10 @@
 mod program;
 
 mod adding;
+mod apps;
+mod backends;
 mod benching;
+mod client;
 mod configuration;
 mod following;
 #[cfg(unix)]

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -18,12 +18,16 @@ use tokio::time::timeout;
 use super::status::{Described, bytes};
 use crate::failure::with_causes;
 use crate::serve::admission::is_of_this_machine;
+use crate::serve::backend::{Adding, add};
 
 /// The page loads nothing from elsewhere, and no other page shows it in a frame.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
      img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 );
+
+/// How many bytes a back end may send at once.
+const MAX_REQUEST: usize = 16 << 20;
 
 /// How long the store may take before the server is not ready.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,11 +38,17 @@ pub(crate) struct Operations {
     described: Described,
     metrics: PrometheusHandle,
     ends: Arc<AtomicBool>,
+    /// What a back end adds events by, where there is one.
+    adding: Option<Adding>,
 }
 
 impl Operations {
-    pub(crate) fn new(described: Described, metrics: PrometheusHandle) -> Self {
-        Self { described, metrics, ends: Arc::default() }
+    pub(crate) fn new(
+        described: Described,
+        metrics: PrometheusHandle,
+        adding: Option<Adding>,
+    ) -> Self {
+        Self { described, metrics, ends: Arc::default(), adding }
     }
 
     /// From now on the server is not ready: a balancer sends new clients elsewhere.
@@ -49,6 +59,7 @@ impl Operations {
 
 /// Answers until the program ends.
 pub(crate) fn serve(tcp: TcpListener, address: SocketAddr, operations: Operations) {
+    let adding = operations.adding.clone();
     let mut routes = Router::new()
         .route("/", get(page))
         .route("/status.json", get(status))
@@ -56,6 +67,10 @@ pub(crate) fn serve(tcp: TcpListener, address: SocketAddr, operations: Operation
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .with_state(operations);
+    if let Some(adding) = adding {
+        let limit = DefaultBodyLimit::max(MAX_REQUEST);
+        routes = routes.merge(Router::new().route("/", post(add)).layer(limit).with_state(adding));
+    }
     if address.ip().is_loopback() {
         // The name of a page's host can be made to lead here, and the page could then read all.
         routes = routes.layer(middleware::from_fn(from_this_machine));
