@@ -1,4 +1,43 @@
+#![doc = "[server]: guide::server
+[apps]: guide::apps
+[backend]: guide::backend
+[reliability]: guide::reliability
+[performance]: guide::performance
+[javascript]: guide::from_javascript
+[examples]: guide::examples"]
 #![doc = include_str!("../README.md")]
+//!
+//! # In reading order
+//!
+//! - [`Log`] and its [`Entry`]; [`MemoryStore`], `SqliteStore`, and the trait [`Store`] behind them;
+//! - [`ClientSync`], [`Server`], [`ServerSync`] and [`BaseSync`]: who connects to whom; [`SyncOptions`]: how;
+//! - [`Session`] and its [`SessionHandle`]: states, errors, diagnostics, receipts;
+//! - [`Json`] and other codecs, the trait [`Codec`]; [`WebSocket`] and other ways, the traits [`Transport`] and
+//!   [`Listener`], [`framed`] for any stream of frames;
+//! - [`Open`]: events of versions that this program does not know.
+//!
+//! What a log does beside adding, on each store:
+//!
+//! | | |
+//! |---|---|
+//! | events by order, index, reason and type, as a stream or in pages | [`Log::entries`] |
+//! | reasons to keep events; an event is cleaned when its last reason goes, or a later one takes its place | [`Log::remove_reasons`], [`Draft::keep_last`] |
+//! | a look at each event before it is added, and at each that is cleaned | [`LogOptions::before_add`], [`Log::cleaned`] |
+//! | how long events are kept: by age, by number, until all peers have them | [`Log::prune`] |
+//! | programs that have to do with each event at least once, across restarts | [`Log::consumer`] |
+//! | events that wait for a handler, in queues | [`Log::inbox`] |
+//! | a copy as lines of JSON; a user's events erased | [`Log::export`], [`Log::erase_user`] |
+//!
+//! Events without reasons are kept, until something cleans them. The ids of a million events that are gone are
+//! remembered for 90 days ([`LogOptions::remember`]), so that a late copy does not come back. That has a price: an event
+//! that a client made before what is still remembered of its node, and that was never seen here, may be such a copy for
+//! all that is known. It is refused, the client is told so, and its log lists it as held back.
+//!
+//! All codecs carry the same types of events, of which JavaScript peers know what JSON can say, and their meta, but for
+//! `LoguxBinary`: its binary frames leave out the application's own keys and the minor number of an event's subprotocol,
+//! as those of JavaScript nodes do. A server may take several, `Server::new(&log, (Json, MessagePack), listener)`: each
+//! connection takes the one that its peer names (over WebSocket a subprotocol, `logux.message-pack`), and JSON, or
+//! `LoguxBinary` where that is among them, if it names none.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 mod apart;
@@ -6,6 +45,8 @@ mod apart;
 pub mod app;
 mod cursors;
 mod entry;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod log;
 mod metrics;
 mod open;
