@@ -38,6 +38,7 @@
 //! as those of JavaScript nodes do. A server may take several, `Server::new(&log, (Json, MessagePack), listener)`: each
 //! connection takes the one that its peer names (over WebSocket a subprotocol, `logux.message-pack`), and JSON, or
 //! `LoguxBinary` where that is among them, if it names none.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 mod apart;

@@ -23,6 +23,7 @@
 //! - [`Codec`], [`Limits`], and [`Json`], `LoguxBinary`, [`MessagePack`] and [`Xml`];
 //!   [`CodecName`]: the name of a codec around another; [`Codecs`]: several of them.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 #[cfg(any(feature = "json", feature = "message-pack", feature = "xml"))]

@@ -28,6 +28,7 @@
 //! - with the feature `conformance`, for tests: the kit that checks the promises, and `Faulty`, a bad
 //!   network around any transport.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 mod boxed;
