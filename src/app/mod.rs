@@ -54,7 +54,7 @@
 //! - An event does not go back to the connection that it came from. The same client in another tab, or after a reload,
 //!   gets it.
 //! - If an event is undone, those of its client that wait in the same queue are undone with the reason `error`, as there;
-//!   but not if this process ends in between.
+//!   but not if this process ends in between, and not subscriptions.
 
 mod answers;
 #[expect(clippy::module_inception, reason = "the app's own file, beside its parts")]

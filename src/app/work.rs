@@ -89,8 +89,9 @@ async fn work<S: Clone + Send + Sync + 'static>(
         };
         let outcome = match unsettled.take() {
             Some((of, outcome)) if of == meta.id => outcome,
-            // To leave is always done.
-            _ if is_of_cascade && kind_of(&entry.event) != UNSUBSCRIBE => {
+            // What a client listens to does not rest on what it did before: without a subscription that it believes in,
+            // it would be told nothing more. To leave is always done.
+            _ if is_of_cascade && ![SUBSCRIBE, UNSUBSCRIBE].contains(&kind_of(&entry.event)) => {
                 let cause = "an event that came before it in its queue was undone";
                 shared.answers.undone(entry, Undo::error(cause))
             }

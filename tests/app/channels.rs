@@ -362,4 +362,19 @@ async fn what_is_added_while_access_is_asked_is_not_missed() {
     };
     let (past, ()) = tokio::join!(subscribing, saying);
     assert_eq!(numbers(&past.unwrap()), [1]);
+
+async fn a_subscription_that_waits_behind_an_event_that_is_undone_is_done() {
+    let test = TestApp::start(rooms(())).await.unwrap();
+    let (ann, ben) = (test.client("ann:1").await.unwrap(), test.client("ben:1").await.unwrap());
+    // As `@logux/client` sends when it is back: what was done meanwhile, and then its subscriptions.
+    let subscribe = json!({ "type": "logux/subscribe", "channel": "rooms/attic" });
+    ann.log().add_batch([json!({ "type": "unknown" }), subscribe, say("attic", 1)]).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let entries = ann.log().entries_after(logux_sync::Added::ZERO, 100).await.unwrap();
+    let answers = entries.iter().filter(|entry| entry.meta.source.is_some());
+    let answers: Vec<_> =
+        answers.map(|entry| entry.event["reason"].as_str().unwrap_or("done")).collect();
+    assert_eq!(answers, ["unknownType", "done", "error"]);
+    ben.process(say("attic", 2)).await.unwrap();
+    assert_eq!(said(&ann).await, [2]);
 }
