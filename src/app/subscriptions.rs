@@ -104,10 +104,11 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
                 Some(load) if !creating => ask(load, call.clone(), self.limit).await?,
                 _ => Vec::new(),
             };
-            if self.subscribe_also(seat, &call.context).await?.is_err() {
+            let Ok(mut all) = self.subscribe_also(seat, &call.context, end).await else {
                 return Ok(None);
-            }
-            Ok(Some((events, id_with_position(&self.log, end)?)))
+            };
+            all.extend(events);
+            Ok(Some((all, id_with_position(&self.log, end)?)))
         };
         match loaded.await {
             Ok(None) => Ok(None),
@@ -161,25 +162,24 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         }
     }
 
-    /// Subscribes a client to the channels that a callback named.
+    /// Subscribes a client to the channels that a callback named, from a position on. Answers what tells the client: that
+    /// comes first, for `@logux/client` looks whether it is subscribed to an object when it is told of it.
     async fn subscribe_also(
         &self,
         seat: &Seat,
         context: &Context,
-    ) -> Result<Result<(), Gone>, Undo> {
-        let mut waits = Vec::new();
+        after: Added,
+    ) -> Result<Vec<Value>, Gone> {
+        let (mut told, mut waits) = (Vec::new(), Vec::new());
         for channel in context.take_channels() {
-            match self.clients.subscribe_to_all(seat, &channel) {
-                Err(Gone) => return Ok(Err(Gone)),
-                Ok(false) => {}
-                Ok(true) => {
-                    waits.push(seat.session.subscribe(route::channel(&channel), Replay::Nothing));
-                }
+            if self.clients.subscribe_to_all(seat, &channel)? {
+                let replay = Replay::After(after);
+                waits.push(seat.session.subscribe(route::channel(&channel), replay));
             }
-            context.send_back(&json!({ "type": "logux/subscribed", "channel": channel }))?;
+            told.push(json!({ "type": "logux/subscribed", "channel": channel }));
         }
         let all = futures_util::future::try_join_all(waits).await;
-        Ok(all.map(drop).map_err(|_| Gone))
+        all.map(|_| told).map_err(|_| Gone)
     }
 
     /// A client is here again: what it was told and had not read yet is sent to it once more, so it is also subscribed
