@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use logux_sync::{Added, Criteria, Draft, Entry, Log, LogOptions, State, SyncOptions, Value};
+use logux_sync::app::HAS_CHANNELS;
+use logux_sync::{Added, Criteria, Entry, Log, LogOptions, Notice, State, SyncOptions, Value};
 use serde_json::json;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::arguments::FollowOptions;
 use crate::client::{self, ClientConfiguration, LastError, Target};
@@ -16,6 +17,9 @@ use crate::store::{self, Place};
 
 /// So many ids of events that were shown are remembered, so that none is shown twice.
 const REMEMBERED: usize = 100_000;
+
+/// Before a channel is asked for again that the server failed at.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// After how long without a server a person is told so.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -33,15 +37,7 @@ pub(crate) fn run(
         ));
     }
     let mut subscriptions = Subscriptions::new(channels, matches!(since, Since::Now));
-    let begin_after = match since {
-        Since::Now => Added::MAX,
-        Since::Start => Added::ZERO,
-        Since::Position(position) => position,
-        Since::Moment(moment) => {
-            selection.from = Some(moment);
-            Added::ZERO
-        }
-    };
+    let begin_after = begin_after(since, &mut selection);
     crate::block_on(async {
         let seat = client::seat(&target, "follow")?;
         let remembered = Duration::from_secs(24 * 60 * 60);
@@ -54,7 +50,9 @@ pub(crate) fn run(
         let (mut states, mut shown) = (session.states(), 0);
         let (mut is_in_step, mut told_of_silence) = (false, false);
         let silence = sleep_until(Instant::now() + SILENCE);
-        tokio::pin!(silence);
+        let headers_late = sleep_until(Instant::now() + SILENCE);
+        tokio::pin!(silence, headers_late);
+        let mut notices = session.notices();
         while count.is_none_or(|count| shown < count) {
             tokio::select! {
                 biased;
@@ -64,7 +62,7 @@ pub(crate) fn run(
                         Some(Err(error)) => return Err(Failure::because(error)),
                         None => return Ok(()),
                     };
-                    let is_for_us = subscriptions.takes(&entry, &target)?;
+                    let is_for_us = subscriptions.takes(&entry, &log, &target).await?;
                     if is_for_us && selection.takes(&entry) {
                         // Its position here is not the server's.
                         selection::print(&entry, json, None)?;
@@ -82,8 +80,10 @@ pub(crate) fn run(
                         if told_of_silence {
                             eprintln!("connected to {}", target.url);
                         }
-                        if !is_in_step {
+                        if !is_in_step && subscriptions.are_possible {
                             subscriptions.ask(&log).await?;
+                        } else if !is_in_step {
+                            headers_late.as_mut().reset(Instant::now() + SILENCE);
                         }
                         (is_in_step, told_of_silence) = (true, false);
                     }
@@ -99,6 +99,20 @@ pub(crate) fn run(
                         return Err(client::ended(&target, error.as_deref()));
                     }
                 },
+                Some(notice) = notices.next() => {
+                    if !subscriptions.are_possible && has_channels(&notice) {
+                        subscriptions.are_possible = true;
+                        if is_in_step {
+                            subscriptions.ask(&log).await?;
+                        }
+                    }
+                }
+                () = &mut headers_late, if is_in_step && !subscriptions.are_possible => {
+                    return Err(Failure::usage(format!(
+                        "{} has no channels; without --channel all of its events are printed",
+                        target.url
+                    )));
+                }
                 () = &mut silence, if !is_in_step && !told_of_silence => {
                     told_of_silence = true;
                     let failure = last_error.not_in_time(&target, SILENCE, "did not answer");
@@ -112,67 +126,113 @@ pub(crate) fn run(
     })
 }
 
+/// Which of the server's events are left out; the selection does the rest.
+fn begin_after(since: Since, selection: &mut Selection) -> Added {
+    match since {
+        Since::Now => Added::MAX,
+        Since::Start => Added::ZERO,
+        Since::Position(position) => position,
+        Since::Moment(moment) => {
+            selection.from = Some(moment);
+            Added::ZERO
+        }
+    }
+}
+
+/// Whether a server says that it is an app.
+fn has_channels(notice: &Notice) -> bool {
+    matches!(notice, Notice::Headers(headers) if headers.get(HAS_CHANNELS) == Some(&true.into()))
+}
+
 /// The channels that are subscribed to, on each connection anew.
 struct Subscriptions {
-    channels: Vec<String>,
+    /// Each with what says how much of it is here: an event, or the answer to its subscription, and the time of that.
+    channels: Vec<(String, Option<Value>)>,
     /// Nothing of before is wanted.
     is_from_now: bool,
-    /// The ids of what was asked and not answered yet, and the channel of each.
-    open: HashMap<String, String>,
-    /// The last event of the server, and its time: what comes after it is not known here.
-    last: Option<Value>,
+    /// No channels are wanted, or the server has said that it has some.
+    are_possible: bool,
+    /// The ids of what was asked and not answered yet, and which channel each is about.
+    open: HashMap<String, usize>,
 }
 
 impl Subscriptions {
     fn new(channels: Vec<String>, is_from_now: bool) -> Self {
-        Self { channels, is_from_now, open: HashMap::new(), last: None }
+        let channels: Vec<_> = channels.into_iter().map(|name| (name, None)).collect();
+        let are_possible = channels.is_empty();
+        Self { channels, is_from_now, are_possible, open: HashMap::new() }
     }
 
     fn are_answered(&self) -> bool {
         self.open.is_empty()
     }
 
-    /// Subscribes, on a connection that is new.
+    /// Subscribes to all, on a connection that is new.
     async fn ask(&mut self, log: &Log<Value>) -> Result<(), Failure> {
         self.open.clear();
-        for channel in &self.channels {
-            let mut wanted = json!({ "type": "logux/subscribe", "channel": channel });
-            match &self.last {
-                Some(last) => wanted["since"] = last.clone(),
-                None if self.is_from_now => wanted["creating"] = true.into(),
-                None => {}
-            }
-            let added = log.add(Draft::new(wanted)).await.map_err(Failure::because)?;
-            self.open.insert(added.meta.id.to_string(), channel.clone());
+        for number in 0..self.channels.len() {
+            self.ask_for(number, log).await?;
         }
         Ok(())
     }
 
+    async fn ask_for(&mut self, number: usize, log: &Log<Value>) -> Result<(), Failure> {
+        let (channel, since) = &self.channels[number];
+        let mut wanted = json!({ "type": "logux/subscribe", "channel": channel });
+        match since {
+            Some(since) => wanted["since"] = since.clone(),
+            None if self.is_from_now => wanted["creating"] = true.into(),
+            None => {}
+        }
+        let added = log.add(wanted).await.map_err(Failure::because)?;
+        self.open.insert(added.meta.id.to_string(), number);
+        Ok(())
+    }
+
     /// Whether an event is one to print. A channel that is refused is a failure.
-    fn takes(&mut self, entry: &Entry<Value>, target: &Target) -> Result<bool, Failure> {
+    async fn takes(
+        &mut self,
+        entry: &Entry<Value>,
+        log: &Log<Value>,
+        target: &Target,
+    ) -> Result<bool, Failure> {
         if self.channels.is_empty() {
             return Ok(true);
         }
         let Entry { event, meta, .. } = entry;
-        if meta.source.is_none() {
+        if meta.source.is_none() || !self.are_possible {
             return Ok(false);
         }
-        self.last = Some(json!({ "id": meta.id.to_string(), "time": meta.time.value() }));
+        let here = || Some(json!({ "id": meta.id.to_string(), "time": meta.time.value() }));
         let (kind, id) = (event["type"].as_str(), event["id"].as_str().unwrap_or_default());
-        match kind {
-            Some("logux/processed") => drop(self.open.remove(id)),
-            Some("logux/undo") => {
-                if let Some(channel) = self.open.remove(id) {
-                    let text = format!(
-                        "{} refused the channel {channel:?} with the reason {}",
-                        target.url, event["reason"]
-                    );
-                    return Err(Failure::new(Kind::Refused, text));
+        if !matches!(kind, Some("logux/processed" | "logux/undo")) {
+            // While a channel is being replayed, others are live: only afterwards all comes in order.
+            for (number, (_, since)) in self.channels.iter_mut().enumerate() {
+                if !self.open.values().any(|open| *open == number) {
+                    *since = here();
                 }
-                return Ok(true);
             }
-            _ => return Ok(true),
+            return Ok(kind != Some("logux/subscribed"));
         }
-        Ok(false)
+        let Some(number) = self.open.remove(id) else {
+            // What was asked by an earlier connection, or run, is nothing for a person.
+            let is_own = id.split(' ').nth(1).is_some_and(|node| log.node_id().as_str() == node);
+            return Ok(!is_own && kind == Some("logux/undo"));
+        };
+        let (channel, since) = &mut self.channels[number];
+        if kind == Some("logux/processed") {
+            *since = here();
+            return Ok(false);
+        }
+        let reason = &event["reason"];
+        if reason == "error" {
+            eprintln!("the server failed to subscribe to {channel:?}; trying again until it does");
+            sleep(PAUSE).await;
+            self.ask_for(number, log).await?;
+            return Ok(false);
+        }
+        let text =
+            format!("{} refused the channel {channel:?} with the reason {reason}", target.url);
+        Err(Failure::new(Kind::Refused, text))
     }
 }

@@ -46,18 +46,17 @@ impl Answers {
     }
 
     /// The event is over and is not for the log: its client gets these, and is told that it is done, by an event with
-    /// this id and index if they are given.
+    /// this id, if it is given, and index.
     pub(super) fn over(
         entry: &Entry<Value>,
         mut answers: Vec<Draft<Value>>,
-        told: Option<(EventId, Option<String>)>,
+        id: Option<EventId>,
+        index: Option<String>,
     ) -> Outcome {
         let client = entry.meta.id.node().client_id();
         let processed = answer(Draft::new(processed(&entry.meta)), client);
-        answers.push(match told {
-            Some((id, index)) => index.into_iter().fold(processed.id(id), Draft::index),
-            None => processed,
-        });
+        let processed = id.into_iter().fold(processed, Draft::id);
+        answers.push(index.into_iter().fold(processed, Draft::index));
         Outcome::Over { answers, undo: None }
     }
 

@@ -15,7 +15,7 @@ use super::handler::{Channel, Handler};
 use super::pattern::{Pattern, PatternError};
 use super::route;
 use super::running::RunningApp;
-use super::shared::{Handling, Outcomes, Shared};
+use super::shared::{Handling, Outcomes, RESERVED, Shared};
 use super::sync_map::{self, SyncMap};
 use super::work;
 use crate::{
@@ -38,6 +38,9 @@ pub struct App<S = ()> {
     is_development: bool,
 }
 
+/// The header by which an app tells its clients that they can subscribe to channels: `true`.
+pub const HAS_CHANNELS: &str = "channels";
+
 type Auth<S> = Arc<dyn Fn(Login, S) -> BoxFuture<'static, Access<Value>> + Send + Sync>;
 
 /// Why an app cannot be served as it was put together.
@@ -50,6 +53,19 @@ pub enum AppError {
     /// Something has two handlers.
     #[error("there are two handlers for {0:?}; leave one of them out")]
     Twice(String),
+    /// A handler is for types that clients cannot add.
+    #[error("there can be no handler for {0:?}: types that begin with `logux/` are the protocol's")]
+    Reserved(String),
+    /// A handler or a channel is never asked.
+    #[error(
+        "{hidden:?} is never asked, for {by:?} stands before it and is for all of it; put it first"
+    )]
+    Hidden {
+        /// What comes later.
+        hidden: String,
+        /// What comes before.
+        by: String,
+    },
     /// A queue cannot have this name.
     #[error(
         "a queue of an app cannot have the name {0:?}: it must have between 1 and 50 letters, digits, - and _"
@@ -155,16 +171,13 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
     /// Tells what is wrong with the app as it was put together, as [`serve`](Self::serve) does: before a log is opened.
     pub fn check(&self) -> Result<(), AppError> {
         let Self { handlers, channels, otherwise, .. } = self;
-        let kinds: Vec<&str> = handlers.iter().map(|(kind, _)| kind.as_str()).collect();
-        let names: Vec<&str> = channels.iter().map(|(name, _)| name.as_str()).collect();
-        for all in [kinds, names] {
-            for (index, text) in all.iter().enumerate() {
-                Pattern::parse(text)?;
-                if all[..index].contains(text) {
-                    return Err(AppError::Twice((*text).to_owned()));
-                }
-            }
+        let kinds = handlers.iter().map(|(kind, _)| kind.as_str());
+        if let Some(kind) = kinds.clone().find(|kind| kind.starts_with(RESERVED)) {
+            return Err(AppError::Reserved(kind.to_owned()));
         }
+        // What is written out goes before patterns of types, and not of channels.
+        check_order(kinds, |pattern| !pattern.is_exact())?;
+        check_order(channels.iter().map(|(name, _)| name.as_str()), |_| true)?;
         let queues = handlers.iter().map(|(_, handler)| handler).chain(otherwise);
         let queues = queues.map(|handler| &handler.queue);
         for queue in queues.chain(channels.iter().map(|(_, channel)| &channel.queue)) {
@@ -225,11 +238,11 @@ fn session_options<S: Clone + Send + Sync + 'static>(
     auth: Auth<S>,
     mut options: SyncOptions<Value>,
 ) -> SyncOptions<Value> {
-    if shared.is_development {
-        let env = ("env".to_owned(), Value::from("development"));
-        let headers: Headers = options.headers.clone().into_iter().chain([env]).collect();
-        options = options.headers(headers);
-    }
+    let is_app = (HAS_CHANNELS.to_owned(), true.into());
+    let env = ("env".to_owned(), Value::from("development"));
+    let headers = [is_app].into_iter().chain(shared.is_development.then_some(env));
+    let headers: Headers = options.headers.clone().into_iter().chain(headers).collect();
+    options = options.headers(headers);
     let of_auth = Arc::clone(shared);
     options = options.auth(move |login| {
         let (shared, auth) = (Arc::clone(&of_auth), Arc::clone(&auth));
@@ -267,6 +280,29 @@ fn session_options<S: Clone + Send + Sync + 'static>(
         Some(answers::of_refused(id, peer))
     }));
     options
+}
+
+/// That each of these is asked about something.
+fn check_order<'a>(
+    texts: impl Iterator<Item = &'a str>,
+    is_in_order: impl Fn(&Pattern) -> bool,
+) -> Result<(), AppError> {
+    let mut before: Vec<(&str, Pattern)> = Vec::new();
+    for text in texts {
+        let pattern = Pattern::parse(text)?;
+        for (other, earlier) in &before {
+            if *other == text {
+                return Err(AppError::Twice(text.to_owned()));
+            }
+            // A pattern is for another one if it is for its text: a parameter stands for any other.
+            if is_in_order(&pattern) && earlier.find(text).is_some() {
+                let (hidden, by) = (text.to_owned(), (*other).to_owned());
+                return Err(AppError::Hidden { hidden, by });
+            }
+        }
+        before.push((text, pattern));
+    }
+    Ok(())
 }
 
 /// What an app has, by what it is for.

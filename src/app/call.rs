@@ -153,6 +153,8 @@ impl Context {
     /// Adds another event to the log, in the transaction that notes that this one is done: both are there, or none is.
     /// If this one is undone, the other is not added.
     pub fn add(&self, event: &impl Serialize, route: impl Into<Route>) -> Result<(), Undo> {
+        let route = route.into();
+        route.check()?;
         self.add_draft(Draft::new(serde_json::to_value(event)?), route);
         Ok(())
     }

@@ -73,7 +73,7 @@ mod testing;
 mod undo;
 mod work;
 
-pub use app::{App, AppError};
+pub use app::{App, AppError, HAS_CHANNELS};
 pub use call::{
     Call, Callback, Client, ClientHeaders, Context, Extract, FromParameters, Path, Since, State,
     Subscription, Typed,

@@ -21,8 +21,8 @@ pub(super) type Parameters = Vec<(String, String)>;
 /// A pattern that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no pattern: a parameter is a colon and a name, at the end of a part between slashes, as in users/:id; \
-     and a star may stand at the end, as in users/*"
+    "{0:?} is no pattern: a parameter is a colon and a name, at the end of a part between slashes, as in users/:id, \
+     each of another name; and a star may stand at the end, as in users/*"
 )]
 pub struct PatternError(String);
 
@@ -48,7 +48,13 @@ impl Pattern {
                     Some((before, name)) => {
                         let is_name =
                             |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-                        if name.is_empty() || !name.chars().all(is_name) {
+                        let is_known = |segment: &Segment| {
+                            matches!(segment, Segment::Parameter(_, other) if other == name)
+                        };
+                        if name.is_empty()
+                            || !name.chars().all(is_name)
+                            || segments.iter().any(is_known)
+                        {
                             return Err(error());
                         }
                         Segment::Parameter(before.to_owned(), name.to_owned())
@@ -135,7 +141,9 @@ mod tests {
             });
             assert_eq!(Pattern::parse(pattern).unwrap().find(text), expected, "{pattern} {text}");
         }
-        for pattern in ["", "users/:", "users/:a-b", "users/:a:b", "us*", "*/a", "a/*/b", "**"] {
+        for pattern in
+            ["", "users/:", "users/:a-b", "users/:a:b", "us*", "*/a", "a/*/b", "**", ":a/:a"]
+        {
             assert!(Pattern::parse(pattern).is_err(), "{pattern}");
         }
     }

@@ -1,5 +1,9 @@
 //! To whom an event goes.
 
+use std::collections::HashSet;
+
+use super::shared::shown;
+use super::undo::Undo;
 use crate::{Draft, Meta, NodeId, Value};
 
 /// To whom an event goes, besides the log: whoever is subscribed to one of the channels, and directly named users,
@@ -56,16 +60,29 @@ impl Route {
     }
 
     fn and(mut self, index: String) -> Self {
-        self.extend(Self(vec![index]));
+        self.0.push(index);
         self
     }
 
     /// There, too.
     pub(super) fn extend(&mut self, other: Self) {
-        for index in other.0 {
-            if !self.0.contains(&index) {
-                self.0.push(index);
-            }
+        self.0.extend(other.0);
+    }
+
+    /// Whether a log can have it: at most 10,000 receivers, each of a name of at most 1,000 bytes.
+    pub fn check(&self) -> Result<(), Undo> {
+        if self.0.len() > MAX_RECEIVERS {
+            let (count, at_most) = (self.0.len(), MAX_RECEIVERS);
+            return Err(Undo::error(format!(
+                "the event goes to {count} receivers, of which it may have {at_most}; let them subscribe to one channel"
+            )));
+        }
+        match self.0.iter().find(|index| index.len() > MAX_NAME + EXCEPT.len()) {
+            Some(long) => Err(Undo::error(format!(
+                "a receiver of the event, {:?}..., has a name of more than {MAX_NAME} bytes",
+                shown(long)
+            ))),
+            None => Ok(()),
         }
     }
 
@@ -78,7 +95,9 @@ impl Route {
 
     /// The draft of an event that goes there: for [`Log::add`](crate::Log::add), where no handler is to be asked.
     pub fn draft(self, event: impl Into<Draft<Value>>) -> Draft<Value> {
-        self.0.into_iter().fold(event.into(), Draft::index)
+        let mut known = HashSet::new();
+        let each = self.0.iter().filter(|index| known.insert(index.as_str()));
+        each.fold(event.into(), Draft::index)
     }
 
     /// Where an event of the log went.
@@ -86,6 +105,12 @@ impl Route {
         Self(meta.indexes.iter().filter(|index| is_route(index)).cloned().collect())
     }
 }
+
+/// To so many an event may go.
+const MAX_RECEIVERS: usize = 10_000;
+
+/// The name of a channel or of a receiver has so many bytes at most.
+pub(super) const MAX_NAME: usize = 1_000;
 
 const EXCEPT: &str = "not-client:";
 

@@ -23,6 +23,9 @@ use crate::{Entry, EventId, Headers, Log, Meta, NodeId, Peer, SessionHandle, Sto
 /// How the names of the app's queues begin.
 pub(super) const PREFIX: &str = "app:";
 
+/// How the types of events begin that are the protocol's.
+pub(super) const RESERVED: &str = "logux/";
+
 pub(super) const SUBSCRIBE: &str = "logux/subscribe";
 pub(super) const UNSUBSCRIBE: &str = "logux/unsubscribe";
 
@@ -103,6 +106,11 @@ pub(super) fn kind_of(event: &Value) -> &str {
     event["type"].as_str().unwrap_or_default()
 }
 
+/// The beginning of what a client has written, for the program's log: it could be long.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
 impl<S: Clone + Send + Sync + 'static> Shared<S> {
     /// Who handles events of a type.
     pub(super) fn handler(&self, kind: &str) -> Option<(&Handler<S>, Parameters)> {
@@ -153,6 +161,7 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             noted
         } else {
             let end = self.log.last_added();
+            drop(self.log.note_app());
             self.log.note_direct([(client, end)]).await?;
             end
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use logux_codecs::{Added, Counter};
 use logux_transports::rt;
 use serde::{Deserialize, Serialize};
@@ -13,22 +14,21 @@ use super::call::{Call, Context, Since, Subscription};
 use super::clients::{ALL, Before, Gone, Left, Seat, Subscribed};
 use super::handler::{Channel, Filter};
 use super::pattern::Parameters;
-use super::route;
-use super::shared::{SUBSCRIBE, Shared, UNSUBSCRIBE};
+use super::route::{self, MAX_NAME};
+use super::shared::{SUBSCRIBE, Shared, UNSUBSCRIBE, shown};
 use super::undo::Undo;
 use super::work::{Outcome, ask, facts};
 use crate::store::{Label, Order, Page, Query};
 use crate::{
-    Draft, Entry, EventId, Headers, IdState, Log, Meta, NodeId, Replay, SessionHandle, StoreError,
-    Timestamp, Value,
+    Draft, Entry, EventId, Headers, IdState, Log, Meta, NodeId, Replay, SessionHandle, State,
+    StoreError, Timestamp, Value,
 };
 
 /// A client that subscribed and went is waited for so long: it comes back after a moment of bad network, or once this
 /// server is there again. Its other events of the queue wait with it.
 const COMES_BACK_WITHIN: Duration = Duration::from_secs(60);
 
-/// The name of a channel has so many bytes at most, and what a client wants of it, as JSON.
-const MAX_NAME: usize = 1_000;
+/// What a client wants of a channel has so many bytes at most, as JSON.
 const MAX_FILTER: usize = 4_000;
 
 impl<S: Clone + Send + Sync + 'static> Shared<S> {
@@ -37,7 +37,8 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         let name = entry.event["channel"].as_str().filter(|name| name.len() <= MAX_NAME);
         let channel = name.and_then(|name| Some((name, self.channel(name)?)));
         let Some((name, (channel, parameters))) = channel else {
-            let what = format!("there is no channel {}", entry.event["channel"]);
+            let name = entry.event["channel"].to_string();
+            let what = format!("there is no channel {}", shown(&name));
             return self.answers.undone(entry, Undo::new("wrongChannel").because(what));
         };
         let client = entry.meta.id.node().client_id();
@@ -52,7 +53,7 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         while let Some(seat) = self.clients.wait_for(client, COMES_BACK_WITHIN).await {
             match self.admit(entry, name, channel, parameters.clone(), &seat).await {
                 Ok(Some((answers, id))) => {
-                    return Answers::over(entry, answers, Some((id, Told::index(entry))));
+                    return Answers::over(entry, answers, Some(id), Told::index(entry));
                 }
                 Err(undo) => return self.answers.undone(entry, undo),
                 // Nobody told the client that it is subscribed, so it will not subscribe anew.
@@ -185,21 +186,34 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
     /// A client is here again: what it was told and had not read yet is sent to it once more, so it is also subscribed
     /// again to what it was told so of. It does not subscribe anew by itself to what it did not know it was subscribed to.
     pub(super) async fn restore(&self, seat: &Seat, after: Added) -> Result<(), StoreError> {
+        // What it says itself that it has, it has read.
+        let mut states = seat.session.states();
+        while !matches!(states.next().await, None | Some(State::Sending | State::Synchronized)) {}
+        let after = after.max(seat.session.diagnostics().synced);
         let mut query = Query::added(after).with(Label::Index(route::client(&seat.client)));
+        let mut open: Vec<(Told, Arc<Entry<Value>>)> = Vec::new();
         loop {
             let page = self.log.read(query.clone(), Page::new(256)).await?;
-            let Some(last) = page.last().map(|last| last.meta.added) else { return Ok(()) };
+            let Some(last) = page.last().map(|last| last.meta.added) else { break };
             for entry in &page {
                 let meta = &entry.meta;
                 if meta.reasons.iter().any(|reason| reason == ANSWER) {
                     self.clients.answered(&seat.client, meta.added);
                 }
-                if let Some(told) = Told::of(meta).filter(|told| told.node == seat.node) {
-                    self.resume(seat, entry, &told).await;
+                let Some(told) = Told::of(meta).filter(|told| told.node == seat.node) else {
+                    continue;
+                };
+                open.retain(|(other, _)| !other.is_of_same(&told));
+                if !told.has_left {
+                    open.push((told, Arc::clone(entry)));
                 }
             }
             query.order = Order::Added(Some(last));
         }
+        for (told, entry) in open {
+            self.resume(seat, &entry, &told).await;
+        }
+        Ok(())
     }
 
     /// Subscribes a client again.
@@ -242,7 +256,7 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         {
             added = self.call_unsubscribed(entry, name).await;
         }
-        Answers::over(entry, added, None)
+        Answers::over(entry, added, None, Told::index(entry))
     }
 
     /// A connection has ended: its client is subscribed to nothing any more.
@@ -299,6 +313,9 @@ struct Told {
     node: NodeId,
     channel: String,
     filter: Option<Value>,
+    /// The client was told that it is subscribed no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_left: bool,
 }
 
 /// How the index begins that says it.
@@ -315,8 +332,13 @@ impl Told {
         let node = entry.meta.source.clone()?;
         let channel = entry.event["channel"].as_str()?.to_owned();
         let filter = entry.event.get("filter").cloned();
-        let told = serde_json::to_string(&Self { node, channel, filter }).ok()?;
+        let has_left = entry.event["type"] == UNSUBSCRIBE;
+        let told = serde_json::to_string(&Self { node, channel, filter, has_left }).ok()?;
         Some(format!("{TOLD}{told}"))
+    }
+
+    fn is_of_same(&self, other: &Self) -> bool {
+        (&self.channel, &self.filter) == (&other.channel, &other.filter)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Why an event is taken back.
 
+use std::fmt;
+
 use serde_json::Map;
 
 use crate::Value;
@@ -84,6 +86,16 @@ impl Undo {
             None => event.remove("action"),
         };
         Value::Object(event)
+    }
+}
+
+/// For the program's log: the reason, and the cause if there is one.
+impl fmt::Display for Undo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            Some(cause) => write!(f, "{}: {cause}", self.reason),
+            None => f.write_str(&self.reason),
+        }
     }
 }
 

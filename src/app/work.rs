@@ -13,7 +13,7 @@ use super::call::{Call, Context, Facts};
 use super::handler::Erased;
 use super::pattern::Parameters;
 use super::route::Route;
-use super::shared::{PREFIX, SUBSCRIBE, Shared, UNSUBSCRIBE, kind_of};
+use super::shared::{PREFIX, RESERVED, SUBSCRIBE, Shared, UNSUBSCRIBE, kind_of, shown};
 use super::undo::Undo;
 use crate::log::{AddError, Inbox, Waiting};
 use crate::{Draft, Entry, EventId, IdState, StoreError, Value};
@@ -226,11 +226,15 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             UNSUBSCRIBE if !is_own => return self.unsubscribe(entry).await,
             _ => {}
         }
+        if !is_own && kind.starts_with(RESERVED) {
+            let what = "types that begin so are this server's to say".to_owned();
+            return self.answers.undone(entry, Undo::new("unknownType").because(what));
+        }
         let Some((handler, parameters)) = self.handler(kind) else {
             if is_own {
                 return self.answers.done(entry, Route::nobody(), Vec::new());
             }
-            let what = format!("there is no handler for events of the type {kind:?}");
+            let what = format!("there is no handler for events of the type {:?}", shown(kind));
             return self.answers.undone(entry, Undo::new("unknownType").because(what));
         };
         let mut facts = facts(entry, parameters);
@@ -251,6 +255,7 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
                 ask(process, call(), self.limit).await?;
             }
             route.extend(context.take_route());
+            route.check()?;
             Ok(route)
         };
         match handled.await {

@@ -318,6 +318,20 @@ impl<E: Event> Log<E> {
         }
     }
 
+    /// Notes that an app is served on the log.
+    #[cfg(feature = "app")]
+    pub(crate) fn note_app(&self) -> Answer<E> {
+        let change = RecordChange::PutNew(Key::of_app(), "1".to_owned());
+        self.submit(Append::records(vec![change]))
+    }
+
+    /// Whether an [`App`](crate::app::App) was served on this log. A [`Server`](crate::Server) would send each of its
+    /// clients all of it.
+    #[cfg(feature = "app")]
+    pub async fn is_of_app(&self) -> Result<bool, StoreError> {
+        Ok(self.record(&Key::of_app()).await?.is_some())
+    }
+
     /// Notes up to where clients of an app have what went to them directly, and that they are here. Of what is not noted
     /// as the process ends, some is sent again.
     #[cfg(feature = "app")]

@@ -34,6 +34,8 @@ pub enum Record {
     /// The largest time in the ids that this node gave to events which wait in the inbox: the milliseconds of a
     /// [`Timestamp`](crate::Timestamp).
     HandedIn,
+    /// An `App` was served on the log: its events are for those to whom they were sent.
+    OfApp,
     /// An event that waits in this queue of the [inbox](crate::Log::inbox), with its meta, as JSON.
     Inbox(String, EventId),
 }
@@ -92,6 +94,7 @@ impl Key {
         match (kind, rest) {
             ("epoch", "") => Some(Record::Epoch),
             ("dialled", "") => Some(Record::Dialled),
+            ("of-app", "") => Some(Record::OfApp),
             ("handed-in", "") => Some(Record::HandedIn),
             ("aside", id) => Some(Record::SetAside(id.parse().ok()?)),
             ("held", rest) => {
@@ -122,6 +125,10 @@ impl Key {
 
     pub(crate) fn handed_in() -> Self {
         Self("handed-in".into())
+    }
+
+    pub(crate) fn of_app() -> Self {
+        Self("of-app".into())
     }
 
     pub(crate) fn peer(peer: &NodeId, field: PeerRecord) -> Self {
@@ -256,6 +263,7 @@ impl From<&Record> for Key {
             Record::Epoch => Self::epoch(),
             Record::Dialled => Self::dialled(),
             Record::HandedIn => Self::handed_in(),
+            Record::OfApp => Self::of_app(),
             Record::Peer(peer, field) => Self::peer(peer, *field),
             Record::SetAside(id) => Self::set_aside(id),
             Record::HeldBack(peer, id) => Self::held_back(peer, id),

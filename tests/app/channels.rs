@@ -380,3 +380,20 @@ async fn a_subscription_that_waits_behind_an_event_that_is_undone_is_done() {
     ben.process(say("attic", 2)).await.unwrap();
     assert_eq!(said(&ann).await, [2]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_left_a_channel_and_was_cut_off_is_not_subscribed_again() {
+    let test = TestApp::start(rooms(())).await.unwrap();
+    let ann = test.client("ann:1").await.unwrap();
+    let ben = test.client("ben:1").await.unwrap();
+    ben.subscribe("rooms/attic").await.unwrap();
+    ben.subscribe("rooms/hall").await.unwrap();
+    ben.unsubscribe("rooms/attic").await.unwrap();
+    // The server has not noted how far it is; it says itself what it has.
+    assert_eq!(test.close_node(&"ben:1".parse().unwrap(), "to see what comes then"), 1);
+    sleep(Duration::from_secs(1)).await;
+    ben.received().await.unwrap();
+    ann.process(say("attic", 1)).await.unwrap();
+    ann.process(say("hall", 2)).await.unwrap();
+    assert_eq!(said(&ben).await, [] as [u64; 0]);
+}

@@ -288,7 +288,7 @@ async fn patterns_and_the_rest_have_handlers_too() {
         .otherwise(note("rest"));
     let test = TestApp::start(app).await.unwrap();
     let ann = test.client("ann:1").await.unwrap();
-    for kind in ["posts/add", "posts/x/y", "notes/add", "x", "logux/undo"] {
+    for kind in ["posts/add", "posts/x/y", "notes/add", "x", "x/y"] {
         ann.process(json!({ "type": kind })).await.unwrap();
     }
     assert_eq!(seen.take(), ["add", "posts", "any", "rest", "rest"]);
@@ -304,12 +304,26 @@ async fn an_app_that_cannot_be_is_not_served() {
         (everybody(()).on("a", handler()).on("a", handler()), r#"two handlers for "a""#),
         (everybody(()).on("a/*", handler()).on("a/*", handler()), r#"two handlers for "a/*""#),
         (everybody(()).channel("a", channel()).channel("a", channel()), r#"two handlers for "a""#),
+        (everybody(()).on("logux/*", handler()), "`logux/` are the protocol's"),
+        (everybody(()).on("logux/undo", handler()), "`logux/` are the protocol's"),
+        (
+            everybody(()).channel("*", channel()).channel("a", channel()),
+            r#""a" is never asked, for "*""#,
+        ),
+        (
+            everybody(()).channel("a/:x", channel()).channel("a/:y", channel()),
+            r#""a/:y" is never asked"#,
+        ),
+        (everybody(()).on("a/*", handler()).on("a/:x/*", handler()), r#""a/:x/*" is never"#),
         (everybody(()).on("a", handler().queue("a b")), r#"the name "a b""#),
         (everybody(()).channel("a", channel().queue("")), r#"the name """#),
     ] {
         let error = TestApp::start(app).await.unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
     }
+    let app = everybody(()).on("a/*", handler()).on("a/b", handler()).on(":a/b", handler());
+    let app = app.channel("a", channel()).channel("v:a", channel()).channel(":a", channel());
+    assert!(app.check().is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -408,4 +422,42 @@ async fn a_callback_says_where_an_event_goes_beside_its_route() {
     let entries = test.log().entries_after(logux_sync::Added::ZERO, 10).await.unwrap();
     let said = entries.iter().find(|entry| entry.event["type"] == "say").unwrap();
     assert_eq!(said.meta.indexes, ["channel:hall", "channel:attic"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_speaks_for_the_server() {
+    let all = || Handler::access(async || true).route(async || "hall");
+    for app in [everybody(()).on("*", all()), everybody(()).otherwise(all())] {
+        let test = TestApp::start(app.channel("*", Channel::access(async || true))).await.unwrap();
+        let (ann, ben) = (test.client("ann:1").await.unwrap(), test.client("ben:1").await.unwrap());
+        ann.subscribe("hall").await.unwrap();
+        ann.process(json!({ "type": "say" })).await.unwrap();
+        for kind in ["undo", "processed", "subscribed", "", "other/type"] {
+            let event = json!({ "type": format!("logux/{kind}"), "id": "1 ann:1 0" });
+            assert_eq!(undone(ben.process(event).await)["reason"], "unknownType", "{kind}");
+        }
+        sleep(Duration::from_secs(1)).await;
+        assert!(ann.received().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_has_bounds() {
+    let app = everybody(()).on(
+        "say",
+        Handler::access(async || true).route(async |context: Context| {
+            let count = context.event()["count"].as_u64().unwrap();
+            let length = context.event()["length"].as_u64().unwrap();
+            let name = "x".repeat(usize::try_from(length).unwrap());
+            (0..count).map(|n| format!("{name}{n}")).collect::<Vec<_>>()
+        }),
+    );
+    let test = TestApp::start(app).await.unwrap();
+    let ann = test.client("ann:1").await.unwrap();
+    let say = |count: u64, length: u64| json!({ "type": "say", "count": count, "length": length });
+    ann.process(say(10_000, 10)).await.unwrap();
+    ann.process(say(1, 990)).await.unwrap();
+    for event in [say(10_001, 10), say(1, 2_000)] {
+        assert_eq!(undone(ann.process(event).await)["reason"], "error");
+    }
 }

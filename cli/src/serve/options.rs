@@ -137,6 +137,9 @@ pub(crate) struct ServeOptions {
     /// Tell pages why their events are undone, and let @logux/client connect without TLS: not for what strangers use
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", env = "LOGUX_SYNC_DEVELOPMENT", help_heading = "Apps")]
     development: Option<bool>,
+    /// Serve the log of an app without its channels: every client is sent all of it
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", env = "LOGUX_SYNC_SEND_EVERYTHING", help_heading = "Apps")]
+    send_everything: Option<bool>,
     /// The channels that clients may subscribe to.
     #[arg(skip)]
     channels: Vec<ChannelRule>,
@@ -247,6 +250,7 @@ impl ServeOptions {
             backend_timeout: self.backend_timeout.or(file.backend_timeout),
             backend_patience: self.backend_patience.or(file.backend_patience),
             development: self.development.or(file.development),
+            send_everything: self.send_everything.or(file.send_everything),
             // These are in no argument.
             channels: file.channels,
             events: file.events,
@@ -294,6 +298,21 @@ impl ServeOptions {
         let channels = self.channels.iter().map(|rule| rule.check(has_backend));
         let events = self.events.iter().map(|rule| rule.check(has_backend));
         channels.chain(events).collect::<Result<(), _>>().map_err(Failure::usage)?;
+        let of_apps = [
+            ("--backend-secret-file", self.backend_secret_file.is_some()),
+            ("--backend-timeout", self.backend_timeout.is_some()),
+            ("--backend-patience", self.backend_patience.is_some()),
+        ];
+        let is_app = has_backend || !self.channels.is_empty() || !self.events.is_empty();
+        let without = of_apps.iter().find(|(_, is_said)| *is_said && !has_backend);
+        let without = without.map(|(option, _)| (*option, "no --backend"));
+        let without = without.or_else(|| {
+            let is_said = self.development.is_some() && !is_app;
+            is_said.then_some(("--development", "neither channels nor a --backend"))
+        });
+        if let Some((option, what)) = without {
+            return Err(Failure::usage(format!("there is {option}, and {what} that it is for")));
+        }
         let app = match self.backend {
             None if self.channels.is_empty() && self.events.is_empty() => None,
             url => Some(AppSettings {
@@ -311,6 +330,7 @@ impl ServeOptions {
         Ok(Settings {
             address,
             app,
+            send_everything: self.send_everything.unwrap_or(false),
             store: self.store.unwrap_or_else(|| Place::Sqlite(DEFAULT_LOG.into())),
             node: self.node.as_deref().map(node_id).transpose()?,
             operations,
@@ -353,6 +373,7 @@ pub(super) struct Settings {
     pub(super) forwarding: Forwarded,
     /// What makes an app of the server.
     pub(super) app: Option<AppSettings>,
+    pub(super) send_everything: bool,
     /// The chain, and its key.
     pub(super) certificate: Option<(PathBuf, PathBuf)>,
     pub(super) binary_clients: bool,

@@ -83,6 +83,13 @@ async fn serve(
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| Failure::failed(format!("nothing can be counted: {error}")))?;
     let logs = Logs::open(&settings).await?;
+    let is_of_app = logs.usual.is_of_app().await.map_err(Failure::because)?;
+    if is_of_app && app.is_none() && !settings.send_everything {
+        return Err(Failure::usage(
+            "this log is of an app, and there are neither channels nor a --backend: every client would be sent all of it, and \
+             what waits would wait on. Is it the right configuration? If all of it is for everyone, say --send-everything",
+        ));
+    }
     let listener = HttpListener::from_tcp(tcp);
     let listener =
         listener.map_err(|error| cannot_listen("--address", &settings.address, &error))?;

@@ -69,6 +69,25 @@ fn channels_replay_from_the_log_and_go_on() {
     assert!(done.failure(2).contains("--since"), "{done:?}");
 }
 
+#[test]
+fn a_log_of_an_app_is_not_shown_to_everyone() {
+    let folder = Folder::new();
+    folder.write("logux-sync.toml", NOTES);
+    let server = folder.serve(&[]);
+    let event = note("anna", 1).to_string();
+    assert_eq!(folder.run(&["add", &event, "--server", &server.url]).lines().len(), 1);
+    server.kill();
+    folder.write("logux-sync.toml", "");
+    let done = folder.run(&["serve", "--address", "127.0.0.1:0", "--operations", "none"]);
+    assert!(done.failure(2).contains("--send-everything"), "{done:?}");
+    let server = folder.serve(&["--send-everything"]);
+    // And who wants a channel of a server without any is told so, and shown nothing else.
+    let follow = ["follow", "--channel", "all", "--since", "start", "--server", &server.url];
+    let done = folder.run(&follow);
+    assert!(done.failure(2).contains("has no channels") && done.output.is_empty(), "{done:?}");
+    assert!(!folder.run(&["log", "show", &server.url]).output.contains("logux/subscribe"));
+}
+
 #[tokio::test]
 async fn who_may_not_is_undone_and_nobody_else_hears_of_it() {
     let folder = Folder::new();

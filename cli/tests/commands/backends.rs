@@ -287,6 +287,8 @@ async fn a_back_end_that_is_wrong_undoes_its_event_and_no_other() {
                 text(r#"[{"answer":"approved","id":"1 a 0"},{"answer":"processed","id":"1 a 0"}]"#)
             }
             "number" => text("[1]"),
+            "no-content" => Reply::Whole(204, String::new()),
+            "many" => with(json!({ "answer": "resend", "users": (0..10_001).collect::<Vec<_>>() })),
             "receivers" => with(json!({ "answer": "resend", "channels": {} })),
             "node" => with(json!({ "answer": "resend", "nodes": ["a b"] })),
             "id" => with(
@@ -442,4 +444,34 @@ async fn a_back_end_adds_events_by_itself() {
     assert_eq!(numbers, [Some(1), Some(2), Some(2)], "the second has no id of its own");
     // Nobody asked the back end about its own events.
     assert!(backend.actions().iter().all(|command| command["action"]["type"] != "news"));
+}
+
+/// Each user has a share of the requests, and whoever connects waits for none of them.
+#[tokio::test]
+async fn a_back_end_that_is_slow_for_one_user_is_not_for_others() {
+    let folder = Folder::new();
+    let backend = Backend::start(|command| {
+        if command["action"]["type"] == "slow" {
+            return Reply::Silence;
+        }
+        let id = &command["meta"]["id"];
+        answers(&[
+            json!({ "answer": "unheard-of", "id": "1 a:b 0", "more": { "id": id } }),
+            json!({ "answer": "approved", "id": id }),
+            json!({ "answer": "processed", "id": id }),
+        ])
+    });
+    let server = backend.serve(&folder, &["--store", "memory", "--backend-timeout", "1h"]);
+    let mut slow = Vec::new();
+    for number in 0..110 {
+        let client = Client::connect(&server.url, &format!("mallory:{number}")).await;
+        client.log.add(json!({ "type": "slow" })).await.expect("it is added");
+        slow.push(client);
+    }
+    for client in &slow {
+        assert!(client.is_synchronized().await);
+    }
+    let ann = Client::connect(&server.url, "ann:1").await;
+    assert_eq!(ann.process(json!({ "type": "quick" })).await, "processed");
+    assert_eq!(backend.actions().len(), 11, "ten of one user at once, and one of another");
 }

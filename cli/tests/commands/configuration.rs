@@ -88,6 +88,7 @@ fn what_is_wrong_is_named_and_nothing_is_made() {
     }
 }
 
+const ALL: &str = "[[serve.channels]]\nname = \"*\"\nallow = [\"*\"]\n";
 const TWICE: &str = "[[serve.events]]\ntype = \"a\"\nallow = [\"*\"]\n";
 
 #[test]
@@ -112,12 +113,18 @@ fn a_wrong_configuration_file_is_named_with_its_line() {
         ("[[serve.events]]\ntype = \"a\"\nallow = [\"*\"]\nchannels = [\"a/:\"]\n", "a/:"),
         (&format!("{TWICE}{TWICE}"), "two handlers"),
         ("[serve]\nbackend = \"x\"\n", "secret"),
+        ("[serve]\ndevelopment = true\n", "--development"),
+        ("[serve]\nbackend-timeout = \"1s\"\n", "--backend-timeout"),
+        (&format!("{TWICE}[[serve.channels]]\nname = \"a\"\nallow = [\"a:b\"]\n"), "a:b"),
+        (&format!("{TWICE}[[serve.channels]]\nname = \"a\"\nallow = [\"\"]\n"), "allow = []"),
+        ("[[serve.events]]\ntype = \"logux/*\"\nallow = [\"*\"]\n", "logux/"),
+        (&format!("{ALL}[[serve.channels]]\nname = \"a\"\nallow = []\n"), "never asked"),
     ] {
         folder.write("logux-sync.toml", text);
         let done = folder.run(&["serve"]);
         let failure = done.failure(2);
         assert!(failure.contains(expected), "{text}: {failure}");
-        let is_read_by_parts = text.contains("[[") || text.contains("backend");
+        let is_read_by_parts = ["[[", "backend", "development"].iter().any(|it| text.contains(it));
         assert!(failure.contains("logux-sync.toml") || is_read_by_parts, "{failure}");
         assert!(!folder.path("logux-sync.db").exists(), "{text}");
     }

@@ -6,6 +6,9 @@ use logux_sync::Value;
 use logux_sync::app::{Client, Context, Path, Route, Undo};
 use serde::Deserialize;
 
+/// The longest name of a channel that one can subscribe to, in bytes.
+const MAX_NAME: usize = 1_000;
+
 /// What the parameters of a channel's name stand for.
 pub(super) type Parameters = Path<HashMap<String, String>>;
 
@@ -35,7 +38,7 @@ pub(crate) struct EventRule {
 
 /// Somebody who may.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
+#[serde(try_from = "String")]
 pub(super) enum Allowed {
     /// `*`: whoever may connect.
     Everyone,
@@ -45,13 +48,19 @@ pub(super) enum Allowed {
     UserOf(String),
 }
 
-impl From<String> for Allowed {
-    fn from(text: String) -> Self {
+impl TryFrom<String> for Allowed {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
         // No user has a colon in its name.
-        match text.strip_prefix(':') {
-            Some(name) => Self::UserOf(name.to_owned()),
-            None if text == "*" => Self::Everyone,
-            None => Self::User(text),
+        match text.strip_prefix(':').unwrap_or(&text) {
+            "" => Err("allow has an empty name; to allow nobody, write allow = []".to_owned()),
+            name if name.contains(':') => Err(format!(
+                "allow has {text:?}, and no user has a colon in its name: write the user alone, without its client"
+            )),
+            name if name.len() < text.len() => Ok(Self::UserOf(name.to_owned())),
+            "*" => Ok(Self::Everyone),
+            user => Ok(Self::User(user.to_owned())),
         }
     }
 }
@@ -80,7 +89,8 @@ impl TryFrom<String> for Template {
             }
         };
         let parts = text.split('/').map(part).collect::<Option<Vec<_>>>();
-        parts.filter(|_| !text.is_empty()).map(Self).ok_or_else(|| {
+        let is_name = !text.is_empty() && !text.contains('*');
+        parts.filter(|_| is_name).map(Self).ok_or_else(|| {
             format!(
                 "{text:?} is no channel: write it as notes/:list, where an event has the name of the list under `list`"
             )
@@ -99,7 +109,12 @@ impl Template {
             })?;
             Ok(format!("{text}{value}"))
         };
-        Ok(self.0.iter().map(fill).collect::<Result<Vec<_>, Undo>>()?.join("/"))
+        let name = self.0.iter().map(fill).collect::<Result<Vec<_>, Undo>>()?.join("/");
+        if name.len() > MAX_NAME {
+            let needs = format!("the name of a channel has at most {MAX_NAME} bytes");
+            return Err(Undo::new("wrongFormat").with("needs", needs));
+        }
+        Ok(name)
     }
 }
 
@@ -193,6 +208,7 @@ mod tests {
             ("all", json!({}), Some("all")),
             ("notes/:list", json!({ "list": "home" }), Some("notes/home")),
             ("notes/:list", json!({ "list": 7 }), Some("notes/7")),
+            ("to/:x", json!({ "x": "x".repeat(1_000) }), None),
             (":a/v:b", json!({ "a": "x", "b": -1 }), Some("x/v-1")),
             ("/:a", json!({ "a": "x" }), Some("/x")),
             ("notes/:list", json!({}), None),
@@ -204,7 +220,7 @@ mod tests {
         ] {
             assert_eq!(filled(template, event.clone()).as_deref(), expected, "{template} {event}");
         }
-        for wrong in ["", "notes/:", "notes/:a:b"] {
+        for wrong in ["", "notes/:", "notes/:a:b", "notes/*"] {
             assert!(Template::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
     }

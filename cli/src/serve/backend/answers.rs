@@ -1,6 +1,6 @@
 //! What a back end answers: a JSON array whose objects are read as they come.
 
-use axum::body::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use logux_sync::Value;
@@ -16,89 +16,39 @@ const MAX_BYTES: usize = 32 << 20;
 
 /// An answer about a client.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "answer", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(tag = "answer", rename_all = "camelCase")]
 pub(super) enum OfAuth {
-    Authenticated {
-        auth_id: String,
-    },
-    Denied {
-        auth_id: String,
-    },
+    Authenticated {},
+    Denied {},
     WrongSubprotocol {
-        auth_id: String,
         supported: Value,
     },
     Error {
-        auth_id: String,
         #[serde(default, deserialize_with = "text")]
         details: String,
     },
-}
-
-impl OfAuth {
-    /// Which client it is about.
-    pub(super) fn id(&self) -> &str {
-        match self {
-            Self::Authenticated { auth_id }
-            | Self::Denied { auth_id }
-            | Self::WrongSubprotocol { auth_id, .. }
-            | Self::Error { auth_id, .. } => auth_id,
-        }
-    }
 }
 
 /// An answer about an event.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "answer", rename_all = "camelCase")]
 pub(super) enum OfAction {
-    Resend {
-        id: String,
-        #[serde(flatten)]
-        receivers: Receivers,
-    },
-    Approved {
-        id: String,
-    },
+    Resend(Receivers),
+    Approved {},
     #[serde(alias = "denied")]
-    Forbidden {
-        id: String,
-    },
+    Forbidden {},
     Action {
-        id: String,
         action: Value,
         #[serde(default)]
-        meta: Meta,
+        meta: Option<Meta>,
     },
-    Processed {
-        id: String,
-    },
-    UnknownAction {
-        id: String,
-    },
-    UnknownChannel {
-        id: String,
-    },
+    Processed {},
+    UnknownAction {},
+    UnknownChannel {},
     Error {
-        id: String,
         #[serde(default, deserialize_with = "text")]
         details: String,
     },
-}
-
-impl OfAction {
-    /// Which event it is about.
-    pub(super) fn id(&self) -> &str {
-        match self {
-            Self::Resend { id, .. }
-            | Self::Approved { id }
-            | Self::Forbidden { id }
-            | Self::Action { id, .. }
-            | Self::Processed { id }
-            | Self::UnknownAction { id }
-            | Self::UnknownChannel { id }
-            | Self::Error { id, .. } => id,
-        }
-    }
 }
 
 /// A text, or whatever else somebody found right for details.
@@ -121,28 +71,37 @@ impl Answers {
         Self { body, objects: Objects::default(), read: 0 }
     }
 
-    /// The next answer, once all of it is there; `None` after the last.
-    pub(super) async fn next<A: DeserializeOwned>(&mut self) -> Result<Option<A>, Trouble> {
+    /// The next answer that has this id under this key, once all of it is there; `None` after the last.
+    pub(super) async fn next<A: DeserializeOwned>(
+        &mut self,
+        (key, id): (&str, &str),
+    ) -> Result<Option<A>, Trouble> {
         loop {
             match self.objects.next() {
-                Err(letter) => {
-                    let letter = letter.escape_ascii();
-                    let what = format!(
-                        "its answer is no JSON array of objects: it has {letter:?} between them"
-                    );
-                    return Err(Trouble::Lasting(what));
+                Err(byte) => {
+                    let byte = byte.escape_ascii();
+                    return Err(Trouble::Lasting(format!(
+                        "its answer is no JSON array of objects: there is {byte} where an object has to begin or end"
+                    )));
                 }
                 Ok(Some(object)) => {
-                    let answer = serde_json::from_slice(&object);
+                    // Others have a turn between the answers of a long list.
+                    tokio::task::coop::consume_budget().await;
                     let wrong =
                         |error| Trouble::Lasting(format!("an answer of it is wrong: {error}"));
-                    return answer.map(Some).map_err(wrong);
+                    let answer: Value = serde_json::from_slice(&object).map_err(wrong)?;
+                    if answer[key] == id {
+                        return serde_json::from_value(answer).map(Some).map_err(wrong);
+                    }
+                    continue;
                 }
                 Ok(None) => {}
             }
             let Some(frame) = self.body.frame().await else {
                 return if self.objects.is_over() {
                     Ok(None)
+                } else if self.read == 0 {
+                    Err(Trouble::Lasting("its answer is empty".to_owned()))
                 } else {
                     Err(Trouble::Passing("its answer ends in the middle".to_owned()))
                 };
@@ -162,7 +121,7 @@ impl Answers {
 /// Cuts an array into its objects. Each byte is looked at once, in however many pieces they come.
 #[derive(Debug, Default)]
 struct Objects {
-    bytes: Vec<u8>,
+    bytes: BytesMut,
     /// Up to here they were looked at.
     seen: usize,
     /// How many brackets are open: the array's is the first.
@@ -183,7 +142,7 @@ impl Objects {
     }
 
     /// The next object that is there as a whole; as an error, a byte that cannot be where it is.
-    fn next(&mut self) -> Result<Option<Vec<u8>>, u8> {
+    fn next(&mut self) -> Result<Option<BytesMut>, u8> {
         while let Some(&byte) = self.bytes.get(self.seen) {
             self.seen += 1;
             if self.is_in_text {
@@ -200,7 +159,7 @@ impl Objects {
                     }
                     b'{' if self.depth == 1 => {
                         self.depth = 2;
-                        self.bytes.drain(..self.seen - 1);
+                        self.bytes.advance(self.seen - 1);
                         self.seen = 1;
                     }
                     b']' if self.depth == 1 => self.depth = 0,
@@ -216,9 +175,7 @@ impl Objects {
                 b'}' | b']' => {
                     self.depth -= 1;
                     if self.depth == 1 {
-                        let rest = self.bytes.split_off(self.seen);
-                        self.seen = 0;
-                        return Ok(Some(std::mem::replace(&mut self.bytes, rest)));
+                        return Ok(Some(self.bytes.split_to(std::mem::take(&mut self.seen))));
                     }
                 }
                 _ => {}
@@ -237,7 +194,7 @@ mod tests {
         for piece in text.as_bytes().chunks(piece) {
             cut.push(&Bytes::copy_from_slice(piece));
             while let Some(object) = cut.next()? {
-                found.push(String::from_utf8(object).expect("a text"));
+                found.push(String::from_utf8(object.to_vec()).expect("a text"));
             }
         }
         assert_eq!(cut.is_over(), text.trim_end().ends_with(']'), "{text}");

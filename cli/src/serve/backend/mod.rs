@@ -11,19 +11,19 @@ mod receivers;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::http::{Method, Request, StatusCode, Uri, header};
+use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use logux_sync::app::{Context, Undo};
+use logux_sync::app::{Context, Route, Undo};
 use logux_sync::transports::rustls::crypto::ring;
 use logux_sync::{Access, CallbackError, Headers, Login, Subprotocol, Value};
 use serde::de::DeserializeOwned;
@@ -39,8 +39,9 @@ use crate::failure::{Failure, with_causes};
 /// The version of the protocol.
 const VERSION: u32 = 4;
 
-/// So many requests are under way at once.
+/// So many requests about events are under way at once, and as many about clients; and so many about those of one user.
 const AT_ONCE: usize = 100;
+const AT_ONCE_OF_USER: usize = 10;
 
 /// How long the first pause is before an event is sent again, and how long the longest.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -61,7 +62,13 @@ struct Inner {
     /// For how long an event is sent again before it is undone.
     patience: Duration,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// For clients that connect.
+    door: Semaphore,
+    /// For events, and of each user.
     places: Semaphore,
+    places_of: Mutex<HashMap<String, Weak<Semaphore>>>,
+    /// The address for a person: what stands in its query may be a secret.
+    shown: String,
     /// It did not answer the last time.
     is_away: AtomicBool,
 }
@@ -104,8 +111,22 @@ impl Backend {
             .map_err(|error| Failure::failed(format!("there is no TLS: {error}")))?;
         let client = Client::builder(TokioExecutor::new())
             .build(connector.https_or_http().enable_http1().build());
-        let (places, is_away) = (Semaphore::new(AT_ONCE), AtomicBool::new(false));
-        Ok(Self(Arc::new(Inner { url: uri, secret, timeout, patience, client, places, is_away })))
+        let host = uri.host().unwrap_or_default();
+        let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let shown = format!("{scheme}://{host}{port}{}", uri.path());
+        Ok(Self(Arc::new(Inner {
+            url: uri,
+            secret,
+            timeout,
+            patience,
+            client,
+            door: Semaphore::new(AT_ONCE),
+            places: Semaphore::new(AT_ONCE),
+            places_of: Mutex::default(),
+            shown,
+            is_away: AtomicBool::new(false),
+        })))
     }
 
     /// Who a client is.
@@ -120,7 +141,9 @@ impl Backend {
             "cookie": cookies(login),
             "headers": *login.headers,
         });
-        match self.ask_once(&command, |answer| admission(answer, &id)).await {
+        // Whoever connects does not wait for events.
+        let _place = self.0.door.acquire().await;
+        match self.ask_once(&command, ("authId", &id), |answer| Some(admission(answer))).await {
             Ok(decided) => Ok(decided?),
             Err(Trouble::Passing(what) | Trouble::Lasting(what)) => {
                 tracing::error!(what, "the back end does not say who a client is; it tries again");
@@ -141,10 +164,19 @@ impl Backend {
         let command =
             json!({ "command": "action", "action": action, "meta": meta, "headers": headers });
         let subscribes = action["type"] == "logux/subscribe";
-        let (mut pause, until) = (PAUSE, Instant::now() + self.0.patience);
+        let place = self.place_of(context.client().user_id().unwrap_or_default());
+        let mut pause = PAUSE;
+        // Counted from its first try: before that it waits for its turn.
+        let mut until = None;
         loop {
+            // Neither is ever closed.
+            let places = (place.acquire().await, self.0.places.acquire().await);
+            let until = *until.get_or_insert_with(|| Instant::now() + self.0.patience);
             let mut exchange = Exchange { id: &id, subscribes, ..Exchange::default() };
-            let what = match self.ask_once(&command, |answer| exchange.takes(answer)).await {
+            let of_id = ("id", id.as_str());
+            let asked = self.ask_once(&command, of_id, |answer| exchange.takes(answer)).await;
+            drop(places);
+            let what = match asked {
                 Ok(done) => return done.and_then(|()| exchange.do_in(context)),
                 Err(Trouble::Passing(what)) if Instant::now() + pause < until => what,
                 Err(Trouble::Passing(what) | Trouble::Lasting(what)) => {
@@ -162,28 +194,41 @@ impl Backend {
         }
     }
 
+    /// The places that a user has for its events, however many clients it has: so one user's events, which the back end
+    /// may be slow at, leave places to those of others.
+    fn place_of(&self, user: &str) -> Arc<Semaphore> {
+        // Nothing panics while the lock is held.
+        let mut places = self.0.places_of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get(user).and_then(Weak::upgrade) {
+            return place;
+        }
+        places.retain(|_, place| place.strong_count() > 0);
+        let place = Arc::new(Semaphore::new(AT_ONCE_OF_USER));
+        places.insert(user.to_owned(), Arc::downgrade(&place));
+        place
+    }
+
     /// Sends a command, and takes answers until one decides. Tells once that the back end is away, and once that it is
     /// back.
     async fn ask_once<A: DeserializeOwned, T>(
         &self,
         command: &Value,
+        id: (&str, &str),
         takes: impl FnMut(A) -> Option<T>,
     ) -> Result<T, Trouble> {
-        let Inner { places, is_away, url, .. } = &*self.0;
-        // It is never closed.
-        let _place = places.acquire().await;
-        let asked = timeout(self.0.timeout, self.request(command, takes)).await;
+        let Inner { is_away, shown, .. } = &*self.0;
+        let asked = timeout(self.0.timeout, self.request(command, id, takes)).await;
         let asked = asked.unwrap_or_else(|_| {
             let seconds = self.0.timeout.as_secs_f64();
             Err(Trouble::Passing(format!("it does not answer within {seconds} seconds")))
         });
         match &asked {
             Err(Trouble::Passing(what)) if !is_away.swap(true, Ordering::Relaxed) => {
-                tracing::warn!(%url, what, "the back end is away: events wait for it");
+                tracing::warn!(url = shown, what, "the back end is away: events wait for it");
             }
             Err(Trouble::Passing(_)) => {}
             _ if is_away.swap(false, Ordering::Relaxed) => {
-                tracing::info!(%url, "the back end is there again");
+                tracing::info!(url = shown, "the back end is there again");
             }
             _ => {}
         }
@@ -193,6 +238,7 @@ impl Backend {
     async fn request<A: DeserializeOwned, T>(
         &self,
         command: &Value,
+        id: (&str, &str),
         mut takes: impl FnMut(A) -> Option<T>,
     ) -> Result<T, Trouble> {
         let Inner { url, secret, client, .. } = &*self.0;
@@ -210,7 +256,7 @@ impl Backend {
             return Err(refusal(status));
         }
         let mut answers = Answers::new(response.into_body());
-        while let Some(answer) = answers.next().await? {
+        while let Some(answer) = answers.next(id).await? {
             if let Some(decided) = takes(answer) {
                 return Ok(decided);
             }
@@ -231,20 +277,17 @@ fn refusal(status: StatusCode) -> Trouble {
     }
 }
 
-/// What an answer decides about a client, if it is about this one.
-fn admission(answer: OfAuth, id: &str) -> Option<Result<Access<Value>, CallbackError>> {
-    if answer.id() != id {
-        return None;
-    }
-    Some(match answer {
-        OfAuth::Authenticated { .. } => Ok(Access::client()),
-        OfAuth::Denied { .. } => Ok(Access::nobody()),
-        OfAuth::WrongSubprotocol { supported, .. } => Ok(Access::other_subprotocol(supported)),
-        OfAuth::Error { details, .. } => {
+/// What an answer decides about a client.
+fn admission(answer: OfAuth) -> Result<Access<Value>, CallbackError> {
+    match answer {
+        OfAuth::Authenticated {} => Ok(Access::client()),
+        OfAuth::Denied {} => Ok(Access::nobody()),
+        OfAuth::WrongSubprotocol { supported } => Ok(Access::other_subprotocol(supported)),
+        OfAuth::Error { details } => {
             tracing::error!(details, "the back end fails to say who a client is; it tries again");
             Err(details.into())
         }
-    })
+    }
 }
 
 /// What was answered about an event so far.
@@ -253,29 +296,33 @@ struct Exchange<'a> {
     id: &'a str,
     subscribes: bool,
     is_approved: bool,
-    route: receivers::Receivers,
+    route: Route,
     added: Vec<(Value, receivers::Meta)>,
 }
 
 impl Exchange<'_> {
     /// Takes an answer. Something once it decides.
     fn takes(&mut self, answer: OfAction) -> Option<Result<(), Undo>> {
-        if answer.id() != self.id {
-            return None;
-        }
         match answer {
-            OfAction::Resend { receivers, .. } => self.route.extend(receivers),
-            OfAction::Approved { .. } => self.is_approved = true,
-            OfAction::Action { action, meta, .. } => self.added.push((action, meta)),
-            OfAction::Processed { .. } if self.is_approved => return Some(Ok(())),
-            OfAction::Processed { .. } => {
+            OfAction::Resend(receivers) => {
+                match receivers.add_to(std::mem::take(&mut self.route)) {
+                    Ok(route) => self.route = route,
+                    Err(what) => return Some(Err(Undo::error(what))),
+                }
+            }
+            OfAction::Approved {} => self.is_approved = true,
+            OfAction::Action { action, meta } => {
+                self.added.push((action, meta.unwrap_or_default()));
+            }
+            OfAction::Processed {} if self.is_approved => return Some(Ok(())),
+            OfAction::Processed {} => {
                 let what = "the back end answers `processed` and did not answer `approved` before";
                 return Some(Err(Undo::error(what)));
             }
-            OfAction::Forbidden { .. } => return Some(Err(Undo::denied())),
-            OfAction::UnknownAction { .. } => return Some(Err(Undo::new("unknownType"))),
-            OfAction::UnknownChannel { .. } => return Some(Err(Undo::new("wrongChannel"))),
-            OfAction::Error { details, .. } => {
+            OfAction::Forbidden {} => return Some(Err(Undo::denied())),
+            OfAction::UnknownAction {} => return Some(Err(Undo::new("unknownType"))),
+            OfAction::UnknownChannel {} => return Some(Err(Undo::new("wrongChannel"))),
+            OfAction::Error { details } => {
                 tracing::error!(id = self.id, details, "the back end failed at an event");
                 return Some(Err(Undo::error(details)));
             }
@@ -285,7 +332,7 @@ impl Exchange<'_> {
 
     /// Does what was decided.
     fn do_in(self, context: &Context) -> Result<(), Undo> {
-        context.route_to(self.route.route().map_err(Undo::error)?);
+        context.route_to(self.route);
         for (action, mut meta) in self.added {
             // What is loaded for who subscribes needs no other receiver.
             if self.subscribes && meta.receivers.is_nobody() {
@@ -328,6 +375,6 @@ fn auth_id() -> Result<String, CallbackError> {
 
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Backend").field("url", &self.0.url).finish_non_exhaustive()
+        f.debug_struct("Backend").field("url", &self.0.shown).finish_non_exhaustive()
     }
 }

@@ -8,16 +8,15 @@ use serde::{Deserialize, Deserializer};
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Receivers {
-    #[serde(alias = "channel", deserialize_with = "names")]
-    channels: Vec<String>,
-    #[serde(alias = "user", deserialize_with = "names")]
-    users: Vec<String>,
-    #[serde(alias = "client", deserialize_with = "names")]
-    clients: Vec<String>,
-    #[serde(alias = "node", deserialize_with = "names")]
-    nodes: Vec<String>,
-    #[serde(deserialize_with = "names")]
-    exclude_clients: Vec<String>,
+    channel: Names,
+    channels: Names,
+    user: Names,
+    users: Names,
+    client: Names,
+    clients: Names,
+    node: Names,
+    nodes: Names,
+    exclude_clients: Names,
 }
 
 /// What is said of an event that is to be added. Other keys are passed over.
@@ -26,15 +25,19 @@ pub(super) struct Receivers {
 pub(super) struct Meta {
     id: Option<String>,
     time: Option<u64>,
-    #[serde(deserialize_with = "names")]
-    reasons: Vec<String>,
+    reasons: Names,
     #[serde(flatten)]
     pub(super) receivers: Receivers,
 }
 
+/// One name, or several.
+#[derive(Debug, Default)]
+struct Names(Vec<String>);
+
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Names {
+#[serde(untagged, expecting = "a name has to be a text or a whole number, or a list of these")]
+enum Written {
+    None(()),
     One(Name),
     Several(Vec<Name>),
 }
@@ -55,44 +58,42 @@ impl Name {
     }
 }
 
-fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    Ok(match Option::<Names>::deserialize(deserializer)? {
-        None => Vec::new(),
-        Some(Names::One(name)) => vec![name.into_text()],
-        Some(Names::Several(names)) => names.into_iter().map(Name::into_text).collect(),
-    })
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match Written::deserialize(deserializer)? {
+            Written::None(()) => Vec::new(),
+            Written::One(name) => vec![name.into_text()],
+            Written::Several(names) => names.into_iter().map(Name::into_text).collect(),
+        }))
+    }
 }
 
 impl Receivers {
-    pub(super) fn extend(&mut self, other: Self) {
-        self.channels.extend(other.channels);
-        self.users.extend(other.users);
-        self.clients.extend(other.clients);
-        self.nodes.extend(other.nodes);
-        self.exclude_clients.extend(other.exclude_clients);
-    }
-
     pub(super) fn add_client(&mut self, client: &str) {
-        self.clients.push(client.to_owned());
+        self.clients.0.push(client.to_owned());
     }
 
     pub(super) fn is_nobody(&self) -> bool {
-        let Self { channels, users, clients, nodes, .. } = self;
-        [channels, users, clients, nodes].into_iter().all(Vec::is_empty)
+        let Self { channel, channels, user, users, client, clients, node, nodes, .. } = self;
+        let all = [channel, channels, user, users, client, clients, node, nodes];
+        all.into_iter().all(|names| names.0.is_empty())
     }
 
     /// The same for an app.
-    pub(super) fn route(&self) -> Result<Route, String> {
-        let mut route = Route::nobody();
-        route = self.channels.iter().fold(route, Route::channel);
-        route = self.users.iter().fold(route, Route::user);
-        route = self.clients.iter().fold(route, Route::client);
-        for node in &self.nodes {
+    pub(super) fn add_to(&self, route: Route) -> Result<Route, String> {
+        let Self { channel, channels, user, users, client, clients, node, nodes, .. } = self;
+        let mut route = route;
+        route = channel.0.iter().chain(&channels.0).fold(route, Route::channel);
+        route = user.0.iter().chain(&users.0).fold(route, Route::user);
+        route = client.0.iter().chain(&clients.0).fold(route, Route::client);
+        for node in node.0.iter().chain(&nodes.0) {
             let node: NodeId =
                 node.parse().map_err(|_| format!("{node:?} is no name of a node"))?;
             route = route.node(&node);
         }
-        Ok(self.exclude_clients.iter().fold(route, Route::except_client))
+        route = self.exclude_clients.0.iter().fold(route, Route::except_client);
+        route.check().map_err(|undo| undo.to_string())?;
+        Ok(route)
     }
 }
 
@@ -109,7 +110,7 @@ impl Meta {
             let parsed = Timestamp::new(time);
             draft = draft.time(parsed.ok_or_else(|| format!("{time} is no time in milliseconds"))?);
         }
-        Ok((reasons.into_iter().fold(draft, Draft::reason), receivers.route()?))
+        Ok((reasons.0.into_iter().fold(draft, Draft::reason), receivers.add_to(Route::nobody())?))
     }
 }
 
@@ -122,11 +123,14 @@ mod tests {
     #[test]
     fn receivers_are_one_or_several_and_nobody_else() {
         let read = |value: Value| {
-            serde_json::from_value::<Receivers>(value).map_err(drop)?.route().map_err(drop)
+            serde_json::from_value::<Receivers>(value)
+                .map_err(drop)?
+                .add_to(Route::nobody())
+                .map_err(drop)
         };
         let expected = Route::from(["a", "b"]).user("38").client("38:x").except_client("1:y");
         let all = json!({
-            "channels": ["a", "b"], "user": 38, "clients": "38:x", "excludeClients": ["1:y"], "other": {},
+            "channel": "a", "channels": ["b"], "user": 38, "clients": "38:x", "excludeClients": ["1:y"], "other": {},
         });
         assert_eq!(read(all), Ok(expected));
         assert_eq!(read(json!({ "channels": null })), Ok(Route::nobody()));
