@@ -9,7 +9,8 @@ macro_rules! pages {
 [reliability]: crate::guide::reliability
 [performance]: crate::guide::performance
 [javascript]: crate::guide::from_javascript
-[examples]: crate::guide::examples"]
+[examples]: crate::guide::examples
+[compatibility]: crate::guide::compatibility"]
         #[doc = include_str!($file)]
         pub mod $name {}
     )* };
@@ -23,4 +24,5 @@ pages! {
     performance "../docs/performance.md"
     from_javascript "../docs/from-javascript.md"
     examples "../docs/examples.md"
+    compatibility "../docs/compatibility.md"
 }

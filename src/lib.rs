@@ -4,7 +4,8 @@
 [reliability]: guide::reliability
 [performance]: guide::performance
 [javascript]: guide::from_javascript
-[examples]: guide::examples"]
+[examples]: guide::examples
+[compatibility]: guide::compatibility"]
 #![doc = include_str!("../README.md")]
 //!
 //! # In reading order
