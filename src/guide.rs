@@ -10,7 +10,10 @@ macro_rules! pages {
 [performance]: crate::guide::performance
 [javascript]: crate::guide::from_javascript
 [examples]: crate::guide::examples
-[compatibility]: crate::guide::compatibility"]
+[compatibility]: crate::guide::compatibility
+[security]: https://docs.rs/crate/logux-sync/latest/source/SECURITY.md
+[changes]: https://docs.rs/crate/logux-sync/latest/source/CHANGELOG.md
+[contributing]: https://docs.rs/crate/logux-sync/latest/source/CONTRIBUTING.md"]
         #[doc = include_str!($file)]
         pub mod $name {}
     )* };

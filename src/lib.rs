@@ -5,7 +5,10 @@
 [performance]: guide::performance
 [javascript]: guide::from_javascript
 [examples]: guide::examples
-[compatibility]: guide::compatibility"]
+[compatibility]: guide::compatibility
+[security]: https://docs.rs/crate/logux-sync/latest/source/SECURITY.md
+[changes]: https://docs.rs/crate/logux-sync/latest/source/CHANGELOG.md
+[contributing]: https://docs.rs/crate/logux-sync/latest/source/CONTRIBUTING.md"]
 #![doc = include_str!("../README.md")]
 //!
 //! # In reading order

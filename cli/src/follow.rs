@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use logux_sync::app::HAS_CHANNELS;
 use logux_sync::{Added, Criteria, Entry, Log, LogOptions, Notice, State, SyncOptions, Value};
 use serde_json::json;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::arguments::FollowOptions;
 use crate::client::{self, ClientConfiguration, LastError, Target};
@@ -45,14 +45,15 @@ pub(crate) fn run(
         let log = store::open(&Place::Memory, || Ok(seat.node.clone()), options).await?;
         let options = SyncOptions::new().begin_after(begin_after);
         let session = client::start(&log, &target, options)?;
+        let mut notices = session.notices();
         let last_error = LastError::of(&session);
         let mut entries = log.follow(Added::ZERO);
         let (mut states, mut shown) = (session.states(), 0);
         let (mut is_in_step, mut told_of_silence) = (false, false);
         let silence = sleep_until(Instant::now() + SILENCE);
-        let headers_late = sleep_until(Instant::now() + SILENCE);
-        tokio::pin!(silence, headers_late);
-        let mut notices = session.notices();
+        // When a server that is an app would have said so, and when a channel is asked for again.
+        let (headers_late, again) = (sleep_until(Instant::now()), sleep_until(Instant::now()));
+        tokio::pin!(silence, headers_late, again);
         while count.is_none_or(|count| shown < count) {
             tokio::select! {
                 biased;
@@ -62,27 +63,23 @@ pub(crate) fn run(
                         Some(Err(error)) => return Err(Failure::because(error)),
                         None => return Ok(()),
                     };
-                    let is_for_us = subscriptions.takes(&entry, &log, &target).await?;
+                    let is_for_us = subscriptions.takes(&entry, &log, &target)?;
                     if is_for_us && selection.takes(&entry) {
                         // Its position here is not the server's.
                         selection::print(&entry, json, None)?;
                         shown += 1;
                     }
-                    // What was asked stays until it is sent and answered.
-                    if subscriptions.are_answered() {
-                        let shown = Criteria::all().added(..=entry.meta.added);
-                        let cleaned = log.clean(shown).await;
-                        cleaned.map_err(Failure::because)?;
+                    if subscriptions.have_failed() {
+                        again.as_mut().reset(Instant::now() + PAUSE);
                     }
+                    subscriptions.clean(&log, entry.meta.added).await?;
                 }
                 state = states.next() => match state {
                     Some(State::Synchronized) => {
                         if told_of_silence {
                             eprintln!("connected to {}", target.url);
                         }
-                        if !is_in_step && subscriptions.are_possible {
-                            subscriptions.ask(&log).await?;
-                        } else if !is_in_step {
+                        if !is_in_step {
                             headers_late.as_mut().reset(Instant::now() + SILENCE);
                         }
                         (is_in_step, told_of_silence) = (true, false);
@@ -99,13 +96,14 @@ pub(crate) fn run(
                         return Err(client::ended(&target, error.as_deref()));
                     }
                 },
-                Some(notice) = notices.next() => {
-                    if !subscriptions.are_possible && has_channels(&notice) {
-                        subscriptions.are_possible = true;
-                        if is_in_step {
-                            subscriptions.ask(&log).await?;
-                        }
+                // An app says so on each connection: not all changes of the state are seen here.
+                Some(notice) = notices.next(), if subscriptions.are_wanted() => {
+                    if has_channels(&notice) {
+                        subscriptions.ask(&log).await?;
                     }
+                }
+                () = &mut again, if subscriptions.have_failed() => {
+                    subscriptions.ask_again(&log).await?;
                 }
                 () = &mut headers_late, if is_in_step && !subscriptions.are_possible => {
                     return Err(Failure::usage(format!(
@@ -154,43 +152,60 @@ struct Subscriptions {
     are_possible: bool,
     /// The ids of what was asked and not answered yet, and which channel each is about.
     open: HashMap<String, usize>,
+    /// Those at which the server failed.
+    failed: Vec<usize>,
 }
 
 impl Subscriptions {
     fn new(channels: Vec<String>, is_from_now: bool) -> Self {
         let channels: Vec<_> = channels.into_iter().map(|name| (name, None)).collect();
         let are_possible = channels.is_empty();
-        Self { channels, is_from_now, are_possible, open: HashMap::new() }
+        let (open, failed) = (HashMap::new(), Vec::new());
+        Self { channels, is_from_now, are_possible, open, failed }
     }
 
-    fn are_answered(&self) -> bool {
-        self.open.is_empty()
+    fn are_wanted(&self) -> bool {
+        !self.channels.is_empty()
+    }
+
+    fn have_failed(&self) -> bool {
+        !self.failed.is_empty()
     }
 
     /// Subscribes to all, on a connection that is new.
     async fn ask(&mut self, log: &Log<Value>) -> Result<(), Failure> {
+        self.are_possible = true;
         self.open.clear();
-        for number in 0..self.channels.len() {
-            self.ask_for(number, log).await?;
+        self.failed = (0..self.channels.len()).collect();
+        self.ask_again(log).await
+    }
+
+    /// Subscribes to those at which the server failed.
+    async fn ask_again(&mut self, log: &Log<Value>) -> Result<(), Failure> {
+        for number in std::mem::take(&mut self.failed) {
+            let (channel, since) = &self.channels[number];
+            let mut wanted = json!({ "type": "logux/subscribe", "channel": channel });
+            match since {
+                Some(since) => wanted["since"] = since.clone(),
+                None if self.is_from_now => wanted["creating"] = true.into(),
+                None => {}
+            }
+            let added = log.add(wanted).await.map_err(Failure::because)?;
+            self.open.insert(added.meta.id.to_string(), number);
         }
         Ok(())
     }
 
-    async fn ask_for(&mut self, number: usize, log: &Log<Value>) -> Result<(), Failure> {
-        let (channel, since) = &self.channels[number];
-        let mut wanted = json!({ "type": "logux/subscribe", "channel": channel });
-        match since {
-            Some(since) => wanted["since"] = since.clone(),
-            None if self.is_from_now => wanted["creating"] = true.into(),
-            None => {}
+    /// Takes what was shown out of this log. What was asked stays until it is sent and answered.
+    async fn clean(&self, log: &Log<Value>, up_to: Added) -> Result<(), Failure> {
+        if self.open.is_empty() {
+            log.clean(Criteria::all().added(..=up_to)).await.map_err(Failure::because)?;
         }
-        let added = log.add(wanted).await.map_err(Failure::because)?;
-        self.open.insert(added.meta.id.to_string(), number);
         Ok(())
     }
 
     /// Whether an event is one to print. A channel that is refused is a failure.
-    async fn takes(
+    fn takes(
         &mut self,
         entry: &Entry<Value>,
         log: &Log<Value>,
@@ -220,19 +235,17 @@ impl Subscriptions {
             return Ok(!is_own && kind == Some("logux/undo"));
         };
         let (channel, since) = &mut self.channels[number];
+        let reason = &event["reason"];
         if kind == Some("logux/processed") {
             *since = here();
-            return Ok(false);
-        }
-        let reason = &event["reason"];
-        if reason == "error" {
+        } else if reason == "error" {
             eprintln!("the server failed to subscribe to {channel:?}; trying again until it does");
-            sleep(PAUSE).await;
-            self.ask_for(number, log).await?;
-            return Ok(false);
+            self.failed.push(number);
+        } else {
+            let text =
+                format!("{} refused the channel {channel:?} with the reason {reason}", target.url);
+            return Err(Failure::new(Kind::Refused, text));
         }
-        let text =
-            format!("{} refused the channel {channel:?} with the reason {reason}", target.url);
-        Err(Failure::new(Kind::Refused, text))
+        Ok(false)
     }
 }

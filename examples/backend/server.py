@@ -4,13 +4,14 @@
 It lets everyone in whose token is the name of the user backwards, and keeps a number for each
 user, which the user alone may add to and see. `examples/backend/test` tries it.
 
+    # in the first terminal
     export LOGUX_SYNC_BACKEND_SECRET=$(openssl rand -hex 16)
     python3 examples/backend/server.py 3000 &
-    cargo run --release -- serve --backend http://127.0.0.1:3000/
+    cargo run --release -- serve --backend http://127.0.0.1:3000/ --store numbers.db
 
-    export LOGUX_SYNC_TOKEN=treb
-    cargo run --release -- follow --user bert --channel numbers/bert --since start
-    cargo run --release -- add --user bert '{"type":"numbers/add","by":3}'
+    # in the second and in the third
+    LOGUX_SYNC_TOKEN=treb cargo run --release -- follow --user bert --channel numbers/bert --since start
+    LOGUX_SYNC_TOKEN=treb cargo run --release -- add --user bert '{"type":"numbers/add","by":3}'
 """
 import hmac
 import json
@@ -30,7 +31,9 @@ lock = Lock()
 
 def of_client(command):
     """Who may connect."""
-    is_right = command["token"] == (command["userId"] or "")[::-1]
+    user = command["userId"]
+    # A node without a user has none: its name is not to be taken for one.
+    is_right = user and command["token"] == user[::-1]
     yield {"answer": "authenticated" if is_right else "denied", "authId": command["authId"]}
 
 

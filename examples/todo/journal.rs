@@ -14,7 +14,10 @@ impl Journal {
     pub(crate) fn open(path: &str) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         let text = io::read_to_string(&file)?;
-        let ids = text.lines().filter_map(|line| Some(line.split_once('\t')?.0.to_owned()));
+        // A line that a loss of power has cut is none.
+        let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+        file.set_len(whole.len() as u64)?;
+        let ids = whole.lines().filter_map(|line| Some(line.split_once('\t')?.0.to_owned()));
         Ok(Self(File::from_std(file), ids.collect()))
     }
 

@@ -5,7 +5,7 @@
 //! (cd examples/todo && npm ci && npm run build)
 //! cargo run --features sqlite --example todo -- [ADDRESS [FILE]]
 //! ```
-//! `rules.rs` is the app. `examples/todo/test` tries it in Chromium.
+//! `rules.rs` is the app, with its users and tokens. `examples/todo/test` tries it in Chromium.
 
 mod journal;
 mod rules;
@@ -26,11 +26,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = std::env::args().nth(2).unwrap_or_else(|| "todo.db".to_owned());
     let (store, options) = (Arc::new(SqliteStore::open(&file)?), App::<()>::log_options());
     let log = Log::open_with("server:todo".parse()?, store, options).await?;
-    let journal = journal::Journal::open(&format!("{file}.journal"))?;
-    // The service answers requests; the listener gives the app the connections that come of them.
     let (service, listener) = HttpListener::mounted();
-    let running = rules::app(journal).serve(&log, Json, listener)?;
-
+    let running = rules::app(journal::Journal::open(&format!("{file}.journal"))?)
+        .serve(&log, Json, listener)?;
     let router = Router::new()
         .route("/", page("page/index.html", "text/html; charset=utf-8"))
         .route("/app.js", page("built/app.js", "text/javascript"))

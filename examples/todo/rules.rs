@@ -13,7 +13,6 @@ use crate::journal::Journal;
 
 const TOKENS: [(&str, &str); 2] = [("anna", "secret-of-anna"), ("bert", "secret-of-bert")];
 const MEMBERS: [(&str, &[&str]); 2] = [("home", &["anna"]), ("work", &["anna", "bert"])];
-
 type Todo = Arc<Mutex<Journal>>;
 
 #[derive(Deserialize)]
@@ -62,6 +61,6 @@ async fn check_note(Fields(fields): Fields) -> Result<(), Undo> {
 }
 
 fn check(text: &str) -> Result<(), Undo> {
-    let is_good = !text.trim().is_empty() && text.len() <= 100;
-    if is_good { Ok(()) } else { Err(Undo::new("wrongText")) }
+    let is_wrong = text.trim().is_empty() || text.len() > 100;
+    if is_wrong { Err(Undo::new("wrongText")) } else { Ok(()) }
 }

@@ -225,6 +225,8 @@ impl<S: Clone + Send + Sync + 'static> App<S> {
             server = server.max_connections(count);
         }
         let server = server.start();
+        // It need not be waited for: nothing is in the log yet that it is about, or it was noted before.
+        drop(log.note_app());
         let (stop, stops) = watch::channel(false);
         let worker = rt::spawn(work::run(Arc::clone(&shared), stops));
         let sweep = rt::spawn(Arc::clone(&shared).sweep());
@@ -294,8 +296,11 @@ fn check_order<'a>(
             if *other == text {
                 return Err(AppError::Twice(text.to_owned()));
             }
-            // A pattern is for another one if it is for its text: a parameter stands for any other.
-            if is_in_order(&pattern) && earlier.find(text).is_some() {
+            // A pattern is for another one if it is for its text, for a parameter stands for any other; and one that goes
+            // on with anything also for what that may be.
+            let is_for_rest =
+                || !text.ends_with('*') || earlier.find(&format!("{text}/x")).is_some();
+            if is_in_order(&pattern) && earlier.find(text).is_some() && is_for_rest() {
                 let (hidden, by) = (text.to_owned(), (*other).to_owned());
                 return Err(AppError::Hidden { hidden, by });
             }

@@ -1,6 +1,6 @@
 //! Who is connected, and what each of them is subscribed to.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ struct Connected {
     seat: Seat,
     /// By the name of the channel and then by what the client said that it wants of it.
     subscriptions: HashMap<String, HashMap<String, Option<Filter>>>,
+    /// What it has left while it is being subscribed again, by channel and wish; `None` afterwards.
+    has_left: Option<HashSet<(String, String)>>,
     /// Where answers are that it has not confirmed yet.
     answers: BTreeSet<Added>,
     /// Up to here it is noted that it has what went to it directly.
@@ -72,6 +74,18 @@ pub(super) const ALL: &str = "{}";
 #[derive(Debug)]
 pub(super) struct Gone;
 
+impl Connected {
+    fn subscription_count(&self) -> usize {
+        self.subscriptions.values().map(HashMap::len).sum()
+    }
+
+    fn subscribe(&mut self, channel: &str, wanted: &str, filter: Option<Filter>) -> Subscribed {
+        let filters = self.subscriptions.entry(channel.to_owned()).or_default();
+        let before = filters.insert(wanted.to_owned(), filter);
+        Subscribed::Done(before.map_or(Before::Nothing, Before::Same))
+    }
+}
+
 impl Clients {
     /// A client is let in. Answers its seat, and its older connection if it has one.
     pub(super) fn enter(
@@ -86,6 +100,7 @@ impl Clients {
         let connected = Connected {
             seat: seat.clone(),
             subscriptions: HashMap::new(),
+            has_left: Some(HashSet::new()),
             answers: BTreeSet::new(),
             noted: Added::ZERO,
         };
@@ -138,15 +153,43 @@ impl Clients {
         let mut connected = self.connected();
         let now = connected.get_mut(&seat.client).filter(|now| now.seat.number == seat.number);
         let now = now.ok_or(Gone)?;
-        let count: usize = now.subscriptions.values().map(HashMap::len).sum();
         let is_known =
             now.subscriptions.get(channel).is_some_and(|filters| filters.contains_key(wanted));
-        if count >= at_most && !is_known {
+        if now.subscription_count() >= at_most && !is_known {
             return Ok(Subscribed::TooMany);
         }
-        let filters = now.subscriptions.entry(channel.to_owned()).or_default();
-        let before = filters.insert(wanted.to_owned(), filter);
-        Ok(Subscribed::Done(before.map_or(Before::Nothing, Before::Same)))
+        Ok(now.subscribe(channel, wanted, filter))
+    }
+
+    /// The same for a client that is here again, unless it has left the channel meanwhile.
+    pub(super) fn subscribe_again(
+        &self,
+        seat: &Seat,
+        channel: &str,
+        wanted: &str,
+        filter: Option<Filter>,
+        at_most: usize,
+    ) -> Result<(), Gone> {
+        let mut connected = self.connected();
+        let now = connected.get_mut(&seat.client).filter(|now| now.seat.number == seat.number);
+        let now = now.ok_or(Gone)?;
+        let wish = (channel.to_owned(), wanted.to_owned());
+        let has_left = now.has_left.as_ref().is_some_and(|left| left.contains(&wish));
+        if has_left || now.subscription_count() >= at_most {
+            return Err(Gone);
+        }
+        now.subscribe(channel, wanted, filter);
+        Ok(())
+    }
+
+    /// A client is subscribed again to all that it was told so of.
+    pub(super) fn is_restored(&self, seat: &Seat) {
+        let mut connected = self.connected();
+        if let Some(now) = connected.get_mut(&seat.client)
+            && now.seat.number == seat.number
+        {
+            now.has_left = None;
+        }
     }
 
     /// Subscribes a client to all of a channel, unless it is subscribed to it. Answers whether that is new.
@@ -186,6 +229,11 @@ impl Clients {
     ) -> Option<SessionHandle> {
         let mut connected = self.connected();
         let now = connected.get_mut(client)?;
+        if let Some(left) = &mut now.has_left
+            && left.len() < MAX_ANSWERS
+        {
+            left.insert((channel.to_owned(), wanted.to_owned()));
+        }
         let filters = now.subscriptions.get_mut(channel)?;
         filters.remove(wanted)?;
         if !filters.is_empty() {

@@ -77,7 +77,8 @@ impl Route {
                 "the event goes to {count} receivers, of which it may have {at_most}; let them subscribe to one channel"
             )));
         }
-        match self.0.iter().find(|index| index.len() > MAX_NAME + EXCEPT.len()) {
+        let name = |index: &str| index.split_once(':').map_or(0, |(_, name)| name.len());
+        match self.0.iter().find(|index| name(index) > MAX_NAME) {
             Some(long) => Err(Undo::error(format!(
                 "a receiver of the event, {:?}..., has a name of more than {MAX_NAME} bytes",
                 shown(long)

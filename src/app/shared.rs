@@ -161,7 +161,6 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
             noted
         } else {
             let end = self.log.last_added();
-            drop(self.log.note_app());
             self.log.note_direct([(client, end)]).await?;
             end
         };

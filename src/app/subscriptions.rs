@@ -1,5 +1,6 @@
 //! Clients subscribe to channels, and leave them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -191,7 +192,7 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         while !matches!(states.next().await, None | Some(State::Sending | State::Synchronized)) {}
         let after = after.max(seat.session.diagnostics().synced);
         let mut query = Query::added(after).with(Label::Index(route::client(&seat.client)));
-        let mut open: Vec<(Told, Arc<Entry<Value>>)> = Vec::new();
+        let mut open: HashMap<_, (Told, Arc<Entry<Value>>)> = HashMap::new();
         loop {
             let page = self.log.read(query.clone(), Page::new(256)).await?;
             let Some(last) = page.last().map(|last| last.meta.added) else { break };
@@ -203,16 +204,19 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
                 let Some(told) = Told::of(meta).filter(|told| told.node == seat.node) else {
                     continue;
                 };
-                open.retain(|(other, _)| !other.is_of_same(&told));
-                if !told.has_left {
-                    open.push((told, Arc::clone(entry)));
+                let wish = (told.channel.clone(), wanted_of_it(&json!({ "filter": told.filter })));
+                if told.has_left {
+                    open.remove(&wish);
+                } else {
+                    open.insert(wish, (told, Arc::clone(entry)));
                 }
             }
             query.order = Order::Added(Some(last));
         }
-        for (told, entry) in open {
+        for (told, entry) in open.into_values() {
             self.resume(seat, &entry, &told).await;
         }
+        self.clients.is_restored(seat);
         Ok(())
     }
 
@@ -226,16 +230,22 @@ impl<S: Clone + Send + Sync + 'static> Shared<S> {
         let admitted = self.ask_for_access(channel, &call);
         let wanted = wanted_of_it(&entry.event);
         let subscribed = admitted.await.map(|filter| {
-            self.clients.subscribe(seat, &told.channel, &wanted, filter, self.max_subscriptions)
+            self.clients.subscribe_again(
+                seat,
+                &told.channel,
+                &wanted,
+                filter,
+                self.max_subscriptions,
+            )
         });
         match subscribed {
-            Ok(Ok(Subscribed::Done(_))) => {
+            Ok(Ok(())) => {
                 let position = Added::new(answer.meta.id.counter().value()).unwrap_or(Added::ZERO);
                 let replay = Replay::After(position);
                 // An error says that the client has gone again, and comes here again.
                 let _ = seat.session.subscribe(route::channel(&told.channel), replay).await;
             }
-            Ok(Ok(Subscribed::TooMany) | Err(Gone)) => {}
+            Ok(Err(Gone)) => {}
             Err(undo) => {
                 let (channel, cause) = (&told.channel, undo.cause());
                 tracing::warn!(
@@ -332,13 +342,12 @@ impl Told {
         let node = entry.meta.source.clone()?;
         let channel = entry.event["channel"].as_str()?.to_owned();
         let filter = entry.event.get("filter").cloned();
+        if channel.len() > MAX_NAME || wanted_of_it(&entry.event).len() > MAX_FILTER {
+            return None;
+        }
         let has_left = entry.event["type"] == UNSUBSCRIBE;
         let told = serde_json::to_string(&Self { node, channel, filter, has_left }).ok()?;
         Some(format!("{TOLD}{told}"))
-    }
-
-    fn is_of_same(&self, other: &Self) -> bool {
-        (&self.channel, &self.filter) == (&other.channel, &other.filter)
     }
 }
 

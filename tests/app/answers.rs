@@ -231,3 +231,38 @@ async fn who_did_not_read_that_it_is_subscribed_is_so_when_it_is_back() {
     running.process(json!({ "type": "add", "n": 3 })).await.unwrap();
     assert_eq!(other.read().await, [] as [Value; 0]);
 }
+
+/// It is asked about whether it may have the channel, and leaves it meanwhile.
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_it_is_subscribed_again_has_left() {
+    let slow = Channel::access(async || {
+        sleep(Duration::from_secs(5)).await;
+        true
+    });
+    let app = everybody(())
+        .on("add", Handler::access(async || true).route(async || "slow"))
+        .channel("slow", slow);
+    let node = "server:x".parse().unwrap();
+    let log = Log::open_with(node, Arc::new(MemoryStore::new()), App::<()>::log_options());
+    let log = log.await.unwrap();
+    let (memory, listener) = Memory::listen();
+    let running = app.serve(&log, Json, listener).unwrap();
+    let of_channel = |kind: &str| json!({ "type": format!("logux/{kind}"), "channel": "slow" });
+    for leaves in [false, true] {
+        let name = if leaves { "ann:1:x" } else { "ben:1:x" };
+        let mut client = Raw::connect(&memory, 5, name, 0).await;
+        client.send(json!(["sync", 1, of_channel("subscribe"), { "id": 1, "time": 1 }])).await;
+        sleep(Duration::from_secs(20)).await;
+        drop(client);
+        let mut client = Raw::connect(&memory, 5, name, 0).await;
+        if leaves {
+            client
+                .send(json!(["sync", 2, of_channel("unsubscribe"), { "id": 2, "time": 2 }]))
+                .await;
+        }
+        sleep(Duration::from_secs(20)).await;
+        client.read().await;
+        running.process(json!({ "type": "add" })).await.unwrap();
+        assert_eq!(client.read().await.len(), usize::from(!leaves), "{leaves}");
+    }
+}

@@ -324,6 +324,10 @@ async fn an_app_that_cannot_be_is_not_served() {
     let app = everybody(()).on("a/*", handler()).on("a/b", handler()).on(":a/b", handler());
     let app = app.channel("a", channel()).channel("v:a", channel()).channel(":a", channel());
     assert!(app.check().is_ok());
+    for (first, second) in [("users/:id", "users/*"), (":a/:b", "x/*"), (":name", "*")] {
+        let app = everybody(()).channel(first, channel()).channel(second, channel());
+        assert!(app.check().is_ok(), "{first} {second}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -297,7 +297,8 @@ impl ServeOptions {
         let has_backend = self.backend.is_some();
         let channels = self.channels.iter().map(|rule| rule.check(has_backend));
         let events = self.events.iter().map(|rule| rule.check(has_backend));
-        channels.chain(events).collect::<Result<(), _>>().map_err(Failure::usage)?;
+        let in_file = |what| Failure::usage(format!("in the configuration file, {what}"));
+        channels.chain(events).collect::<Result<(), _>>().map_err(in_file)?;
         let of_apps = [
             ("--backend-secret-file", self.backend_secret_file.is_some()),
             ("--backend-timeout", self.backend_timeout.is_some()),

@@ -25,7 +25,7 @@ use super::backend::{Adding, Backend};
 use super::certificates::Certificate;
 use super::logs::Logs;
 use super::operations::{self, Described, Operations, Warnings};
-use super::options::{BackendSettings, Forwarded, LogFormat, ServeOptions, Settings};
+use super::options::{AppSettings, BackendSettings, Forwarded, LogFormat, ServeOptions, Settings};
 use crate::client;
 use crate::failure::Failure;
 use crate::signals;
@@ -306,7 +306,7 @@ impl Running {
 }
 
 fn wrong_app(error: &AppError) -> Failure {
-    Failure::usage(format!("the channels or events of the configuration: {error}"))
+    Failure::usage(format!("in the configuration file, of its channels or events: {error}"))
 }
 
 fn server(
@@ -336,8 +336,12 @@ fn start<C: Codecs, L: Listener>(
         options = options.quota(Quota::default().events(events.into()));
     }
     if let Some(app) = app {
-        // The back end has limits of its own.
-        let mut app = app.options(options.callback_timeout(None));
+        if let Some(AppSettings { backend: Some(backend), .. }) = &settings.app {
+            // The back end has limits of its own, and a moment for what else a client that connects has to wait for.
+            options = options.callback_timeout(None);
+            options = options.admission_timeout(backend.timeout + Duration::from_secs(5));
+        }
+        let mut app = app.options(options);
         if let Some(count) = settings.max_connections {
             app = app.max_connections(count);
         }

@@ -41,15 +41,16 @@ fn channels_replay_from_the_log_and_go_on() {
     }
     server.kill();
     let server = folder.serve(&[]);
+    let url = server.url.clone();
     let follow = |arguments: &[&str]| {
-        let all = [&["follow", "--json", "--server", &server.url], arguments].concat();
+        let all = [&["follow", "--json", "--server", &url], arguments].concat();
         folder.command(&all)
     };
     let own = ["--user", "anna", "--channel", "notes/anna"];
     let past = [&own[..], &["--since", "start", "--count", "2"]].concat();
     let done = crate::program::finish(&mut follow(&past), "");
     assert_eq!(done.events(), [note("anna", 1), note("anna", 3)]);
-    // From now on, and after the server was away.
+    // From now on.
     let following = Running::start(&mut follow(&["--user", "admin", "--channel", "all"]));
     let mut n = 10;
     // Until it is subscribed.
@@ -61,6 +62,24 @@ fn channels_replay_from_the_log_and_go_on() {
         n += 1;
     };
     assert!(first.contains("\"user\":\"bert\"") && !first.contains("\"n\":2"), "{first}");
+    // After the server was away: all that was added meanwhile, each once.
+    while following.line_if_there().is_some() {}
+    let address = server.address().to_owned();
+    server.kill();
+    let server = folder.serve(&["--address", &address]);
+    for n in [100, 101] {
+        assert_eq!(add(&server.url, "bert", &note("bert", n)), 1);
+    }
+    let mut seen = Vec::new();
+    while seen.last() != Some(&101) {
+        let line = following.line();
+        let event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        seen.push(event["event"]["n"].as_u64().expect("a number"));
+    }
+    assert!(seen.ends_with(&[100, 101]), "{seen:?}");
+    let mut once = seen.clone();
+    once.dedup();
+    assert_eq!(once, seen, "each once");
     let done = crate::program::finish(&mut follow(&["--user", "anna", "--channel", "all"]), "");
     assert!(done.failure(4).contains("denied"), "{done:?}");
     let done = crate::program::finish(&mut follow(&["--channel", "nothing"]), "");

@@ -24,7 +24,7 @@ pub(super) fn app(settings: &AppSettings, backend: Option<&Backend>, admission: 
     let mut app = app.development(*is_development);
     for rule in events {
         let handler = if let (None, Some(backend)) = (&rule.allow, backend) {
-            Handler::access(by_backend(backend))
+            Handler::access(by_backend(backend, Some(rule)))
         } else {
             let rule = Arc::new(rule.clone());
             Handler::access(move |client: Client, context: Context| {
@@ -42,7 +42,7 @@ pub(super) fn app(settings: &AppSettings, backend: Option<&Backend>, admission: 
     }
     for rule in channels {
         let channel = if let (None, Some(backend)) = (&rule.allow, backend) {
-            Channel::access(by_backend(backend))
+            Channel::access(by_backend(backend, None))
         } else {
             let rule = Arc::new(rule.clone());
             Channel::access(move |client: Client, path: rules::Parameters| {
@@ -52,21 +52,30 @@ pub(super) fn app(settings: &AppSettings, backend: Option<&Backend>, admission: 
         };
         app = app.channel(rule.name.clone(), channel.from_log());
     }
-    match backend {
-        Some(backend) => app
-            .otherwise(Handler::access(by_backend(backend)))
-            .channel("*", Channel::access(by_backend(backend))),
-        None => app,
+    let Some(backend) = backend else { return app };
+    if !channels.iter().any(|rule| rule.name == "*") {
+        app = app.channel("*", Channel::access(by_backend(backend, None)));
     }
+    if events.iter().any(|rule| rule.kind == "*") {
+        return app;
+    }
+    app.otherwise(Handler::access(by_backend(backend, None)))
 }
 
-/// A callback that asks the back end: whether the client may, where the event goes, and what else there is to add.
+/// A callback that asks the back end: whether the client may, where the event goes, and what else there is to add. What a
+/// rule cannot route is not asked about: the back end would have done it.
 fn by_backend(
     backend: &Backend,
+    rule: Option<&EventRule>,
 ) -> impl Fn(Context, ClientHeaders) -> BoxFuture<'static, Result<(), Undo>> + Send + Sync + use<> {
-    let backend = backend.clone();
+    let (backend, rule) = (backend.clone(), rule.cloned().map(Arc::new));
     move |context, headers| {
-        let backend = backend.clone();
-        Box::pin(async move { backend.act(&context, &headers.0).await })
+        let (backend, rule) = (backend.clone(), rule.clone());
+        Box::pin(async move {
+            if let Some(rule) = rule {
+                rule.route(&context)?;
+            }
+            backend.act(&context, &headers.0).await
+        })
     }
 }

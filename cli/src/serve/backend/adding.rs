@@ -72,11 +72,18 @@ pub(in crate::serve) async fn add(
             Err(what) => return wrong(what),
         }
     }
-    match log.add_batch(drafts).await {
-        Ok(_) => (StatusCode::OK, String::new()),
-        Err(AddError::Store(error)) => {
-            (StatusCode::SERVICE_UNAVAILABLE, with_causes(&error) + "\n")
+    loop {
+        match log.add_batch(drafts.clone()).await {
+            Ok(_) => return (StatusCode::OK, String::new()),
+            // It was added before, and is gone since.
+            Err(AddError::Gone { place, id }) if (1..=drafts.len()).contains(&place) => {
+                tracing::info!(%id, "an event of the back end comes again that is gone");
+                drafts.remove(place - 1);
+            }
+            Err(AddError::Store(error)) => {
+                return (StatusCode::SERVICE_UNAVAILABLE, with_causes(&error) + "\n");
+            }
+            Err(error) => return wrong(with_causes(&error)),
         }
-        Err(error) => wrong(with_causes(&error)),
     }
 }
