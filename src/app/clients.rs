@@ -74,6 +74,15 @@ pub(super) const ALL: &str = "{}";
 #[derive(Debug)]
 pub(super) struct Gone;
 
+/// What is known of a connection, unless it has ended or a later one took its place.
+fn of_seat<'a>(
+    connected: &'a mut HashMap<String, Connected>,
+    seat: &Seat,
+) -> Result<&'a mut Connected, Gone> {
+    let now = connected.get_mut(&seat.client).filter(|now| now.seat.number == seat.number);
+    now.ok_or(Gone)
+}
+
 impl Connected {
     fn subscription_count(&self) -> usize {
         self.subscriptions.values().map(HashMap::len).sum()
@@ -151,8 +160,7 @@ impl Clients {
         at_most: usize,
     ) -> Result<Subscribed, Gone> {
         let mut connected = self.connected();
-        let now = connected.get_mut(&seat.client).filter(|now| now.seat.number == seat.number);
-        let now = now.ok_or(Gone)?;
+        let now = of_seat(&mut connected, seat)?;
         let is_known =
             now.subscriptions.get(channel).is_some_and(|filters| filters.contains_key(wanted));
         if now.subscription_count() >= at_most && !is_known {
@@ -171,8 +179,7 @@ impl Clients {
         at_most: usize,
     ) -> Result<(), Gone> {
         let mut connected = self.connected();
-        let now = connected.get_mut(&seat.client).filter(|now| now.seat.number == seat.number);
-        let now = now.ok_or(Gone)?;
+        let now = of_seat(&mut connected, seat)?;
         let wish = (channel.to_owned(), wanted.to_owned());
         let has_left = now.has_left.as_ref().is_some_and(|left| left.contains(&wish));
         if has_left || now.subscription_count() >= at_most {
@@ -185,9 +192,7 @@ impl Clients {
     /// A client is subscribed again to all that it was told so of.
     pub(super) fn is_restored(&self, seat: &Seat) {
         let mut connected = self.connected();
-        if let Some(now) = connected.get_mut(&seat.client)
-            && now.seat.number == seat.number
-        {
+        if let Ok(now) = of_seat(&mut connected, seat) {
             now.has_left = None;
         }
     }
@@ -195,8 +200,7 @@ impl Clients {
     /// Subscribes a client to all of a channel, unless it is subscribed to it. Answers whether that is new.
     pub(super) fn subscribe_to_all(&self, seat: &Seat, channel: &str) -> Result<bool, Gone> {
         let mut connected = self.connected();
-        let now = connected.get_mut(&seat.client).filter(|now| now.seat.number == seat.number);
-        let subscriptions = &mut now.ok_or(Gone)?.subscriptions;
+        let subscriptions = &mut of_seat(&mut connected, seat)?.subscriptions;
         let is_new = !subscriptions.contains_key(channel);
         if is_new {
             let all = HashMap::from([(ALL.to_owned(), None)]);
