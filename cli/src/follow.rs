@@ -63,13 +63,15 @@ pub(crate) fn run(
                         Some(Err(error)) => return Err(Failure::because(error)),
                         None => return Ok(()),
                     };
+                    let had_failed = subscriptions.have_failed();
                     let is_for_us = subscriptions.takes(&entry, &log, &target)?;
                     if is_for_us && selection.takes(&entry) {
                         // Its position here is not the server's.
                         selection::print(&entry, json, None)?;
                         shown += 1;
                     }
-                    if subscriptions.have_failed() {
+                    // Once: events that go on coming do not put it off.
+                    if subscriptions.have_failed() && !had_failed {
                         again.as_mut().reset(Instant::now() + PAUSE);
                     }
                     subscriptions.clean(&log, entry.meta.added).await?;

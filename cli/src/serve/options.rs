@@ -314,20 +314,17 @@ impl ServeOptions {
         if let Some((option, what)) = without {
             return Err(Failure::usage(format!("there is {option}, and {what} that it is for")));
         }
-        let app = match self.backend {
-            None if self.channels.is_empty() && self.events.is_empty() => None,
-            url => Some(AppSettings {
-                channels: self.channels,
-                events: self.events,
-                backend: url.map(|url| BackendSettings {
-                    url,
-                    secret_file: self.backend_secret_file,
-                    timeout: self.backend_timeout.unwrap_or(Duration::from_secs(20)),
-                    patience: self.backend_patience.unwrap_or(Duration::from_secs(60)),
-                }),
-                is_development: self.development.unwrap_or(false),
+        let app = is_app.then(|| AppSettings {
+            channels: self.channels,
+            events: self.events,
+            backend: self.backend.map(|url| BackendSettings {
+                url,
+                secret_file: self.backend_secret_file,
+                timeout: self.backend_timeout.unwrap_or(Duration::from_secs(20)),
+                patience: self.backend_patience.unwrap_or(Duration::from_secs(60)),
             }),
-        };
+            is_development: self.development.unwrap_or(false),
+        });
         Ok(Settings {
             address,
             app,
